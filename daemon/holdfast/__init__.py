@@ -1,0 +1,29 @@
+"""holdfast: a Keras training survives any interruption.
+
+Importing this package loads no framework: the names below are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["Resume", "__version__", "dataset", "run_dir"]
+
+_HOMES = {
+    "Resume": "training.callback",
+    "dataset": "training.data",
+    "run_dir": "training.session",
+}
+
+if TYPE_CHECKING:
+    from .training.callback import Resume
+    from .training.data import dataset
+    from .training.session import run_dir
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'holdfast' has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)

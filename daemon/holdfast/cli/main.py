@@ -1,0 +1,54 @@
+"""The ``holdfast`` command: where everything is put together."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from .. import __version__
+from ..core.errors import Exit, HoldfastError, Permanent, StoreError
+from .run import run
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, message="holdfast %(version)s")
+def cli() -> None:
+    """Training runs that outlive their machines."""
+
+
+cli.add_command(run)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Every error is one line and a code of the table (core/errors.py)."""
+    try:
+        code = cli.main(args=list(sys.argv[1:] if arguments is None else arguments), prog_name="holdfast", standalone_mode=False)
+    except click.UsageError as error:
+        code = _complain(_usage(error), Exit.USAGE)
+    except click.exceptions.Exit as error:
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        code = _complain("interrupted", Exit.STOPPED)
+    except StoreError as error:
+        code = _complain(str(error), Exit.USAGE if isinstance(error, Permanent) else Exit.UNSTORED)
+    except HoldfastError as error:
+        code = _complain(str(error), error.exit_code)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # A transfer that was given up may still hold a thread; the interpreter would wait for it.
+    os._exit(int(code or 0))
+
+
+def _usage(error: click.UsageError) -> str:
+    command = error.ctx.command_path if error.ctx is not None else "holdfast"
+    text = error.format_message().replace("\n", " ").rstrip(".")
+    return f"{text} (see {command} --help)"
+
+
+def _complain(text: str, code: int) -> int:
+    print(f"holdfast: error: {text}", file=sys.stderr)  # noqa: T201
+    return code

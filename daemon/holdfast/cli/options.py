@@ -1,0 +1,96 @@
+"""Options that several commands share, and the one mechanism that fills them.
+
+A setting comes from its flag, else from ``HOLDFAST_<NAME>``, else from the TOML file, else from its default.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from ..core.errors import SettingsError
+from ..store import Store, StoreSettings, open_store
+
+DEFAULT_CONFIG = Path("/etc/holdfast/holdfast.toml")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def option(name: str, **attributes: Any) -> Callable[[F], F]:
+    """A click option that also reads HOLDFAST_<NAME>."""
+    variable = "HOLDFAST_" + name.lstrip("-").replace("-", "_").upper()
+    return click.option(name, envvar=variable, show_envvar=True, show_default=attributes.pop("show_default", True), **attributes)
+
+
+def seconds(name: str, default: float, text: str, least: float = 0.0) -> Callable[[F], F]:
+    return option(name, type=click.FloatRange(least, 1e7), default=default, metavar="SECONDS", help=text)
+
+
+def config_option(function: F) -> F:
+    return click.option(
+        "--config",
+        envvar="HOLDFAST_CONFIG",
+        type=click.Path(path_type=Path),
+        is_eager=True,
+        expose_value=False,
+        callback=_load_config,
+        help=f"TOML file with settings, named like the flags.  [env var: HOLDFAST_CONFIG; default: {DEFAULT_CONFIG}]",
+    )(function)
+
+
+def store_options(function: F) -> F:
+    for decorate in reversed(
+        [
+            option("--store", required=True, metavar="URI", help="s3://bucket/prefix, file:///path or a path."),
+            option("--endpoint-url", metavar="URL", help="An S3-compatible store instead of Amazon's."),
+            option("--sse-kms-key-id", metavar="KEY", help="Encrypt with this KMS key (SSE-KMS)."),
+            option("--expected-bucket-owner", metavar="ACCOUNT", help="Refuse a bucket of another AWS account."),
+            option(
+                "--request-checksum",
+                type=click.Choice(["when_supported", "when_required"]),
+                default="when_supported",
+                help="Send checksums always, or only where S3 requires them (older S3-compatible stores).",
+            ),
+        ]
+    ):
+        function = decorate(function)
+    return function
+
+
+def the_store(settings: dict[str, Any]) -> Store:
+    """Takes the store options out of ``settings``."""
+    uri = settings.pop("store")
+    return open_store(uri, StoreSettings(**{name: settings.pop(name) for name in StoreSettings.__dataclass_fields__}))
+
+
+def _load_config(context: click.Context, parameter: click.Parameter, path: Path | None) -> None:
+    if path is None and not DEFAULT_CONFIG.exists():
+        return
+    path = path or DEFAULT_CONFIG
+    try:
+        with path.open("rb") as file:
+            document = tomllib.load(file)
+    except OSError as error:
+        raise SettingsError(f"--config {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"--config {path}: not TOML: {error}") from None
+    known = _known(context)
+    values = {}
+    for key, value in document.items():
+        name = key.replace("-", "_")
+        if name not in known:
+            raise SettingsError(f"--config {path}: unknown setting {key!r}; known are {', '.join(sorted(known))}")
+        if isinstance(value, dict | list):
+            raise SettingsError(f"--config {path}: {key} takes one value")
+        values[name] = value
+    context.default_map = {**(context.default_map or {}), **values}
+
+
+def _known(context: click.Context) -> set[str]:
+    """The settings of all commands: one file serves them all."""
+    group = context.find_root().command
+    commands = group.commands.values() if isinstance(group, click.Group) else [context.command]
+    return {p.name for c in commands for p in c.params if isinstance(p, click.Option) and p.name} - {"config"}

@@ -1,0 +1,112 @@
+"""``holdfast run``: the daemon."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..core.errors import EXIT_MEANINGS, SettingsError
+from ..core.machine import Rules
+from ..core.runs import RunId, check_name
+from ..supervisor.journal import Journal
+from ..supervisor.lease import LeaseTimes
+from ..supervisor.loop import Supervisor
+from ..supervisor.notices import Watcher, client_from_environment
+from ..supervisor.settings import RunSettings
+from .options import config_option, option, seconds, store_options, the_store
+
+_CODES = "\n".join(f"  {int(code):>2}  {meaning}" for code, meaning in EXIT_MEANINGS.items())
+
+
+@click.command(
+    context_settings={"allow_interspersed_args": False, "ignore_unknown_options": False},
+    epilog=f"\b\nExit codes:\n{_CODES}",
+)
+@config_option
+@store_options
+@option("--run", required=True, metavar="NAME", help="Continue the newest run of this name, or begin the first.")
+@option("--work-dir", type=click.Path(path_type=Path), default=Path("runs"), help="Where this machine keeps the run.")
+@option("--extend", is_flag=True, help="Reopen the run if it is complete (3 epochs, then on to 6).")
+@seconds("--drain-time", 110.0, "The longest that a stop may take; a notice's own deadline may be sooner.", 1.0)
+@option(
+    "--rebalance",
+    type=click.Choice(["save", "drain", "ignore"]),
+    default="save",
+    help="What a rebalance recommendation does.",
+)
+@seconds("--poll-interval", 2.0, "How often to look for interruption notices.", 0.01)
+@seconds("--lease-wait", 900.0, "How long to wait while another machine holds the run.")
+@seconds("--lease-heartbeat", 10.0, "How often the lease is renewed.", 0.05)
+@seconds("--lease-expiry", 30.0, "When a silent holder is taken for dead.", 0.2)
+@seconds("--store-wait", 30.0, "How long the store may be out of reach at the start.")
+@option("--max-restarts", type=click.IntRange(0), default=5, help="Crashes in a row without progress before giving up.")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def run(**settings: Any) -> int:
+    """Run COMMAND so that its training outlives this machine: restore, train, sync, drain.
+
+    Put the command after '--'. A script that uses holdfast.Resume is asked to save when it has to stop; any other
+    command gets SIGTERM.
+    """
+    store = the_store(settings)
+    client = client_from_environment(os.environ, time.monotonic)
+    run_settings = _settings(settings)
+    journal = Journal(sys.stderr)
+
+    def watcher(report: Any) -> Watcher:
+        return Watcher(
+            client=client,
+            report=report,
+            say=lambda kind, text: journal.event(kind, text, warning=kind == "metadata-warning"),
+            drain_time=run_settings.rules.drain_time,
+            interval=run_settings.poll_interval,
+            rebalance_stands=run_settings.rules.rebalance == "drain",
+        )
+
+    return Supervisor(run_settings, store, journal, watcher, os.environ, sys.stdout.buffer).run()
+
+
+def _settings(given: dict[str, Any]) -> RunSettings:
+    """Checks what can be checked before anything is touched. Raises SettingsError."""
+    name = given["run"]
+    if RunId.parse(name) is None:
+        check_name(name)
+    if given["lease_heartbeat"] * 2 > given["lease_expiry"]:
+        raise SettingsError("--lease-expiry must be at least twice --lease-heartbeat, or a living holder is taken for dead")
+    return RunSettings(
+        name=name,
+        work_dir=_writable(given["work_dir"]),
+        command=_command(given["command"]),
+        extend=given["extend"],
+        rules=Rules(
+            drain_time=given["drain_time"], max_restarts=given["max_restarts"], rebalance=given["rebalance"]
+        ),
+        lease=LeaseTimes(given["lease_heartbeat"], given["lease_expiry"], given["lease_wait"]),
+        poll_interval=given["poll_interval"],
+        store_wait=given["store_wait"],
+    )
+
+
+def _command(command: tuple[str, ...]) -> tuple[str, ...]:
+    if not command:
+        raise SettingsError("no command: give the training command after '--', as in: holdfast run … -- python train.py")
+    if shutil.which(command[0]) is None:
+        raise SettingsError(f"the command {command[0]!r} does not exist or may not be executed; correct it, or give its path")
+    return command
+
+
+def _writable(path: Path) -> Path:
+    """The work dir, or the nearest folder above it that exists, must take new files."""
+    nearest = path.absolute()
+    while not nearest.exists() and nearest != nearest.parent:
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        raise SettingsError(f"--work-dir {path}: {nearest} is not a folder")
+    if not os.access(nearest, os.W_OK | os.X_OK) or os.statvfs(nearest).f_flag & os.ST_RDONLY:
+        raise SettingsError(f"--work-dir {path}: {nearest} is not writable; give a folder that this user may write")
+    return path

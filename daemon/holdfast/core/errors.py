@@ -1,0 +1,96 @@
+"""The errors of holdfast and the one table of exit codes.
+
+Foreign errors (botocore's, the operating system's, pickle's) are translated into these once, at the edge
+where they arise; nothing above that edge knows them.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit codes of ``holdfast run``; the numbers are those of BSD's sysexits.h."""
+
+    COMPLETE = 0
+    FENCED = 69
+    FAILED = 70
+    UNSTORED = 74
+    STOPPED = 75
+    USAGE = 78
+
+
+EXIT_MEANINGS: dict[Exit, str] = {
+    Exit.COMPLETE: "training is complete and everything is in the store",
+    Exit.STOPPED: "stopped early; the state is in the store; run again to go on",
+    Exit.UNSTORED: "stopped early and the last state could not be stored; it is still in the work dir",
+    Exit.FENCED: "another holder kept the run's lease for longer than --lease-wait, or took it over",
+    Exit.USAGE: "bad settings or arguments",
+    Exit.FAILED: "the training command failed before its first batch ever, or kept failing without progress",
+}
+
+
+class HoldfastError(Exception):
+    """Anything that holdfast itself has to say; its text is one line for a person."""
+
+    exit_code = Exit.FAILED
+
+
+class SettingsError(HoldfastError):
+    """A setting or an argument is wrong; the text names it and the remedy."""
+
+    exit_code = Exit.USAGE
+
+
+class InvalidPair(HoldfastError):
+    """A checkpoint that must not be used: damaged, hostile or of an unknown format."""
+
+
+class NoValidPair(HoldfastError):
+    """A run has checkpoints and none of them is valid."""
+
+
+class Mismatch(HoldfastError):
+    """A valid checkpoint that does not fit the model that the script builds."""
+
+
+class Fenced(HoldfastError):
+    """The run's lease belongs to another holder."""
+
+    exit_code = Exit.FENCED
+
+
+class Busy(HoldfastError):
+    """Another process on this machine uses the run's folder."""
+
+    exit_code = Exit.FENCED
+
+
+class Cancelled(HoldfastError):
+    """Work that was given up because a stop was asked for."""
+
+    exit_code = Exit.STOPPED
+
+
+class IllegalTransition(HoldfastError):
+    """An event that cannot happen in the present phase: a defect in the caller."""
+
+
+class StoreError(HoldfastError):
+    """What every store raises, and nothing else."""
+
+
+class NotFound(StoreError):
+    """There is no object of that key."""
+
+
+class Conflict(StoreError):
+    """A conditional write lost: the object exists already or was changed meanwhile."""
+
+
+class Transient(StoreError):
+    """The same call may succeed later: a timeout, a reset, throttling, a full disk."""
+
+
+class Permanent(StoreError):
+    """The same call will fail until somebody changes something: rights, a name, credentials."""

@@ -1,0 +1,722 @@
+"""The supervisor's mind: phases, events, effects and one pure function, ``step``.
+
+``step(state, event, now)`` answers what the new state is and what is to be done; it does nothing itself and knows no
+clock. The shell (supervisor/loop.py) performs the effects and reports what came of them as further events. Time is
+monotonic seconds. An event that a phase has no rule for raises IllegalTransition and changes nothing.
+
+    RESTORING ──► STARTING ──► RUNNING ──► FLUSHING ──► DONE
+        ▲             │           │ │          ▲    └──► FAILED
+        │             └───────────┼─┼─► DRAINING
+        └──────── BACKOFF ◄───────┘ └──────────┘
+
+RESTORING  waits while an interruption notice stands, then for the lease, then for the newest valid pair
+STARTING   the command runs and has not begun to train
+RUNNING    it trains
+DRAINING   it was asked to stop, and has a little time to save
+FLUSHING   it is gone; what it left goes to the store
+BACKOFF    it crashed and will be started again
+DONE       ended as it should: complete, or stopped with its state stored
+FAILED     ended otherwise
+
+The shape (events in, instructions out, failures come back as events) is that of dask.distributed's worker state
+machine; the table with its refusal of illegal pairs is h11's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any
+
+from .errors import Exit, IllegalTransition
+from .policy import Backoff, ask_time
+
+
+class Phase(Enum):
+    RESTORING = "restoring"
+    STARTING = "starting"
+    RUNNING = "running"
+    DRAINING = "draining"
+    FLUSHING = "flushing"
+    BACKOFF = "backoff"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class Outcome(Enum):
+    """What an ending is about to be."""
+
+    COMPLETE = "complete"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    FENCED = "fenced"
+
+
+# --- settings of the machine ---------------------------------------------------------------------------------------
+
+
+LEAST_WINDOW = 10.0
+
+
+@dataclass(frozen=True)
+class Rules:
+    """``drain_time`` is the seconds that a stop may take in all where no notice says less."""
+
+    drain_time: float = 110.0
+    term_time: float = 5.0
+    max_restarts: int = 5
+    backoff: Backoff = Backoff()
+    rebalance: str = "save"
+
+
+# --- events --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NoNotice:
+    """The watcher looked, and no interruption notice stands (any more)."""
+
+
+@dataclass(frozen=True)
+class NoticeStands:
+    """An interruption notice; the machine goes away in ``seconds``, if that is known."""
+
+    what: str
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class RebalanceRecommended:
+    """EC2 sees a raised risk of interruption; nothing is certain yet."""
+
+
+@dataclass(frozen=True)
+class StopRequested:
+    """SIGTERM or SIGINT."""
+
+    what: str
+
+
+@dataclass(frozen=True)
+class Restored:
+    """The lease is held. ``resumable`` says that a pair was found; ``complete``, that there is nothing to do."""
+
+    complete: bool = False
+    resumable: bool = False
+
+
+@dataclass(frozen=True)
+class RestoreFailed:
+    error: str
+    code: Exit
+
+
+@dataclass(frozen=True)
+class Spawned:
+    pid: int
+
+
+@dataclass(frozen=True)
+class TrainingBegan:
+    """The child entered its training loop: it now serves a request to save or stop."""
+
+
+@dataclass(frozen=True)
+class TrainingFinished:
+    """The child's training loop ended by itself; the script's tail is left."""
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """At least one more batch was trained."""
+
+
+@dataclass(frozen=True)
+class PairSaved:
+    """A pair is in the spool."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class PairStored:
+    """A pair is in the store, manifest and all."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class PairLost:
+    """A pair can never be stored: its files are damaged or its name is taken."""
+
+    name: str
+    error: str
+
+
+@dataclass(frozen=True)
+class ChildExited:
+    """``code`` as a shell reports it (128 + n for signal n). ``chance`` is uniform in [0, 1), for the backoff."""
+
+    code: int
+    chance: float = 0.0
+
+
+@dataclass(frozen=True)
+class SpoolScanned:
+    """The pairs in the spool that the store does not have, after the child is gone."""
+
+    owed: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Finalized:
+    """Logs are stored and, for a complete run, the mark is set."""
+
+
+@dataclass(frozen=True)
+class LeaseLost:
+    holder: str
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Time passed."""
+
+
+Event = (
+    NoNotice
+    | NoticeStands
+    | RebalanceRecommended
+    | StopRequested
+    | Restored
+    | RestoreFailed
+    | Spawned
+    | TrainingBegan
+    | TrainingFinished
+    | Progressed
+    | PairSaved
+    | PairStored
+    | PairLost
+    | ChildExited
+    | SpoolScanned
+    | Finalized
+    | LeaseLost
+    | Tick
+)
+
+
+# --- effects -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Restore:
+    """Take the lease, find the newest valid pair, bring it here. Answered by Restored or RestoreFailed."""
+
+
+@dataclass(frozen=True)
+class Spawn:
+    """Start the command. Answered by Spawned."""
+
+
+@dataclass(frozen=True)
+class AskSave:
+    reason: str
+
+
+@dataclass(frozen=True)
+class AskStop:
+    """Ask the training loop to save and to exit."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Terminate:
+    """SIGTERM to the child's process group."""
+
+
+@dataclass(frozen=True)
+class Kill:
+    """SIGKILL to the child's whole tree."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """Bring a pair to the store, trying until it succeeds. Answered by PairStored or PairLost."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class DropUploads:
+    """Store nothing more."""
+
+
+@dataclass(frozen=True)
+class ScanSpool:
+    """Answered by SpoolScanned."""
+
+
+@dataclass(frozen=True)
+class Finalize:
+    """Store the logs and, if ``complete``, mark the run complete. Answered by Finalized."""
+
+    complete: bool
+
+
+@dataclass(frozen=True)
+class Say:
+    """Tell whoever watches: a kind for programs, a text for people."""
+
+    kind: str
+    text: str
+    warning: bool = False
+
+
+@dataclass(frozen=True)
+class ExitWith:
+    code: Exit
+
+
+Effect = (
+    Restore
+    | Spawn
+    | AskSave
+    | AskStop
+    | Terminate
+    | Kill
+    | Upload
+    | DropUploads
+    | ScanSpool
+    | Finalize
+    | Say
+    | ExitWith
+)
+
+
+# --- state ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class State:
+    """All that the supervisor remembers. The times are monotonic seconds; None is never."""
+
+    rules: Rules = Rules()
+    phase: Phase = Phase.RESTORING
+    restore_asked: bool = False
+    leased: bool = False
+    notice: NoticeStands | None = None
+    spawned: bool = False
+    training: bool = False
+    finished: bool = False
+    trained: bool = False
+    stopping: str | None = None
+    stops: int = 0
+    failures: int = 0
+    owed: frozenset[str] = frozenset()
+    lost: bool = False
+    outcome: Outcome | None = None
+    finalizing: bool = False
+    deadline: float | None = None
+    term_at: float | None = None
+    kill_at: float | None = None
+    retry_at: float | None = None
+    exit_code: Exit | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.phase in (Phase.DONE, Phase.FAILED)
+
+    def next_time(self) -> float | None:
+        """When a Tick is next needed."""
+        times = (self.deadline, self.term_at, self.kill_at, self.retry_at)
+        return min((t for t in times if t is not None), default=None)
+
+
+Step = tuple[State, tuple[Effect, ...]]
+_Rule = Callable[[State, Any, float], Step]
+
+
+def step(state: State, event: Event, now: float) -> Step:
+    """Raises IllegalTransition, with nothing changed, for an event that the present phase cannot see."""
+    rule = TABLE.get((state.phase, type(event)))
+    if rule is None:
+        raise IllegalTransition(f"{type(event).__name__} in phase {state.phase.value}")
+    return rule(state, event, now)
+
+
+# --- rules: notices and stops --------------------------------------------------------------------------------------
+
+
+def _stay(state: State, event: Event, now: float) -> Step:
+    return state, ()
+
+
+def _clear_before_restore(state: State, event: NoNotice, now: float) -> Step:
+    state = replace(state, notice=None)
+    if state.restore_asked:
+        return state, ()
+    return replace(state, restore_asked=True), (Restore(),)
+
+
+def _forget_notice(state: State, event: NoNotice, now: float) -> Step:
+    return replace(state, notice=None), ()
+
+
+def _notice_while_restoring(state: State, event: NoticeStands, now: float) -> Step:
+    if state.restore_asked:
+        return _give_up_restoring(replace(state, notice=event), event.what, event.seconds, now)
+    if state.notice is not None:
+        return replace(state, notice=event), ()
+    text = f"{event.what}: this machine is going away, so nothing is started while the notice stands"
+    return replace(state, notice=event), (Say("waiting", text),)
+
+
+def _stop_while_restoring(state: State, event: StopRequested, now: float) -> Step:
+    return _give_up_restoring(replace(state, stops=state.stops + 1), event.what, None, now)
+
+
+def _give_up_restoring(state: State, what: str, seconds: float | None, now: float) -> Step:
+    """Before the first start there is nothing to store; before a restart there may be."""
+    if not state.leased:
+        return _end(state, Exit.STOPPED, Say("stopping", f"{what} before the training was started"))
+    return _flush_before(state, what, seconds, now)
+
+
+def _flush_before(state: State, what: str, seconds: float | None, now: float) -> Step:
+    window = _window(state, seconds)
+    state = replace(state, stopping=what, deadline=now + window, retry_at=None)
+    return _after(Say("stopping", what), _flush(state, Outcome.STOPPED))
+
+
+def _notice(state: State, event: NoticeStands, now: float) -> Step:
+    return _drain(replace(state, notice=event), event.what, event.seconds, now)
+
+
+def _stop(state: State, event: StopRequested, now: float) -> Step:
+    return _drain(replace(state, stops=state.stops + 1), event.what, None, now)
+
+
+def _drain(state: State, reason: str, seconds: float | None, now: float) -> Step:
+    window = _window(state, seconds)
+    state = replace(
+        state,
+        phase=Phase.DRAINING,
+        stopping=None if state.finished else reason,
+        deadline=now + window,
+        term_at=now + ask_time(window),
+    )
+    said = Say("stopping", f"{reason}: draining, {window:.0f} s are left")
+    if state.training:
+        return state, (said, AskStop(reason))
+    return replace(state, term_at=None, kill_at=now + ask_time(window)), (said, Terminate())
+
+
+def _window(state: State, seconds: float | None) -> float:
+    """How long a stop may take: a machine that should be gone already is used for as long as it is still there."""
+    return state.rules.drain_time if seconds is None else max(LEAST_WINDOW, min(seconds, state.rules.drain_time))
+
+
+def _notice_while_draining(state: State, event: NoticeStands, now: float) -> Step:
+    return _shorten(replace(state, notice=event), event.seconds, now), ()
+
+
+def _shorten(state: State, seconds: float | None, now: float) -> State:
+    """An earlier end replaces a later one; a later one changes nothing."""
+    if seconds is None or state.deadline is None or now + seconds >= state.deadline:
+        return state
+    window = max(LEAST_WINDOW, seconds)
+    hurry = now + ask_time(window)
+    return replace(
+        state,
+        deadline=now + window,
+        term_at=None if state.term_at is None else min(state.term_at, hurry),
+        kill_at=None if state.kill_at is None else min(state.kill_at, hurry),
+    )
+
+
+def _hurry(state: State, event: StopRequested, now: float) -> Step:
+    """The second stop gives up waiting for the child, the third gives up everything."""
+    state = replace(state, stops=state.stops + 1)
+    if state.stops >= 3:
+        return _abandon(state, f"{event.what}, for the third time")
+    if state.stops == 2:
+        state = replace(state, term_at=None, kill_at=None)
+        return state, (Say("hurrying", f"{event.what} again: not waiting for the command any longer", True), Kill())
+    return state, ()
+
+
+def _stop_while_flushing(state: State, event: StopRequested, now: float) -> Step:
+    state = replace(state, stops=state.stops + 1)
+    if state.stops >= 3:
+        return _abandon(state, f"{event.what}, for the third time")
+    if state.deadline is None:
+        state = replace(state, deadline=now + state.rules.drain_time)
+    return state, (Say("stopping", f"{event.what}: {max(0.0, (state.deadline or now) - now):.0f} s are left to store"),)
+
+
+def _notice_while_flushing(state: State, event: NoticeStands, now: float) -> Step:
+    state = replace(state, notice=event)
+    if state.deadline is None:
+        return replace(state, deadline=now + _window(state, event.seconds)), (Say("stopping", event.what),)
+    return _shorten(state, event.seconds, now), ()
+
+
+def _stop_in_backoff(state: State, event: StopRequested, now: float) -> Step:
+    return _flush_before(replace(state, stops=state.stops + 1), event.what, None, now)
+
+
+def _notice_in_backoff(state: State, event: NoticeStands, now: float) -> Step:
+    return _flush_before(replace(state, notice=event), event.what, event.seconds, now)
+
+
+def _rebalance(state: State, event: RebalanceRecommended, now: float) -> Step:
+    what = "rebalance recommendation"
+    if state.rules.rebalance == "ignore":
+        return state, (Say("rebalance", f"{what}: ignored"),)
+    if state.rules.rebalance == "drain":
+        return _notice(state, NoticeStands(what), now)
+    said = Say("rebalance", f"{what}: saving now and going on")
+    return state, ((said, AskSave("rebalance")) if state.training else (said,))
+
+
+# --- rules: the child ----------------------------------------------------------------------------------------------
+
+
+def _restored(state: State, event: Restored, now: float) -> Step:
+    if event.complete:
+        return _end(state, Exit.COMPLETE, Say("complete", "the run is complete; nothing to do (--extend reopens it)"))
+    state = replace(
+        state,
+        phase=Phase.STARTING,
+        leased=True,
+        spawned=False,
+        training=False,
+        trained=state.trained or event.resumable,
+    )
+    return state, (Spawn(),)
+
+
+def _restore_failed(state: State, event: RestoreFailed, now: float) -> Step:
+    return _end(state, event.code, Say("failed", event.error, warning=event.code is not Exit.STOPPED))
+
+
+def _spawned(state: State, event: Spawned, now: float) -> Step:
+    return replace(state, spawned=True), ()
+
+
+def _began(state: State, event: TrainingBegan, now: float) -> Step:
+    return replace(state, phase=Phase.RUNNING, training=True, finished=False), ()
+
+
+def _began_while_draining(state: State, event: TrainingBegan, now: float) -> Step:
+    """The request to stop came before there was a training loop to hear it."""
+    reason = state.stopping or "stop"
+    return replace(state, training=True, finished=False, stopping=reason), (AskStop(reason),)
+
+
+def _finished(state: State, event: TrainingFinished, now: float) -> Step:
+    return replace(state, training=False, finished=True), ()
+
+
+def _finished_while_draining(state: State, event: TrainingFinished, now: float) -> Step:
+    """It ended before it heard the request: the tail that follows is ended, and will run again."""
+    state = replace(state, training=False, term_at=None, kill_at=now + state.rules.term_time)
+    return state, (Terminate(),)
+
+
+def _progressed(state: State, event: Progressed, now: float) -> Step:
+    return replace(state, trained=True, failures=0), ()
+
+
+def _saved(state: State, event: PairSaved, now: float) -> Step:
+    if state.outcome is Outcome.FENCED:
+        return state, ()
+    return replace(state, owed=state.owed | {event.name}), (Upload(event.name),)
+
+
+def _stored(state: State, event: PairStored, now: float) -> Step:
+    return _when_stored(replace(state, owed=state.owed - {event.name}))
+
+
+def _lost(state: State, event: PairLost, now: float) -> Step:
+    state, effects = _when_stored(replace(state, owed=state.owed - {event.name}, lost=True))
+    return state, (Say("pair-lost", f"{event.name} cannot be stored: {event.error}", warning=True), *effects)
+
+
+def _when_stored(state: State) -> Step:
+    if state.phase is Phase.FLUSHING and not state.owed and not state.finalizing:
+        return _finalize(state)
+    return state, ()
+
+
+def _exited(state: State, event: ChildExited, now: float) -> Step:
+    state = replace(state, training=False, spawned=False, term_at=None, kill_at=None)
+    if event.code == 0:
+        return _flush(state, Outcome.COMPLETE)
+    if event.code == Exit.STOPPED:
+        said = Say("stopping", "the command was asked to stop by somebody else, and did")
+        return _after(said, _flush(replace(state, deadline=now + state.rules.drain_time), Outcome.STOPPED))
+    if not state.trained:
+        said = Say("failed", f"the command failed before its first batch (exit {event.code})", warning=True)
+        return _after(said, _flush(state, Outcome.FAILED))
+    failures = state.failures + 1
+    if failures > state.rules.max_restarts:
+        said = Say("failed", f"the command failed {failures} times without progress (exit {event.code})", warning=True)
+        return _after(said, _flush(state, Outcome.FAILED))
+    wait = state.rules.backoff.delay(failures, event.chance)
+    said = Say("crashed", f"the command failed (exit {event.code}); starting it again in {wait:.1f} s", warning=True)
+    return replace(state, phase=Phase.BACKOFF, failures=failures, retry_at=now + wait, finished=False), (said,)
+
+
+def _exited_while_draining(state: State, event: ChildExited, now: float) -> Step:
+    state = replace(state, training=False, spawned=False, term_at=None, kill_at=None)
+    if state.outcome is Outcome.FENCED:
+        return _end(state, Exit.FENCED)
+    if event.code == 0 and state.stopping is None:
+        return _flush(state, Outcome.COMPLETE)
+    return _flush(state, Outcome.STOPPED)
+
+
+# --- rules: the end ------------------------------------------------------------------------------------------------
+
+
+def _flush(state: State, outcome: Outcome) -> Step:
+    return replace(state, phase=Phase.FLUSHING, outcome=outcome), (ScanSpool(),)
+
+
+def _scanned(state: State, event: SpoolScanned, now: float) -> Step:
+    new = sorted(event.owed - state.owed)
+    state = replace(state, owed=state.owed | event.owed)
+    if not state.owed:
+        return _finalize(state)
+    return state, tuple(Upload(name) for name in new)
+
+
+def _finalize(state: State) -> Step:
+    return replace(state, finalizing=True), (Finalize(complete=state.outcome is Outcome.COMPLETE and not state.lost),)
+
+
+def _finalized(state: State, event: Finalized, now: float) -> Step:
+    return _end(state, _ending(state))
+
+
+def _ending(state: State) -> Exit:
+    if state.outcome is Outcome.FAILED:
+        return Exit.FAILED
+    if state.owed or state.lost:
+        return Exit.UNSTORED
+    return Exit.COMPLETE if state.outcome is Outcome.COMPLETE else Exit.STOPPED
+
+
+def _abandon(state: State, why: str) -> Step:
+    """Ends at once. What is still owed stays in the work dir."""
+    stored = state.phase is Phase.FLUSHING and not state.owed and state.outcome is not Outcome.COMPLETE
+    code = _ending(state) if stored else Exit.UNSTORED
+    if state.outcome is Outcome.FAILED:
+        code = Exit.FAILED
+    said = Say("abandoned", f"{why}: {len(state.owed)} pairs are not in the store", warning=bool(state.owed))
+    return _end(state, code, said, Kill())
+
+
+def _fenced(state: State, event: LeaseLost, now: float) -> Step:
+    said = Say("fenced", f"the lease was taken over by {event.holder}: stopping, nothing more is stored", warning=True)
+    state = replace(state, outcome=Outcome.FENCED)
+    if state.phase in (Phase.STARTING, Phase.RUNNING, Phase.DRAINING):
+        return replace(state, phase=Phase.DRAINING, deadline=None, term_at=None), (
+            said,
+            DropUploads(),
+            Kill(),
+        )
+    return _end(state, Exit.FENCED, said, DropUploads())
+
+
+def _end(state: State, code: Exit, *effects: Effect) -> Step:
+    phase = Phase.DONE if code in (Exit.COMPLETE, Exit.STOPPED) else Phase.FAILED
+    ended = replace(
+        state, phase=phase, exit_code=code, deadline=None, term_at=None, kill_at=None, retry_at=None
+    )
+    return ended, (*effects, ExitWith(code))
+
+
+def _after(said: Say, result: Step) -> Step:
+    state, effects = result
+    return state, (said, *effects)
+
+
+# --- rules: time ---------------------------------------------------------------------------------------------------
+
+
+def _due(at: float | None, now: float) -> bool:
+    return at is not None and now >= at
+
+
+def _tick_while_draining(state: State, event: Tick, now: float) -> Step:
+    if _due(state.term_at, now):
+        said = Say("terminating", "the command did not stop in time: SIGTERM", warning=True)
+        return replace(state, term_at=None, kill_at=now + state.rules.term_time), (said, Terminate())
+    if _due(state.kill_at, now):
+        return replace(state, kill_at=None), (Say("killing", "the command does not end: SIGKILL", warning=True), Kill())
+    return _abandon(state, "no time is left") if _due(state.deadline, now) else (state, ())
+
+
+def _tick_while_flushing(state: State, event: Tick, now: float) -> Step:
+    return _abandon(state, "no time is left") if _due(state.deadline, now) else (state, ())
+
+
+def _tick_in_backoff(state: State, event: Tick, now: float) -> Step:
+    if _due(state.retry_at, now):
+        return replace(state, phase=Phase.RESTORING, restore_asked=True, retry_at=None), (Restore(),)
+    return state, ()
+
+
+_P = Phase
+_ALIVE = (_P.STARTING, _P.RUNNING)
+TABLE: dict[tuple[Phase, type[Any]], _Rule] = {
+    (_P.RESTORING, NoNotice): _clear_before_restore,
+    (_P.RESTORING, NoticeStands): _notice_while_restoring,
+    (_P.RESTORING, StopRequested): _stop_while_restoring,
+    (_P.RESTORING, Restored): _restored,
+    (_P.RESTORING, RestoreFailed): _restore_failed,
+    **{(phase, NoticeStands): _notice for phase in _ALIVE},
+    **{(phase, StopRequested): _stop for phase in _ALIVE},
+    **{(phase, RebalanceRecommended): _rebalance for phase in _ALIVE},
+    **{(phase, TrainingBegan): _began for phase in _ALIVE},
+    **{(phase, TrainingFinished): _finished for phase in _ALIVE},
+    **{(phase, ChildExited): _exited for phase in _ALIVE},
+    (_P.STARTING, Spawned): _spawned,
+    (_P.DRAINING, Spawned): _spawned,
+    **{(phase, Progressed): _progressed for phase in (*_ALIVE, _P.DRAINING)},
+    **{(phase, PairSaved): _saved for phase in Phase if phase not in (_P.DONE, _P.FAILED)},
+    # The child's last words may arrive after its end.
+    **{
+        (phase, event): _stay
+        for phase in (_P.RESTORING, _P.FLUSHING, _P.BACKOFF)
+        for event in (TrainingBegan, TrainingFinished, Progressed)
+    },
+    (_P.DRAINING, NoticeStands): _notice_while_draining,
+    (_P.DRAINING, StopRequested): _hurry,
+    (_P.DRAINING, TrainingBegan): _began_while_draining,
+    (_P.DRAINING, TrainingFinished): _finished_while_draining,
+    (_P.DRAINING, ChildExited): _exited_while_draining,
+    (_P.DRAINING, Tick): _tick_while_draining,
+    (_P.FLUSHING, NoticeStands): _notice_while_flushing,
+    (_P.FLUSHING, StopRequested): _stop_while_flushing,
+    (_P.FLUSHING, SpoolScanned): _scanned,
+    (_P.FLUSHING, Finalized): _finalized,
+    (_P.FLUSHING, Tick): _tick_while_flushing,
+    (_P.BACKOFF, NoticeStands): _notice_in_backoff,
+    (_P.BACKOFF, StopRequested): _stop_in_backoff,
+    (_P.BACKOFF, Tick): _tick_in_backoff,
+    # What the outside does at any time, with nothing to decide there:
+    **{(phase, NoNotice): _forget_notice for phase in Phase if phase not in (_P.RESTORING, _P.DONE, _P.FAILED)},
+    **{(phase, RebalanceRecommended): _stay for phase in (_P.RESTORING, _P.DRAINING, _P.FLUSHING, _P.BACKOFF)},
+    **{(phase, PairStored): _stored for phase in Phase if phase not in (_P.DONE, _P.FAILED)},
+    **{(phase, PairLost): _lost for phase in Phase if phase not in (_P.DONE, _P.FAILED)},
+    **{(phase, LeaseLost): _fenced for phase in Phase if phase not in (_P.DONE, _P.FAILED)},
+    **{(phase, Tick): _stay for phase in (_P.RESTORING, *_ALIVE)},
+    **{(_P.FLUSHING, event): _stay for event in (Restored, RestoreFailed)},
+    # An ended machine only waits for the shell to leave; what still arrives is too late to matter.
+    **{(phase, event): _stay for phase in (_P.DONE, _P.FAILED) for event in Event.__args__},
+}

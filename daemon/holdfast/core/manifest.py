@@ -1,0 +1,195 @@
+"""The checkpoint record: its name, its order and its manifest.
+
+A checkpoint is a pair of data files (``.h5`` and ``.pkl``) and a manifest (``.json``) written after them. A pair
+without a manifest does not exist. Everything that listing, ordering and retention need stands in the name, so a
+listing of the store is enough for them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import InvalidPair
+
+FORMAT = 1
+PARTS = ("h5", "pkl")
+MAX_MANIFEST_BYTES = 1 << 20
+
+_LOSS = r"-?\d{1,9}\.\d{4}|-?\d\.\d{4}e[+-]\d{2,3}|nan|inf|none"
+_NAME = re.compile(rf"model-(\d{{4,9}})-(\d{{8,15}})-({_LOSS})-i(\d{{1,9}})-q(\d{{1,9}})")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class CheckpointName:
+    """``model-0003-00000940-0.1284-i2-q17``: epochs completed, batches done in all, loss, incarnation, save number."""
+
+    epoch: int
+    step: int
+    loss: str
+    incarnation: int
+    save: int
+
+    def __str__(self) -> str:
+        return f"model-{self.epoch:04d}-{self.step:08d}-{self.loss}-i{self.incarnation}-q{self.save}"
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Newest means greatest: by incarnation, then by save number (design invariant 3)."""
+        return (self.incarnation, self.save)
+
+    @property
+    def finite(self) -> bool:
+        return self.loss not in ("nan", "inf")
+
+    def file(self, part: str) -> str:
+        return f"{self}.{part}"
+
+    @classmethod
+    def parse(cls, text: str) -> CheckpointName | None:
+        """The name that ``text`` spells canonically, else None."""
+        match = _NAME.fullmatch(text)
+        if match is None:
+            return None
+        name = cls(int(match[1]), int(match[2]), match[3], int(match[4]), int(match[5]))
+        return name if str(name) == text else None
+
+    @classmethod
+    def of_manifest_file(cls, filename: str) -> CheckpointName | None:
+        """The checkpoint whose manifest is called ``filename``, else None."""
+        return cls.parse(filename.removesuffix(".json")) if filename.endswith(".json") else None
+
+
+def spell_loss(loss: float | None) -> str:
+    """The loss as it stands in a name: four decimals, an exponent where those are too many or too few."""
+    if loss is None:
+        return "none"
+    if math.isnan(loss):
+        return "nan"
+    if math.isinf(loss):
+        return "inf"
+    return f"{loss:.4f}" if abs(loss) < 1e6 else f"{loss:.4e}"
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a reader knows of a pair before it opens it.
+
+    ``kind`` is ``model`` (the .h5 is a full Keras model file), ``weights`` (a Keras weights file: the model cannot
+    be stored whole) or ``arrays`` (written by ``holdfast.session``). ``batch`` counts the batches done in the epoch
+    under way. ``origin`` is what the result depends on: command, script, versions, CPU family.
+    """
+
+    name: CheckpointName
+    run: str
+    batch: int
+    kind: str
+    reason: str
+    created: str
+    files: Mapping[str, FileRecord]
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    origin: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        return sum(record.size for record in self.files.values())
+
+    def to_json(self) -> bytes:
+        document = {
+            "format": FORMAT,
+            "name": str(self.name),
+            "run": self.run,
+            "epoch": self.name.epoch,
+            "batch": self.batch,
+            "step": self.name.step,
+            "loss": self.name.loss,
+            "finite": self.name.finite,
+            "incarnation": self.name.incarnation,
+            "save": self.name.save,
+            "kind": self.kind,
+            "reason": self.reason,
+            "created": self.created,
+            "files": {part: {"size": r.size, "sha256": r.sha256} for part, r in self.files.items()},
+            "metrics": {k: v if v is None or math.isfinite(v) else None for k, v in self.metrics.items()},
+            "origin": dict(self.origin),
+        }
+        return json.dumps(document, indent=1, allow_nan=False).encode() + b"\n"
+
+    @classmethod
+    def from_json(cls, data: bytes, expected: CheckpointName) -> Manifest:
+        """Reads a manifest that may be damaged or hostile.
+
+        Raises InvalidPair unless it is whole, of a known format and about ``expected``.
+        """
+        document = _document(data, str(expected))
+        if document.get("format") != FORMAT:
+            raise InvalidPair(f"{expected}: manifest format {document.get('format')!r} is not known; upgrade holdfast")
+        if document.get("name") != str(expected):
+            raise InvalidPair(f"{expected}: the manifest is about another checkpoint")
+        batch = document.get("batch")
+        if not isinstance(batch, int) or isinstance(batch, bool) or batch < 0:
+            raise InvalidPair(f"{expected}: the manifest's batch is not a count")
+        return cls(
+            name=expected,
+            run=_text(document, "run", expected),
+            batch=batch,
+            kind=_text(document, "kind", expected),
+            reason=_text(document, "reason", expected),
+            created=_text(document, "created", expected),
+            files=_files(document.get("files"), expected),
+            metrics=_mapping(document, "metrics", expected),
+            origin=_mapping(document, "origin", expected),
+        )
+
+
+def _document(data: bytes, name: str) -> dict[str, Any]:
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise InvalidPair(f"{name}: a manifest of {len(data)} bytes is not credible")
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise InvalidPair(f"{name}: the manifest is not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise InvalidPair(f"{name}: the manifest is not a JSON object")
+    return document
+
+
+def _text(document: Mapping[str, Any], key: str, name: CheckpointName) -> str:
+    value = document.get(key)
+    if not isinstance(value, str) or len(value) > 1000:
+        raise InvalidPair(f"{name}: the manifest's {key} is not a short text")
+    return value
+
+
+def _mapping(document: Mapping[str, Any], key: str, name: CheckpointName) -> dict[str, Any]:
+    value = document.get(key, {})
+    if not isinstance(value, dict):
+        raise InvalidPair(f"{name}: the manifest's {key} is not an object")
+    return value
+
+
+def _files(value: Any, name: CheckpointName) -> dict[str, FileRecord]:
+    if not isinstance(value, dict) or set(value) != set(PARTS):
+        raise InvalidPair(f"{name}: the manifest does not list exactly {' and '.join(PARTS)}")
+    return {part: _file(value[part], part, name) for part in PARTS}
+
+
+def _file(value: Any, part: str, name: CheckpointName) -> FileRecord:
+    size = value.get("size") if isinstance(value, dict) else None
+    sha256 = value.get("sha256") if isinstance(value, dict) else None
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 1 << 50:
+        raise InvalidPair(f"{name}: the size of its .{part} is not credible")
+    if not isinstance(sha256, str) or _SHA256.fullmatch(sha256) is None:
+        raise InvalidPair(f"{name}: the checksum of its .{part} is malformed")
+    return FileRecord(size, sha256)

@@ -1,0 +1,45 @@
+"""Run ids: a number that grows and a name, ``00001-digits``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from .errors import SettingsError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_RUN_ID = re.compile(r"(\d{5,12})-([A-Za-z0-9][A-Za-z0-9._-]{0,62})")
+
+
+@dataclass(frozen=True, order=True)
+class RunId:
+    number: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.number:05d}-{self.name}"
+
+    @classmethod
+    def parse(cls, text: str) -> RunId | None:
+        """The run id that ``text`` spells canonically, else None."""
+        match = _RUN_ID.fullmatch(text)
+        if match is None:
+            return None
+        run = cls(int(match[1]), match[2])
+        return run if str(run) == text else None
+
+
+def check_name(name: str) -> str:
+    """Returns ``name``; raises SettingsError if it can't be part of a run id."""
+    if _NAME.fullmatch(name) is None:
+        raise SettingsError(
+            f"--run {name!r}: a run's name starts with a letter or digit and goes on with letters, digits, "
+            "'.', '_' and '-', 63 characters at most"
+        )
+    return name
+
+
+def next_id(name: str, existing: Iterable[RunId]) -> RunId:
+    """The first id after all existing ones, whatever their names."""
+    return RunId(max((run.number for run in existing), default=0) + 1, name)

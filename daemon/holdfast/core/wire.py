@@ -1,0 +1,123 @@
+"""What the supervisor and the training process say to each other: one JSON object a line.
+
+The supervisor listens on a Unix socket whose path stands in the child's environment. The training process says Hello
+and is answered with Welcome; from then on either side speaks when it has something to say. A side that is gone is seen
+by the end of the stream.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from .errors import HoldfastError
+
+SOCKET_VARIABLE = "HOLDFAST_SOCKET"
+RUN_DIR_VARIABLE = "HOLDFAST_RUN_DIR"
+MAX_LINE_BYTES = 1 << 20
+
+
+class WireError(HoldfastError):
+    """The other side said something that is no message."""
+
+
+@dataclass(frozen=True)
+class Hello:
+    """Child to supervisor, first of all."""
+
+    kind: ClassVar[str] = "hello"
+    pid: int
+
+
+@dataclass(frozen=True)
+class Welcome:
+    """Supervisor to child. ``resume`` names the pair in ``run_dir`` to go on from; ``durable`` asks for fsync."""
+
+    kind: ClassVar[str] = "welcome"
+    run_dir: str
+    run: str
+    incarnation: int
+    next_save: int
+    resume: str | None
+    durable: bool
+    origin: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Save:
+    """Supervisor to child: store a pair at the next batch boundary and go on."""
+
+    kind: ClassVar[str] = "save"
+    reason: str
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Supervisor to child: store a pair at the next batch boundary and exit with 75."""
+
+    kind: ClassVar[str] = "stop"
+    reason: str
+
+
+@dataclass(frozen=True)
+class TrainingBegan:
+    """Child to supervisor: from now on a Stop is served by saving."""
+
+    kind: ClassVar[str] = "training-began"
+    epochs: int | None
+
+
+@dataclass(frozen=True)
+class PairSaved:
+    """Child to supervisor: the pair and its manifest are in the run's folder."""
+
+    kind: ClassVar[str] = "pair-saved"
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class SaveFailed:
+    """Child to supervisor: a pair could not be written; training goes on."""
+
+    kind: ClassVar[str] = "save-failed"
+    error: str
+
+
+@dataclass(frozen=True)
+class TrainingFinished:
+    """Child to supervisor: all epochs are done; what is left is the script's tail."""
+
+    kind: ClassVar[str] = "training-finished"
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Child to supervisor: something a person should know."""
+
+    kind: ClassVar[str] = "notice"
+    text: str
+
+
+Message = Hello | Welcome | Save | Stop | TrainingBegan | PairSaved | SaveFailed | TrainingFinished | Notice
+_KINDS: dict[str, type[Any]] = {
+    cls.kind: cls
+    for cls in (Hello, Welcome, Save, Stop, TrainingBegan, PairSaved, SaveFailed, TrainingFinished, Notice)
+}
+
+
+def encode(message: Message) -> bytes:
+    return json.dumps({"kind": message.kind, **dataclasses.asdict(message)}).encode() + b"\n"
+
+
+def decode(line: bytes) -> Message:
+    """Raises WireError if ``line`` is not one well-formed message."""
+    try:
+        document = json.loads(line)
+        cls = _KINDS[document.pop("kind")]
+        message: Message = cls(**document)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise WireError(f"not a message: {line[:80]!r} ({type(error).__name__})") from None
+    return message

@@ -1,0 +1,202 @@
+"""The run's folder on this machine: the spool between the training process and the store.
+
+Both sides of the daemon use it, so it imports neither. A file appears in it whole or not at all (design invariant 2):
+it is written under a temporary name in the same folder and renamed. Files are 0600, folders 0700.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import mmap
+import os
+import secrets
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from .core.errors import Busy, InvalidPair
+from .core.manifest import PARTS, CheckpointName, FileRecord, Manifest
+
+TEMPORARY = ".tmp-"
+_CHUNK = 1 << 20
+
+
+class Spool:
+    """One run's folder. ``path`` is made if it is missing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    @property
+    def run(self) -> str:
+        return self.path.name
+
+    def file(self, name: str) -> Path:
+        return self.path / name
+
+    def identity(self) -> str:
+        """A random id, made once: who holds this folder's lock is the only one who can claim to be it."""
+        path = self.file(".spool-id")
+        with contextlib.suppress(FileNotFoundError):
+            return path.read_text().strip()
+        write_whole(path, secrets.token_hex(16).encode(), durable=True)
+        return path.read_text().strip()
+
+    def lock(self) -> contextlib.AbstractContextManager[None]:
+        """Held while a process works on this folder. Raises Busy when another one does."""
+        return file_lock(self.file(".lock"))
+
+    def pairs(self) -> list[CheckpointName]:
+        """The pairs with a manifest, newest first."""
+        names = (CheckpointName.of_manifest_file(entry.name) for entry in os.scandir(self.path))
+        return sorted((n for n in names if n is not None), key=lambda n: n.order, reverse=True)
+
+    def manifest(self, name: CheckpointName) -> Manifest:
+        """Raises InvalidPair; FileNotFoundError if there is no such pair."""
+        return Manifest.from_json(self.file(name.file("json")).read_bytes(), name)
+
+    def verify(self, manifest: Manifest) -> None:
+        """Rereads every byte. Raises InvalidPair if a file is missing or differs from its record."""
+        for part, record in manifest.files.items():
+            check_file(self.file(manifest.name.file(part)), record)
+
+    def commit(self, manifest: Manifest, durable: bool) -> None:
+        """Makes the pair exist: its data files are in place, the manifest comes last."""
+        if durable:
+            sync_folder(self.path)
+        write_whole(self.file(manifest.name.file("json")), manifest.to_json(), durable)
+
+    def remove(self, name: CheckpointName) -> None:
+        """The manifest goes first: a pair is never half there."""
+        for part in ("json", *PARTS):
+            self.file(name.file(part)).unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Clears what a killed process left: temporary files, and data files that never got their manifest."""
+        whole = {str(name) for name in self.pairs()}
+        for entry in list(os.scandir(self.path)):
+            stem, _, part = entry.name.rpartition(".")
+            orphan = part in PARTS and CheckpointName.parse(stem) is not None and stem not in whole
+            if entry.name.startswith(TEMPORARY) or orphan:
+                Path(entry.path).unlink(missing_ok=True)
+
+
+def write_whole(path: Path, data: bytes, durable: bool) -> None:
+    """Writes ``path`` so that a reader, or a crash, sees the old file or the new one."""
+    with replacing(path, durable) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, durable: bool) -> Iterator[Path]:
+    """Gives a temporary path in the same folder; when the block ends well it becomes ``path``, else it is removed."""
+    temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(6)}-{path.name}"
+    try:
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        yield temporary
+        if durable:
+            sync_file(temporary)
+        os.rename(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    if durable:
+        sync_folder(path.parent)
+
+
+def append_to(path: Path) -> IO[bytes]:
+    """Opens a growing file, unbuffered."""
+    return open(os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY | os.O_CLOEXEC, 0o600), "ab", buffering=0)
+
+
+def sync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def record_of(path: Path) -> FileRecord:
+    """Size and SHA-256 of a file as it is on disk."""
+    digest = hashlib.sha256()
+    size = 0
+    with path.open("rb", buffering=0) as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+    return FileRecord(size, digest.hexdigest())
+
+
+def check_file(path: Path, record: FileRecord) -> None:
+    """Raises InvalidPair unless the file has the recorded size and checksum."""
+    try:
+        size = path.stat().st_size
+        if size != record.size:
+            raise InvalidPair(f"{path.name} has {size} bytes where its manifest says {record.size}")
+        if record_of(path).sha256 != record.sha256:
+            raise InvalidPair(f"{path.name} differs from its checksum")
+    except OSError as error:
+        raise InvalidPair(f"{path.name} cannot be read: {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def file_lock(path: Path) -> Iterator[None]:
+    """An exclusive lock that the kernel drops when its holder dies. Raises Busy at once if another has it."""
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Busy(f"{path.parent}: another holdfast on this machine is working on this run") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+class Progress(NamedTuple):
+    """Where a training process stands; ``executed`` counts the batches that it really ran."""
+
+    executed: int = 0
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+
+
+class Board:
+    """Progress in shared memory: it costs the training nothing, and survives a SIGKILL of the process that wrote it.
+
+    A file of four little-endian 64-bit counts, as in Progress. ``executed`` goes on over all processes that trained
+    in this folder. A reader may see the counts of two neighbouring batches mixed; ``executed`` alone is always exact.
+    """
+
+    FILE = "progress"
+    _LAYOUT = struct.Struct("<4q")
+
+    def __init__(self, path: Path) -> None:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.ftruncate(descriptor, self._LAYOUT.size)
+            self._memory = mmap.mmap(descriptor, self._LAYOUT.size)
+        finally:
+            os.close(descriptor)
+
+    def write(self, progress: Progress) -> None:
+        self._LAYOUT.pack_into(self._memory, 0, *progress)
+
+    @classmethod
+    def read(cls, path: Path) -> Progress:
+        """All zero while there is no board."""
+        try:
+            return Progress(*cls._LAYOUT.unpack(path.read_bytes()))
+        except (FileNotFoundError, struct.error):
+            return Progress()
+

@@ -1,0 +1,116 @@
+"""The Store protocol, and how a URI becomes a store.
+
+Keys are relative paths with '/' between their parts. Errors are NotFound, Conflict, Transient and Permanent
+(core/errors.py) and nothing else. Stores do not retry: whoever calls decides that, in one place (supervisor/upload.py).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ..core.errors import SettingsError
+
+_PART = re.compile(r"[A-Za-z0-9._=+@ -]{1,255}")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a listing. A folder's key ends with '/' and its size is 0."""
+
+    key: str
+    size: int
+
+
+class Store(Protocol):
+    """A flat space of objects that are whole or absent."""
+
+    @property
+    def uri(self) -> str:
+        """As the user gave it, without secrets."""
+
+    @property
+    def durable_spool(self) -> bool:
+        """Must the spool be synced to disk, as this store would die with the machine's page cache?"""
+
+    def put(self, key: str, path: Path) -> None:
+        """Stores a file's content under ``key``, whatever stood there."""
+
+    def create(self, key: str, data: bytes) -> str:
+        """Stores ``data`` under a new key and returns its tag; raises Conflict if the key exists."""
+
+    def replace(self, key: str, data: bytes, if_match: str) -> str:
+        """Replaces an object that still has the tag ``if_match`` and returns the new one.
+
+        Raises Conflict if it has another tag or is gone.
+        """
+
+    def get(self, key: str) -> tuple[bytes, str]:
+        """A small object's content and tag; raises NotFound."""
+
+    def fetch(self, key: str, path: Path) -> None:
+        """Writes an object's content to the file ``path``; raises NotFound."""
+
+    def list(self, prefix: str, shallow: bool = False) -> list[Entry]:
+        """All objects whose key starts with ``prefix``, ordered by key.
+
+        ``shallow`` stops at the next '/': what lies deeper shows as one entry for its folder.
+        """
+
+    def delete(self, key: str) -> None:
+        """Removes an object; one that is not there is no error."""
+
+
+def check_key(key: str) -> str:
+    """Returns ``key``; raises ValueError unless it is a relative path of harmless parts."""
+    for part in key.split("/"):
+        if _PART.fullmatch(part) is None or part in (".", ".."):
+            raise ValueError(f"not a store key: {key!r}")
+    return key
+
+
+@dataclass(frozen=True)
+class StoreSettings:
+    """What only some stores need; ``request_checksum`` is ``when_supported`` or ``when_required``."""
+
+    endpoint_url: str | None = None
+    sse_kms_key_id: str | None = None
+    expected_bucket_owner: str | None = None
+    request_checksum: str = "when_supported"
+
+
+def open_store(uri: str, settings: StoreSettings) -> Store:
+    """Opens ``s3://bucket/prefix``, ``file:///path`` or a plain path. Contacts nothing.
+
+    Raises SettingsError for anything else.
+    """
+    match = _SCHEME.fullmatch(uri)
+    scheme, rest = (match[1].lower(), match[2]) if match else ("", uri)
+    if scheme == "s3":
+        return _open_s3(uri, rest, settings)
+    if scheme not in ("", "file"):
+        raise SettingsError(f"--store {uri!r}: give s3://bucket/prefix, file:///path or a path")
+    if not rest.strip() or (scheme == "file" and not rest.startswith("/")):
+        raise SettingsError(f"--store {uri!r}: the path is missing; give file:///absolute/path or a path")
+    from .directory import DirectoryStore
+
+    return DirectoryStore(Path(rest))
+
+
+def _open_s3(uri: str, rest: str, settings: StoreSettings) -> Store:
+    bucket, _, prefix = rest.partition("/")
+    prefix = prefix.strip("/")
+    if _BUCKET.fullmatch(bucket) is None:
+        raise SettingsError(f"--store {uri!r}: {bucket!r} is not a bucket's name; give s3://bucket/prefix")
+    if prefix:
+        try:
+            check_key(prefix)
+        except ValueError:
+            raise SettingsError(f"--store {uri!r}: the prefix has empty or odd parts") from None
+    from .s3 import S3Store  # boto3 is loaded only by those who use it
+
+    return S3Store.connect(bucket, prefix, settings)

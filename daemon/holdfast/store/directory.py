@@ -1,0 +1,135 @@
+"""A directory as the store: a mounted disk, a network share, a laptop.
+
+The order of writes is restic's for its local backend: a temporary name in the same folder, the content, fsync, rename,
+fsync of the folder. Create-only is a hard link (it fails if the name exists, also over NFS), compare-and-swap is a
+rename under a lock file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..core.errors import Conflict, NotFound, Permanent, Transient
+from ..spool import TEMPORARY, replacing, sync_file, sync_folder
+from .base import Entry, check_key
+
+_LOCK = ".store-lock"
+_TRANSIENT = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT}
+
+
+class DirectoryStore:
+    durable_spool = True
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    @property
+    def uri(self) -> str:
+        return str(self._root)
+
+    def put(self, key: str, path: Path) -> None:
+        with _translated(key), replacing(self._made(key), durable=True) as temporary:
+            shutil.copyfile(path, temporary)
+
+    def create(self, key: str, data: bytes) -> str:
+        with _translated(key):
+            path = self._made(key)
+            temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(6)}-{path.name}"
+            try:
+                with open(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+                    file.write(data)
+                sync_file(temporary)
+                os.link(temporary, path)
+                sync_folder(path.parent)
+            finally:
+                temporary.unlink(missing_ok=True)
+        return _tag(data)
+
+    def replace(self, key: str, data: bytes, if_match: str) -> str:
+        with _translated(key):
+            path = self._path(key)
+            with self._locked():
+                if not path.is_file() or _tag(path.read_bytes()) != if_match:
+                    raise Conflict(f"{key} was changed meanwhile")
+                with replacing(path, durable=True) as temporary:
+                    temporary.write_bytes(data)
+        return _tag(data)
+
+    def get(self, key: str) -> tuple[bytes, str]:
+        with _translated(key):
+            data = self._path(key).read_bytes()
+        return data, _tag(data)
+
+    def fetch(self, key: str, path: Path) -> None:
+        with _translated(key):
+            shutil.copyfile(self._path(key), path)
+
+    def list(self, prefix: str, shallow: bool = False) -> list[Entry]:
+        folder, _, _ = prefix.rpartition("/")
+        with _translated(prefix):
+            found = self._walk(f"{folder}/" if folder else "", prefix, shallow)
+            return sorted(found, key=lambda entry: entry.key)
+
+    def delete(self, key: str) -> None:
+        with _translated(key), contextlib.suppress(FileNotFoundError):
+            self._path(key).unlink()
+
+    def _walk(self, base: str, prefix: str, shallow: bool) -> Iterator[Entry]:
+        try:
+            entries = list(os.scandir(self._root / base))
+        except FileNotFoundError:
+            return
+        for entry in entries:
+            key = base + entry.name
+            if entry.name == _LOCK or entry.name.startswith(TEMPORARY) or entry.is_symlink():
+                continue
+            if entry.is_dir():
+                if shallow and f"{key}/".startswith(prefix):
+                    yield Entry(f"{key}/", 0)
+                elif f"{key}/".startswith(prefix) or prefix.startswith(f"{key}/"):
+                    yield from self._walk(f"{key}/", prefix, shallow)
+            elif key.startswith(prefix):
+                yield Entry(key, entry.stat().st_size)
+
+    def _path(self, key: str) -> Path:
+        return self._root / check_key(key)
+
+    def _made(self, key: str) -> Path:
+        path = self._path(key)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return path
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        descriptor = os.open(self._root / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def _tag(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+@contextlib.contextmanager
+def _translated(key: str) -> Iterator[None]:
+    """The operating system's errors become the store's, here and nowhere else."""
+    try:
+        yield
+    except FileExistsError as error:
+        raise Conflict(f"{key} exists already") from error
+    except FileNotFoundError as error:
+        raise NotFound(f"{key} is not in the store") from error
+    except OSError as error:
+        kind = Transient if error.errno in _TRANSIENT else Permanent
+        raise kind(f"{key or 'the store'}: {error.strerror} ({error.filename})") from error

@@ -1,0 +1,179 @@
+"""Amazon S3 and what speaks its protocol. The only importer of boto3.
+
+The SDK's own retries are off: there is one retry loop in the system, and it knows the deadlines (supervisor/upload.py).
+The SDK sends a checksum with every upload where the store understands that, and S3 verifies it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import botocore.config
+import botocore.exceptions as aws
+from boto3.exceptions import S3UploadFailedError
+from boto3.s3.transfer import TransferConfig
+
+from ..core.errors import Conflict, NotFound, Permanent, SettingsError, StoreError, Transient
+from .base import Entry, StoreSettings, check_key
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_MIB = 1 << 20
+# Few threads with parts of their own: the supervisor stays small beside a training that needs the memory.
+_TRANSFER = TransferConfig(
+    multipart_threshold=16 * _MIB, multipart_chunksize=16 * _MIB, max_concurrency=4, num_download_attempts=1
+)
+_TIMEOUTS = (
+    aws.ConnectTimeoutError,
+    aws.ReadTimeoutError,
+    aws.EndpointConnectionError,
+    aws.ConnectionClosedError,
+    aws.ProxyConnectionError,
+    aws.ResponseStreamingError,
+    aws.IncompleteReadError,
+    aws.HTTPClientError,
+)
+_NO_CREDENTIALS = (aws.NoCredentialsError, aws.PartialCredentialsError, aws.CredentialRetrievalError)
+_TRANSIENT_CODES = {
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "RequestTimeout",
+    "RequestTimeTooSkewed",
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequests",
+    "BadDigest",
+}
+
+
+class S3Store:
+    durable_spool = False  # a pair is safe when S3 has it, not when this machine's disk has
+
+    def __init__(self, client: S3Client, bucket: str, prefix: str, settings: StoreSettings) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._prefix = f"{prefix}/" if prefix else ""
+        owner = settings.expected_bucket_owner
+        self._common: dict[str, Any] = {"ExpectedBucketOwner": owner} if owner else {}
+        key = settings.sse_kms_key_id
+        self._encryption: dict[str, Any] = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key} if key else {}
+
+    @classmethod
+    def connect(cls, bucket: str, prefix: str, settings: StoreSettings) -> S3Store:
+        """Makes the client; contacts nothing. Raises SettingsError for an endpoint or mode that cannot be."""
+        config = botocore.config.Config(
+            connect_timeout=5,
+            read_timeout=30,
+            retries={"total_max_attempts": 1},
+            tcp_keepalive=True,
+            max_pool_connections=8,
+            request_checksum_calculation=settings.request_checksum,  # type: ignore[arg-type]
+            response_checksum_validation=settings.request_checksum,  # type: ignore[arg-type]
+        )
+        try:
+            session = boto3.session.Session()
+            region = None if session.region_name else "us-east-1"
+            client = session.client("s3", endpoint_url=settings.endpoint_url, config=config, region_name=region)
+        except (ValueError, aws.BotoCoreError) as error:
+            raise SettingsError(f"--endpoint-url or the AWS settings: {error}") from None
+        return cls(client, bucket, prefix, settings)
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
+
+    def put(self, key: str, path: Path) -> None:
+        with self._translated(key):
+            self._client.upload_file(
+                str(path), self._bucket, self._key(key), ExtraArgs={**self._common, **self._encryption}, Config=_TRANSFER
+            )
+
+    def create(self, key: str, data: bytes) -> str:
+        return self._write(key, data, {"IfNoneMatch": "*"})
+
+    def replace(self, key: str, data: bytes, if_match: str) -> str:
+        try:
+            return self._write(key, data, {"IfMatch": if_match})
+        except NotFound:
+            raise Conflict(f"{key} is gone") from None
+
+    def _write(self, key: str, data: bytes, condition: dict[str, Any]) -> str:
+        with self._translated(key):
+            answer = self._client.put_object(
+                Bucket=self._bucket, Key=self._key(key), Body=data, **condition, **self._common, **self._encryption
+            )
+        return answer["ETag"]
+
+    def get(self, key: str) -> tuple[bytes, str]:
+        with self._translated(key):
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._key(key), **self._common)
+            return answer["Body"].read(), answer["ETag"]
+
+    def fetch(self, key: str, path: Path) -> None:
+        with self._translated(key):
+            self._client.download_file(
+                self._bucket, self._key(key), str(path), ExtraArgs=self._common, Config=_TRANSFER
+            )
+
+    def list(self, prefix: str, shallow: bool = False) -> list[Entry]:
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self._bucket, Prefix=self._prefix + prefix, Delimiter="/" if shallow else "", **self._common
+        )
+        found = []
+        with self._translated(prefix):
+            for page in pages:
+                found += [Entry(self._relative(o["Key"]), o["Size"]) for o in page.get("Contents", [])]
+                found += [Entry(self._relative(f["Prefix"]), 0) for f in page.get("CommonPrefixes", [])]
+        return sorted(found, key=lambda entry: entry.key)
+
+    def delete(self, key: str) -> None:
+        with self._translated(key), contextlib.suppress(NotFound):
+            self._client.delete_object(Bucket=self._bucket, Key=self._key(key), **self._common)
+
+    def _key(self, key: str) -> str:
+        return self._prefix + check_key(key)
+
+    def _relative(self, key: str) -> str:
+        return key[len(self._prefix) :]
+
+    @contextlib.contextmanager
+    def _translated(self, key: str) -> Iterator[None]:
+        """botocore's errors become the store's, here and nowhere else."""
+        try:
+            yield
+        except aws.ClientError as error:
+            raise self._kind(error, key) from error
+        except S3UploadFailedError as error:
+            cause = error.__context__
+            raise (self._kind(cause, key) if isinstance(cause, aws.ClientError) else Transient(str(error))) from error
+        except _NO_CREDENTIALS as error:
+            raise Permanent(
+                f"no AWS credentials for s3://{self._bucket}: {error}; give the machine a role, or set AWS_PROFILE "
+                "or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            ) from error
+        except _TIMEOUTS as error:
+            raise Transient(f"s3://{self._bucket}: {error}") from error
+        except aws.BotoCoreError as error:
+            raise Permanent(f"s3://{self._bucket}: {error}") from error
+        except OSError as error:
+            raise Transient(f"{key}: {error}") from error
+
+    def _kind(self, error: aws.ClientError, key: str) -> StoreError:
+        code = error.response.get("Error", {}).get("Code", "")
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        text = f"s3://{self._bucket}/{self._prefix}{key}: {code}: {error.response.get('Error', {}).get('Message', '')}"
+        if code == "NoSuchBucket":
+            return Permanent(f"the bucket {self._bucket!r} does not exist; create it, or correct --store")
+        if code in ("NoSuchKey", "404", "NotFound"):
+            return NotFound(f"{key} is not in the store")
+        if status in (409, 412):
+            return Conflict(f"{key} exists already or was changed meanwhile")
+        if code in _TRANSIENT_CODES or status >= 500 or status == 429:
+            return Transient(text)
+        return Permanent(text)

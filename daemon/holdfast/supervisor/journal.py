@@ -1,0 +1,57 @@
+"""What happened, twice: events.jsonl for programs, lines on standard error for people."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+from ..spool import append_to
+
+
+class Journal:
+    """Keeps events until the run's folder is known, then appends them to its events.jsonl."""
+
+    def __init__(self, console: IO[str] | None, wall: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._console = console
+        self._wall = wall
+        self._lock = threading.Lock()
+        self._waiting: list[str] = []
+        self._path: Path | None = None
+
+    def attach(self, path: Path) -> None:
+        with self._lock:
+            self._path = path
+            waiting, self._waiting = self._waiting, []
+            for line in waiting:
+                self._append(line)
+
+    def event(self, kind: str, text: str = "", *, warning: bool = False, **facts: Any) -> None:
+        """``kind`` and ``facts`` are for programs; ``text``, if any, is shown to people."""
+        at = self._wall().isoformat(timespec="milliseconds")
+        line = json.dumps({"at": at, "event": kind, "text": text, **({"warning": True} if warning else {}), **facts})
+        with self._lock:
+            if self._path is None:
+                self._waiting.append(line)
+            else:
+                self._append(line)
+            if text and self._console is not None:
+                self._show(f"holdfast: {'warning: ' if warning else ''}{text}\n")
+
+    def _append(self, line: str) -> None:
+        with contextlib.suppress(OSError):  # a full disk must not stop the training
+            assert self._path is not None  # noqa: S101
+            with append_to(self._path) as file:
+                file.write(line.encode() + b"\n")
+
+    def _show(self, line: str) -> None:
+        try:
+            assert self._console is not None  # noqa: S101
+            self._console.write(line)
+            self._console.flush()
+        except (OSError, ValueError):
+            self._console = None

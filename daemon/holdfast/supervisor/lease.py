@@ -1,0 +1,188 @@
+"""One writer for a run: a lease object in the store, with an incarnation number that only grows.
+
+A holder renews it by conditional writes. Whoever waits counts the expiry from the last change that it saw itself, on
+its own clock, so clocks of different machines are never compared. A holder that was replaced learns it from its next
+renewal, which fails.
+
+Source: C. Gray and D. Cheriton, 'Leases', SOSP 1989; the fencing by a growing number is that of Chubby (OSDI 2006).
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ..core.errors import Cancelled, Conflict, Fenced, NotFound, StoreError
+from ..store import Store
+
+FORMAT = 1
+_MAX_INCARNATION = 10**8
+
+
+def boot_time() -> float:
+    """Seconds on a clock that goes on while the machine is suspended (a hibernated holder has lost its lease)."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+@dataclass(frozen=True)
+class LeaseTimes:
+    """Seconds: between renewals, until a silent holder is taken for dead, and how long to wait for the lease."""
+
+    heartbeat: float = 10.0
+    expiry: float = 30.0
+    wait: float = 900.0
+
+
+class Lease:
+    """Acquired once, renewed by a thread of its own until it is released or lost."""
+
+    def __init__(
+        self,
+        store: Store,
+        key: str,
+        spool_id: str,
+        times: LeaseTimes,
+        on_lost: Callable[[str], None],
+        clock: Callable[[], float] = boot_time,
+    ) -> None:
+        self._store = store
+        self._key = key
+        self._spool_id = spool_id
+        self._times = times
+        self._on_lost = on_lost
+        self._clock = clock
+        self._holder = secrets.token_hex(8)
+        self._beat = 0
+        self._tag = ""
+        self._done = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.incarnation = 0
+
+        self._given_back = False
+
+    def acquire(self, floor: int, cancelled: threading.Event, waiting: Callable[[str], None]) -> int:
+        """Takes the lease and returns the incarnation, which is greater than ``floor``.
+
+        Waits while another holder renews it; raises Fenced after ``times.wait``, Cancelled when told to give up,
+        StoreError when the store fails.
+        """
+        began = self._clock()
+        seen_tag, seen_at = "", began
+        while True:
+            document, tag = self._read()
+            if tag != seen_tag:
+                seen_tag, seen_at = tag, self._clock()
+            last = _incarnation(document)
+            if self._free(document, seen_at) and self._take(max(floor, last) + 1, tag):
+                return self.incarnation
+            if self._clock() - began >= self._times.wait:
+                raise Fenced(f"the lease is held by {_who(document)} (--lease-wait {self._times.wait:.0f} s is over)")
+            waiting(_who(document))
+            if cancelled.wait(min(1.0, self._times.expiry / 10)):
+                raise Cancelled("gave up waiting for the lease")
+
+    def renew(self) -> None:
+        """One heartbeat. Raises Fenced if the lease is another's by now."""
+        try:
+            self._tag = self._store.replace(self._key, self._document("held"), self._tag)
+        except Conflict:
+            self._recover()
+        self._beat += 1
+
+    def keep(self) -> None:
+        """Starts renewing in the background."""
+        self._thread = threading.Thread(target=self._heartbeats, name="lease", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the renewing and leaves the lease as it is: it will expire."""
+        self._done.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def release(self) -> None:
+        """Gives the lease back, so that a replacement need not wait for the expiry. Raises StoreError."""
+        self.stop()
+        if self.incarnation and not self._given_back:
+            self._store.replace(self._key, self._document("released"), self._tag)
+            self._given_back = True
+
+    def _heartbeats(self) -> None:
+        while not self._done.wait(self._times.heartbeat):
+            try:
+                self.renew()
+            except Fenced as error:
+                self._done.set()
+                self._on_lost(str(error))
+            except StoreError:
+                continue  # the store is away; training goes on, and the next beat tries again
+
+    def _recover(self) -> None:
+        """A renewal was refused: either it had arrived before and only its answer was lost, or the lease is gone."""
+        document, tag = self._read()
+        if document is None:
+            self._tag = self._store.create(self._key, self._document("held"))
+        elif document.get("holder") == self._holder:
+            self._tag = tag
+        else:
+            raise Fenced(_who(document))
+
+    def _read(self) -> tuple[dict[str, Any] | None, str]:
+        try:
+            data, tag = self._store.get(self._key)
+        except NotFound:
+            return None, ""
+        try:
+            document = json.loads(data)
+        except ValueError:
+            document = {}
+        return (document if isinstance(document, dict) else {}), tag
+
+    def _free(self, document: dict[str, Any] | None, seen_at: float) -> bool:
+        if document is None or document.get("state") == "released":
+            return True
+        if document.get("spool") == self._spool_id:
+            return True  # we hold that folder's lock, so whoever wrote this is dead
+        expiry = document.get("expiry")
+        theirs = float(expiry) if isinstance(expiry, int | float) and 0 < expiry < 3600 else self._times.expiry
+        return self._clock() - seen_at >= max(self._times.expiry, theirs)
+
+    def _take(self, incarnation: int, tag: str) -> bool:
+        data = self._document("held", incarnation)
+        try:
+            self._tag = self._store.replace(self._key, data, tag) if tag else self._store.create(self._key, data)
+        except Conflict:
+            return False
+        self.incarnation = incarnation
+        return True
+
+    def _document(self, state: str, incarnation: int | None = None) -> bytes:
+        return json.dumps(
+            {
+                "format": FORMAT,
+                "state": state,
+                "incarnation": incarnation or self.incarnation,
+                "holder": self._holder,
+                "host": socket.gethostname(),
+                "spool": self._spool_id,
+                "beat": self._beat,
+                "expiry": self._times.expiry,
+            }
+        ).encode()
+
+
+def _incarnation(document: dict[str, Any] | None) -> int:
+    value = (document or {}).get("incarnation")
+    return value if isinstance(value, int) and 0 <= value < _MAX_INCARNATION else 0
+
+
+def _who(document: dict[str, Any] | None) -> str:
+    if not document:
+        return "an unreadable holder"
+    return f"{str(document.get('host'))[:80]} (incarnation {_incarnation(document)})"

@@ -1,0 +1,307 @@
+"""The shell around core/machine.py: one queue, one blocking ``get``, effects performed, results reported as events.
+
+A signal handler puts a value into the queue and returns; threads do the same. Only this loop, in the main thread,
+touches the state.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import IO, Any
+
+from ..core import machine, wire
+from ..core.errors import Exit, HoldfastError, StoreError
+from ..core.manifest import CheckpointName
+from ..core.policy import Retention
+from ..spool import Board, write_whole
+from ..store import Store
+from .channel import Channel
+from .child import Reaper, Tee, kill_tree, spawn, terminate
+from .journal import Journal
+from .logs import GrowingLogs
+from .notices import Watcher
+from .options import origin, training_options
+from .prepare import Prepared, Preparer
+from .settings import RunSettings
+from .upload import Uploader
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_HEARTBEAT = 1.0
+_LAST_WORDS = 5.0
+OPTIONS_FILE = "training_options.json"
+
+
+class Supervisor:
+    """Runs one command to its end. Use from the main thread, once."""
+
+    def __init__(
+        self,
+        settings: RunSettings,
+        store: Store,
+        journal: Journal,
+        watcher: Callable[[Callable[[machine.Event], None]], Watcher],
+        environment: Mapping[str, str],
+        console: IO[bytes] | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._journal = journal
+        self._environment = environment
+        self._console = console
+        self._clock = clock
+        self._queue: queue.SimpleQueue[machine.Event] = queue.SimpleQueue()
+        self._state = machine.State(rules=settings.rules)
+        self._watcher = watcher(self._queue.put)
+        self._preparer = Preparer(settings, store, journal, lambda who: self._queue.put(machine.LeaseLost(who)))
+        self._channel = Channel(self._heard, self._welcome)
+        self._reaper = Reaper(self._reaped)
+        self._prepared: Prepared | None = None
+        self._uploader: Uploader | None = None
+        self._tee: Tee | None = None
+        self._pid: int | None = None
+        self._executed = 0
+        self._reasons: dict[str, str] = {}
+
+    def run(self) -> Exit:
+        previous = {number: signal.signal(number, self._signalled) for number in _SIGNALS}
+        try:
+            self._reaper.start()
+            self._channel.start()
+            self._watcher.start()
+            while not self._state.ended:
+                self._turn()
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+            self._close()
+        assert self._state.exit_code is not None  # noqa: S101
+        return self._state.exit_code
+
+    # --- the loop --------------------------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        due = self._state.next_time()
+        wait = _HEARTBEAT if due is None else min(_HEARTBEAT, max(0.0, due - self._clock()))
+        with contextlib.suppress(queue.Empty):
+            self._step(self._queue.get(timeout=wait))
+        self._look_at_board()
+        due = self._state.next_time()
+        if due is not None and self._clock() >= due:
+            self._step(machine.Tick())
+
+    def _step(self, event: machine.Event) -> None:
+        if isinstance(event, machine.ChildExited):
+            self._before_exit(event)
+        phase = self._state.phase
+        self._state, effects = machine.step(self._state, event, self._clock())
+        if self._state.phase is not phase:
+            self._journal.event("phase", phase=self._state.phase.value)
+        for effect in effects:
+            _PERFORM[type(effect)](self, effect)
+
+    def _signalled(self, number: int, frame: object) -> None:
+        self._queue.put(machine.StopRequested(signal.Signals(number).name))
+
+    def _look_at_board(self) -> None:
+        if self._pid is None or self._prepared is None or self._state.ended:
+            return
+        executed = Board.read(self._prepared.spool.file(Board.FILE)).executed
+        if executed > self._executed:
+            self._executed = executed
+            self._step(machine.Progressed())
+
+    # --- what threads report ---------------------------------------------------------------------------------------
+
+    def _reaped(self, pid: int, code: int) -> None:
+        """In the reaper's thread: let the child's last words come before the news of its end."""
+        if pid != self._pid:
+            self._reaper.orphans += 1
+            return
+        self._channel.wait_silent(_LAST_WORDS)
+        if self._tee is not None:
+            self._tee.finish()
+        self._queue.put(machine.ChildExited(code, random.random()))
+
+    def _heard(self, message: wire.Message) -> None:
+        """In the channel's thread."""
+        if isinstance(message, wire.TrainingBegan):
+            self._journal.event("training-began", epochs=message.epochs)
+            self._queue.put(machine.TrainingBegan())
+        elif isinstance(message, wire.TrainingFinished):
+            self._journal.event("training-finished")
+            self._queue.put(machine.TrainingFinished())
+        elif isinstance(message, wire.PairSaved):
+            self._reasons[message.name] = message.reason
+            self._journal.event("saved", checkpoint=message.name, reason=message.reason)
+            self._queue.put(machine.PairSaved(message.name))
+        elif isinstance(message, wire.SaveFailed):
+            self._journal.event("save-failed", f"a checkpoint could not be written: {message.error}", warning=True)
+        elif isinstance(message, wire.Notice):
+            self._journal.event("script", message.text, warning=True)
+
+    def stored(self, name: CheckpointName, size: int, seconds: float) -> None:
+        reason = self._reasons.pop(str(name), "left over")
+        text = f"stored epoch {name.epoch}, step {name.step} ({reason}, {size / 1e6:.1f} MB, {seconds:.2f} s)"
+        self._journal.event("stored", text, checkpoint=str(name), bytes=size, seconds=round(seconds, 3), reason=reason)
+        self._queue.put(machine.PairStored(str(name)))
+
+    def lost(self, name: CheckpointName, error: str) -> None:
+        self._queue.put(machine.PairLost(str(name), error))
+
+    def failing(self, error: str, retry_in: float) -> None:
+        text = f"the store does not take it: {error}; trying again in {retry_in:.1f} s"
+        self._journal.event("store-away", text, warning=True)
+
+    def finalized(self) -> None:
+        self._queue.put(machine.Finalized())
+
+    # --- effects ---------------------------------------------------------------------------------------------------
+
+    def _restore(self, effect: machine.Restore) -> None:
+        threading.Thread(target=self._prepare, name="restore", daemon=True).start()
+
+    def _prepare(self) -> None:
+        """In a thread of its own."""
+        try:
+            prepared = self._preparer.prepare()
+        except StoreError as error:
+            self._queue.put(machine.RestoreFailed(str(error), Exit.USAGE))
+        except HoldfastError as error:
+            self._queue.put(machine.RestoreFailed(str(error), error.exit_code))
+        except OSError as error:
+            self._queue.put(machine.RestoreFailed(f"--work-dir {self._settings.work_dir}: {error}", Exit.USAGE))
+        except Exception as error:
+            self._queue.put(machine.RestoreFailed(f"a defect in holdfast: {error!r}", Exit.FAILED))
+            raise
+        else:
+            self._queue.put(self._begin(prepared))
+
+    def _begin(self, prepared: Prepared | None) -> machine.Event:
+        if prepared is None:
+            return machine.Restored(complete=True)
+        self._prepared = prepared
+        if self._uploader is None:
+            logs = GrowingLogs(prepared.spool, prepared.incarnation)
+            retention = Retention(self._settings.keep_local)
+            self._uploader = Uploader(
+                self._store, prepared.spool, self, logs.changed, self._preparer.finish, retention
+            )
+            self._uploader.start()
+            options = training_options(self._settings, self._store.uri, str(prepared.run), prepared.incarnation)
+            write_whole(prepared.spool.file(OPTIONS_FILE), options, durable=False)
+            self._uploader.bring(f"{prepared.run}/{OPTIONS_FILE}", prepared.spool.file(OPTIONS_FILE))
+            for name in prepared.owed:
+                self._queue.put(machine.PairSaved(str(name)))
+        self._executed = Board.read(prepared.spool.file(Board.FILE)).executed
+        return machine.Restored(resumable=prepared.resume is not None)
+
+    def _spawn(self, effect: machine.Spawn) -> None:
+        assert self._prepared is not None  # noqa: S101
+        spool = self._prepared.spool
+        environment = {
+            "PYTHONUNBUFFERED": "1",
+            **self._environment,
+            wire.SOCKET_VARIABLE: str(self._channel.path),
+            wire.RUN_DIR_VARIABLE: str(spool.path.absolute()),
+        }
+        self._tee = Tee(spool.file("log.txt"), self._console)
+        self._pid = spawn(self._settings.command, environment, self._tee.write_end)
+        self._reaper.expect()
+        self._tee.start()
+        self._journal.event("started", pid=self._pid, command=list(self._settings.command))
+        self._queue.put(machine.Spawned(self._pid))
+
+    def _before_exit(self, event: machine.ChildExited) -> None:
+        kill_tree(self._pid)  # whatever it left behind must not outlive it
+        self._look_at_board()
+        lines = self._tee.last_lines() if self._tee is not None else []
+        failed_early = event.code != 0 and not self._state.trained and self._state.stopping is None
+        text = "the command's last lines:\n  " + "\n  ".join(lines) if failed_early and lines else ""
+        self._journal.event("exited", text, code=event.code, executed=self._executed, last_lines=lines)
+        self._pid = None
+
+    def _ask_save(self, effect: machine.AskSave) -> None:
+        self._channel.send(wire.Save(effect.reason))
+
+    def _ask_stop(self, effect: machine.AskStop) -> None:
+        if not self._channel.send(wire.Stop(effect.reason)):
+            self._terminate(machine.Terminate())
+
+    def _terminate(self, effect: machine.Terminate) -> None:
+        if self._pid is not None:
+            terminate(self._pid)
+
+    def _kill(self, effect: machine.Kill) -> None:
+        kill_tree(self._pid)
+
+    def _upload(self, effect: machine.Upload) -> None:
+        name = CheckpointName.parse(effect.name)
+        if name is not None and self._uploader is not None:
+            self._uploader.add(name)
+
+    def _drop_uploads(self, effect: machine.DropUploads) -> None:
+        if self._uploader is not None:
+            self._uploader.drop()
+
+    def _scan_spool(self, effect: machine.ScanSpool) -> None:
+        """Pairs whose news did not arrive before the child died."""
+        assert self._prepared is not None  # noqa: S101
+        assert self._uploader is not None  # noqa: S101
+        mine = (n for n in self._prepared.spool.pairs() if n.incarnation == self._prepared.incarnation)
+        self._queue.put(machine.SpoolScanned(frozenset(str(n) for n in mine if n not in self._uploader.paid)))
+
+    def _finalize(self, effect: machine.Finalize) -> None:
+        assert self._uploader is not None  # noqa: S101
+        self._uploader.finalize(effect.complete)
+
+    def _say(self, effect: machine.Say) -> None:
+        self._journal.event(effect.kind, effect.text, warning=effect.warning)
+
+    def _exit_with(self, effect: machine.ExitWith) -> None:
+        self._journal.event("exit", code=int(effect.code))
+
+    # --- odds and ends ---------------------------------------------------------------------------------------------
+
+    def _welcome(self) -> wire.Welcome:
+        """In the channel's thread."""
+        assert self._prepared is not None  # noqa: S101
+        prepared = self._prepared
+        return wire.Welcome(
+            run_dir=str(prepared.spool.path.absolute()),
+            run=str(prepared.run),
+            incarnation=prepared.incarnation,
+            next_save=prepared.next_save,
+            resume=str(prepared.resume.name) if prepared.resume else None,
+            durable=self._store.durable_spool,
+            origin=origin(self._settings.command),
+        )
+
+    def _close(self) -> None:
+        self._watcher.stop()
+        if self._uploader is not None:
+            self._uploader.drop()
+        self._preparer.close()
+        self._channel.close()
+
+
+_PERFORM: dict[type[Any], Callable[[Supervisor, Any], None]] = {
+    machine.Restore: Supervisor._restore,
+    machine.Spawn: Supervisor._spawn,
+    machine.AskSave: Supervisor._ask_save,
+    machine.AskStop: Supervisor._ask_stop,
+    machine.Terminate: Supervisor._terminate,
+    machine.Kill: Supervisor._kill,
+    machine.Upload: Supervisor._upload,
+    machine.DropUploads: Supervisor._drop_uploads,
+    machine.ScanSpool: Supervisor._scan_spool,
+    machine.Finalize: Supervisor._finalize,
+    machine.Say: Supervisor._say,
+    machine.ExitWith: Supervisor._exit_with,
+}

@@ -1,0 +1,160 @@
+"""All that stands between 'start' and the command: the run, its folder, the lease, the newest valid pair."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from ..core.errors import Cancelled, Conflict, StoreError, Transient
+from ..core.manifest import CheckpointName, Manifest
+from ..core.policy import Backoff
+from ..core.runs import RunId
+from ..spool import Spool
+from ..store import Store
+from .journal import Journal
+from .lease import Lease
+from .restore import (
+    COMPLETE_FILE,
+    LEASE_FILE,
+    Candidates,
+    bring_newest,
+    candidates,
+    find_run,
+    is_complete,
+)
+from .settings import RunSettings
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """``resume`` is in the spool, whole; ``owed`` are pairs that an earlier start left here and never stored."""
+
+    run: RunId
+    spool: Spool
+    incarnation: int
+    next_save: int
+    resume: Manifest | None
+    owed: tuple[CheckpointName, ...]
+
+
+class Preparer:
+    """Prepares the first start and every restart. Its lease and lock last until ``close``."""
+
+    def __init__(
+        self, settings: RunSettings, store: Store, journal: Journal, on_lease_lost: Callable[[str], None]
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._journal = journal
+        self._on_lease_lost = on_lease_lost
+        self._held = contextlib.ExitStack()
+        self._run: RunId | None = None
+        self._spool: Spool | None = None
+        self._waiting_for = ""
+        self.lease: Lease | None = None
+        self.cancelled = threading.Event()
+
+    def prepare(self) -> Prepared | None:
+        """None if the run is complete. Raises HoldfastError."""
+        if self._run is None or self._spool is None or self.lease is None:
+            return self._first()
+        return self._prepared(self._run, self._spool, self.lease, self._known(self._spool))
+
+    def finish(self, complete: bool) -> None:
+        """Marks a complete run, and gives the lease back."""
+        assert self.lease is not None  # noqa: S101
+        if complete:
+            with contextlib.suppress(Conflict):
+                self._store.create(f"{self._run}/{COMPLETE_FILE}", b'{"format": 1}\n')
+        self.lease.release()
+
+    def close(self) -> None:
+        self.cancelled.set()
+        if self.lease is not None:
+            self.lease.stop()
+        self._held.close()
+
+    def _first(self) -> Prepared | None:
+        run, complete = self._reach(lambda: find_run(self._store, self._settings.name, self._settings.extend))
+        if complete:
+            self._journal.event("complete", run=str(run))
+            return None
+        spool = Spool(self._settings.work_dir / str(run))
+        self._held.enter_context(spool.lock())
+        self._journal.attach(spool.file("events.jsonl"))
+        spool.sweep()
+        found = self._patiently(lambda: candidates(self._store, spool))
+        lease = Lease(self._store, f"{run}/{LEASE_FILE}", spool.identity(), self._settings.lease, self._on_lease_lost)
+        self._patiently(lambda: lease.acquire(found.incarnation, self.cancelled, self._say_waiting))
+        lease.keep()
+        self._run, self._spool, self.lease = run, spool, lease
+        self._journal.event("lease", run=str(run), incarnation=lease.incarnation)
+        if self._patiently(lambda: self._completed_meanwhile(run)):
+            self._patiently(lease.release)
+            return None
+        # Only now: a drain that was going on while we waited has stored its pair.
+        return self._prepared(run, spool, lease, self._patiently(lambda: candidates(self._store, spool)))
+
+    def _completed_meanwhile(self, run: RunId) -> bool:
+        if self._settings.extend:
+            self._store.delete(f"{run}/{COMPLETE_FILE}")
+            return False
+        return is_complete(self._store, run)
+
+    def _prepared(self, run: RunId, spool: Spool, lease: Lease, found: Candidates) -> Prepared:
+        warn = self._warn
+        resume = self._patiently(lambda: bring_newest(self._store, spool, found, warn))
+        if resume is not None:
+            self._journal.event(
+                "restored",
+                f"run {run}: going on from epoch {resume.name.epoch}, batch {resume.batch} (step {resume.name.step})",
+                checkpoint=str(resume.name),
+                local=resume.name in found.local,
+            )
+        else:
+            self._journal.event("fresh", f"run {run}: starting from the beginning")
+        return Prepared(run, spool, lease.incarnation, found.next_save, resume, tuple(found.owed))
+
+    def _known(self, spool: Spool) -> Candidates:
+        """For a restart after a crash, what is on this machine will do if the store is away."""
+        try:
+            return candidates(self._store, spool)
+        except StoreError:
+            return Candidates((), tuple(spool.pairs()))
+
+    def _warn(self, text: str) -> None:
+        self._journal.event("passed-over", text, warning=True)
+
+    def _say_waiting(self, holder: str) -> None:
+        if holder != self._waiting_for:
+            self._waiting_for = holder
+            self._journal.event("waiting", f"waiting for the lease: it is held by {holder}")
+
+    def _reach(self, call: Callable[[], T]) -> T:
+        """The first contact: a store that is not there for ``store_wait`` seconds is taken for a wrong setting."""
+        return self._retry(call, time.monotonic() + self._settings.store_wait)
+
+    def _patiently(self, call: Callable[[], T]) -> T:
+        """After the first contact an outage is waited out."""
+        return self._retry(call, float("inf"))
+
+    def _retry(self, call: Callable[[], T], until: float) -> T:
+        failures = 0
+        while True:
+            try:
+                return call()
+            except Transient as error:
+                failures += 1
+                wait = Backoff(first=0.5, most=10.0).delay(failures, 0.5)
+                if time.monotonic() + wait >= until:
+                    raise
+                self._journal.event("store-away", f"{error}; trying again", warning=True)
+                if self.cancelled.wait(wait):
+                    raise Cancelled("gave up waiting for the store") from None

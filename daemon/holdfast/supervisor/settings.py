@@ -1,0 +1,24 @@
+"""What ``holdfast run`` is told, once all sources of settings are merged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..core.machine import Rules
+from .lease import LeaseTimes
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """``store_wait`` is the seconds that the store may be unreachable at the start; ``poll_interval`` is for notices."""
+
+    name: str
+    work_dir: Path
+    command: tuple[str, ...]
+    extend: bool = False
+    rules: Rules = field(default_factory=Rules)
+    lease: LeaseTimes = field(default_factory=LeaseTimes)
+    poll_interval: float = 2.0
+    store_wait: float = 30.0
+    keep_local: int = 2

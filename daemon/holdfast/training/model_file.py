@@ -1,0 +1,145 @@
+"""The ``.h5`` of a pair: Keras' own model file where the model can be stored whole, else a Keras weights file.
+
+It is written from a snapshot, by any thread: inside a StatelessScope Keras' writer reads the snapshot's values, and the
+scope belongs to the thread. It is read for arrays only: no layer, no configuration and no code comes out of a file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+
+from ..core.errors import InvalidPair
+from .variables import MODEL, OPTIMIZER, Place
+
+WHOLE, WEIGHTS = "model", "weights"
+
+
+def write(path: Path, model: keras.Model, variables: Mapping[Place, Any], values: Mapping[Place, Any], kind: str) -> str:
+    """Writes ``path`` and returns the kind of file that it became: WHOLE falls back to WEIGHTS."""
+    if kind == WHOLE:
+        if _write_whole(path, model, [(variables[place], value) for place, value in values.items()]):
+            return WHOLE
+        path.write_bytes(b"")
+    _write_weights(path, model, variables, values)
+    return WEIGHTS
+
+
+def _write_whole(path: Path, model: keras.Model, mapping: list[tuple[Any, Any]]) -> bool:
+    """False if Keras cannot store this model whole: a subclassed one, or a layer without a configuration."""
+    if type(model).get_config is keras.Model.get_config and not isinstance(model, keras.Sequential):
+        return False
+    try:
+        with _quiet(), keras.StatelessScope(state_mapping=mapping):
+            model.save(str(path))
+    except OSError:
+        raise  # the disk's trouble, not the model's
+    except Exception:
+        return False
+    return True
+
+
+def _write_weights(
+    path: Path, model: keras.Model, variables: Mapping[Place, Any], values: Mapping[Place, Any]
+) -> None:
+    """The layout that ``model.load_weights`` reads: a group a layer, with the names in an attribute."""
+    held = {id(variables[place]): value for place, value in values.items()}
+    with h5py.File(path, "w") as file:
+        weights = file.create_group("model_weights")
+        weights.attrs["layer_names"] = [layer.name.encode() for layer in model.layers]
+        weights.attrs["keras_version"] = keras.__version__.encode()
+        weights.attrs["backend"] = keras.backend.backend().encode()
+        for name, own in _layers(model):
+            _write_group(weights.create_group(name), [(v.path, held[id(v)]) for v in own if id(v) in held])
+        optimizer = getattr(model, "optimizer", None)
+        if optimizer is not None:
+            slots = [(v.path, held[id(v)]) for v in optimizer.variables if id(v) in held]
+            _write_group(file.create_group("optimizer_weights"), slots)
+
+
+def _write_group(group: h5py.Group, named: list[tuple[str, Any]]) -> None:
+    group.attrs["weight_names"] = [name.encode() for name, _ in named]
+    for name, value in named:
+        array = np.asarray(value)
+        if array.dtype.kind in "fiub" and name not in group:  # the others (bfloat16, say) go into the .pkl
+            group.create_dataset(name, data=array)
+
+
+def _layers(model: keras.Model) -> Iterator[tuple[str, list[Any]]]:
+    """Each layer's variables as Keras' HDF5 layout groups them."""
+    for layer in model.layers:
+        yield layer.name, [*layer.trainable_weights, *layer.non_trainable_weights]
+    inner = {id(v) for layer in model.layers for v in layer.weights}
+    yield "top_level_model_weights", [v for v in model.weights if id(v) not in inner]
+
+
+def index(path: Path, model: keras.Model, variables: Mapping[Place, Any]) -> dict[Place, str]:
+    """Which variable stands under which dataset of the file. What is not found there goes into the ``.pkl``."""
+    names: dict[int, str] = {}
+    for layer, own in _layers(model):
+        for variable in own:
+            names.setdefault(id(variable), f"model_weights/{layer}/{variable.path}")
+    optimizer = getattr(model, "optimizer", None)
+    for variable in optimizer.variables if optimizer is not None else ():
+        names.setdefault(id(variable), f"optimizer_weights/{variable.path}")
+    found: dict[Place, str] = {}
+    taken: set[str] = set()
+    with h5py.File(path, "r") as file:
+        for place, variable in variables.items():
+            name = names.get(id(variable), "")
+            if place.group in (MODEL, OPTIMIZER) and name not in taken and _matches(file, name, variable):
+                taken.add(name)
+                found[place] = name
+    return found
+
+
+def _matches(file: h5py.File, name: str, variable: Any) -> bool:
+    dataset = file.get(name) if name else None
+    return (
+        isinstance(dataset, h5py.Dataset)
+        and dataset.shape == tuple(variable.shape)
+        and str(dataset.dtype) == keras.backend.standardize_dtype(variable.dtype)
+    )
+
+
+def read_arrays(path: Path, names: Mapping[Place, str]) -> dict[Place, np.ndarray]:
+    """Raises InvalidPair if the file is damaged or lacks an array."""
+    try:
+        with h5py.File(path, "r") as file:
+            return {place: _array(file, name) for place, name in names.items()}
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
+        raise InvalidPair(f"{path.name}: {error}") from None
+
+
+def _array(file: h5py.File, name: str) -> np.ndarray:
+    link = file.get(name, getlink=True)
+    dataset = file[name]
+    if not isinstance(link, h5py.HardLink) or not isinstance(dataset, h5py.Dataset) or dataset.external:
+        raise InvalidPair(f"{name} is not an array inside of the file")
+    return np.asarray(dataset[()])
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keras advises against HDF5 at each save; here it is the format on purpose."""
+    logger, thread = logging.getLogger("absl"), os.getpid()
+
+    def keep(record: logging.LogRecord) -> bool:
+        return not (record.process == thread and "HDF5 file" in record.getMessage())
+
+    logger.addFilter(keep)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.removeFilter(keep)

@@ -1,0 +1,89 @@
+"""Values of NumPy and TensorFlow as plain built-in ones, for the ``.pkl``, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import InvalidPair
+
+_ARRAY = "~array"
+
+
+def to_plain(value: Any) -> Any:
+    """Raises TypeError for what cannot be kept as plain values."""
+    if value is None or type(value) in (str, bytes, int, float, bool):
+        return value
+    if isinstance(value, bool | int | float | str):
+        return _base(value)
+    if isinstance(value, np.generic):
+        return value.item() if value.dtype.kind in "fiubU" else pack(np.asarray(value))
+    if isinstance(value, np.ndarray):
+        return pack(value)
+    if isinstance(value, dict):
+        return {_key(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        raise TypeError(f"a named tuple ({type(value).__name__})")
+    if isinstance(value, list | tuple):
+        return type(value)(to_plain(item) for item in value) if type(value) in (list, tuple) else list(value)
+    if hasattr(value, "numpy"):
+        return to_plain(value.numpy())
+    raise TypeError(f"a value of type {type(value).__name__}")
+
+
+def from_plain(value: Any) -> Any:
+    """The counterpart of ``to_plain``: arrays become NumPy arrays. Raises InvalidPair for a malformed array."""
+    if type(value) is dict:
+        if set(value) == {_ARRAY}:
+            return unpack(value)
+        return {key: from_plain(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(from_plain(item) for item in value)
+    return value
+
+
+def pack(array: np.ndarray) -> dict[str, Any]:
+    """An array as dtype name, shape and little-endian bytes. Raises TypeError for arrays of objects."""
+    if array.dtype.hasobject:
+        raise TypeError("an array of Python objects")
+    little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    return {_ARRAY: [array.dtype.name, list(array.shape), np.ascontiguousarray(little).tobytes()]}
+
+
+def unpack(value: Any) -> np.ndarray:
+    """Raises InvalidPair unless ``value`` is what ``pack`` made."""
+    try:
+        name, shape, data = value[_ARRAY]
+        dtype = _dtype(name)
+        return np.frombuffer(data, dtype).reshape([int(n) for n in shape]).copy()
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InvalidPair(f"the .pkl holds a malformed array: {error}") from None
+
+
+def _dtype(name: Any) -> np.dtype[Any]:
+    if not isinstance(name, str):
+        raise TypeError("an array's type is not a name")
+    try:
+        found: np.dtype[Any] = np.dtype(name)
+    except TypeError:
+        import ml_dtypes  # bfloat16 and the eight-bit floats: TensorFlow brings it along
+
+        found = np.dtype(getattr(ml_dtypes, name))
+    return found
+
+
+def _base(value: Any) -> Any:
+    """A subclass of a built-in as the built-in itself (an IntEnum, say)."""
+    base: type[Any]
+    for base in (bool, int, float, str):
+        if isinstance(value, base):
+            return base(value)
+    return value
+
+
+def _key(key: Any) -> Any:
+    plain = to_plain(key)
+    if not isinstance(plain, str | int | float | bool | bytes | tuple | type(None)):
+        raise TypeError(f"a key of type {type(key).__name__}")
+    return plain
