@@ -11,6 +11,7 @@ import click
 
 from .. import __version__
 from ..core.errors import Exit, HoldfastError, Permanent, StoreError
+from .demo import demo
 from .run import run
 
 
@@ -20,7 +21,8 @@ def cli() -> None:
     """Training runs that outlive their machines."""
 
 
-cli.add_command(run)
+for _command in (run, demo):
+    cli.add_command(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -1,0 +1,1 @@
+"""Rehearsals: a metadata service on loopback, the demo, and what both are made of."""

@@ -1,0 +1,14 @@
+"""``holdfast demo``."""
+
+from __future__ import annotations
+
+import click
+from rich.console import Console
+
+
+@click.command()
+def demo() -> int:
+    """See a training outlive its machine: real processes, a real spot notice, no AWS account; about a minute."""
+    from ..drill.demo import demo as play
+
+    return play(Console(highlight=False))

@@ -1,0 +1,83 @@
+"""Are two trainings' final states the same, bit for bit?"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..core import codec
+from ..core.errors import HoldfastError
+from ..core.manifest import CheckpointName
+from ..spool import check_file
+from ..store import Store
+from ..supervisor.restore import list_pairs, read_manifest
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One variable that differs; ``largest`` is the largest absolute difference, NaN where there is none."""
+
+    path: str
+    largest: float
+
+
+@dataclass(frozen=True)
+class Final:
+    """The state that a run ended with: arrays by variable, and the history of its epochs."""
+
+    name: CheckpointName
+    arrays: dict[str, Any]
+    history: Any
+
+
+def final_state(store: Store, run: str) -> Final:
+    """Reads a run's newest pair from the store, and checks it. Raises HoldfastError."""
+    names = list_pairs(store, run)
+    if not names:
+        raise HoldfastError(f"run {run} has no checkpoint in {store.uri}: does the script use holdfast.Resume?")
+    manifest = read_manifest(store, run, names[0])
+    with tempfile.TemporaryDirectory(prefix="holdfast-") as folder:
+        paths = {}
+        for part, record in manifest.files.items():
+            paths[part] = Path(folder) / f"pair.{part}"
+            store.fetch(f"{run}/{manifest.name.file(part)}", paths[part])
+            check_file(paths[part], record)
+        document = codec.loads(paths["pkl"].read_bytes())
+        return Final(names[0], _arrays(document, paths["h5"]), _history(document))
+
+
+def differences(left: Final, right: Final) -> list[Difference]:
+    """Every variable that is not the same bit for bit, or is in one state only."""
+    import numpy as np
+
+    found = []
+    for path in sorted({*left.arrays, *right.arrays}):
+        a, b = left.arrays.get(path), right.arrays.get(path)
+        if a is None or b is None or a.shape != b.shape or a.dtype != b.dtype:
+            found.append(Difference(path, float("nan")))
+        elif a.tobytes() != b.tobytes():
+            found.append(Difference(path, float(np.max(np.abs(a.astype("float64") - b.astype("float64"))))))
+    return found
+
+
+def _arrays(document: Any, h5: Path) -> dict[str, Any]:
+    import h5py
+    import numpy as np
+
+    with h5py.File(h5, "r") as file:
+        arrays = {}
+        for entry in document["variables"]:
+            key = f"{entry['group']}[{entry['index']}] {entry['path']}"
+            if "h5" in entry:
+                arrays[key] = np.asarray(file[entry["h5"]][()])
+            else:
+                name, shape, data = entry["value"]["~array"]
+                arrays[key] = np.frombuffer(data, np.uint8) if name == "bfloat16" else np.frombuffer(data, name).reshape(shape)
+    return arrays
+
+
+def _history(document: Any) -> Any:
+    entries = document.get("callbacks", [])
+    return next((entry["state"] for entry in entries if entry.get("class") == "History"), None)
