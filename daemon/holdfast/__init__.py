@@ -9,17 +9,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Resume", "__version__", "dataset", "run_dir"]
+__all__ = ["Resume", "__version__", "dataset", "run_dir", "session"]
 
 _HOMES = {
     "Resume": "training.callback",
     "dataset": "training.data",
     "run_dir": "training.session",
+    "session": "training.loop",
 }
 
 if TYPE_CHECKING:
     from .training.callback import Resume
     from .training.data import dataset
+    from .training.loop import session
     from .training.session import run_dir
 
 

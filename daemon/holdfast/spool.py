@@ -199,4 +199,3 @@ class Board:
             return Progress(*cls._LAYOUT.unpack(path.read_bytes()))
         except (FileNotFoundError, struct.error):
             return Progress()
-

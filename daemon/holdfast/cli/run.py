@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,11 @@ def _writable(path: Path) -> Path:
         nearest = nearest.parent
     if not nearest.is_dir():
         raise SettingsError(f"--work-dir {path}: {nearest} is not a folder")
-    if not os.access(nearest, os.W_OK | os.X_OK) or os.statvfs(nearest).f_flag & os.ST_RDONLY:
-        raise SettingsError(f"--work-dir {path}: {nearest} is not writable; give a folder that this user may write")
+    try:
+        with tempfile.TemporaryDirectory(prefix=".holdfast-", dir=nearest):
+            pass
+    except OSError as error:
+        raise SettingsError(
+            f"--work-dir {path}: {nearest} takes no new files ({error.strerror}); give a folder that this user may write"
+        ) from None
     return path

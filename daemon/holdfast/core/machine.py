@@ -317,6 +317,7 @@ class State:
     owed: frozenset[str] = frozenset()
     lost: bool = False
     outcome: Outcome | None = None
+    scanned: bool = False
     finalizing: bool = False
     deadline: float | None = None
     term_at: float | None = None
@@ -415,7 +416,7 @@ def _drain(state: State, reason: str, seconds: float | None, now: float) -> Step
 
 def _window(state: State, seconds: float | None) -> float:
     """How long a stop may take: a machine that should be gone already is used for as long as it is still there."""
-    return state.rules.drain_time if seconds is None else max(LEAST_WINDOW, min(seconds, state.rules.drain_time))
+    return state.rules.drain_time if seconds is None else min(state.rules.drain_time, max(LEAST_WINDOW, seconds))
 
 
 def _notice_while_draining(state: State, event: NoticeStands, now: float) -> Step:
@@ -430,7 +431,7 @@ def _shorten(state: State, seconds: float | None, now: float) -> State:
     hurry = now + ask_time(window)
     return replace(
         state,
-        deadline=now + window,
+        deadline=min(state.deadline, now + window),
         term_at=None if state.term_at is None else min(state.term_at, hurry),
         kill_at=None if state.kill_at is None else min(state.kill_at, hurry),
     )
@@ -476,9 +477,10 @@ def _rebalance(state: State, event: RebalanceRecommended, now: float) -> Step:
     if state.rules.rebalance == "ignore":
         return state, (Say("rebalance", f"{what}: ignored"),)
     if state.rules.rebalance == "drain":
-        return _notice(state, NoticeStands(what), now)
-    said = Say("rebalance", f"{what}: saving now and going on")
-    return state, ((said, AskSave("rebalance")) if state.training else (said,))
+        return _drain(state, what, None, now)
+    if not state.training:
+        return state, (Say("rebalance", f"{what}: there is nothing to save now"),)
+    return state, (Say("rebalance", f"{what}: saving now and going on"), AskSave("rebalance"))
 
 
 # --- rules: the child ----------------------------------------------------------------------------------------------
@@ -531,7 +533,7 @@ def _progressed(state: State, event: Progressed, now: float) -> Step:
 
 
 def _saved(state: State, event: PairSaved, now: float) -> Step:
-    if state.outcome is Outcome.FENCED:
+    if state.outcome is Outcome.FENCED or state.scanned:  # the scan of the spool has the last word
         return state, ()
     return replace(state, owed=state.owed | {event.name}), (Upload(event.name),)
 
@@ -546,7 +548,7 @@ def _lost(state: State, event: PairLost, now: float) -> Step:
 
 
 def _when_stored(state: State) -> Step:
-    if state.phase is Phase.FLUSHING and not state.owed and not state.finalizing:
+    if state.scanned and not state.owed and not state.finalizing:
         return _finalize(state)
     return state, ()
 
@@ -576,6 +578,9 @@ def _exited_while_draining(state: State, event: ChildExited, now: float) -> Step
         return _end(state, Exit.FENCED)
     if event.code == 0 and state.stopping is None:
         return _flush(state, Outcome.COMPLETE)
+    if event.code == Exit.UNSTORED:
+        said = Say("unstored", "the command could not write its last state", warning=True)
+        return _after(said, _flush(replace(state, lost=True), Outcome.STOPPED))
     return _flush(state, Outcome.STOPPED)
 
 
@@ -588,7 +593,7 @@ def _flush(state: State, outcome: Outcome) -> Step:
 
 def _scanned(state: State, event: SpoolScanned, now: float) -> Step:
     new = sorted(event.owed - state.owed)
-    state = replace(state, owed=state.owed | event.owed)
+    state = replace(state, owed=state.owed | event.owed, scanned=True)
     if not state.owed:
         return _finalize(state)
     return state, tuple(Upload(name) for name in new)
@@ -603,6 +608,8 @@ def _finalized(state: State, event: Finalized, now: float) -> Step:
 
 
 def _ending(state: State) -> Exit:
+    if state.outcome is Outcome.FENCED:
+        return Exit.FENCED
     if state.outcome is Outcome.FAILED:
         return Exit.FAILED
     if state.owed or state.lost:
@@ -612,10 +619,8 @@ def _ending(state: State) -> Exit:
 
 def _abandon(state: State, why: str) -> Step:
     """Ends at once. What is still owed stays in the work dir."""
-    stored = state.phase is Phase.FLUSHING and not state.owed and state.outcome is not Outcome.COMPLETE
-    code = _ending(state) if stored else Exit.UNSTORED
-    if state.outcome is Outcome.FAILED:
-        code = Exit.FAILED
+    stored = state.finalizing and state.outcome is Outcome.STOPPED
+    code = _ending(state) if stored or state.outcome in (Outcome.FAILED, Outcome.FENCED) else Exit.UNSTORED
     said = Say("abandoned", f"{why}: {len(state.owed)} pairs are not in the store", warning=bool(state.owed))
     return _end(state, code, said, Kill())
 
@@ -634,9 +639,7 @@ def _fenced(state: State, event: LeaseLost, now: float) -> Step:
 
 def _end(state: State, code: Exit, *effects: Effect) -> Step:
     phase = Phase.DONE if code in (Exit.COMPLETE, Exit.STOPPED) else Phase.FAILED
-    ended = replace(
-        state, phase=phase, exit_code=code, deadline=None, term_at=None, kill_at=None, retry_at=None
-    )
+    ended = replace(state, phase=phase, exit_code=code, deadline=None, term_at=None, kill_at=None, retry_at=None)
     return ended, (*effects, ExitWith(code))
 
 
@@ -685,15 +688,14 @@ TABLE: dict[tuple[Phase, type[Any]], _Rule] = {
     **{(phase, TrainingBegan): _began for phase in _ALIVE},
     **{(phase, TrainingFinished): _finished for phase in _ALIVE},
     **{(phase, ChildExited): _exited for phase in _ALIVE},
-    (_P.STARTING, Spawned): _spawned,
-    (_P.DRAINING, Spawned): _spawned,
+    **{(phase, Spawned): _spawned for phase in (*_ALIVE, _P.DRAINING)},
     **{(phase, Progressed): _progressed for phase in (*_ALIVE, _P.DRAINING)},
     **{(phase, PairSaved): _saved for phase in Phase if phase not in (_P.DONE, _P.FAILED)},
-    # The child's last words may arrive after its end.
+    # The child's last words may arrive after its end, and so may the news of its start.
     **{
         (phase, event): _stay
         for phase in (_P.RESTORING, _P.FLUSHING, _P.BACKOFF)
-        for event in (TrainingBegan, TrainingFinished, Progressed)
+        for event in (Spawned, TrainingBegan, TrainingFinished, Progressed)
     },
     (_P.DRAINING, NoticeStands): _notice_while_draining,
     (_P.DRAINING, StopRequested): _hurry,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,8 +21,9 @@ FORMAT = 1
 PARTS = ("h5", "pkl")
 MAX_MANIFEST_BYTES = 1 << 20
 
-_LOSS = r"-?\d{1,9}\.\d{4}|-?\d\.\d{4}e[+-]\d{2,3}|nan|inf|none"
-_NAME = re.compile(rf"model-(\d{{4,9}})-(\d{{8,15}})-({_LOSS})-i(\d{{1,9}})-q(\d{{1,9}})")
+MAX_DEPTH = 16
+_LOSS = r"-?(?:0|[1-9]\d{0,6})\.\d{4}|-?[1-9]\.\d{4}e\+\d{2,3}|nan|inf|none"
+_NAME = re.compile(rf"model-(\d{{4,9}})-(\d{{8,15}})-({_LOSS})-i(\d{{1,9}})-q(\d{{1,9}})", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -148,7 +150,7 @@ class Manifest:
             reason=_text(document, "reason", expected),
             created=_text(document, "created", expected),
             files=_files(document.get("files"), expected),
-            metrics=_mapping(document, "metrics", expected),
+            metrics=_metrics(document, expected),
             origin=_mapping(document, "origin", expected),
         )
 
@@ -157,12 +159,26 @@ def _document(data: bytes, name: str) -> dict[str, Any]:
     if len(data) > MAX_MANIFEST_BYTES:
         raise InvalidPair(f"{name}: a manifest of {len(data)} bytes is not credible")
     try:
-        document = json.loads(data)
+        document = json.loads(data, parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError) as error:
         raise InvalidPair(f"{name}: the manifest is not JSON: {error}") from None
     if not isinstance(document, dict):
         raise InvalidPair(f"{name}: the manifest is not a JSON object")
+    if not _shallow(document, MAX_DEPTH):
+        raise InvalidPair(f"{name}: the manifest is nested deeper than {MAX_DEPTH}")
     return document
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is no finite number")
+    return value
+
+
+def _shallow(value: Any, levels: int) -> bool:
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels > 0 and all(_shallow(item, levels - 1) for item in inside)
 
 
 def _text(document: Mapping[str, Any], key: str, name: CheckpointName) -> str:
@@ -177,6 +193,15 @@ def _mapping(document: Mapping[str, Any], key: str, name: CheckpointName) -> dic
     if not isinstance(value, dict):
         raise InvalidPair(f"{name}: the manifest's {key} is not an object")
     return value
+
+
+def _metrics(document: Mapping[str, Any], name: CheckpointName) -> dict[str, float | None]:
+    metrics = _mapping(document, "metrics", name)
+    for key, value in metrics.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+        if value is not None and not number:
+            raise InvalidPair(f"{name}: the manifest's metric {key[:40]!r} is not a number")
+    return metrics
 
 
 def _files(value: Any, name: CheckpointName) -> dict[str, FileRecord]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from types import UnionType
+from typing import Any, ClassVar, get_origin, get_type_hints
 
 from .errors import HoldfastError
 
@@ -118,6 +119,16 @@ def decode(line: bytes) -> Message:
         document = json.loads(line)
         cls = _KINDS[document.pop("kind")]
         message: Message = cls(**document)
+        _check(message)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise WireError(f"not a message: {line[:80]!r} ({type(error).__name__})") from None
     return message
+
+
+def _check(message: Message) -> None:
+    hints = get_type_hints(type(message))
+    for field in dataclasses.fields(message):
+        hint = hints[field.name]
+        kind = hint if isinstance(hint, UnionType) else get_origin(hint) or hint
+        if not isinstance(getattr(message, field.name), kind):
+            raise TypeError(field.name)

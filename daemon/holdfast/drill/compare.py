@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core import codec
 from ..core.errors import HoldfastError
 from ..core.manifest import CheckpointName
 from ..spool import check_file
@@ -44,8 +43,11 @@ def final_state(store: Store, run: str) -> Final:
             paths[part] = Path(folder) / f"pair.{part}"
             store.fetch(f"{run}/{manifest.name.file(part)}", paths[part])
             check_file(paths[part], record)
-        document = codec.loads(paths["pkl"].read_bytes())
-        return Final(names[0], _arrays(document, paths["h5"]), _history(document))
+        from ..training.pair import load  # NumPy and h5py: only those who compare need them
+
+        saved = load(paths["h5"], paths["pkl"])
+        arrays = {f"{p.group}[{p.index}] {path}": array for p, (path, array) in saved.values.items()}
+        return Final(names[0], arrays, _history(saved.facts))
 
 
 def differences(left: Final, right: Final) -> list[Difference]:
@@ -60,22 +62,6 @@ def differences(left: Final, right: Final) -> list[Difference]:
         elif a.tobytes() != b.tobytes():
             found.append(Difference(path, float(np.max(np.abs(a.astype("float64") - b.astype("float64"))))))
     return found
-
-
-def _arrays(document: Any, h5: Path) -> dict[str, Any]:
-    import h5py
-    import numpy as np
-
-    with h5py.File(h5, "r") as file:
-        arrays = {}
-        for entry in document["variables"]:
-            key = f"{entry['group']}[{entry['index']}] {entry['path']}"
-            if "h5" in entry:
-                arrays[key] = np.asarray(file[entry["h5"]][()])
-            else:
-                name, shape, data = entry["value"]["~array"]
-                arrays[key] = np.frombuffer(data, np.uint8) if name == "bfloat16" else np.frombuffer(data, name).reshape(shape)
-    return arrays
 
 
 def _history(document: Any) -> Any:

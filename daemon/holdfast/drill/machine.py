@@ -94,6 +94,6 @@ class DrillMachine:
         return last
 
     def _read(self) -> None:
-        assert self._process.stdout is not None  # noqa: S101
+        assert self._process.stdout is not None
         for line in self._process.stdout:
             self._show(line.rstrip("\n"))

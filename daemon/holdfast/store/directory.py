@@ -54,13 +54,15 @@ class DirectoryStore:
         return _tag(data)
 
     def replace(self, key: str, data: bytes, if_match: str) -> str:
-        with _translated(key):
-            path = self._path(key)
-            with self._locked():
-                if not path.is_file() or _tag(path.read_bytes()) != if_match:
+        path = self._path(key)
+        try:
+            with _translated(key), self._locked():
+                if _tag(path.read_bytes()) != if_match:
                     raise Conflict(f"{key} was changed meanwhile")
                 with replacing(path, durable=True) as temporary:
                     temporary.write_bytes(data)
+        except NotFound:
+            raise Conflict(f"{key} is gone") from None
         return _tag(data)
 
     def get(self, key: str) -> tuple[bytes, str]:
@@ -85,7 +87,7 @@ class DirectoryStore:
     def _walk(self, base: str, prefix: str, shallow: bool) -> Iterator[Entry]:
         try:
             entries = list(os.scandir(self._root / base))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         for entry in entries:
             key = base + entry.name
@@ -97,14 +99,18 @@ class DirectoryStore:
                 elif f"{key}/".startswith(prefix) or prefix.startswith(f"{key}/"):
                     yield from self._walk(f"{key}/", prefix, shallow)
             elif key.startswith(prefix):
-                yield Entry(key, entry.stat().st_size)
+                with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+                    yield Entry(key, entry.stat().st_size)
 
     def _path(self, key: str) -> Path:
         return self._root / check_key(key)
 
     def _made(self, key: str) -> Path:
         path = self._path(key)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except FileNotFoundError as error:
+            raise Permanent(f"{path.parent}: no folder can be made there") from error
         return path
 
     @contextlib.contextmanager

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import botocore.config
 import botocore.exceptions as aws
-from boto3.exceptions import S3UploadFailedError
+from boto3.exceptions import RetriesExceededError, S3UploadFailedError
 from boto3.s3.transfer import TransferConfig
 
 from ..core.errors import Conflict, NotFound, Permanent, SettingsError, StoreError, Transient
@@ -152,6 +152,8 @@ class S3Store:
         except S3UploadFailedError as error:
             cause = error.__context__
             raise (self._kind(cause, key) if isinstance(cause, aws.ClientError) else Transient(str(error))) from error
+        except RetriesExceededError as error:  # the one attempt to download ended in the middle
+            raise Transient(f"s3://{self._bucket}/{self._prefix}{key}: {error.last_exception}") from error
         except _NO_CREDENTIALS as error:
             raise Permanent(
                 f"no AWS credentials for s3://{self._bucket}: {error}; give the machine a role, or set AWS_PROFILE "

@@ -59,7 +59,7 @@ class Tee:
 
     def _show(self, chunk: bytes) -> None:
         try:
-            assert self._console is not None  # noqa: S101
+            assert self._console is not None
             self._console.write(chunk)
             self._console.flush()
         except (OSError, ValueError):
@@ -90,7 +90,7 @@ class Reaper:
             with contextlib.suppress(ChildProcessError):
                 while True:
                     status = os.waitid(os.P_ALL, 0, os.WEXITED)
-                    assert status is not None  # noqa: S101
+                    assert status is not None
                     killed = status.si_code != os.CLD_EXITED
                     self._on_exit(status.si_pid, 128 + status.si_status if killed else status.si_status)
 

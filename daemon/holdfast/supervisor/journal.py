@@ -12,6 +12,8 @@ from typing import IO, Any
 
 from ..spool import append_to
 
+_ERRORS = ("failed", "fenced")
+
 
 class Journal:
     """Keeps events until the run's folder is known, then appends them to its events.jsonl."""
@@ -40,17 +42,18 @@ class Journal:
             else:
                 self._append(line)
             if text and self._console is not None:
-                self._show(f"holdfast: {'warning: ' if warning else ''}{text}\n")
+                label = "error: " if kind in _ERRORS else "warning: " if warning else ""
+                self._show(f"holdfast: {label}{text}\n")
 
     def _append(self, line: str) -> None:
         with contextlib.suppress(OSError):  # a full disk must not stop the training
-            assert self._path is not None  # noqa: S101
+            assert self._path is not None
             with append_to(self._path) as file:
                 file.write(line.encode() + b"\n")
 
     def _show(self, line: str) -> None:
         try:
-            assert self._console is not None  # noqa: S101
+            assert self._console is not None
             self._console.write(line)
             self._console.flush()
         except (OSError, ValueError):

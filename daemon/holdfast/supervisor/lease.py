@@ -89,11 +89,11 @@ class Lease:
 
     def renew(self) -> None:
         """One heartbeat. Raises Fenced if the lease is another's by now."""
+        self._beat += 1  # a tag may be a hash of the content: observers see only what differs
         try:
             self._tag = self._store.replace(self._key, self._document("held"), self._tag)
         except Conflict:
             self._recover()
-        self._beat += 1
 
     def keep(self) -> None:
         """Starts renewing in the background."""
@@ -110,8 +110,17 @@ class Lease:
         """Gives the lease back, so that a replacement need not wait for the expiry. Raises StoreError."""
         self.stop()
         if self.incarnation and not self._given_back:
-            self._store.replace(self._key, self._document("released"), self._tag)
+            try:
+                self._store.replace(self._key, self._document("released"), self._tag)
+            except Conflict:
+                self._release_what_is_ours()
             self._given_back = True
+
+    def _release_what_is_ours(self) -> None:
+        """An earlier write arrived and only its answer was lost, or another holds the lease by now."""
+        document, tag = self._read()
+        if document and document.get("holder") == self._holder and document.get("state") != "released":
+            self._store.replace(self._key, self._document("released"), tag)
 
     def _heartbeats(self) -> None:
         while not self._done.wait(self._times.heartbeat):
@@ -140,7 +149,7 @@ class Lease:
             return None, ""
         try:
             document = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             document = {}
         return (document if isinstance(document, dict) else {}), tag
 

@@ -81,7 +81,7 @@ class Supervisor:
             for number, handler in previous.items():
                 signal.signal(number, handler)
             self._close()
-        assert self._state.exit_code is not None  # noqa: S101
+        assert self._state.exit_code is not None
         return self._state.exit_code
 
     # --- the loop --------------------------------------------------------------------------------------------------
@@ -203,7 +203,7 @@ class Supervisor:
         return machine.Restored(resumable=prepared.resume is not None)
 
     def _spawn(self, effect: machine.Spawn) -> None:
-        assert self._prepared is not None  # noqa: S101
+        assert self._prepared is not None
         spool = self._prepared.spool
         environment = {
             "PYTHONUNBUFFERED": "1",
@@ -252,13 +252,13 @@ class Supervisor:
 
     def _scan_spool(self, effect: machine.ScanSpool) -> None:
         """Pairs whose news did not arrive before the child died."""
-        assert self._prepared is not None  # noqa: S101
-        assert self._uploader is not None  # noqa: S101
+        assert self._prepared is not None
+        assert self._uploader is not None
         mine = (n for n in self._prepared.spool.pairs() if n.incarnation == self._prepared.incarnation)
         self._queue.put(machine.SpoolScanned(frozenset(str(n) for n in mine if n not in self._uploader.paid)))
 
     def _finalize(self, effect: machine.Finalize) -> None:
-        assert self._uploader is not None  # noqa: S101
+        assert self._uploader is not None
         self._uploader.finalize(effect.complete)
 
     def _say(self, effect: machine.Say) -> None:
@@ -271,7 +271,7 @@ class Supervisor:
 
     def _welcome(self) -> wire.Welcome:
         """In the channel's thread."""
-        assert self._prepared is not None  # noqa: S101
+        assert self._prepared is not None
         prepared = self._prepared
         return wire.Welcome(
             run_dir=str(prepared.spool.path.absolute()),

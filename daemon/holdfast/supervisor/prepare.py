@@ -69,7 +69,7 @@ class Preparer:
 
     def finish(self, complete: bool) -> None:
         """Marks a complete run, and gives the lease back."""
-        assert self.lease is not None  # noqa: S101
+        assert self.lease is not None
         if complete:
             with contextlib.suppress(Conflict):
                 self._store.create(f"{self._run}/{COMPLETE_FILE}", b'{"format": 1}\n')

@@ -154,7 +154,7 @@ class Uploader:
 
     def _conclude(self) -> None:
         self._bring_logs()
-        assert self._finalize is not None  # noqa: S101
+        assert self._finalize is not None
         self._finish(self._finalize)
         self._dropped = True
         self._listener.finalized()

@@ -29,11 +29,11 @@ import tensorflow as tf
 from ..core.errors import Exit, HoldfastError
 from ..core.policy import Cadence
 from ..spool import Board, Progress
-from . import chance, data, others, snapshot, spec, variables
+from . import chance, data, others, pair, snapshot, spec, variables
+from .pair import Draft, Place, Position, Saved
 from .plain import from_plain, to_plain
 from .session import Session, open_session
-from .snapshot import Position, Saved
-from .variables import METRICS, Place
+from .variables import METRICS
 from .writer import Writer
 
 _BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end")
@@ -138,7 +138,8 @@ class _Fit:
         self._cadence = cadence
         self._callbacks = callbacks
         self._model: keras.Model = head.model
-        self._steps_per_epoch: int | None = local.get("steps_per_epoch")
+        self._one_iterator = local.get("steps_per_epoch") is not None
+        self._drawn = 0
         self._saved: Saved | None = None
         self._others: list[Any] = []
         self._epoch = 0
@@ -154,7 +155,6 @@ class _Fit:
         self._validating: tuple[Position, dict[str, float], dict[Place, Any]] | None = None
         self._logs: Any = None
         self._spec: Any = None
-        self._data_at_epoch: Any = None
         self._said: set[str] = set()
         self._train_function: Callable[[Any], Any] | None = None
         self._executed = Board.read(session.spool.file(Board.FILE)).executed
@@ -165,7 +165,7 @@ class _Fit:
         """Before any ``on_train_begin``: some callbacks need to know that they go on."""
         name = self._session.resume
         if name is not None:
-            self._saved = snapshot.load(self._session.spool.path, name)
+            self._saved = pair.load_from(self._session, name)
             others.continue_csv_files(self._callbacks.callbacks, self._saved.facts.get("callbacks", ()))
 
     def append_tail(self) -> None:
@@ -198,7 +198,7 @@ class _Fit:
         variables.assign(here, {place: value for place, value in values.items() if place not in missing_metrics})
         others.set_states(self._others, saved.facts.get("callbacks", ()), self._say)
         chance.set_state(dict(saved.facts["random"]))
-        data.set_state(saved.facts.get("data"))
+        self._drawn = int(saved.facts.get("drawn", 0))
         position = saved.position
         self._epoch, self._batch, self._step = position.epoch, position.batch, position.step
         self._last_step = position.step
@@ -254,11 +254,10 @@ class _Fit:
     def epoch_begins(self, epoch: int) -> None:
         saved, self._saved = self._saved, None
         self._epoch = epoch
-        self._data_at_epoch = data.get_state()
         resumed = saved is not None and saved.position.batch > 0 and epoch == saved.position.epoch
         self._batch = 0
         skip = saved.position.batch if resumed and saved is not None else 0
-        self._begin_data(epoch, skip)
+        self._begin_data(skip, saved)
         if not skip or saved is None:
             return
         self._saved = saved
@@ -269,12 +268,13 @@ class _Fit:
         variables.assign({p: v for p, v in here.items() if p.group == METRICS}, variables_of_metrics)
         self._mute_others(math.ceil(self._to_drop / self._model.steps_per_execution))
 
-    def _begin_data(self, epoch: int, skip: int) -> None:
+    def _begin_data(self, skip: int, saved: Saved | None) -> None:
         """With ``steps_per_epoch`` Keras draws from one iterator across epochs, made in the first of them."""
-        if self._steps_per_epoch is None:
-            data.begin_epoch(None, skip)
+        position = None if saved is None else saved.facts.get("data")
+        if not self._one_iterator:
+            data.begin_iterator(0, skip, position)
         elif self._first_epoch:
-            self._to_drop_before = data.begin_epoch(epoch * self._steps_per_epoch, skip)
+            self._to_drop_before = data.begin_iterator(self._drawn, skip, position)
         self._first_epoch = False
 
     def _drop(self, iterator: Any, per_call: int) -> Any:
@@ -283,10 +283,15 @@ class _Fit:
                 next(iterator)
                 self._to_drop -= 1
                 self._batch += 1
-        assert self._saved is not None  # noqa: S101
+        assert self._saved is not None
         if self._to_drop:
             return self._saved.facts["logs"]
         saved, self._saved = self._saved, None
+        if data.position(next_epoch=False) is None:
+            self._say(
+                "resuming at the right batch, but this data may come in another order than before, so some samples of "
+                "this epoch may be seen twice and others not at all; holdfast.dataset(x, y, batch_size=, seed=) is exact"
+            )
         chance.set_state(dict(saved.facts["random"]))
         self._logs = saved.facts["logs"]
         return self._logs
@@ -316,6 +321,7 @@ class _Fit:
 
     def epoch_ends(self, epoch: int, logs: Any) -> None:
         position = Position(epoch + 1, 0, self._step)
+        self._drawn += self._batch
         self._batch = 0
         self._epoch = epoch + 1
         self._logs = logs
@@ -334,22 +340,15 @@ class _Fit:
     def validation_begins(self) -> None:
         """``evaluate`` resets the metrics, and may swap weights: what a stop during validation needs is read now."""
         if self._to_drop == 0 and self._dirty:
-            held = {place: variables.read(variable) for place, variable in variables.collect(self._model).items()}
+            held = snapshot.read_all(self._model)
             self._validating = (Position(self._epoch, self._batch, self._step), _floats(self._logs), held)
 
     def during_validation(self) -> None:
         if self._session.stopping is not None and self._validating is not None:
             position, metrics, held = self._validating
-            shot = snapshot.Snapshot(
-                self._model,
-                variables.collect(self._model),
-                held,
-                position,
-                self._session.stopping,
-                metrics,
-                self._facts(),
-            )
-            self._finish(self._writer.write_now(shot))
+            reason = self._session.stopping
+            draft = snapshot.take(self._model, position, reason, metrics, self._facts(), held)
+            self._finish(self._writer.write_now(draft))
         elif self._session.stopping is not None:
             self._stop(Position(self._epoch, self._batch, self._step), self._session.stopping)
 
@@ -380,7 +379,7 @@ class _Fit:
     def _finish(self, stored: bool) -> None:
         raise SystemExit(int(Exit.STOPPED if stored else Exit.UNSTORED))
 
-    def _take(self, position: Position, reason: str) -> snapshot.Snapshot:
+    def _take(self, position: Position, reason: str) -> Draft:
         flush = getattr(self._callbacks, "_flush_futures", None)
         if flush is not None:
             flush()
@@ -391,7 +390,8 @@ class _Fit:
             "random": chance.get_state(),
             "callbacks": others.get_states(self._others, self._say),
             "logs": _plain_logs(self._logs),
-            "data": self._data_at_epoch if self._batch else data.get_state(),
+            "data": data.position(next_epoch=self._batch == 0 and not self._one_iterator),
+            "drawn": self._drawn,
             "spec": self._spec,
         }
 

@@ -20,7 +20,7 @@ def get_state() -> dict[str, Any]:
     """Plain values. Nothing is created that the script did not create itself."""
     return {
         "python": to_plain(random.getstate()),
-        "numpy": to_plain(np.random.get_state()),  # noqa: NPY002
+        "numpy": to_plain(np.random.get_state()),
         "tensorflow": _tensorflow(),
         "keras": _keras(),
     }
@@ -30,7 +30,7 @@ def set_state(state: dict[str, Any]) -> None:
     """Raises InvalidPair if ``state`` is not what ``get_state`` gave."""
     try:
         random.setstate(state["python"])
-        np.random.set_state(from_plain(state["numpy"]))  # noqa: NPY002
+        np.random.set_state(from_plain(state["numpy"]))
         if state["tensorflow"] is not None:
             tf.random.get_global_generator().state.assign(from_plain(state["tensorflow"]))
         if state["keras"] is not None and (generator := _keras_generator()) is not None:

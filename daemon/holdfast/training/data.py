@@ -17,53 +17,51 @@ import tensorflow as tf
 from ..core.errors import SettingsError
 
 _lock = threading.Lock()
-_sources: list[_Source] = []
 _start: _Start | None = None
-_training: int | None = None
+_training: _Training | None = None
 
 
 @dataclass(frozen=True)
 class _Start:
-    """Where the training's data has to go on: ``skip`` batches of the epoch come empty.
+    """How the training's next pass begins: with which number (None: the one that is due), and ``skip`` empty batches."""
 
-    ``drawn`` is None where Keras makes a new iterator for each epoch. With ``steps_per_epoch`` one iterator serves all
-    of them, and ``drawn`` counts the batches that were drawn in this ``fit`` before the epoch.
-    """
-
-    drawn: int | None
+    number: int | None
     skip: int
 
 
-class _Source:
-    """Counts the passes of one dataset. Kept for the life of the process: it is known by its place in line."""
+@dataclass(frozen=True)
+class _Training:
+    """The training's dataset, and the pass that was the first of the present iterator."""
 
-    def __init__(self, seed: int, batches: int | None) -> None:
+    source: _Source
+    number: int
+
+
+class _Source:
+    """Counts the passes of one dataset."""
+
+    def __init__(self, seed: int, batches: int) -> None:
         self.seed = seed
         self.batches = batches
         self.next_pass = 0
-        self.first_pass = 0
-        self.skip = 0
-        with _lock:
-            self.index = len(_sources)
-            _sources.append(self)
+        self._skip = 0
 
     def begin_pass(self) -> tuple[int, int]:
         """Called by the dataset as a pass begins: the pass's number, and how many of its batches to leave empty.
 
-        The first pass that begins after ``begin_epoch`` is the training's.
+        The first pass that begins after ``begin_iterator`` is the training's.
         """
         global _start, _training
         with _lock:
             if _start is not None:
-                start, _start, _training = _start, None, self.index
-                self.skip = start.skip
-                if start.drawn is not None and self.batches:
-                    self.next_pass = self.first_pass + start.drawn // self.batches
-                    self.skip += start.drawn % self.batches
+                start, _start = _start, None
+                self._skip = start.skip
+                self.next_pass = self.next_pass if start.number is None else start.number
+                _training = _Training(self, self.next_pass)
             number = self.next_pass
             self.next_pass += 1
-            skip = self.skip if self.batches is None else min(self.skip, self.batches)
-            self.skip -= skip
+            skip = min(self._skip, self.batches)
+            self._skip -= skip
         return number, skip
 
 
@@ -119,39 +117,41 @@ def dataset(
     return batched.apply(tf.data.experimental.assert_cardinality(batches)).prefetch(tf.data.AUTOTUNE)
 
 
-def get_state() -> dict[str, Any]:
-    """Which pass comes next, for each dataset in the order of their making, and which of them is the training's."""
-    with _lock:
-        return {"passes": [source.next_pass for source in _sources], "training": _training}
-
-
-def set_state(state: Any) -> None:
-    """Sets what ``get_state`` gave. A script that makes other datasets than before is left alone."""
-    global _training
-    passes = state.get("passes") if isinstance(state, dict) else None
-    with _lock:
-        if isinstance(passes, list) and len(passes) == len(_sources):
-            _training = state.get("training")
-            for source, number in zip(_sources, passes, strict=True):
-                source.next_pass = int(number)
-
-
 def begin_fit() -> None:
-    """Passes that the script made before this ``fit`` do not count as its own."""
-    global _training
+    """Nothing is known of the data of the ``fit`` that begins."""
+    global _start, _training
     with _lock:
-        _training = None
-        for source in _sources:
-            source.first_pass = source.next_pass
+        _start = _training = None
 
 
-def begin_epoch(drawn: int | None, skip: int) -> int:
-    """The pass that begins next is the training's. Returns how many batches to drop besides ``skip``."""
+def begin_iterator(drawn: int, skip: int, saved: Any) -> int:
+    """The pass that begins next is the training's.
+
+    Args:
+        drawn: batches that an earlier process drew from the same iterator before this epoch (0 where Keras makes a new
+            iterator for each epoch).
+        skip: batches of this epoch that are done already: they come empty.
+        saved: what ``position`` gave then; None to begin anew.
+
+    Returns how many batches to drop besides ``skip``, as a pass can only begin at its beginning.
+    """
     global _start
+    number, offset = None, 0
+    if isinstance(saved, dict):
+        batches = max(1, int(saved["batches"]))
+        number, offset = int(saved["pass"]) + drawn // batches, drawn % batches
     with _lock:
-        _start = _Start(drawn, skip)
-        source = _sources[_training] if isinstance(_training, int) and _training < len(_sources) else None
-    return drawn % source.batches if drawn and source is not None and source.batches else 0
+        _start = _Start(number, skip + offset)
+    return offset
+
+
+def position(next_epoch: bool) -> dict[str, int] | None:
+    """Where the training's iterator began, or where the next epoch's will; None if the data is not ours."""
+    with _lock:
+        if _training is None:
+            return None
+        source = _training.source
+        return {"pass": source.next_pass if next_epoch else _training.number, "batches": source.batches}
 
 
 def _samples(arrays: Any) -> int:

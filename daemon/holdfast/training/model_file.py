@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import warnings
+import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,18 +19,22 @@ import h5py
 import keras
 import numpy as np
 
-from ..core.errors import InvalidPair
-from .variables import MODEL, OPTIMIZER, Place
+from .pair import Place
+from .variables import MODEL, OPTIMIZER
 
 WHOLE, WEIGHTS = "model", "weights"
 
 
-def write(path: Path, model: keras.Model, variables: Mapping[Place, Any], values: Mapping[Place, Any], kind: str) -> str:
-    """Writes ``path`` and returns the kind of file that it became: WHOLE falls back to WEIGHTS."""
-    if kind == WHOLE:
+_not_whole: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def write(path: Path, model: keras.Model, variables: Mapping[Place, Any], values: Mapping[Place, Any]) -> str:
+    """Writes ``path`` and returns the kind of file that it became: WHOLE, or WEIGHTS where Keras can't store it so."""
+    if model not in _not_whole:
         if _write_whole(path, model, [(variables[place], value) for place, value in values.items()]):
             return WHOLE
         path.write_bytes(b"")
+        _not_whole.add(model)
     _write_weights(path, model, variables, values)
     return WEIGHTS
 
@@ -109,23 +114,6 @@ def _matches(file: h5py.File, name: str, variable: Any) -> bool:
         and dataset.shape == tuple(variable.shape)
         and str(dataset.dtype) == keras.backend.standardize_dtype(variable.dtype)
     )
-
-
-def read_arrays(path: Path, names: Mapping[Place, str]) -> dict[Place, np.ndarray]:
-    """Raises InvalidPair if the file is damaged or lacks an array."""
-    try:
-        with h5py.File(path, "r") as file:
-            return {place: _array(file, name) for place, name in names.items()}
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
-        raise InvalidPair(f"{path.name}: {error}") from None
-
-
-def _array(file: h5py.File, name: str) -> np.ndarray:
-    link = file.get(name, getlink=True)
-    dataset = file[name]
-    if not isinstance(link, h5py.HardLink) or not isinstance(dataset, h5py.Dataset) or dataset.external:
-        raise InvalidPair(f"{name} is not an array inside of the file")
-    return np.asarray(dataset[()])
 
 
 @contextlib.contextmanager

@@ -97,6 +97,12 @@ class Session:
     def say(self, text: str) -> None:
         print(f"holdfast: {text}", file=sys.stderr, flush=True)  # noqa: T201
 
+    def close(self) -> None:
+        """Gives back what the session holds of this process: the signal handler, and the lock or the connection."""
+        if self._previous_handler is not None:
+            signal.signal(signal.SIGTERM, self._previous_handler)
+            self._previous_handler = None
+
     def _signalled(self, number: int, frame: object) -> None:
         self.stopping = signal.Signals(number).name
 
@@ -122,6 +128,10 @@ class AloneSession(Session):
     def finished(self) -> None:
         super().finished()
         write_whole(self.spool.file(COMPLETE_FILE), b'{"format": 1}\n', durable=True)
+
+    def close(self) -> None:
+        super().close()
+        self._lock.__exit__(None, None, None)
 
     def saved(self, manifest: Manifest) -> None:
         for name in self._keep.expendable(self.spool.pairs(), ()):
@@ -174,6 +184,10 @@ class SupervisedSession(Session):
     def say(self, text: str) -> None:
         self._tell(Notice(text))
 
+    def close(self) -> None:
+        super().close()
+        self._stream.close()
+
     def _tell(self, message: Message) -> None:
         with self._lock, contextlib.suppress(OSError):
             self._stream.sendall(encode(message))
@@ -200,6 +214,14 @@ def open_session(
         address = os.environ.get(SOCKET_VARIABLE)
         _open = _connect(address) if address else _alone(Path(directory or DEFAULT_DIRECTORY), keep, epochs)
     return _open
+
+
+def close_session() -> None:
+    """Ends this process's part in its run, so that it can begin another (in a notebook, say)."""
+    global _open
+    if _open is not None:
+        _open.close()
+        _open = None
 
 
 def run_dir() -> Path:

@@ -7,23 +7,15 @@ seed generators), ``optimizer`` (``optimizer:<attribute>`` for further ones), ``
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 
 from ..core.errors import Mismatch
+from .pair import Place
 
 MODEL, OPTIMIZER, METRICS = "model", "optimizer", "metrics"
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a variable belongs: its group and its index there."""
-
-    group: str
-    index: int
 
 
 def build_optimizers(model: keras.Model) -> None:

@@ -1,4 +1,4 @@
-"""Writes snapshots in the background, one at a time, in a thread that leaves the cores to the training."""
+"""Writes drafts in the background, one at a time, in a thread that leaves the cores to the training."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import contextlib
 import os
 import threading
 
-from ..core.manifest import Manifest
-from . import model_file, snapshot
+from . import pair
+from .pair import Draft
 from .session import Session
-from .snapshot import Snapshot
 
 _LOWEST_PRIORITY = 19
 
@@ -19,17 +18,16 @@ class Writer:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._kind = model_file.WHOLE
         self._thread: threading.Thread | None = None
 
     @property
     def busy(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
 
-    def submit(self, shot: Snapshot) -> None:
+    def submit(self, draft: Draft) -> None:
         """Begins to write; the training goes on. Errors are reported through the session."""
         self.wait()
-        self._thread = threading.Thread(target=self._in_background, args=(shot,), name="holdfast-writer")
+        self._thread = threading.Thread(target=self._in_background, args=(draft,), name="holdfast-writer")
         self._thread.start()
 
     def wait(self) -> None:
@@ -37,22 +35,21 @@ class Writer:
             self._thread.join()
             self._thread = None
 
-    def write_now(self, shot: Snapshot) -> bool:
+    def write_now(self, draft: Draft) -> bool:
         """Writes in the caller's thread, at its priority. False if it could not be written."""
         self.wait()
-        return self._write(shot)
+        return self._write(draft)
 
-    def _in_background(self, shot: Snapshot) -> None:
+    def _in_background(self, draft: Draft) -> None:
         with contextlib.suppress(OSError, AttributeError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
-        self._write(shot)
+        self._write(draft)
 
-    def _write(self, shot: Snapshot) -> bool:
+    def _write(self, draft: Draft) -> bool:
         try:
-            manifest: Manifest = snapshot.write(self._session, shot, self._kind)
+            manifest = pair.write(self._session, draft)
         except Exception as error:  # whatever it is, the training must not die of it
             self._session.failed(f"{type(error).__name__}: {error}")
             return False
-        self._kind = manifest.kind
         self._session.saved(manifest)
         return True

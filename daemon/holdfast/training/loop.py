@@ -1,0 +1,177 @@
+"""``holdfast.session``: the protocol for loops that are not ``model.fit``, in any framework or in none.
+
+::
+
+    with holdfast.session(every=100) as run:
+        if run.resume_from:
+            weights[:] = run.resume_from.arrays["weights"]
+        for step in range(run.step, 10_000):
+            loss = one_batch(weights, step)
+            if run.boundary(step + 1):
+                run.commit({"weights": weights}, loss=loss)
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ..core.errors import Exit, InvalidPair
+from ..core.policy import Cadence
+from ..spool import Board, Progress
+from . import pair
+from .pair import Draft, Place, Position
+from .plain import from_plain, to_plain
+from .session import Session, open_session
+from .writer import Writer
+
+KIND = "arrays"
+_GROUP = "array"
+
+
+@dataclass(frozen=True)
+class State:
+    """What ``commit`` stored: ``arrays`` by name, ``values`` as they were given, and where the loop stood."""
+
+    arrays: Mapping[str, np.ndarray]
+    values: Any
+    epoch: int
+    batch: int
+    step: int
+
+
+class Loop:
+    """A training loop's part in a run. Made by ``session``; use it in a ``with`` statement.
+
+    ``resume_from`` is the State to go on from, or None; ``step`` is its step, or 0. Python's and NumPy's global random
+    states are stored and restored by themselves.
+    """
+
+    def __init__(self, session: Session, cadence: Cadence) -> None:
+        self._session = session
+        self._writer = Writer(session)
+        self._cadence = cadence
+        self._executed = Board.read(session.spool.file(Board.FILE)).executed
+        self._position = Position(0, 0, 0)
+        self._committed_step = -1
+        self._last_time = time.monotonic()
+        self.resume_from = self._read()
+
+    @property
+    def step(self) -> int:
+        return self._position.step
+
+    @property
+    def run_dir(self) -> Path:
+        return self._session.spool.path
+
+    @property
+    def should_stop(self) -> bool:
+        """True once a stop was asked for. The next ``commit`` then ends the process."""
+        return self._session.stopping is not None
+
+    def __enter__(self) -> Loop:
+        self._session.began(None)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._writer.wait()
+        if kind is None:
+            self._session.finished()
+
+    def boundary(self, step: int, epoch: int = 0, batch: int | None = None) -> bool:
+        """Call between two batches, with the number of batches done in all (and the epochs, and this one's batches).
+
+        True says that the state is to be committed now: a stop or a save was asked for, or an interval is over.
+        """
+        done = step - self._position.step
+        self._executed += max(0, done)
+        self._position = Position(epoch, step if batch is None else batch, step)
+        self._session.board.write(Progress(self._executed, epoch, self._position.batch, step))
+        if self._session.stopping is not None:
+            return True
+        since = step - max(0, self._committed_step)
+        due = self._session.save_asked is not None or self._cadence.due(since, time.monotonic() - self._last_time)
+        return due and not self._writer.busy
+
+    def commit(
+        self,
+        arrays: Mapping[str, Any],
+        values: Any = None,
+        *,
+        loss: float | None = None,
+        metrics: Mapping[str, float] | None = None,
+    ) -> None:
+        """Stores the state as it is at the last boundary.
+
+        Args:
+            arrays: names and arrays, or anything that NumPy makes an array of (Keras variables, tensors).
+            values: plain values (dict, list, tuple, str, bytes, int, float, bool, None) or NumPy arrays in such.
+            loss: stands in the checkpoint's name; a pair whose loss is not finite is never resumed from.
+            metrics: more numbers for the manifest.
+
+        The arrays are copied, and written in the background. After a stop was asked for they are written at once, and
+        SystemExit(75) is raised (74 if they could not be written). Raises TypeError for values that are not plain.
+        """
+        reason = self._session.stopping or self._session.save_asked or "commit"
+        draft = self._draft(arrays, values, reason, {**(metrics or {}), **({} if loss is None else {"loss": loss})})
+        self._committed_step, self._last_time = self._position.step, time.monotonic()
+        if self._session.stopping is not None:
+            raise SystemExit(int(Exit.STOPPED if self._writer.write_now(draft) else Exit.UNSTORED))
+        self._session.save_asked = None
+        self._writer.submit(draft)
+
+    def _draft(self, arrays: Mapping[str, Any], values: Any, reason: str, metrics: Mapping[str, float]) -> Draft:
+        copies = {Place(_GROUP, i): (name, np.array(array)) for i, (name, array) in enumerate(arrays.items())}
+        facts = {
+            "values": to_plain(values),
+            "random": {"python": to_plain(random.getstate()), "numpy": to_plain(np.random.get_state())},
+        }
+        numbers = {name: float(value) for name, value in metrics.items()}
+        return Draft(self._position, reason, numbers, copies, facts, lambda path: _write_h5(path, copies))
+
+    def _read(self) -> State | None:
+        if self._session.resume is None:
+            return None
+        saved = pair.load_from(self._session, self._session.resume)
+        try:
+            random.setstate(saved.facts["random"]["python"])
+            np.random.set_state(from_plain(saved.facts["random"]["numpy"]))
+            arrays = dict(saved.values[place] for place in saved.values if place.group == _GROUP)
+            values = from_plain(saved.facts["values"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InvalidPair(f"{self._session.resume} was not written by holdfast.session: {error!r}") from None
+        self._position = saved.position
+        self._committed_step = saved.position.step
+        return State(arrays, values, saved.position.epoch, saved.position.batch, saved.position.step)
+
+
+def session(every: str | int | timedelta = "epoch", directory: str | None = None, keep: int = 5) -> Loop:
+    """Opens this process's part in the run.
+
+    Args:
+        every: a number of batches or a timedelta between commits; ``"epoch"`` leaves it to the loop when to commit.
+        directory: where to keep pairs when no supervisor runs the script; ``./runs`` if not given.
+        keep: how many pairs to keep there.
+    """
+    return Loop(open_session(directory, keep), Cadence.of(every))
+
+
+def _write_h5(path: Path, values: Mapping[Place, tuple[str, np.ndarray]]) -> tuple[str, dict[Place, str]]:
+    inside = {}
+    with h5py.File(path, "w") as file:
+        for place, (name, array) in values.items():
+            if array.dtype.kind in "fiub":
+                key = f"arrays/{place.index}"
+                file.create_dataset(key, data=array).attrs["name"] = name
+                inside[place] = key
+    return KIND, inside

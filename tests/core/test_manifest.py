@@ -1,0 +1,315 @@
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from holdfast.core.errors import InvalidPair
+from holdfast.core.manifest import MAX_MANIFEST_BYTES, CheckpointName, FileRecord, Manifest, spell_loss
+
+NAME = CheckpointName(epoch=3, step=940, loss="0.1284", incarnation=2, save=17)
+SPELLED = "model-0003-00000940-0.1284-i2-q17"
+FILES = {"h5": FileRecord(1_000_000, "a" * 64), "pkl": FileRecord(2_000, "0123456789abcdef" * 4)}
+MANIFEST = Manifest(
+    name=NAME,
+    run="00001-digits",
+    batch=120,
+    kind="model",
+    reason="epoch",
+    created="2025-01-02T03:04:05+00:00",
+    files=FILES,
+    metrics={"loss": 0.1284, "accuracy": None, "epochs": 3},
+    origin={"command": ["python", "train.py"], "versions": {"keras": "3.8.0"}},
+)
+
+counts = st.integers(0, 10**6)
+names = st.builds(
+    CheckpointName,
+    epoch=counts,
+    step=counts,
+    loss=st.builds(spell_loss, st.none() | st.floats()),
+    incarnation=counts,
+    save=counts,
+)
+texts = st.text(max_size=100)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def document(**changes: Any) -> dict[str, Any]:
+    whole: dict[str, Any] = json.loads(MANIFEST.to_json())
+    return {**whole, **changes}
+
+
+def read(document: Any) -> Manifest:
+    return Manifest.from_json(json.dumps(document).encode(), NAME)
+
+
+# --- names ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_name_says_epoch_step_loss_incarnation_and_save() -> None:
+    assert str(NAME) == SPELLED
+    assert CheckpointName.parse(SPELLED) == NAME
+    assert NAME.file("h5") == f"{SPELLED}.h5"
+
+
+@given(names)
+def test_every_name_is_parsed_back(name: CheckpointName) -> None:
+    assert CheckpointName.parse(str(name)) == name
+    assert CheckpointName.of_manifest_file(name.file("json")) == name
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "model",
+        SPELLED + "\n",
+        " " + SPELLED,
+        SPELLED.upper(),
+        SPELLED + ".json",
+        "../" + SPELLED,
+        "model-00003-00000940-0.1284-i2-q17",
+        "model-3-00000940-0.1284-i2-q17",
+        "model-0003-0000000940-0.1284-i2-q17",
+        "model-0003-00000940-0.1284-i02-q17",
+        "model-0003-00000940-0.1284-i2-q017",
+        "model-0003-00000940-00.1284-i2-q17",
+        "model-0003-00000940-0.128-i2-q17",
+        "model-0003-00000940-1.2840e-01-i2-q17",
+        "model-0003-00000940-NaN-i2-q17",
+        "model-0003-00000940--inf-i2-q17",
+        "model-0003-00000940-../../x-i2-q17",
+        "model--003-00000940-0.1284-i2-q17",
+        "model-٠٠٠٣-00000940-0.1284-i2-q17",
+        "model-0003-00000940-٠.1284-i2-q17",
+    ],
+)
+def test_a_name_that_is_not_spelled_canonically_is_none(text: str) -> None:
+    assert CheckpointName.parse(text) is None
+
+
+@given(st.text() | st.from_regex(r"model-\d{4}-\d{8}-[-\w.+]{3,12}-i\d-q\d", fullmatch=True))
+def test_whatever_is_parsed_spells_itself(text: str) -> None:
+    name = CheckpointName.parse(text)
+    assert name is None or str(name) == text
+
+
+@pytest.mark.parametrize("filename", [SPELLED, f"{SPELLED}.h5", f"{SPELLED}.json.json", ".json", "complete.json"])
+def test_only_the_json_of_a_pair_is_a_manifest_file(filename: str) -> None:
+    assert CheckpointName.of_manifest_file(filename) is None
+
+
+def test_newest_is_by_incarnation_then_by_save_whatever_the_step_says() -> None:
+    ordered = [
+        replace(NAME, incarnation=1, save=9, step=900),
+        replace(NAME, incarnation=1, save=10, step=100),
+        replace(NAME, incarnation=2, save=3, step=50),
+        replace(NAME, incarnation=10, save=1, step=1),
+    ]
+    assert sorted(reversed(ordered), key=lambda name: name.order) == ordered
+
+
+@pytest.mark.parametrize(
+    ("loss", "spelled"),
+    [
+        (None, "none"),
+        (math.nan, "nan"),
+        (math.inf, "inf"),
+        (-math.inf, "inf"),
+        (0.0, "0.0000"),
+        (0.12843, "0.1284"),
+        (-0.5, "-0.5000"),
+        (1e-12, "0.0000"),
+        (999_999.0, "999999.0000"),
+        (1e6, "1.0000e+06"),
+        (-1e6, "-1.0000e+06"),
+        (1.7976931348623157e308, "1.7977e+308"),
+        (5e-324, "0.0000"),
+    ],
+)
+def test_the_loss_is_spelled_with_four_decimals_or_an_exponent(loss: float | None, spelled: str) -> None:
+    assert spell_loss(loss) == spelled
+
+
+@pytest.mark.parametrize(("loss", "finite"), [("nan", False), ("inf", False), ("none", True), ("0.1284", True)])
+def test_a_loss_that_is_no_finite_number_marks_the_pair(loss: str, finite: bool) -> None:
+    assert replace(NAME, loss=loss).finite is finite
+
+
+# --- manifests -----------------------------------------------------------------------------------------------------
+
+
+def test_a_manifest_is_read_back_as_it_was_written() -> None:
+    assert Manifest.from_json(MANIFEST.to_json(), NAME) == MANIFEST
+    assert MANIFEST.size == 1_002_000
+
+
+@given(
+    name=names,
+    batch=counts,
+    metrics=st.dictionaries(texts, st.none() | st.floats(allow_nan=False, allow_infinity=False)),
+    origin=st.dictionaries(texts, json_values, max_size=4),
+    sizes=st.tuples(counts, counts),
+)
+@settings(deadline=None)
+def test_any_manifest_is_read_back(
+    name: CheckpointName,
+    batch: int,
+    metrics: dict[str, float | None],
+    origin: dict[str, Any],
+    sizes: tuple[int, int],
+) -> None:
+    files = {part: FileRecord(size, "f" * 64) for part, size in zip(("h5", "pkl"), sizes, strict=True)}
+    manifest = replace(MANIFEST, name=name, batch=batch, metrics=metrics, origin=origin, files=files)
+    assert Manifest.from_json(manifest.to_json(), name) == manifest
+
+
+def test_a_manifest_is_plain_json_that_other_programs_can_read() -> None:
+    strict = json.loads(replace(MANIFEST, metrics={"loss": math.nan}).to_json(), parse_constant=pytest.fail)
+    assert strict["metrics"] == {"loss": None}
+    assert (strict["name"], strict["epoch"], strict["step"], strict["finite"]) == (SPELLED, 3, 940, True)
+
+
+def test_a_manifest_of_a_later_writer_may_say_more() -> None:
+    assert read(document(novelty=[1, 2, 3])) == MANIFEST
+
+
+def test_metrics_and_origin_may_be_missing() -> None:
+    sparse = {key: value for key, value in document().items() if key not in ("metrics", "origin")}
+    assert read(sparse) == replace(MANIFEST, metrics={}, origin={})
+
+
+GOOD_FILE = {"size": 1, "sha256": "a" * 64}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"format": 2},
+        {"format": None},
+        {"name": str(replace(NAME, save=18))},
+        {"name": "../" + SPELLED},
+        {"name": 7},
+        {"run": None},
+        {"run": ["00001-digits"]},
+        {"run": "x" * 1001},
+        {"kind": 1},
+        {"reason": {}},
+        {"created": 0},
+        {"batch": -1},
+        {"batch": "120"},
+        {"batch": 1.0},
+        {"batch": True},
+        {"batch": None},
+        {"files": None},
+        {"files": []},
+        {"files": {}},
+        {"files": {"h5": GOOD_FILE}},
+        {"files": {"h5": GOOD_FILE, "pkl": GOOD_FILE, "../../etc/passwd": GOOD_FILE}},
+        {"files": {"h5": GOOD_FILE, "pkl": []}},
+        {"files": {"h5": GOOD_FILE, "pkl": None}},
+        {"metrics": []},
+        {"metrics": {"loss": "low"}},
+        {"metrics": {"loss": [1.0]}},
+        {"metrics": {"loss": True}},
+        {"metrics": {"loss": 10**400}},
+        {"origin": "here"},
+    ],
+    ids=json.dumps,
+)
+def test_a_hostile_manifest_is_invalid(changes: dict[str, Any]) -> None:
+    with pytest.raises(InvalidPair, match=SPELLED):
+        read(document(**changes))
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"size": -1},
+        {"size": 1 << 50},
+        {"size": 10**30},
+        {"size": 1.0},
+        {"size": True},
+        {"size": "1"},
+        {"size": None},
+        {"sha256": "A" * 64},
+        {"sha256": "a" * 63},
+        {"sha256": "a" * 64 + "\n"},
+        {"sha256": "../" + "a" * 61},
+        {"sha256": None},
+        {"sha256": ["a" * 64]},
+    ],
+    ids=json.dumps,
+)
+@pytest.mark.parametrize("part", ["h5", "pkl"])
+def test_a_file_record_that_is_not_credible_is_invalid(part: str, record: dict[str, Any]) -> None:
+    with pytest.raises(InvalidPair, match=f".{part}"):
+        read(document(files={"h5": GOOD_FILE, "pkl": GOOD_FILE, part: {**GOOD_FILE, **record}}))
+
+
+@pytest.mark.parametrize("key", ["format", "name", "run", "batch", "kind", "reason", "created", "files"])
+def test_a_manifest_that_lacks_a_field_is_invalid(key: str) -> None:
+    with pytest.raises(InvalidPair):
+        read({k: v for k, v in document().items() if k != key})
+
+
+WHOLE = MANIFEST.to_json()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b'"model"',
+        b"\xff\xfe\x00",
+        WHOLE + b"{}",
+        b"[" * 500_000,
+        WHOLE.replace(b'{"keras', b'{"x":' * 100_000 + b'{"keras'),
+        WHOLE.replace(b'"3.8.0"', b"[" * 100 + b"]" * 100),
+        WHOLE.replace(b"120", b"9" * 10_000),
+        WHOLE.replace(b'"3.8.0"', b"NaN"),
+        WHOLE.replace(b'"3.8.0"', b"1e999"),
+        WHOLE.replace(b"0.1284,", b"-Infinity,"),
+        WHOLE + b" " * MAX_MANIFEST_BYTES,
+    ],
+    ids=lambda data: repr(data[:12]) + str(len(data)),
+)
+def test_what_is_not_a_small_flat_json_object_is_invalid(data: bytes) -> None:
+    with pytest.raises(InvalidPair):
+        Manifest.from_json(data, NAME)
+
+
+@pytest.mark.parametrize("end", range(0, len(WHOLE.rstrip()), 7))
+def test_a_truncated_manifest_is_invalid(end: int) -> None:
+    with pytest.raises(InvalidPair):
+        Manifest.from_json(WHOLE[:end], NAME)
+
+
+@given(
+    st.binary()
+    | st.builds(lambda value: json.dumps(value).encode(), json_values)
+    | st.builds(
+        lambda key, value: json.dumps(document(**{key: value})).encode(),
+        st.sampled_from(sorted(document())),
+        json_values,
+    )
+    | st.builds(lambda at, byte: WHOLE[:at] + byte + WHOLE[at + 1 :], st.integers(0, len(WHOLE)), st.binary(max_size=2))
+)
+@settings(deadline=None, max_examples=500)
+def test_whatever_is_read_is_invalid_or_a_manifest_that_can_be_written_again(data: bytes) -> None:
+    with contextlib.suppress(InvalidPair):
+        manifest = Manifest.from_json(data, NAME)
+        assert Manifest.from_json(manifest.to_json(), NAME) == manifest

@@ -1,0 +1,166 @@
+"""A store in memory, and a wrapper that makes any store fail as scripted."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from holdfast.core.errors import Conflict, NotFound, StoreError, Transient
+from holdfast.store import Entry, Store, check_key
+
+
+class MemoryStore:
+    """Remembers every write, in order. As with S3, equal contents have equal tags."""
+
+    uri = "memory:"
+    durable_spool = False
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.versions: dict[str, list[bytes]] = {}
+        self.writes: list[str] = []
+        self.reads: list[str] = []
+        self._lock = threading.Lock()
+
+    def put(self, key: str, path: Path) -> None:
+        check_key(key)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise Transient(f"{key}: {error}") from error
+        with self._lock:
+            self._write(key, data)
+
+    def create(self, key: str, data: bytes) -> str:
+        check_key(key)
+        with self._lock:
+            if key in self.objects:
+                raise Conflict(f"{key} exists already")
+            return self._write(key, data)
+
+    def replace(self, key: str, data: bytes, if_match: str) -> str:
+        check_key(key)
+        with self._lock:
+            if key not in self.objects or _tag(self.objects[key]) != if_match:
+                raise Conflict(f"{key} was changed meanwhile")
+            return self._write(key, data)
+
+    def get(self, key: str) -> tuple[bytes, str]:
+        check_key(key)
+        with self._lock:
+            self.reads.append(key)
+            if key not in self.objects:
+                raise NotFound(f"{key} is not in the store")
+            return self.objects[key], _tag(self.objects[key])
+
+    def fetch(self, key: str, path: Path) -> None:
+        data, _ = self.get(key)
+        try:
+            path.write_bytes(data)
+        except OSError as error:
+            raise Transient(f"{key}: {error}") from error
+
+    def list(self, prefix: str, shallow: bool = False) -> list[Entry]:
+        with self._lock:
+            found = {key: len(data) for key, data in self.objects.items() if key.startswith(prefix)}
+        if shallow:
+            rest = {key: key[len(prefix) :].partition("/") for key in found}
+            found = {prefix + head + slash: 0 if slash else found[key] for key, (head, slash, _) in rest.items()}
+        return [Entry(key, size) for key, size in sorted(found.items())]
+
+    def delete(self, key: str) -> None:
+        check_key(key)
+        with self._lock:
+            self.objects.pop(key, None)
+
+    def _write(self, key: str, data: bytes) -> str:
+        self.objects[key] = data
+        self.versions.setdefault(key, []).append(data)
+        self.writes.append(key)
+        return _tag(data)
+
+
+def _tag(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+@dataclass
+class _Fault:
+    operation: str
+    error: StoreError
+    after: bool
+    suffix: str
+
+
+class FlakyStore:
+    """Passes on to another store, and raises what it was told to.
+
+    ``fail`` scripts one failure, before the effect or after it (the answer was lost). While ``outage`` is set,
+    everything fails with it. ``before`` is called ahead of each operation.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._faults: list[_Fault] = []
+        self.outage: StoreError | None = None
+        self.before: Callable[[str, str], None] = lambda operation, key: None
+
+    @property
+    def uri(self) -> str:
+        return self._store.uri
+
+    @property
+    def durable_spool(self) -> bool:
+        return self._store.durable_spool
+
+    def fail(
+        self, operation: str, error: StoreError, *, after: bool = False, suffix: str = "", times: int = 1
+    ) -> FlakyStore:
+        self._faults += [_Fault(operation, error, after, suffix)] * times
+        return self
+
+    def put(self, key: str, path: Path) -> None:
+        with self._scripted("put", key):
+            self._store.put(key, path)
+
+    def create(self, key: str, data: bytes) -> str:
+        with self._scripted("create", key):
+            return self._store.create(key, data)
+
+    def replace(self, key: str, data: bytes, if_match: str) -> str:
+        with self._scripted("replace", key):
+            return self._store.replace(key, data, if_match)
+
+    def get(self, key: str) -> tuple[bytes, str]:
+        with self._scripted("get", key):
+            return self._store.get(key)
+
+    def fetch(self, key: str, path: Path) -> None:
+        with self._scripted("fetch", key):
+            self._store.fetch(key, path)
+
+    def list(self, prefix: str, shallow: bool = False) -> list[Entry]:
+        with self._scripted("list", prefix):
+            return self._store.list(prefix, shallow)
+
+    def delete(self, key: str) -> None:
+        with self._scripted("delete", key):
+            self._store.delete(key)
+
+    @contextlib.contextmanager
+    def _scripted(self, operation: str, key: str) -> Iterator[None]:
+        self.before(operation, key)
+        if self.outage is not None:
+            raise self.outage
+        fault = next((f for f in self._faults if f.operation == operation and key.endswith(f.suffix)), None)
+        if fault is not None:
+            self._faults.remove(fault)
+            if not fault.after:
+                raise fault.error
+        yield
+        if fault is not None:
+            raise fault.error

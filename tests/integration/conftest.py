@@ -1,0 +1,44 @@
+"""A machine park over each kind of store. ``s3_server`` and ``bucket`` are made in tests/conftest.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from holdfast.drill.metadata import MetadataService
+
+from .daemons import Machines, machines
+
+
+@pytest.fixture(params=["directory", "s3"])
+def park(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Machines]:
+    """Machines over a directory, and over S3 by a real server."""
+    if request.param == "directory":
+        store, environment = str(tmp_path / "store"), {}
+    else:
+        bucket: str = request.getfixturevalue("bucket")
+        server: str = request.getfixturevalue("s3_server")
+        store, environment = f"s3://{bucket}/runs", {"HOLDFAST_ENDPOINT_URL": server}
+    with machines(store, tmp_path / "machines", environment) as found:
+        yield found
+
+
+@pytest.fixture
+def local_park(tmp_path: Path) -> Iterator[Machines]:
+    """Machines over a directory."""
+    with machines(str(tmp_path / "store"), tmp_path / "machines", {}) as found:
+        yield found
+
+
+@pytest.fixture
+def metadata() -> Iterator[MetadataService]:
+    with MetadataService() as service:
+        yield service
+
+
+def answered_by(service: MetadataService) -> dict[str, Any]:
+    """The environment in which notices come from ``service``."""
+    return {"AWS_EC2_METADATA_DISABLED": "false", "AWS_EC2_METADATA_SERVICE_ENDPOINT": service.endpoint}

@@ -1,0 +1,122 @@
+"""Bad settings: one clear line that names the setting and the remedy, exit 78, nothing touched."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from holdfast.core.errors import Exit
+
+from .daemons import Daemon
+
+GOOD = ["--store", "{tmp}/store", "--run", "count", "--work-dir", "{tmp}/work", "--store-wait", "0.5"]
+COMMAND = ["--", sys.executable, "-c", "print('it ran')"]
+
+
+def run(tmp_path: Path, arguments: list[str], command: list[str] = COMMAND, **environment: str) -> Daemon:
+    words = [word.replace("{tmp}", str(tmp_path)) for word in ["run", *arguments, *command]]
+    return Daemon(words, environment)
+
+
+def refused(daemon: Daemon, *parts: str) -> None:
+    code = daemon.wait()
+    daemon.close()
+    complaints = [line for line in daemon.lines if line.startswith("holdfast: error: ")]
+    assert code == Exit.USAGE, daemon.text
+    assert "it ran" not in daemon.text
+    assert "Traceback" not in daemon.text
+    assert len(complaints) == 1, daemon.text
+    assert all(part in complaints[0] for part in parts), daemon.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--run", "count"], ["--store"]),
+        (["--store", "{tmp}/store"], ["--run"]),
+        ([*GOOD, "--store", "ftp://host/x"], ["--store", "s3://"]),
+        ([*GOOD, "--store", "s3://"], ["--store", "bucket"]),
+        ([*GOOD, "--store", "s3://UPPER_CASE/x"], ["--store", "bucket"]),
+        ([*GOOD, "--store", "file://relative"], ["--store", "path"]),
+        ([*GOOD, "--run", "../up"], ["--run", "letter"]),
+        ([*GOOD, "--run", "00007-count"], ["--run", "no such run"]),
+        ([*GOOD, "--rebalance", "panic"], ["--rebalance", "save"]),
+        ([*GOOD, "--drain-time", "soon"], ["--drain-time"]),
+        ([*GOOD, "--lease-expiry", "1", "--lease-heartbeat", "1"], ["--lease-expiry", "--lease-heartbeat"]),
+        ([*GOOD, "--no-such-flag"], ["--no-such-flag"]),
+        ([*GOOD, "--work-dir", "/proc/nothing"], ["--work-dir"]),
+        ([*GOOD, "--work-dir", "/dev/null/x"], ["--work-dir", "not a folder"]),
+        ([*GOOD, "--endpoint-url", "nonsense", "--store", "s3://bucket/x"], ["--endpoint-url"]),
+        ([*GOOD, "--store", "/proc/no-store"], ["/proc/no-store"]),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path: Path, arguments: list[str], parts: list[str]) -> None:
+    refused(run(tmp_path, arguments), *parts)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_command_is_named(tmp_path: Path) -> None:
+    refused(run(tmp_path, GOOD, ["--"]), "no command", "--")
+    refused(run(tmp_path, GOOD, []), "no command", "--")
+
+
+def test_a_command_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    refused(run(tmp_path, GOOD, ["--", "no-such-program"]), "no-such-program")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("store = ", ["not TOML"]),
+        ("stoer = '/x'", ["unknown setting", "stoer"]),
+        ("store = ['a']", ["store"]),
+        ("drain-time = 'long'", ["drain-time"]),
+    ],
+)
+def test_a_wrong_settings_file_is_named(tmp_path: Path, text: str, parts: list[str]) -> None:
+    path = tmp_path / "holdfast.toml"
+    path.write_text(text)
+    words = ["--config", str(path), "--run", "count", "--work-dir", "{tmp}/work", "--store", "{tmp}/store"]
+    refused(run(tmp_path, words), *parts)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_settings_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    refused(run(tmp_path, ["--config", "{tmp}/none.toml", *GOOD]), "none.toml", "No such file")
+
+
+def test_settings_come_from_flags_then_the_environment_then_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "holdfast.toml"
+    path.write_text(f"store = '{tmp_path}/from-file'\nrun = 'from-file'\nwork-dir = '{tmp_path}/work'\n")
+    daemon = run(tmp_path, ["--run", "from-flag"], HOLDFAST_CONFIG=str(path), HOLDFAST_STORE=f"{tmp_path}/from-env")
+    assert daemon.wait() == Exit.COMPLETE, daemon.text
+    daemon.close()
+    assert (tmp_path / "from-env" / "00001-from-flag" / "complete.json").exists()
+    assert not (tmp_path / "from-file").exists()
+
+
+def test_an_unwritable_work_dir_is_named(tmp_path: Path) -> None:
+    daemon = run(tmp_path, [*GOOD, "--work-dir", "/sys/holdfast"])
+    refused(daemon, "--work-dir")
+
+
+def test_an_unknown_bucket_is_named(tmp_path: Path, s3_server: str) -> None:
+    words = [*GOOD, "--store", "s3://no-such-bucket/x", "--endpoint-url", s3_server]
+    refused(run(tmp_path, words), "no-such-bucket", "does not exist")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unreachable_store_is_named(tmp_path: Path) -> None:
+    words = [*GOOD, "--store", "s3://some-bucket/x", "--endpoint-url", "http://127.0.0.1:9"]
+    refused(run(tmp_path, words), "some-bucket", "127.0.0.1:9")
+
+
+def test_missing_credentials_are_named(tmp_path: Path, s3_server: str) -> None:
+    missing = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+    missing["AWS_CONFIG_FILE"] = os.devnull
+    words = [*GOOD, "--store", "s3://some-bucket/x", "--endpoint-url", s3_server]
+    refused(run(tmp_path, words, **missing), "credentials", "AWS_PROFILE")

@@ -1,0 +1,260 @@
+"""``holdfast run`` as real processes: real signals, a real metadata service, real stores."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+import psutil
+
+from holdfast.core.errors import Exit
+from holdfast.drill.compare import differences, final_state
+from holdfast.drill.metadata import MetadataService
+from holdfast.store import Store, StoreSettings, open_store
+
+from .conftest import answered_by
+from .daemons import Machines, wait_for
+
+RUN = "00001-count"
+
+
+def store_of(park: Machines) -> Store:
+    return open_store(park.store, StoreSettings(endpoint_url=park.environment.get("HOLDFAST_ENDPOINT_URL")))
+
+
+def keys(park: Machines) -> list[str]:
+    return [entry.key.removeprefix(f"{RUN}/") for entry in store_of(park).list(f"{RUN}/")]
+
+
+def same_as_undisturbed(park: Machines, tmp_path: Path, **environment: str) -> bool:
+    """Does the run's final state equal that of a run which nothing disturbed?"""
+    reference = Machines(str(tmp_path / "reference-store"), tmp_path / "reference", {})
+    daemon = reference.start("undisturbed", **environment)
+    assert daemon.wait() == Exit.COMPLETE
+    daemon.close()
+    return not differences(final_state(store_of(park), RUN), final_state(store_of(reference), RUN))
+
+
+def test_a_training_that_ends_is_complete_and_left_alone_until_it_is_extended(park: Machines) -> None:
+    assert park.start("one").wait() == Exit.COMPLETE
+    assert {"complete.json", "run.json", "log-i1.txt", "events-i1.jsonl", "training_options.json"} <= set(keys(park))
+    again = park.start("one")
+    assert again.wait() == Exit.COMPLETE
+    assert "from step" not in again.text
+    assert "nothing to do" in again.text
+    longer = park.start("two", "--extend", STEPS="90")
+    assert longer.wait() == Exit.COMPLETE
+    assert "from step 60" in longer.text
+
+
+def test_sigterm_stores_the_last_batch_and_another_machine_goes_on_from_it(park: Machines, tmp_path: Path) -> None:
+    first = park.start("one", HOLD_AT="33")
+    park.until_step("one", 33, first)
+    assert first.terminate() == Exit.STOPPED
+    shutil.rmtree(park.work_dir("one"))
+    second = park.start("two")
+    assert second.wait() == Exit.COMPLETE
+    assert "from step 33" in second.text
+    assert same_as_undisturbed(park, tmp_path)
+
+
+def test_a_spot_notice_drains_and_while_it_stands_nothing_is_started(
+    park: Machines, metadata: MetadataService, tmp_path: Path
+) -> None:
+    environment = answered_by(metadata)
+    first = park.start("one", HOLD_AT="25", **environment)
+    park.until_step("one", 25, first)
+    metadata.interrupt()
+    assert first.wait() == Exit.STOPPED
+    lease = store_of(park).get(f"{RUN}/lease.json")
+    second = park.start("one", **environment)
+    second.until("nothing is started while the notice stands")
+    assert store_of(park).get(f"{RUN}/lease.json") == lease
+    metadata.clear()
+    assert second.wait() == Exit.COMPLETE
+    assert "from step 25" in second.text
+    assert same_as_undisturbed(park, tmp_path)
+
+
+def test_a_waiting_run_is_ended_by_sigterm(local_park: Machines, metadata: MetadataService) -> None:
+    metadata.interrupt()
+    daemon = local_park.start("one", **answered_by(metadata))
+    daemon.until("nothing is started")
+    assert daemon.terminate() == Exit.STOPPED
+    assert not Path(local_park.store).exists()
+
+
+def test_a_rebalance_recommendation_saves_at_once_and_training_goes_on(
+    local_park: Machines, metadata: MetadataService
+) -> None:
+    daemon = local_park.start("one", HOLD_AT="33", EVERY="1000", **answered_by(metadata))
+    local_park.until_step("one", 33, daemon)
+    metadata.recommend_rebalance()
+    daemon.until("stored epoch 1, step 33 (rebalance")
+    assert daemon.process.poll() is None or daemon.wait() == Exit.COMPLETE
+
+
+def test_scheduled_maintenance_drains_the_drain_time_before_it_begins(
+    local_park: Machines, metadata: MetadataService
+) -> None:
+    metadata.schedule_maintenance(seconds=3600)
+    daemon = local_park.start("one", "--drain-time", "20", HOLD_AT="33", **answered_by(metadata))
+    local_park.until_step("one", 33, daemon)
+    daemon.until("draining 20 s before")
+    metadata.schedule_maintenance(seconds=19)
+    assert daemon.wait() == Exit.STOPPED
+
+
+def test_the_child_dies_with_a_supervisor_that_is_killed(local_park: Machines, tmp_path: Path) -> None:
+    first = local_park.start("one", HOLD_AT="33")
+    local_park.until_step("one", 33, first)
+    child = first.child()
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    wait_for(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, "the child's end")
+    second = local_park.start("one", "--lease-expiry", "600")
+    assert second.wait() == Exit.COMPLETE, "the same work dir proves that the holder is dead"
+    assert same_as_undisturbed(local_park, tmp_path)
+
+
+def test_after_the_whole_tree_is_killed_another_machine_waits_for_the_lease_to_expire(
+    park: Machines, tmp_path: Path
+) -> None:
+    first = park.start("one", HOLD_AT="33", PACE="0.01", EVERY="15")
+    park.until_step("one", 33, first)
+    first.until("stored epoch 1, step 30")
+    child = first.child()
+    os.kill(first.pid, signal.SIGKILL)
+    child.kill()
+    first.wait()
+    second = park.start("two")
+    second.until("waiting for the lease")
+    assert second.wait() == Exit.COMPLETE
+    assert "from step 30" in second.text, "at most one interval is lost"
+    assert same_as_undisturbed(park, tmp_path)
+
+
+def test_a_replacement_waits_for_the_drain_and_continues_from_its_checkpoint(park: Machines) -> None:
+    first = park.start("one", HOLD_AT="33", EVERY="1000")
+    park.until_step("one", 33, first)
+    second = park.start("two")
+    second.until("waiting for the lease")
+    assert first.terminate() == Exit.STOPPED
+    assert second.wait() == Exit.COMPLETE
+    assert "from step 33" in second.text
+
+
+def test_who_waits_too_long_for_the_lease_exits_69(local_park: Machines) -> None:
+    first = local_park.start("one", HOLD_AT="33")
+    local_park.until_step("one", 33, first)
+    second = local_park.start("two", "--lease-wait", "0.5")
+    assert second.wait() == Exit.FENCED
+    assert "--lease-wait" in second.text
+    assert first.terminate() == Exit.STOPPED
+
+
+def test_a_holder_whose_lease_was_taken_stops_its_child_and_stores_nothing_more(local_park: Machines) -> None:
+    first = local_park.start("one", HOLD_AT="33", EVERY="1000")
+    local_park.until_step("one", 33, first)
+    before = [key for key in keys(local_park) if key.startswith("model")]
+    store_of(local_park).put(f"{RUN}/lease.json", _written(local_park.folder / "lease", b'{"holder": "x", "host": "h"}'))
+    assert first.wait() == Exit.FENCED
+    assert "taken over by h" in first.text
+    assert [key for key in keys(local_park) if key.startswith("model")] == before
+
+
+def _written(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+def test_a_crash_after_progress_is_retried_from_the_newest_pair(local_park: Machines, tmp_path: Path) -> None:
+    crashed = str(tmp_path / "crashed")
+    daemon = local_park.start("one", CRASH_AT="27", CRASHED=crashed)
+    assert daemon.wait() == Exit.COMPLETE
+    assert "the command failed (exit 3); starting it again" in daemon.text
+    assert same_as_undisturbed(local_park, tmp_path)
+
+
+def test_a_crash_before_the_first_batch_is_not_retried_and_its_last_lines_are_shown(local_park: Machines) -> None:
+    command = [sys.executable, "-c", "import sys; print('before'); sys.exit('no such data')"]
+    daemon = local_park.start("one", command=command)
+    assert daemon.wait() == Exit.FAILED
+    assert daemon.text.count("no such data") == 2, "as its own output, and among the last lines"
+    assert local_park.kinds("one").count("started") == 1
+    assert "complete.json" not in keys(local_park)
+
+
+def test_a_command_that_knows_nothing_of_holdfast_gets_sigterm(local_park: Machines) -> None:
+    script = "trap 'echo asked; exit 0' TERM; echo ready; while :; do sleep 0.05; done"
+    daemon = local_park.start("one", command=["/bin/sh", "-c", script])
+    daemon.until("ready")
+    assert daemon.terminate() == Exit.STOPPED, "a 0 after the stop is not completion"
+    assert "asked" in daemon.text
+
+
+def test_both_streams_reach_console_and_log_in_order_and_at_once(local_park: Machines) -> None:
+    lines = "for i in range(200): print('out', i); print('err', i, file=sys.stderr)"
+    daemon = local_park.start("one", command=[sys.executable, "-c", f"import sys\n{lines}"])
+    assert daemon.wait() == Exit.COMPLETE
+    expected = [f"{stream} {i}" for i in range(200) for stream in ("out", "err")]
+    assert [line for line in daemon.lines if line.startswith(("out", "err"))] == expected
+    assert (local_park.work_dir("one") / RUN / "log.txt").read_text().splitlines() == expected
+
+
+def test_what_the_drain_could_not_store_is_kept_here_and_stored_by_the_next_start(
+    local_park: Machines, tmp_path: Path
+) -> None:
+    first = local_park.start("one", "--drain-time", "2", HOLD_AT="33", EVERY="1000")
+    local_park.until_step("one", 33, first)
+    store = Path(local_park.store)
+    away = store.rename(store.with_name("away"))
+    store.write_text("not a directory")
+    assert first.terminate() == Exit.UNSTORED
+    store.unlink()
+    away.rename(store)
+    second = local_park.start("one", HOLD_AT="40", EVERY="1000")
+    second.until("from step 33")
+    second.until("stored epoch 1, step 33 (left over")
+    assert second.terminate() == Exit.STOPPED
+
+
+def test_a_second_sigterm_does_not_wait_for_the_child(local_park: Machines) -> None:
+    script = "trap '' TERM; echo ready; while :; do sleep 0.05; done"
+    daemon = local_park.start("one", command=["/bin/sh", "-c", script])
+    daemon.until("ready")
+    daemon.process.send_signal(signal.SIGTERM)
+    daemon.until("draining")
+    daemon.process.send_signal(signal.SIGTERM)
+    assert daemon.wait() == Exit.STOPPED
+    assert "not waiting for the command" in daemon.text
+
+
+def test_the_child_has_a_session_of_its_own_and_leaves_nobody_behind(local_park: Machines) -> None:
+    script = "sleep 1000 & setsid sleep 1000 & echo ready; wait"
+    daemon = local_park.start("one", command=["/bin/sh", "-c", script])
+    daemon.until("ready")
+    tree = psutil.Process(daemon.pid).children(recursive=True)
+    assert os.getsid(daemon.child().pid) == daemon.child().pid != os.getsid(daemon.pid)
+    assert daemon.terminate() == Exit.STOPPED
+    gone, alive = psutil.wait_procs(tree, timeout=10)
+    assert not alive
+    assert len(gone) >= 3
+
+
+def test_the_scripts_environment_is_left_as_it_is(local_park: Machines, tmp_path: Path) -> None:
+    code = "import json, os; print('ENV', json.dumps(dict(os.environ)))"
+    daemon = local_park.start("one", command=[sys.executable, "-c", code], MINE="1", PYTHONUNBUFFERED="")
+    assert daemon.wait() == Exit.COMPLETE
+    import json
+
+    seen = json.loads(next(line for line in daemon.lines if line.startswith("ENV")).removeprefix("ENV "))
+    added = {key for key in seen if key not in os.environ and key not in local_park.environment}
+    assert added - {"LC_CTYPE", "MINE", "AWS_EC2_METADATA_DISABLED", "PYTHONUNBUFFERED"} == {
+        "HOLDFAST_SOCKET",
+        "HOLDFAST_RUN_DIR",
+    }
+    assert seen["PYTHONUNBUFFERED"] == ""

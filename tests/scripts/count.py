@@ -1,0 +1,44 @@
+"""A training without a framework: each step depends on all that came before, and on random numbers.
+
+Environment: STEPS, HOLD_AT (stay at that step), PACE (seconds that a step takes), CRASH_AT (once, where the file CRASHED does not exist),
+EVERY (steps between commits), LOG (one line a step), SIZE (numbers in the state).
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+import holdfast
+
+steps, size = int(os.environ.get("STEPS", "60")), int(os.environ.get("SIZE", "100"))
+hold_at, crash_at = int(os.environ.get("HOLD_AT", "-1")), int(os.environ.get("CRASH_AT", "-1"))
+pace = float(os.environ.get("PACE", "0"))
+
+np.random.seed(7)
+weights = np.zeros(size)
+with holdfast.session(every=int(os.environ.get("EVERY", "10"))) as run:
+    if run.resume_from:
+        weights[:] = run.resume_from.arrays["weights"]
+    print(f"from step {run.step}", flush=True)
+    for step in range(run.step, steps):
+        weights = weights * 0.9 + np.random.rand(size)
+        if "LOG" in os.environ:
+            with Path(os.environ["LOG"]).open("a") as log:
+                print(step, file=log)
+        if step == crash_at and not Path(os.environ["CRASHED"]).exists():
+            Path(os.environ["CRASHED"]).touch()
+            print("about to fail", file=sys.stderr)
+            os._exit(3)
+        time.sleep(pace)
+        at = {"epoch": step // 20, "batch": step % 20}
+        if run.boundary(step + 1, **at):
+            run.commit({"weights": weights}, {"note": "plain"}, loss=float(weights.mean()))
+        while step + 1 == hold_at:
+            time.sleep(0.002)
+            if run.boundary(step + 1, **at):
+                run.commit({"weights": weights}, {"note": "plain"}, loss=float(weights.mean()))
+    run.commit({"weights": weights}, loss=float(weights.mean()))
+print(f"done {weights.sum():.12f}")

@@ -1,0 +1,238 @@
+"""What every store must do, whatever is behind it: one suite, and a small factory for each store."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from holdfast.core.errors import Conflict, NotFound, StoreError
+from holdfast.store import Entry, Store
+
+Make = Callable[[str], Store]
+
+RACERS = 12
+HOSTILE = ["", "/", "/etc/passwd", "a/", "a//b", "..", "../a", "a/../b", ".", "./a", "a\nb", "a\x00b", "a\x7f", "a\\b", "é"]
+
+
+class StoreConformance:
+    """A subclass gives a fixture ``make``: a factory of stores that share one space, each under a prefix of its own."""
+
+    @pytest.fixture
+    def store(self, make: Make) -> Store:
+        return make("one")
+
+    # --- files -----------------------------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("content", [b"", b"some bytes \x00\xff"], ids=["empty", "small"])
+    def test_a_file_comes_back_as_it_was_stored(self, store: Store, scratch: Path, content: bytes) -> None:
+        store.put("run/model.h5", _file(scratch, content))
+
+        store.fetch("run/model.h5", scratch / "back")
+
+        assert (scratch / "back").read_bytes() == content
+        assert store.get("run/model.h5")[0] == content
+
+    def test_a_file_of_many_parts_comes_back_as_it_was_stored(self, store: Store, scratch: Path) -> None:
+        content = b"".join(number.to_bytes(4, "big") * (1 << 18) for number in range(40))
+        store.put("run/model.h5", _file(scratch, content))
+
+        store.fetch("run/model.h5", scratch / "back")
+
+        assert (scratch / "back").read_bytes() == content
+        assert store.list("") == [Entry("run/model.h5", 40 << 20)]
+
+    def test_put_replaces_whatever_stood_there(self, store: Store, scratch: Path) -> None:
+        store.put("log.txt", _file(scratch, b"a long first version"))
+        store.put("log.txt", _file(scratch, b"second"))
+        assert store.get("log.txt")[0] == b"second"
+
+    def test_put_of_a_file_that_is_gone_is_a_store_error_and_stores_nothing(self, store: Store, scratch: Path) -> None:
+        with pytest.raises(StoreError):
+            store.put("run/model.h5", scratch / "gone")
+        assert store.list("") == []
+
+    def test_fetch_replaces_the_file_that_it_is_given(self, store: Store, scratch: Path) -> None:
+        store.create("key", b"new")
+        store.fetch("key", _file(scratch, b"old and longer"))
+        assert (scratch / "file").read_bytes() == b"new"
+
+    def test_fetch_into_a_folder_that_is_not_there_is_a_store_error(self, store: Store, scratch: Path) -> None:
+        store.create("key", b"data")
+        with pytest.raises(StoreError):
+            store.fetch("key", scratch / "missing" / "file")
+
+    # --- conditional writes ----------------------------------------------------------------------------------------
+
+    def test_a_created_object_has_the_tag_that_create_returned(self, store: Store) -> None:
+        tag = store.create("a/lease.json", b"first")
+        assert store.get("a/lease.json") == (b"first", tag)
+
+    def test_create_conflicts_on_an_existing_key_and_leaves_it_alone(self, store: Store) -> None:
+        tag = store.create("key", b"first")
+        with pytest.raises(Conflict):
+            store.create("key", b"second")
+        assert store.get("key") == (b"first", tag)
+
+    def test_create_conflicts_with_a_file_that_was_put(self, store: Store, scratch: Path) -> None:
+        store.put("key", _file(scratch, b"first"))
+        with pytest.raises(Conflict):
+            store.create("key", b"second")
+        assert store.get("key")[0] == b"first"
+
+    def test_a_deleted_key_can_be_created_again(self, store: Store) -> None:
+        store.create("key", b"first")
+        store.delete("key")
+        store.create("key", b"second")
+        assert store.get("key")[0] == b"second"
+
+    def test_of_racing_creators_exactly_one_wins(self, store: Store) -> None:
+        winners = _race(lambda number: store.create("key", b"%d" % number))
+        assert len(winners) == 1
+        assert store.get("key")[0] == b"%d" % winners[0]
+
+    def test_replace_with_the_right_tag_returns_the_new_tag(self, store: Store) -> None:
+        tag = store.replace("key", b"second", store.create("key", b"first"))
+        assert store.get("key") == (b"second", tag)
+        store.replace("key", b"third", tag)
+        assert store.get("key")[0] == b"third"
+
+    def test_replace_with_a_stale_tag_conflicts_and_changes_nothing(self, store: Store) -> None:
+        stale = store.create("key", b"first")
+        store.replace("key", b"second", stale)
+        with pytest.raises(Conflict):
+            store.replace("key", b"third", stale)
+        assert store.get("key")[0] == b"second"
+
+    def test_replace_of_a_missing_key_conflicts_and_makes_nothing(self, store: Store) -> None:
+        with pytest.raises(Conflict):
+            store.replace("a/key", b"data", '"0123456789abcdef0123456789abcdef"')
+        assert store.list("") == []
+
+    def test_replace_of_a_deleted_key_conflicts(self, store: Store) -> None:
+        tag = store.create("key", b"first")
+        store.delete("key")
+        with pytest.raises(Conflict):
+            store.replace("key", b"second", tag)
+
+    def test_of_racing_replacers_with_one_tag_exactly_one_wins(self, store: Store) -> None:
+        tag = store.create("key", b"first")
+        winners = _race(lambda number: store.replace("key", b"%d" % number, tag))
+        assert len(winners) == 1
+        assert store.get("key")[0] == b"%d" % winners[0]
+
+    # --- what is missing -------------------------------------------------------------------------------------------
+
+    def test_a_missing_object_is_not_found(self, store: Store, scratch: Path) -> None:
+        store.create("a/b", b"")
+        for key in ("key", "a/c", "c/d"):
+            with pytest.raises(NotFound, match=key):
+                store.get(key)
+            with pytest.raises(NotFound, match=key):
+                store.fetch(key, scratch / "back")
+
+    def test_delete_removes_one_object_and_does_not_mind_a_missing_one(self, store: Store) -> None:
+        store.create("a/b", b"1")
+        store.create("a/c", b"2")
+        for _ in range(2):
+            store.delete("a/b")
+        store.delete("never/was")
+        assert store.list("") == [Entry("a/c", 1)]
+
+    # --- listings --------------------------------------------------------------------------------------------------
+
+    def test_a_store_that_holds_nothing_lists_nothing(self, store: Store) -> None:
+        assert store.list("") == store.list("a/") == store.list("", shallow=True) == []
+
+    def test_a_listing_is_ordered_by_key_and_tells_sizes(self, store: Store) -> None:
+        for key in ("b", "a/b", "a-b", "a/a/c", "a.b", "B"):
+            store.create(key, key.encode())
+        assert store.list("") == [Entry(key, len(key)) for key in ("B", "a-b", "a.b", "a/a/c", "a/b", "b")]
+
+    def test_a_prefix_is_text_and_not_a_folder(self, store: Store) -> None:
+        for key in ("a/b", "a/bc", "a/bd/e", "ab", "b"):
+            store.create(key, b"")
+        expected = {
+            "a": ["a/b", "a/bc", "a/bd/e", "ab"],
+            "a/": ["a/b", "a/bc", "a/bd/e"],
+            "a/b": ["a/b", "a/bc", "a/bd/e"],
+            "a/b/": [],
+            "a/bd/": ["a/bd/e"],
+            "x": [],
+        }
+        assert {prefix: [entry.key for entry in store.list(prefix)] for prefix in expected} == expected
+
+    def test_a_shallow_listing_shows_what_lies_deeper_as_one_folder(self, store: Store) -> None:
+        for key in ("00001-a/run.json", "00001-a/artifacts/x/y", "00001-a/artifacts/z", "00002-b/run.json"):
+            store.create(key, b"{}")
+        store.create("note", b"text")
+        expected = {
+            "": [Entry("00001-a/", 0), Entry("00002-b/", 0), Entry("note", 4)],
+            "0000": [Entry("00001-a/", 0), Entry("00002-b/", 0)],
+            "00001-a": [Entry("00001-a/", 0)],
+            "00001-a/": [Entry("00001-a/artifacts/", 0), Entry("00001-a/run.json", 2)],
+        }
+        assert {prefix: store.list(prefix, shallow=True) for prefix in expected} == expected
+
+    def test_a_listing_is_complete_beyond_a_thousand_keys(self, store: Store) -> None:
+        keys = [f"run/model-{number:04d}" for number in range(1005)]
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda key: store.create(key, b"x"), keys))
+        assert store.list("run/") == [Entry(key, 1) for key in keys]
+
+    # --- keys ------------------------------------------------------------------------------------------------------
+
+    def test_stores_under_different_prefixes_do_not_see_each_other(self, make: Make, scratch: Path) -> None:
+        one, longer = make("runs"), make("runs-2")
+        one.create("key", b"one")
+        longer.create("key", b"longer")
+        longer.create("other", b"")
+
+        one.delete("other")
+
+        assert one.get("key")[0] == b"one"
+        assert one.list("") == [Entry("key", 3)]
+        assert one.list("", shallow=True) == [Entry("key", 3)]
+        assert longer.list("") == [Entry("key", 6), Entry("other", 0)]
+
+    def test_a_hostile_key_is_refused_by_every_operation(self, store: Store, scratch: Path) -> None:
+        file = _file(scratch, b"data")
+        operations: list[Callable[[str], object]] = [
+            lambda key: store.put(key, file),
+            lambda key: store.create(key, b"data"),
+            lambda key: store.replace(key, b"data", "tag"),
+            lambda key: store.get(key),
+            lambda key: store.fetch(key, file),
+            lambda key: store.delete(key),
+        ]
+        for operation, key in itertools.product(operations, HOSTILE):
+            with pytest.raises(ValueError, match="not a store key"):
+                operation(key)
+        assert store.list("") == []
+
+
+def _file(folder: Path, content: bytes) -> Path:
+    path = folder / "file"
+    path.write_bytes(content)
+    return path
+
+
+def _race(attempt: Callable[[int], object]) -> list[int]:
+    """The numbers of those, of twelve that start together, that met no conflict."""
+    start = threading.Barrier(RACERS)
+
+    def run(number: int) -> bool:
+        start.wait(timeout=30)
+        try:
+            attempt(number)
+        except Conflict:
+            return False
+        return True
+
+    with ThreadPoolExecutor(RACERS) as pool:
+        won = list(pool.map(run, range(RACERS)))
+    return [number for number in range(RACERS) if won[number]]

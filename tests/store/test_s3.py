@@ -1,0 +1,320 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import botocore.config
+import pytest
+from fakes.http import Answer, AnsweringServer, Request, unused_endpoint
+from store.conformance import Make, StoreConformance
+
+from holdfast.core.errors import Conflict, NotFound, Permanent, SettingsError, StoreError, Transient
+from holdfast.store import Entry, Store, StoreSettings, open_store
+from holdfast.store.directory import DirectoryStore
+from holdfast.store.s3 import S3Store
+
+
+class TestS3Store(StoreConformance):
+    @pytest.fixture
+    def make(self, s3_server: str, bucket: str) -> Make:
+        return lambda prefix: S3Store.connect(bucket, f"team/{prefix}", StoreSettings(endpoint_url=s3_server))
+
+
+# --- a real server -----------------------------------------------------------------------------------------------------
+
+
+def operations(store: Store, scratch: Path) -> dict[str, Callable[[], object]]:
+    source = scratch / "source"
+    source.write_bytes(b"data")
+    return {
+        "put": lambda: store.put("key", source),
+        "create": lambda: store.create("key", b"data"),
+        "replace": lambda: store.replace("key", b"data", '"tag"'),
+        "get": lambda: store.get("key"),
+        "fetch": lambda: store.fetch("key", scratch / "back"),
+        "list": lambda: store.list(""),
+        "delete": lambda: store.delete("key"),
+    }
+
+
+OPERATIONS = ["put", "create", "replace", "get", "fetch", "list", "delete"]
+WRITING = ["put", "create", "replace"]
+TELLING = [operation for operation in OPERATIONS if operation != "fetch"]  # a HEAD's answer has no body with a code
+
+
+def test_a_missing_bucket_is_a_permanent_error_that_names_it(s3_server: str, scratch: Path) -> None:
+    store = S3Store.connect("no-such-bucket", "", StoreSettings(endpoint_url=s3_server))
+    for operation in TELLING:
+        with pytest.raises(Permanent, match=r"'no-such-bucket' does not exist.*--store"):
+            operations(store, scratch)[operation]()
+
+
+def test_every_setting_goes_with_every_operation(s3_server: str, bucket: str, scratch: Path) -> None:
+    settings = StoreSettings(
+        endpoint_url=s3_server,
+        sse_kms_key_id="alias/key",
+        expected_bucket_owner="123456789012",
+        request_checksum="when_required",
+    )
+    store = S3Store.connect(bucket, "", settings)
+    (scratch / "source").write_bytes(bytes(40 << 20))
+
+    store.put("run/file", scratch / "source")
+    store.fetch("run/file", scratch / "back")
+    store.replace("run/lease", b"2", store.create("run/lease", b"1"))
+
+    assert (scratch / "back").read_bytes() == bytes(40 << 20)
+    assert store.get("run/lease")[0] == b"2"
+    store.delete("run/file")
+    assert store.list("", shallow=True) == [Entry("run/", 0)]
+
+
+def test_missing_credentials_are_a_permanent_error_with_a_remedy(
+    monkeypatch: pytest.MonkeyPatch, s3_server: str, scratch: Path
+) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    store = S3Store.connect("bucket", "", StoreSettings(endpoint_url=s3_server))
+    for operation in operations(store, scratch).values():
+        with pytest.raises(Permanent, match="no AWS credentials for s3://bucket.*give the machine a role"):
+            operation()
+
+
+def test_an_endpoint_that_nothing_listens_at_is_a_transient_error(scratch: Path) -> None:
+    store = S3Store.connect("bucket", "", StoreSettings(endpoint_url=unused_endpoint()))
+    for operation in operations(store, scratch).values():
+        with pytest.raises(Transient, match="bucket"):
+            operation()
+
+
+# --- a server that answers as told -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server() -> Iterator[AnsweringServer]:
+    with AnsweringServer(lambda request: Answer()) as server:
+        yield server
+
+
+def connect(server: AnsweringServer, **settings: Any) -> S3Store:
+    return S3Store.connect("bucket", "runs", StoreSettings(endpoint_url=server.endpoint, **settings))
+
+
+def refusal(status: int, code: str) -> Answer:
+    body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>the reason</Message></Error>"
+    return Answer(status, body.encode(), {"Content-Type": "application/xml"})
+
+
+def contents(request: Request) -> Answer:
+    """As much of S3 as makes every operation succeed."""
+    if "list-type" in request.path:
+        return Answer(body=b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>")
+    body = b"data" if request.method in ("GET", "HEAD") else b""
+    return Answer(204 if request.method == "DELETE" else 200, body, {"ETag": '"tag"'})
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (503, "SlowDown", Transient),
+        (500, "InternalError", Transient),
+        (502, "", Transient),
+        (429, "TooManyRequests", Transient),
+        (403, "ExpiredToken", Transient),
+        (400, "RequestTimeout", Transient),
+        (400, "BadDigest", Transient),
+        (403, "AccessDenied", Permanent),
+        (403, "InvalidAccessKeyId", Permanent),
+        (403, "SignatureDoesNotMatch", Permanent),
+        (400, "InvalidArgument", Permanent),
+    ],
+)
+def test_a_refusal_has_the_kind_that_tells_whether_to_try_again(
+    server: AnsweringServer, scratch: Path, status: int, code: str, kind: type[StoreError]
+) -> None:
+    server.answer = lambda request: refusal(status, code)
+    store = connect(server)
+    for operation in TELLING:
+        with pytest.raises(kind, match=f"s3://bucket/runs/.*{code}"):
+            operations(store, scratch)[operation]()
+    assert len(server.requests) == len(TELLING), "who calls retries, not the store"
+
+
+@pytest.mark.parametrize(("status", "kind"), [(503, Transient), (500, Transient), (403, Permanent), (404, NotFound)])
+def test_a_refused_fetch_is_judged_by_its_status(
+    server: AnsweringServer, scratch: Path, status: int, kind: type[StoreError]
+) -> None:
+    server.answer = lambda request: Answer(status)
+    with pytest.raises(kind):
+        connect(server).fetch("key", scratch / "back")
+    assert list(scratch.iterdir()) == []
+
+
+@pytest.mark.parametrize(("status", "code"), [(412, "PreconditionFailed"), (409, "ConditionalRequestConflict")])
+def test_both_answers_to_a_lost_conditional_write_are_conflicts(
+    server: AnsweringServer, status: int, code: str
+) -> None:
+    server.answer = lambda request: refusal(status, code)
+    with pytest.raises(Conflict, match="key"):
+        connect(server).create("key", b"")
+    with pytest.raises(Conflict, match="key"):
+        connect(server).replace("key", b"", '"tag"')
+
+
+def test_a_connection_that_ends_without_an_answer_is_a_transient_error(server: AnsweringServer, scratch: Path) -> None:
+    server.answer = lambda request: None
+    for operation in operations(connect(server), scratch).values():
+        with pytest.raises(Transient):
+            operation()
+
+
+@pytest.mark.parametrize("operation", ["get", "fetch"])
+def test_an_object_that_ends_too_early_is_a_transient_error(
+    server: AnsweringServer, scratch: Path, operation: str
+) -> None:
+    server.answer = lambda request: Answer(body=b"da", headers={"ETag": '"tag"'}, length=4)
+    with pytest.raises(Transient):
+        operations(connect(server), scratch)[operation]()
+    assert not (scratch / "back").exists()
+
+
+def test_an_answer_that_does_not_come_in_time_is_a_transient_error(scratch: Path) -> None:
+    release = threading.Event()
+
+    def hang(request: Request) -> None:
+        release.wait(timeout=30)
+
+    with AnsweringServer(hang) as server:
+        config = botocore.config.Config(read_timeout=0.05, retries={"total_max_attempts": 1})
+        client = boto3.client("s3", endpoint_url=server.endpoint, config=config)
+        store = S3Store(client, "bucket", "", StoreSettings())
+        try:
+            for operation in operations(store, scratch).values():
+                with pytest.raises(Transient, match="timed out|timeout"):
+                    operation()
+        finally:
+            release.set()
+
+
+def test_an_answer_that_is_no_s3_at_all_is_a_store_error(server: AnsweringServer) -> None:
+    server.answer = lambda request: Answer(body=b"<html><body>Welcome to the hotel's wireless network!")
+    with pytest.raises(StoreError):
+        connect(server).list("")
+
+
+# --- what reaches the wire ---------------------------------------------------------------------------------------------
+
+
+def test_every_request_names_the_expected_owner_of_the_bucket(server: AnsweringServer, scratch: Path) -> None:
+    server.answer = contents
+    for operation in operations(connect(server, expected_bucket_owner="123456789012"), scratch).values():
+        operation()
+    assert len(server.requests) >= len(OPERATIONS)
+    assert {request.headers.get("x-amz-expected-bucket-owner") for request in server.requests} == {"123456789012"}
+
+
+def test_every_write_asks_for_encryption_with_the_given_key(server: AnsweringServer, scratch: Path) -> None:
+    server.answer = contents
+    store = connect(server, sse_kms_key_id="alias/holdfast")
+    for operation in WRITING:
+        operations(store, scratch)[operation]()
+    assert len(server.requests) == len(WRITING)
+    for request in server.requests:
+        assert request.headers["x-amz-server-side-encryption"] == "aws:kms"
+        assert request.headers["x-amz-server-side-encryption-aws-kms-key-id"] == "alias/holdfast"
+
+
+@pytest.mark.parametrize(("mode", "sent"), [("when_supported", True), ("when_required", False)])
+def test_a_write_carries_a_checksum_unless_that_is_switched_off(
+    server: AnsweringServer, scratch: Path, mode: str, sent: bool
+) -> None:
+    server.answer = contents
+    store = connect(server, request_checksum=mode)
+    for operation in WRITING:
+        operations(store, scratch)[operation]()
+    assert len(server.requests) == len(WRITING)
+    for request in server.requests:
+        assert any("checksum" in f"{key}: {value}" for key, value in request.headers.items()) is sent
+
+
+def test_by_default_no_owner_and_no_encryption_is_asked_for(server: AnsweringServer, scratch: Path) -> None:
+    server.answer = contents
+    for operation in operations(connect(server), scratch).values():
+        operation()
+    sent = {key for request in server.requests for key in request.headers}
+    assert not {key for key in sent if "owner" in key or "encryption" in key}
+
+
+def test_conditional_writes_carry_their_conditions(server: AnsweringServer) -> None:
+    server.answer = contents
+    store = connect(server)
+    store.create("key", b"")
+    store.replace("key", b"", '"tag"')
+    created, replaced = server.requests
+    assert created.headers["if-none-match"] == "*"
+    assert replaced.headers["if-match"] == '"tag"'
+    assert created.path == replaced.path == "/bucket/runs/key"
+
+
+# --- from a URI to a store ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("uri", "opened"),
+    [
+        ("s3://bucket", "s3://bucket"),
+        ("s3://bucket/", "s3://bucket"),
+        ("S3://bucket/some/prefix/", "s3://bucket/some/prefix"),
+        ("s3://my.bucket-1/a=b", "s3://my.bucket-1/a=b"),
+        ("file:///srv/store", "/srv/store"),
+        ("FILE:///srv/store", "/srv/store"),
+        ("/srv/store", "/srv/store"),
+        ("relative/store", "relative/store"),
+        (".", "."),
+    ],
+)
+def test_a_uri_opens_the_store_that_it_names(uri: str, opened: str) -> None:
+    store = open_store(uri, StoreSettings())
+    assert store.uri == opened
+    assert isinstance(store, S3Store if opened.startswith("s3:") else DirectoryStore)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "",
+        " ",
+        "s3://",
+        "s3:///prefix",
+        "s3://Bucket/prefix",
+        "s3://b/prefix",
+        "s3://bucket/a//b",
+        "s3://bucket/../b",
+        "s3://bucket/a\nb",
+        "s3://key:secret@bucket/prefix",
+        "gs://bucket/prefix",
+        "http://127.0.0.1/bucket",
+        "file://",
+        "file://relative/path",
+        "file://~/store",
+    ],
+)
+def test_a_uri_that_names_no_store_is_a_settings_error_that_names_the_option(uri: str) -> None:
+    with pytest.raises(SettingsError, match=r"^--store "):
+        open_store(uri, StoreSettings())
+
+
+@pytest.mark.parametrize("settings", [StoreSettings(endpoint_url="not an address"), StoreSettings(request_checksum="?")])
+def test_a_setting_that_cannot_be_is_a_settings_error(settings: StoreSettings) -> None:
+    with pytest.raises(SettingsError, match="--endpoint-url or the AWS settings"):
+        open_store("s3://bucket", settings)
+
+
+def test_opening_a_store_contacts_nothing(server: AnsweringServer, tmp_path: Path) -> None:
+    open_store("s3://bucket", StoreSettings(endpoint_url=server.endpoint))
+    open_store(str(tmp_path / "store"), StoreSettings())
+    assert server.requests == []
+    assert list(tmp_path.iterdir()) == []

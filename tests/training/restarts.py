@@ -1,0 +1,131 @@
+"""Trainings that are stopped and started again in one process: real signals, real files, no supervisor.
+
+Starting TensorFlow takes seconds, so a 'restart' here is a new session and a new model in the same process; the tests
+under integration/ use real processes.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import holdfast
+from holdfast.training.session import close_session
+
+Stop = tuple[int, int]
+VALIDATION = -1
+
+
+class StopAt(keras.callbacks.Callback):
+    """Sends this process a real SIGTERM after a batch of an epoch; VALIDATION as the batch means: during validation."""
+
+    def __init__(self, stop: Stop | None) -> None:
+        super().__init__()
+        self.stop = stop
+        self.epoch = 0
+
+    def get_state(self) -> None:
+        return None
+
+    def set_state(self, state: Any) -> None:
+        pass
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if self.stop == (self.epoch, batch):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        if self.stop == (self.epoch, VALIDATION) and batch == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+class Witness(keras.callbacks.Callback):
+    """What another callback sees: every batch once, in order, and each epoch's logs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Any] = []
+        self.epoch = 0
+
+    def get_state(self) -> list[Any]:
+        return self.seen
+
+    def set_state(self, state: list[Any]) -> None:
+        self.seen = list(state)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.epoch = epoch
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self.seen.append(("begin", self.epoch, batch))
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.seen.append(("end", self.epoch, batch, {k: float(v) for k, v in (logs or {}).items()}))
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.seen.append(("epoch", epoch, {k: float(v) for k, v in (logs or {}).items()}))
+
+
+@dataclass
+class Ended:
+    """How a training ended: every variable as bytes, the history, and what a witness saw."""
+
+    code: int | None
+    state: dict[str, bytes]
+    history: dict[str, list[float]]
+    seen: list[Any]
+
+
+Script = Callable[[list[keras.callbacks.Callback]], tuple[keras.Model, Any]]
+
+
+def once(script: Script, directory: Path, stop: Stop | None = None, seed: int = 3, **resume: Any) -> Ended:
+    """One start of ``script``: it gets the callbacks to use and returns its model and history."""
+    close_session()
+    keras.utils.clear_session()
+    tf.config.run_functions_eagerly(False)
+    keras.utils.set_random_seed(seed)
+    random.seed(seed)
+    witness = Witness()
+    try:
+        model, history = script([StopAt(stop), witness, holdfast.Resume(directory=directory, **resume)])
+    except SystemExit as error:
+        return Ended(int(str(error.code)), {}, {}, witness.seen)
+    finally:
+        close_session()
+    return Ended(None, state_of(model), history.history, witness.seen)
+
+
+def interrupted(script: Script, directory: Path, *stops: Stop, **resume: Any) -> Ended:
+    """``script`` stopped at each of ``stops`` and started again; each stop must really stop it, with 75."""
+    for stop in stops:
+        code = once(script, directory, stop, **resume).code
+        assert code == 75, f"the stop at {stop} ended with {code}"
+    return once(script, directory, **resume)
+
+
+def state_of(model: keras.Model) -> dict[str, bytes]:
+    variables = [*model.variables, *model.metrics_variables]
+    if model.optimizer is not None:
+        variables += model.optimizer.variables
+    return {f"{i} {v.path}": np.asarray(v.value).tobytes() for i, v in enumerate(variables)}
+
+
+def assert_same(left: Ended, right: Ended) -> None:
+    assert left.code is right.code is None
+    assert [k for k in left.state if left.state[k] != right.state.get(k)] == []
+    assert set(left.state) == set(right.state)
+    assert left.history == right.history
+    assert left.seen == right.seen
