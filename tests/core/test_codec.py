@@ -125,7 +125,7 @@ def laughs(levels: int) -> Any:
         object(),
         print,
         int,
-        Path("/tmp"),
+        Path(),
         {1, 2},
         frozenset({1}),
         bytearray(b"x"),
@@ -139,7 +139,7 @@ def laughs(levels: int) -> Any:
         nested(MAX_DEPTH + 1),
         {((1,),): 1},
     ],
-    ids=lambda value: f"{type(value).__name__}-{repr(value)[:15]}",
+    ids=lambda value: type(value).__name__,
 )
 def test_what_is_not_plain_is_not_written(value: Any) -> None:
     for wrapped in (value, [value], {"key": (value,)}):
@@ -230,7 +230,7 @@ def test_a_reference_to_something_outside_is_refused(protocol: int, tmp_path: Pa
 
 @pytest.mark.parametrize(
     "value",
-    [bytearray(b"x"), {1}, frozenset({1}), 1j, int, print, range(3), Path("/tmp"), collections.OrderedDict(), 1 == np.ones(1)],
+    [bytearray(b"x"), {1}, frozenset({1}), 1j, int, print, range(3), Path(), np.float64(1), collections.OrderedDict()],
     ids=lambda value: type(value).__name__,
 )
 @pytest.mark.parametrize("protocol", [2, 4, 5])
@@ -326,7 +326,8 @@ def test_bytes_after_the_end_are_refused(tail: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"a", b"NN", b"Na", b"NNa", b"NNNs", b"}N(u", b"}(Nu", b"](NNu", b"t", b"\x85", b"N\x86", b"h\0", MEMO]
+    "body",
+    [b"", b"a", b"NN", b"Na", b"NNa", b"NNNs", b"}N(u", b"}(Nu", b"](NNu", b"\x85", b"N\x86", b"h\0", MEMO],
 )
 def test_instructions_that_do_not_fit_together_are_refused(body: bytes) -> None:
     with pytest.raises(InvalidPair):
@@ -338,7 +339,8 @@ def mutate(data: bytes, at: float, cut: int, new: bytes) -> bytes:
     return data[:start] + new + data[start + cut :]
 
 
-mutations = st.builds(mutate, plain.map(dumps), st.floats(0, 1, exclude_max=True), st.integers(0, 3), st.binary(max_size=3))
+places = st.floats(0, 1, exclude_max=True)
+mutations = st.builds(mutate, plain.map(dumps), places, st.integers(0, 3), st.binary(max_size=3))
 
 
 @given(st.binary() | st.binary().map(lambda body: START + body + STOP) | mutations)

@@ -643,7 +643,8 @@ def check(before: State, result: Step, now: float) -> State:
     assert not (before.ended and effects)
     for effect in effects:
         if isinstance(effect, Finalize):
-            assert not (after.owed or before.finalizing or (effect.complete and after.lost))
+            assert not after.owed
+            assert not (effect.complete and after.lost)
     ticks_until_still(after, now)
     due = after.next_time()
     if due is not None:

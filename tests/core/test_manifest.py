@@ -91,8 +91,8 @@ def test_every_name_is_parsed_back(name: CheckpointName) -> None:
         "model-0003-00000940--inf-i2-q17",
         "model-0003-00000940-../../x-i2-q17",
         "model--003-00000940-0.1284-i2-q17",
-        "model-٠٠٠٣-00000940-0.1284-i2-q17",
-        "model-0003-00000940-٠.1284-i2-q17",
+        "model-\u0660003-00000940-0.1284-i2-q17",
+        "model-0003-00000940-\u0660.1284-i2-q17",
     ],
 )
 def test_a_name_that_is_not_spelled_canonically_is_none(text: str) -> None:
@@ -117,7 +117,8 @@ def test_newest_is_by_incarnation_then_by_save_whatever_the_step_says() -> None:
         replace(NAME, incarnation=2, save=3, step=50),
         replace(NAME, incarnation=10, save=1, step=1),
     ]
-    assert sorted(reversed(ordered), key=lambda name: name.order) == ordered
+    shuffled = [ordered[2], ordered[0], ordered[3], ordered[1]]
+    assert sorted(shuffled, key=lambda name: name.order) == ordered
 
 
 @pytest.mark.parametrize(
@@ -277,7 +278,7 @@ WHOLE = MANIFEST.to_json()
         b"\xff\xfe\x00",
         WHOLE + b"{}",
         b"[" * 500_000,
-        WHOLE.replace(b'{"keras', b'{"x":' * 100_000 + b'{"keras'),
+        WHOLE.replace(b'"3.8.0"', b'{"x":' * 100_000),
         WHOLE.replace(b'"3.8.0"', b"[" * 100 + b"]" * 100),
         WHOLE.replace(b"120", b"9" * 10_000),
         WHOLE.replace(b'"3.8.0"', b"NaN"),

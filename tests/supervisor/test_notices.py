@@ -155,9 +155,18 @@ def test_a_document_that_makes_no_sense_is_a_warning_and_no_interruption(path: s
     assert len(warning) < 200
 
 
-@given(st.dictionaries(st.sampled_from(PATHS), st.none() | st.text()))
+_FIELDS = st.sampled_from(["action", "time", "noticeTime", "State", "NotBefore", "Code", "terminate", "active"])
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | _FIELDS | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_FIELDS, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(st.sampled_from(PATHS), st.text() | _JSON.map(json.dumps)))
 def test_no_text_whatever_breaks_the_reader(documents: dict[str, str | None]) -> None:
-    assert interpret(documents, NOW, DRAIN_TIME).stands is None
+    reading = interpret(documents, NOW, DRAIN_TIME)
+    assert len(reading.warnings) <= len(documents)
 
 
 def test_one_bad_document_does_not_hide_another() -> None:
@@ -403,6 +412,18 @@ def test_a_service_in_trouble_is_warned_of_and_is_no_interruption(
     assert watched.said
     assert {kind for kind, _ in watched.said} == {"metadata-warning"}
     assert len(watched.said) == len(set(watched.said))
+
+
+def test_a_notice_stands_on_while_its_document_makes_no_sense(
+    client: MetadataClient, service: MetadataService
+) -> None:
+    service.interrupt()
+    watched = Watched(client)
+    watched.look()
+    service.documents[SPOT] = "?"
+    assert watched.look(2) == []
+    service.clear()
+    assert watched.look() == [NoNotice()]
 
 
 @pytest.mark.parametrize("status", [403, 500])

@@ -152,8 +152,8 @@ class S3Store:
         except S3UploadFailedError as error:
             cause = error.__context__
             raise (self._kind(cause, key) if isinstance(cause, aws.ClientError) else Transient(str(error))) from error
-        except RetriesExceededError as error:  # the one attempt to download ended in the middle
-            raise Transient(f"s3://{self._bucket}/{self._prefix}{key}: {error.last_exception}") from error
+        except RetriesExceededError as error:
+            raise Transient(f"s3://{self._bucket}/{self._prefix}{key}: the download ended in the middle") from error
         except _NO_CREDENTIALS as error:
             raise Permanent(
                 f"no AWS credentials for s3://{self._bucket}: {error}; give the machine a role, or set AWS_PROFILE "

@@ -12,7 +12,7 @@ import json
 import threading
 import urllib.parse
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -42,10 +42,14 @@ class MetadataClient:
     """The small part of IMDSv2 that notices need. One request at a time."""
 
     def __init__(self, endpoint: str, clock: Callable[[], float], timeout: float = 2.0) -> None:
-        parts = urllib.parse.urlsplit(endpoint)
-        if parts.scheme != "http" or not parts.hostname:
+        try:
+            parts = urllib.parse.urlsplit(endpoint)
+            host, port = parts.hostname, parts.port or 80
+        except ValueError:
+            host = None
+        if not host or parts.scheme != "http":
             raise SettingsError(f"AWS_EC2_METADATA_SERVICE_ENDPOINT {endpoint!r}: give http://host[:port]")
-        self._host, self._port = parts.hostname, parts.port or 80
+        self._host, self._port = host, port
         self._prefix = parts.path.rstrip("/")
         self._clock = clock
         self._timeout = timeout
@@ -73,9 +77,10 @@ class MetadataClient:
             status, body = self._request(
                 "PUT", "/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": str(_TOKEN_SECONDS)}
             )
-            if status != 200 or not body.strip().isascii() or not body.strip():
+            token = body.strip()
+            if status != 200 or not token or not token.isascii() or not token.isprintable():
                 raise MetadataError(f"the metadata service gave no token ({status})")
-            self._token = body.strip()
+            self._token = token
             self._token_until = self._clock() + _TOKEN_SECONDS - 15
         return self._token
 
@@ -207,11 +212,11 @@ class Watcher:
         try:
             reading = self._read()
         except MetadataAbsent as error:
+            if self._last is not None and not self._absent:  # it answered before: a hiccup
+                self._once("metadata-warning", f"no answer from the metadata service: {error}")
+                return
             self._once("no-metadata", f"no metadata service here ({error}): only signals can announce an interruption")
             reading, self._absent = Reading(), True
-        except MetadataError as error:
-            self._once("metadata-warning", str(error))
-            reading = self._last or Reading()
         for warning in reading.warnings:
             self._once("metadata-warning", warning)
         if reading.scheduled:
@@ -223,12 +228,24 @@ class Watcher:
             self._once("no-metadata", "the metadata service is disabled (AWS_EC2_METADATA_DISABLED)")
             self._absent = True
             return Reading()
-        documents = {path: self.client.read(path) for path in PATHS}
+        documents: dict[str, str | None] = {}
+        troubles: list[str] = []
+        for path in PATHS:
+            try:
+                documents[path] = self.client.read(path)
+            except MetadataError as error:
+                troubles.append(str(error))
         self._absent = False
         reading = interpret(documents, self.wall(), self.drain_time)
+        reading = replace(reading, warnings=(*troubles, *reading.warnings))
         if self.rebalance_stands and reading.rebalance and reading.stands is None:
-            return Reading(NoticeStands("rebalance recommendation"), False, reading.scheduled, reading.warnings)
-        return reading
+            reading = replace(reading, stands=NoticeStands("rebalance recommendation"), rebalance=False)
+        return self._with_what_stood(reading) if reading.warnings else reading
+
+    def _with_what_stood(self, reading: Reading) -> Reading:
+        """A document that cannot be had, or makes no sense, takes nothing back."""
+        last = self._last or Reading()
+        return replace(reading, stands=reading.stands or last.stands, rebalance=reading.rebalance or last.rebalance)
 
     def _tell(self, reading: Reading) -> None:
         last, self._last = self._last, reading

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from holdfast.core.errors import SettingsError
+from holdfast.core.manifest import CheckpointName
+from holdfast.core.policy import Backoff, Cadence, Retention, ask_time, next_upload
+
+names = st.builds(
+    CheckpointName,
+    epoch=st.integers(0, 9),
+    step=st.integers(0, 999),
+    loss=st.just("0.5000"),
+    incarnation=st.integers(1, 4),
+    save=st.integers(1, 20),
+)
+pairs = st.lists(names, unique_by=lambda name: name.order, max_size=12)
+
+
+def pair(incarnation: int, save: int) -> CheckpointName:
+    return CheckpointName(1, 100 * save, "0.5000", incarnation, save)
+
+
+# --- backoff -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("failures", "chance", "seconds"),
+    [(1, 0.0, 0.5), (1, 1.0, 1.0), (2, 0.5, 1.5), (3, 0.0, 2.0), (7, 0.0, 30.0), (8, 0.5, 45.0), (10_000, 0.0, 30.0)],
+)
+def test_the_wait_doubles_up_to_a_most_and_half_of_it_is_chance(failures: int, chance: float, seconds: float) -> None:
+    assert Backoff(first=1, factor=2, most=60).delay(failures, chance) == seconds
+
+
+@given(st.integers(1, 10**6), st.floats(0, 1, exclude_max=True))
+def test_a_wait_is_never_zero_and_never_above_the_most(failures: int, chance: float) -> None:
+    backoff = Backoff(first=0.5, factor=3, most=20)
+    assert 0.25 <= backoff.delay(failures, chance) <= 20
+    assert backoff.delay(failures, chance) <= backoff.delay(failures + 1, chance)
+
+
+# --- cadence -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("every", "batches", "seconds", "due"),
+    [
+        ("epoch", 10**9, 1e9, False),
+        (100, 99, 1e9, False),
+        (100, 100, 0.0, True),
+        (100, 101, 0.0, True),
+        (timedelta(minutes=5), 10**9, 299.9, False),
+        (timedelta(minutes=5), 0, 300.0, True),
+        (timedelta(microseconds=1), 0, 0.1, True),
+    ],
+)
+def test_a_pair_is_due_after_its_interval(every: Any, batches: int, seconds: float, due: bool) -> None:
+    assert Cadence.of(every).due(batches, seconds) is due
+
+
+@pytest.mark.parametrize("every", ["batch", "", "10", 0, -1, True, False, 1.5, None, timedelta(0), timedelta(-1), [10]])
+def test_an_interval_that_makes_no_sense_is_a_wrong_setting(every: Any) -> None:
+    with pytest.raises(SettingsError, match="every="):
+        Cadence.of(every)
+
+
+# --- retention and the order of uploads ----------------------------------------------------------------------------
+
+
+def test_the_newest_pairs_stay_and_the_oldest_goes_first() -> None:
+    held = [pair(2, 1), pair(1, 1), pair(1, 10), pair(1, 9), pair(2, 2)]
+    assert Retention(2).expendable(held, ()) == [pair(1, 1), pair(1, 9), pair(1, 10)]
+
+
+def test_a_pair_that_is_owed_to_the_store_stays_however_old_it_is() -> None:
+    held = [pair(1, 1), pair(1, 2), pair(1, 3)]
+    assert Retention(1).expendable(held, {pair(1, 1)}) == [pair(1, 2)]
+
+
+@given(pairs, st.integers(0, 15), st.data())
+def test_what_retention_lets_go_is_older_than_all_that_it_keeps_for_their_age(
+    held: list[CheckpointName], last: int, data: st.DataObject
+) -> None:
+    owed = data.draw(st.sets(st.sampled_from(held))) if held else set()
+    gone = Retention(last).expendable(held, owed)
+    kept = [name for name in held if name not in gone]
+    assert len(kept) >= min(last, len(held))
+    assert owed <= set(kept)
+    assert gone == sorted(gone, key=lambda name: name.order)
+    newest = sorted(held, key=lambda name: name.order, reverse=True)[:last]
+    assert set(kept) == owed | set(newest)
+
+
+@given(pairs)
+def test_the_newest_pair_is_brought_to_the_store_first(owed: list[CheckpointName]) -> None:
+    first = next_upload(owed)
+    assert (first is None) == (not owed)
+    assert all(first.order >= name.order for name in owed if first is not None)
+
+
+# --- the drain's time ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("window", "seconds"), [(110, 66), (100, 60), (10, 6), (1, 1), (0, 1)])
+def test_a_child_gets_the_greater_part_of_the_drain_but_leaves_some_for_the_upload(
+    window: float, seconds: float
+) -> None:
+    assert ask_time(window) == pytest.approx(seconds)

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from holdfast.core.wire import (
+    Hello,
+    Message,
+    Notice,
+    PairSaved,
+    Save,
+    SaveFailed,
+    Stop,
+    TrainingBegan,
+    TrainingFinished,
+    Welcome,
+    WireError,
+    decode,
+    encode,
+)
+
+WELCOME = Welcome("/work/00001-digits", "00001-digits", 2, 18, None, True, {"command": ["python", "train.py"]})
+MESSAGES: list[Message] = [
+    Hello(4711),
+    WELCOME,
+    Save("rebalance"),
+    Stop("spot notice"),
+    TrainingBegan(6),
+    TrainingBegan(None),
+    PairSaved("model-0003-00000940-0.1284-i2-q17", "epoch"),
+    SaveFailed("No space left on device"),
+    TrainingFinished(),
+    Notice("two lines\nof ätext \u2028"),
+]
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+texts = st.text()
+messages: st.SearchStrategy[Message] = st.one_of(
+    st.builds(Hello, st.integers()),
+    st.builds(
+        Welcome,
+        run_dir=texts,
+        run=texts,
+        incarnation=st.integers(),
+        next_save=st.integers(),
+        resume=st.none() | texts,
+        durable=st.booleans(),
+        origin=st.dictionaries(texts, st.lists(texts)),
+    ),
+    st.builds(PairSaved, texts, texts),
+    *(st.builds(kind, texts) for kind in (Save, Stop, SaveFailed, Notice)),
+)
+
+
+def line(**fields: Any) -> bytes:
+    return json.dumps(fields).encode() + b"\n"
+
+
+def test_these_tests_leave_out_no_message() -> None:
+    assert {type(message) for message in MESSAGES} == set(Message.__args__)
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.kind)
+def test_a_message_is_understood_on_the_other_side(message: Message) -> None:
+    assert decode(encode(message)) == message
+
+
+@given(messages)
+@settings(deadline=None)
+def test_any_message_is_one_line_and_comes_back_whole(message: Message) -> None:
+    data = encode(message)
+    assert data.index(b"\n") == len(data) - 1
+    assert decode(data) == message
+
+
+def test_each_kind_of_message_has_a_word_of_its_own() -> None:
+    kinds = [kind.kind for kind in Message.__args__]
+    assert len(set(kinds)) == len(kinds)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\n",
+        b"hello",
+        b"\xff\xfe\n",
+        b"null",
+        b"7",
+        b"[]",
+        b'"hello"',
+        b"{}",
+        encode(WELCOME)[:40],
+        b"[" * 100_000,
+        line(kind="hello"),
+        line(kind="goodbye"),
+        line(kind=["hello"], pid=1),
+        line(kind={}, pid=1),
+        line(kind=None),
+        line(pid=1),
+        line(kind="hello", pid=1, more=2),
+        line(kind="hello", pid="1"),
+        line(kind="hello", pid=None),
+        line(kind="training-began", epochs=1.5),
+        line(kind="pair-saved", name=5, reason="epoch"),
+        line(kind="pair-saved", name=None, reason="epoch"),
+        line(kind="stop", reason=["x"]),
+        line(kind="training-finished", epochs=6),
+        encode(WELCOME).replace(b"true", b"1"),
+        encode(WELCOME).replace(b"null", b"17"),
+        encode(WELCOME).replace(b'{"command": ["python", "train.py"]}', b"[]"),
+    ],
+    ids=lambda data: repr(data[:60]),
+)
+def test_what_is_no_message_is_a_wire_error(data: bytes) -> None:
+    with pytest.raises(WireError):
+        decode(data)
+
+
+@given(
+    st.binary()
+    | json_values.map(lambda value: json.dumps(value).encode())
+    | st.builds(
+        lambda message, changes: json.dumps({**json.loads(encode(message)), **changes}).encode(),
+        st.sampled_from(MESSAGES),
+        st.dictionaries(st.sampled_from(["kind", "pid", "name", "reason", "epochs", "resume", "x"]), json_values),
+    )
+)
+@settings(deadline=None, max_examples=300)
+def test_whatever_arrives_is_a_message_or_a_wire_error(data: bytes) -> None:
+    with contextlib.suppress(WireError):
+        message = decode(data)
+        assert decode(encode(message)) == message
