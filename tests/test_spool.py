@@ -110,9 +110,14 @@ def test_when_a_writer_gives_up_the_old_content_stays_and_nothing_is_left_over(
 ) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    with pytest.raises(error), replacing(path, durable=True) as temporary:
-        temporary.write_bytes(b"half of the n")
-        raise error
+
+    def give_up() -> None:
+        with replacing(path, durable=True) as temporary:
+            temporary.write_bytes(b"half of the n")
+            raise error
+
+    with pytest.raises(error):
+        give_up()
     assert path.read_bytes() == b"old"
     assert names_in(tmp_path) == {"file"}
 

@@ -82,11 +82,6 @@ def test_any_message_is_one_line_and_comes_back_whole(message: Message) -> None:
     assert decode(data) == message
 
 
-def test_each_kind_of_message_has_a_word_of_its_own() -> None:
-    kinds = [kind.kind for kind in Message.__args__]
-    assert len(set(kinds)) == len(kinds)
-
-
 @pytest.mark.parametrize(
     "data",
     [

@@ -16,7 +16,7 @@ from holdfast.store import Entry, Store
 Make = Callable[[str], Store]
 
 RACERS = 12
-HOSTILE = ["", "/", "/etc/passwd", "a/", "a//b", "..", "../a", "a/../b", ".", "./a", "a\nb", "a\x00b", "a\x7f", "a\\b", "é"]
+HOSTILE = ["", "/", "/etc", "a/", "a//b", "..", "../a", "a/../b", ".", "./a", "a\nb", "a\x00b", "a\x7f", "a\\b", "é"]
 
 
 class StoreConformance:

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from store.conformance import Make, StoreConformance
 
 from holdfast.core.errors import Conflict, Permanent, StoreError
 from holdfast.store import Entry
 from holdfast.store.directory import DirectoryStore
+from store.conformance import Make, StoreConformance
 
 
 class TestDirectoryStore(StoreConformance):

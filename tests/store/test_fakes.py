@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from fakes.stores import FlakyStore, MemoryStore
-from store.conformance import Make, StoreConformance
 
+from fakes.stores import FlakyStore, MemoryStore
 from holdfast.core.errors import NotFound, Transient
+from store.conformance import Make, StoreConformance
 
 
 class TestMemoryStore(StoreConformance):

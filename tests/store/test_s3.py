@@ -8,13 +8,13 @@ from typing import Any
 import boto3
 import botocore.config
 import pytest
-from fakes.http import Answer, AnsweringServer, Request, unused_endpoint
-from store.conformance import Make, StoreConformance
 
+from fakes.http import Answer, AnsweringServer, Request, unused_endpoint
 from holdfast.core.errors import Conflict, NotFound, Permanent, SettingsError, StoreError, Transient
 from holdfast.store import Entry, Store, StoreSettings, open_store
 from holdfast.store.directory import DirectoryStore
 from holdfast.store.s3 import S3Store
+from store.conformance import Make, StoreConformance
 
 
 class TestS3Store(StoreConformance):
@@ -23,7 +23,7 @@ class TestS3Store(StoreConformance):
         return lambda prefix: S3Store.connect(bucket, f"team/{prefix}", StoreSettings(endpoint_url=s3_server))
 
 
-# --- a real server -----------------------------------------------------------------------------------------------------
+# --- a real server ---
 
 
 def operations(store: Store, scratch: Path) -> dict[str, Callable[[], object]]:
@@ -79,7 +79,7 @@ def test_missing_credentials_are_a_permanent_error_with_a_remedy(
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     store = S3Store.connect("bucket", "", StoreSettings(endpoint_url=s3_server))
     for operation in operations(store, scratch).values():
-        with pytest.raises(Permanent, match="no AWS credentials for s3://bucket.*give the machine a role"):
+        with pytest.raises(Permanent, match=r"no AWS credentials for s3://bucket.*give the machine a role"):
             operation()
 
 
@@ -90,7 +90,7 @@ def test_an_endpoint_that_nothing_listens_at_is_a_transient_error(scratch: Path)
             operation()
 
 
-# --- a server that answers as told -------------------------------------------------------------------------------------
+# --- a server that answers as told -----------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -193,7 +193,7 @@ def test_an_answer_that_does_not_come_in_time_is_a_transient_error(scratch: Path
         store = S3Store(client, "bucket", "", StoreSettings())
         try:
             for operation in operations(store, scratch).values():
-                with pytest.raises(Transient, match="timed out|timeout"):
+                with pytest.raises(Transient, match=r"timed out|timeout"):
                     operation()
         finally:
             release.set()
@@ -205,7 +205,7 @@ def test_an_answer_that_is_no_s3_at_all_is_a_store_error(server: AnsweringServer
         connect(server).list("")
 
 
-# --- what reaches the wire ---------------------------------------------------------------------------------------------
+# --- what reaches the wire -------------------------------------------------------------------------------------------
 
 
 def test_every_request_names_the_expected_owner_of_the_bucket(server: AnsweringServer, scratch: Path) -> None:
@@ -259,7 +259,7 @@ def test_conditional_writes_carry_their_conditions(server: AnsweringServer) -> N
     assert created.path == replaced.path == "/bucket/runs/key"
 
 
-# --- from a URI to a store ---------------------------------------------------------------------------------------------
+# --- from a URI to a store -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,9 @@ def test_a_uri_that_names_no_store_is_a_settings_error_that_names_the_option(uri
         open_store(uri, StoreSettings())
 
 
-@pytest.mark.parametrize("settings", [StoreSettings(endpoint_url="not an address"), StoreSettings(request_checksum="?")])
+@pytest.mark.parametrize(
+    "settings", [StoreSettings(endpoint_url="not an address"), StoreSettings(request_checksum="?")]
+)
 def test_a_setting_that_cannot_be_is_a_settings_error(settings: StoreSettings) -> None:
     with pytest.raises(SettingsError, match="--endpoint-url or the AWS settings"):
         open_store("s3://bucket", settings)

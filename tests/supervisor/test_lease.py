@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+
 from fakes.clocks import Clock, Passing
 from fakes.stores import FlakyStore, MemoryStore
-
 from holdfast.core.errors import Cancelled, Conflict, Fenced, Transient
 from holdfast.store import Store
 from holdfast.supervisor.lease import Lease, LeaseTimes, boot_time
@@ -227,9 +227,16 @@ def test_the_loss_of_a_kept_lease_is_told_once(store: MemoryStore, clock: Clock)
     mine.keep()
     held(store, spool="here")
     assert told.wait(timeout=30)
-    mine.stop()
+    wait_for_the_end_of_renewing()
     assert len(lost) == 1
     assert "incarnation 2" in lost[0]
+
+
+def wait_for_the_end_of_renewing() -> None:
+    for thread in threading.enumerate():
+        if thread.name == "lease":
+            thread.join(timeout=30)
+            assert not thread.is_alive()
 
 
 def test_a_kept_lease_survives_an_outage_of_the_store(store: MemoryStore, clock: Clock) -> None:
@@ -260,9 +267,11 @@ def test_a_lease_that_was_never_held_is_not_released(store: MemoryStore, clock: 
 
 
 def test_a_second_release_does_nothing(store: MemoryStore, clock: Clock) -> None:
-    mine = held(store)
+    flaky = FlakyStore(store)
+    mine = held(flaky)
     mine.release()
     acquire(lease(store, clock), clock)
+    flaky.outage = Transient("not to be asked at all")
     mine.release()
     assert document(store)["state"] == "held"
 

@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from fakes.clocks import Clock
-from fakes.http import Answer, AnsweringServer, Request, unused_endpoint
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fakes.clocks import Clock
+from fakes.http import Answer, AnsweringServer, Request, unused_endpoint
 from holdfast.core.errors import SettingsError
 from holdfast.core.machine import Event, NoNotice, NoticeStands, RebalanceRecommended
 from holdfast.drill.metadata import MetadataService
@@ -235,14 +235,20 @@ def test_any_other_status_is_an_error_and_not_a_document(
     client: MetadataClient, service: MetadataService, status: int
 ) -> None:
     service.status = status
-    with pytest.raises(MetadataError, match=f"{SPOT}.*{status}"):
+    with pytest.raises(MetadataError, match=rf"{SPOT}.*{status}"):
         client.read(SPOT)
     assert len(service.requests) <= 4
 
 
 @pytest.mark.parametrize(
     "answer",
-    [Answer(403), Answer(200), Answer(200, b"two\nlines"), Answer(200, b"<p>a b</p>\r\n<p/>"), Answer(200, b"\xff\xfe")],
+    [
+        Answer(403),
+        Answer(200),
+        Answer(200, b"two\nlines"),
+        Answer(200, b"<p>a b</p>\r\n<p/>"),
+        Answer(200, b"\xff\xfe"),
+    ],
     ids=["refused", "empty", "two lines", "page", "bytes"],
 )
 def test_a_service_that_gives_no_usable_token_is_an_error(clock: Clock, answer: Answer) -> None:
@@ -251,7 +257,7 @@ def test_a_service_that_gives_no_usable_token_is_an_error(clock: Clock, answer: 
 
 
 def test_where_nothing_listens_the_service_is_absent(clock: Clock) -> None:
-    with pytest.raises(MetadataAbsent, match="127.0.0.1"):
+    with pytest.raises(MetadataAbsent, match=r"127\.0\.0\.1"):
         MetadataClient(unused_endpoint(), clock).read(SPOT)
 
 
@@ -269,7 +275,9 @@ def test_where_nothing_answers_in_time_the_service_is_absent(clock: Clock) -> No
             release.set()
 
 
-@pytest.mark.parametrize("endpoint", ["", "169.254.169.254", "https://127.0.0.1", "http://", "http://127.0.0.1:x", "http://[::1"])
+@pytest.mark.parametrize(
+    "endpoint", ["", "169.254.169.254", "https://127.0.0.1", "http://", "http://127.0.0.1:x", "http://[::1"]
+)
 def test_an_endpoint_that_is_no_address_is_a_settings_error(clock: Clock, endpoint: str) -> None:
     with pytest.raises(SettingsError, match="AWS_EC2_METADATA_SERVICE_ENDPOINT"):
         MetadataClient(endpoint, clock)
@@ -288,7 +296,7 @@ def test_the_sdks_own_variable_tells_where_the_service_is(clock: Clock, service:
 
 
 def test_a_bad_endpoint_in_the_environment_is_a_settings_error(clock: Clock) -> None:
-    with pytest.raises(SettingsError, match="ftp://127.0.0.1"):
+    with pytest.raises(SettingsError, match=r"ftp://127\.0\.0\.1"):
         client_from_environment({"AWS_EC2_METADATA_SERVICE_ENDPOINT": "ftp://127.0.0.1"}, clock)
 
 
@@ -301,7 +309,9 @@ class Watched:
     def __init__(self, client: MetadataClient | None, **settings: Any) -> None:
         self.reports: list[Event] = []
         self.said: list[tuple[str, str]] = []
-        self.watcher = Watcher(client, self.reports.append, lambda *words: self.said.append(words), DRAIN_TIME, **settings)
+        self.watcher = Watcher(
+            client, self.reports.append, lambda *words: self.said.append(words), DRAIN_TIME, **settings
+        )
 
     def look(self, times: int = 1) -> list[Event]:
         """What was reported by so many looks."""
@@ -414,9 +424,7 @@ def test_a_service_in_trouble_is_warned_of_and_is_no_interruption(
     assert len(watched.said) == len(set(watched.said))
 
 
-def test_a_notice_stands_on_while_its_document_makes_no_sense(
-    client: MetadataClient, service: MetadataService
-) -> None:
+def test_a_notice_stands_on_while_its_document_makes_no_sense(client: MetadataClient, service: MetadataService) -> None:
     service.interrupt()
     watched = Watched(client)
     watched.look()

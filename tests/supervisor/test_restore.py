@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
 from fakes.pairs import content_of, name_of, save_pair, store_only, stored_objects
 from fakes.stores import FlakyStore, MemoryStore
-
 from holdfast.core.errors import NoValidPair, SettingsError, Transient
 from holdfast.core.manifest import PARTS, CheckpointName, Manifest
 from holdfast.core.runs import RunId
@@ -48,7 +48,7 @@ class Restoring:
     def __init__(self, store: Store, spool: Spool) -> None:
         self.warnings: list[str] = []
         self.manifest: Manifest | None = bring_newest(store, spool, candidates(store, spool), self.warnings.append)
-        self.name: CheckpointName | None = self.manifest and self.manifest.name
+        self.name: CheckpointName | None = self.manifest.name if self.manifest else None
 
 
 def is_whole(spool: Spool, name: CheckpointName) -> bool:
@@ -229,9 +229,7 @@ def test_a_pair_that_is_damaged_here_is_fetched_from_the_store(store: MemoryStor
     assert is_whole(spool, name_of(2))
 
 
-def test_a_pair_that_is_damaged_here_and_nowhere_else_is_passed_over_and_kept(
-    store: MemoryStore, spool: Spool
-) -> None:
+def test_a_pair_that_is_damaged_here_and_nowhere_else_is_passed_over_and_kept(store: MemoryStore, spool: Spool) -> None:
     store_only(store, spool, name_of(1))
     save_pair(spool, name_of(2))
     spool.file(name_of(2).file("h5")).unlink()
@@ -306,6 +304,27 @@ def test_a_complete_run_is_said_to_be_so_unless_it_is_extended(store: MemoryStor
     assert is_complete(store, DIGITS)
     assert find_run(store, name, extend=False) == (DIGITS, True)
     assert find_run(store, name, extend=True) == (DIGITS, False)
+
+
+def faster_machine(store: MemoryStore) -> FlakyStore:
+    """The store as seen by a machine that comes a moment too late with its first run."""
+    flaky = FlakyStore(store)
+
+    def be_faster(operation: str, key: str) -> None:
+        if operation == "create" and not store.objects:
+            store.create(key, b"{}")
+
+    flaky.before = be_faster
+    return flaky
+
+
+def test_a_start_joins_the_run_that_another_machine_made_a_moment_before(store: MemoryStore) -> None:
+    assert find_run(faster_machine(store), "digits", extend=False) == (DIGITS, False)
+    assert store.writes == [f"{RUN}/run.json"]
+
+
+def test_a_new_run_gets_the_next_number_where_another_machine_was_faster(store: MemoryStore) -> None:
+    assert allot(faster_machine(store), "digits", [], join=False) == RunId(2, "digits")
 
 
 def test_machines_that_start_together_join_one_run(store: MemoryStore) -> None:

@@ -148,9 +148,16 @@ class Uploader:
     def _bring_logs(self) -> None:
         self._logs_at = time.monotonic()
         with self._wake:
-            extra, self._extra = self._extra, {}
-        for key, path in [*extra.items(), *self._logs()]:
-            self._store.put(key, path)
+            due, self._extra = {**self._extra, **dict(self._logs())}, {}
+        try:
+            while due:
+                key, path = next(iter(due.items()))
+                if path.is_file():
+                    self._store.put(key, path)
+                del due[key]
+        finally:
+            with self._wake:
+                self._extra = {**due, **self._extra}  # what failed is brought with the next logs
 
     def _conclude(self) -> None:
         self._bring_logs()
@@ -167,6 +174,9 @@ def store_pair(store: Store, spool: Spool, name: CheckpointName) -> int:
     store's other errors.
     """
     manifest = spool.manifest(name)
+    for part, record in manifest.files.items():
+        if spool.file(name.file(part)).stat().st_size != record.size:
+            raise InvalidPair(f"{name}: its .{part} is not what its manifest says")
     for part in PARTS:
         store.put(f"{spool.run}/{name.file(part)}", spool.file(name.file(part)))
     key, data = f"{spool.run}/{name.file('json')}", manifest.to_json()

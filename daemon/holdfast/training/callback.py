@@ -17,6 +17,8 @@ from __future__ import annotations
 import inspect
 import math
 import os
+import sys
+import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -33,7 +35,7 @@ from . import chance, data, others, pair, snapshot, spec, variables
 from .pair import Draft, Place, Position, Saved
 from .plain import from_plain, to_plain
 from .session import Session, open_session
-from .variables import METRICS
+from .variables import is_metric
 from .writer import Writer
 
 _BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end")
@@ -138,17 +140,23 @@ class _Fit:
         self._cadence = cadence
         self._callbacks = callbacks
         self._model: keras.Model = head.model
+        self._epochs = int(head.params.get("epochs") or 0)
+        self._steps: int | None = head.params.get("steps")
+        self._over = False
         self._one_iterator = local.get("steps_per_epoch") is not None
         self._drawn = 0
         self._saved: Saved | None = None
         self._others: list[Any] = []
         self._epoch = 0
         self._batch = 0
-        self._step = 0
+        self._step = session.step
         self._first_epoch = True
         self._to_drop = 0
         self._to_drop_before = 0
         self._dirty = False
+        self._calls = 0
+        self._finishing = False
+        self._leaving = threading.Lock()
         self._due: str | None = None
         self._last_step = 0
         self._last_time = time.monotonic()
@@ -164,9 +172,15 @@ class _Fit:
     def read_checkpoint(self) -> None:
         """Before any ``on_train_begin``: some callbacks need to know that they go on."""
         name = self._session.resume
-        if name is not None:
-            self._saved = pair.load_from(self._session, name)
-            others.continue_csv_files(self._callbacks.callbacks, self._saved.facts.get("callbacks", ()))
+        saved = None if name is None else pair.load_from(self._session, name)
+        fit = len(self._session.fits)
+        if saved is None or fit > saved.facts["fit"]:
+            return
+        self._saved = saved
+        if fit < saved.facts["fit"]:
+            self._over = True
+        else:
+            others.continue_csv_files(self._callbacks.callbacks, saved.facts["callbacks"])
 
     def append_tail(self) -> None:
         """Appended while Keras goes through the list, so its ``on_train_begin`` comes last."""
@@ -181,10 +195,21 @@ class _Fit:
         self._callbacks.callbacks = [self._head, *self._others, own[1]]
         variables.build_optimizers(self._model)
         data.begin_fit()
-        if self._saved is not None:
+        if self._saved is not None and self._over:
+            self._pass_over(self._saved)
+        elif self._saved is not None:
             self._restore(self._saved)
         self._wrap_train_function()
-        self._session.began(self._head.params.get("epochs"))
+        self._session.when_pressed = self.pressed
+        self._session.began(self._epochs)
+
+    def _pass_over(self, saved: Saved) -> None:
+        """The checkpoint is a later ``fit``'s: this one is done already, and only its history is still of use."""
+        variables.assign_what_fits(variables.collect(self._model), dict(saved.values))
+        history = saved.facts["fits"][len(self._session.fits)]
+        self._model.history.epoch, self._model.history.history = history["epoch"], history["history"]
+        self._model._initial_epoch = self._epochs
+        self._saved = None
 
     def _restore(self, saved: Saved) -> None:
         values = dict(saved.values)
@@ -192,17 +217,19 @@ class _Fit:
         if any(place not in here for place in values):
             self._build_by_tracing(saved)
             here = variables.collect(self._model)
-        missing_metrics = {place for place in values if place.group == METRICS and place not in here}
+        missing_metrics = {place for place in values if is_metric(place) and place not in here}
         if missing_metrics and saved.position.batch:
             self._say("the metrics of the resumed epoch begin anew: they are made later than can be restored")
-        variables.assign(here, {place: value for place, value in values.items() if place not in missing_metrics})
-        others.set_states(self._others, saved.facts.get("callbacks", ()), self._say)
+        fitting = {place: value for place, value in values.items() if place not in missing_metrics}
+        variables.assign(here, fitting, self._say)
+        others.set_states(self._others, saved.facts["callbacks"], self._say)
         chance.set_state(dict(saved.facts["random"]))
-        self._drawn = int(saved.facts.get("drawn", 0))
+        self._drawn = int(saved.facts["drawn"])
         position = saved.position
         self._epoch, self._batch, self._step = position.epoch, position.batch, position.step
         self._last_step = position.step
-        self._model._initial_epoch = position.epoch
+        ended = bool(saved.facts["ended"])  # by EarlyStopping, say: training on would not be the same training
+        self._model._initial_epoch = self._epochs if ended else position.epoch
 
     def _build_by_tracing(self, saved: Saved) -> None:
         """Creates the variables that the first step would create, by tracing it over no data at all.
@@ -235,12 +262,15 @@ class _Fit:
                 self._to_drop_before -= 1
             if self._to_drop:
                 return self._drop(iterator, per_call)
+            self._calls += 1
             logs = inner(iterator)
-            self._logs = logs
-            self._dirty = True
-            self._batch += per_call
-            self._step += per_call
-            self._executed += per_call
+            with self._leaving:  # a process that is being left does nothing more
+                self._logs = logs
+                self._dirty = True
+            done = per_call if self._steps is None else min(per_call, max(1, self._steps - self._batch))
+            self._batch += done
+            self._step += done
+            self._executed += done
             self._session.board.write(Progress(self._executed, self._epoch, self._batch, self._step))
             if self._spec is None:
                 self._spec = _spec_of(iterator)
@@ -264,8 +294,8 @@ class _Fit:
         self._to_drop = skip
         # ``fit`` has reset the metrics just before.
         here = variables.collect(self._model)
-        variables_of_metrics = {p: v for p, v in saved.values.items() if p.group == METRICS and p in here}
-        variables.assign({p: v for p, v in here.items() if p.group == METRICS}, variables_of_metrics)
+        metrics = {place: value for place, value in saved.values.items() if is_metric(place) and place in here}
+        variables.assign({place: part for place, part in here.items() if is_metric(place)}, metrics, self._say)
         self._mute_others(math.ceil(self._to_drop / self._model.steps_per_execution))
 
     def _begin_data(self, skip: int, saved: Saved | None) -> None:
@@ -280,7 +310,11 @@ class _Fit:
     def _drop(self, iterator: Any, per_call: int) -> Any:
         for _ in range(per_call):
             if self._to_drop:
-                next(iterator)
+                try:
+                    next(iterator)
+                except (StopIteration, tf.errors.OutOfRangeError):
+                    self._to_drop = 0  # the last call of an epoch of unknown size counts in full
+                    break
                 self._to_drop -= 1
                 self._batch += 1
         assert self._saved is not None
@@ -325,17 +359,14 @@ class _Fit:
         self._batch = 0
         self._epoch = epoch + 1
         self._logs = logs
-        last = epoch + 1 >= (self._head.params.get("epochs") or 0) or self._model.stop_training
+        last = epoch + 1 >= self._epochs or self._model.stop_training
         self._dirty = True
         if self._session.stopping is not None:
             self._stop(position, self._session.stopping)
-        elif last:
-            self._writer.wait()
-            self._save(position, "last epoch")
-        elif self._writer.busy:
-            self._due = "epoch"  # a write is under way: at the next boundary after it
         else:
-            self._save(position, "epoch")
+            if last:
+                self._writer.wait()
+            self._save(position, "last epoch" if last else "epoch")
 
     def validation_begins(self) -> None:
         """``evaluate`` resets the metrics, and may swap weights: what a stop during validation needs is read now."""
@@ -344,30 +375,64 @@ class _Fit:
             self._validating = (Position(self._epoch, self._batch, self._step), _floats(self._logs), held)
 
     def during_validation(self) -> None:
-        if self._session.stopping is not None and self._validating is not None:
+        reason = self._session.stopping
+        if reason is None:
+            return
+        with self._leaving:
+            if self._validating is None:
+                self._stop(Position(self._epoch, self._batch, self._step), reason)
+                return
             position, metrics, held = self._validating
-            reason = self._session.stopping
             draft = snapshot.take(self._model, position, reason, metrics, self._facts(), held)
             self._finish(self._writer.write_now(draft))
-        elif self._session.stopping is not None:
-            self._stop(Position(self._epoch, self._batch, self._step), self._session.stopping)
 
     def validation_ends(self) -> None:
         self._validating = None
 
+    def pressed(self) -> None:
+        """In a thread of its own: a stop was asked for a while ago, and the training thread has not come by.
+
+        Where the state of the last boundary is at hand, this thread stores it and ends the process: while the first
+        step is being traced or compiled (nothing is new since the start), and during validation.
+        """
+        with self._leaving:
+            reason = self._session.stopping or "stop"
+            if self._finishing:
+                return
+            if self._validating is not None:
+                position, metrics, held = self._validating
+                draft = snapshot.take(self._model, position, reason, metrics, self._facts(), held)
+                self._leave(self._writer.write_now(draft))
+            if self._calls <= 1 and not self._dirty:
+                self._writer.wait()
+                self._leave(stored=True)
+
+    def _leave(self, stored: bool) -> None:
+        """Ends the process from another thread than the main one, which may be deep in a compiler."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(int(Exit.STOPPED if stored else Exit.UNSTORED))
+
     def train_ends(self) -> None:
+        self._session.when_pressed = None
         self._writer.wait()
         self._model.train_function = self._train_function
         self._model._initial_epoch = None
         self._callbacks.callbacks = [c for c in self._callbacks.callbacks if not isinstance(c, _Tail)]
         self._head.ended()
+        history = self._model.history
+        self._session.fits.append(to_plain({"epoch": history.epoch, "history": history.history}))
+        self._session.step = self._step
         self._session.finished()
 
     # --- saving ----------------------------------------------------------------------------------------------------
 
     def _save(self, position: Position, reason: str) -> None:
+        """In the background. What finds no room behind earlier writes is done at a later boundary."""
+        if not self._writer.offer(self._take(position, reason)):
+            self._due = reason
+            return
         self._due = None
-        self._writer.submit(self._take(position, reason))
         self._dirty = False
         self._last_step, self._last_time = self._step, time.monotonic()
 
@@ -377,6 +442,7 @@ class _Fit:
         self._finish(not self._dirty or self._writer.write_now(self._take(position, reason)))
 
     def _finish(self, stored: bool) -> None:
+        self._finishing = True
         raise SystemExit(int(Exit.STOPPED if stored else Exit.UNSTORED))
 
     def _take(self, position: Position, reason: str) -> Draft:
@@ -392,7 +458,10 @@ class _Fit:
             "logs": _plain_logs(self._logs),
             "data": data.position(next_epoch=self._batch == 0 and not self._one_iterator),
             "drawn": self._drawn,
-            "spec": self._spec,
+            "spec": self._spec or None,
+            "fit": len(self._session.fits),
+            "fits": list(self._session.fits),
+            "ended": self._batch == 0 and bool(self._model.stop_training),
         }
 
     def _say(self, text: str) -> None:

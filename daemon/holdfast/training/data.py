@@ -7,7 +7,10 @@ they are dropped anyway, and nothing is read or computed for them.
 
 from __future__ import annotations
 
+import inspect
 import threading
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,22 +26,25 @@ _training: _Training | None = None
 
 @dataclass(frozen=True)
 class _Start:
-    """How the training's next pass begins: with which number (None: the one that is due), and ``skip`` empty batches."""
+    """How the training's next pass begins: ``ahead`` passes after ``first`` (None: the one that is due), and with
+    ``skip`` empty batches.
+    """
 
-    number: int | None
+    first: int | None
+    ahead: int
     skip: int
 
 
 @dataclass(frozen=True)
 class _Training:
-    """The training's dataset, and the pass that was the first of the present iterator."""
+    """The training's dataset, and the first pass of its iterator, though an earlier process may have begun that."""
 
     source: _Source
-    number: int
+    first: int
 
 
 class _Source:
-    """Counts the passes of one dataset."""
+    """Counts the passes of one dataset of so many batches (0: not known)."""
 
     def __init__(self, seed: int, batches: int) -> None:
         self.seed = seed
@@ -56,11 +62,12 @@ class _Source:
             if _start is not None:
                 start, _start = _start, None
                 self._skip = start.skip
-                self.next_pass = self.next_pass if start.number is None else start.number
-                _training = _Training(self, self.next_pass)
+                first = self.next_pass if start.first is None else start.first
+                self.next_pass = first + start.ahead
+                _training = _Training(self, first)
             number = self.next_pass
             self.next_pass += 1
-            skip = min(self._skip, self.batches)
+            skip = min(self._skip, self.batches) if self.batches else 0
             self._skip -= skip
         return number, skip
 
@@ -69,52 +76,110 @@ def dataset(
     x: Any,
     y: Any = None,
     *,
-    batch_size: int | None = None,
     seed: int,
+    batch_size: int | None = None,
     sample_weight: Any = None,
     shuffle: bool = True,
     drop_remainder: bool = False,
+    map: Callable[..., Any] | None = None,  # noqa: A002
 ) -> Any:
     """A ``tf.data.Dataset`` for ``fit`` that a resumed training continues exactly.
 
+    Two forms: ``dataset(x, y, batch_size=, seed=)`` for arrays, and ``dataset(make_epoch, seed=)`` for a function that
+    takes a seed (an int, another one for each pass) and returns a batched ``tf.data.Dataset``, whose order must depend on
+    that seed alone.
+
     Args:
-        x: an array, or a tuple or dict of arrays, of shape ``(samples, ...)``.
+        x: an array of shape ``(samples, ...)``, a tuple or dict of such arrays, or the function.
         y: the same for the targets.
-        batch_size: samples in a batch, 32 if not given.
         seed: any integer; with the samples drawn so far it decides the order.
+        batch_size: samples in a batch, 32 if not given.
         sample_weight: an array of shape ``(samples,)``, or a structure like ``y``.
         shuffle: a new order for each pass; without it, the arrays' own.
         drop_remainder: leave out a last batch that is not full.
+        map: a function of a batch (``map(x, y)``, as in ``Dataset.map``), to augment it, say. It is not called for
+            batches that a resumed training has done. If it takes a keyword ``seed``, it gets an int64 tensor of shape
+            ``(2,)`` that depends on seed, pass and batch alone, for the ``tf.random.stateless_*`` functions.
 
     Raises SettingsError if the arrays do not fit together.
     """
+    if callable(x):
+        if y is not None or sample_weight is not None or batch_size is not None or map is not None:
+            raise SettingsError("holdfast.dataset(make_epoch, seed=): the function makes whole batches; give nothing else")
+        return _from_function(x, int(seed))
     parts = (x,) if y is None else (x, y) if sample_weight is None else (x, y, sample_weight)
-    size = batch_size or 32
     arrays = tf.nest.map_structure(tf.convert_to_tensor, parts)
-    samples = _samples(arrays)
-    batches = samples // size if drop_remainder else -(-samples // size)
-    if size < 1 or batches < 1:
+    samples, size = _samples(arrays), 32 if batch_size is None else int(batch_size)
+    batches = 0 if size < 1 else samples // size if drop_remainder else -(-samples // size)
+    if batches < 1:
         raise SettingsError(f"holdfast.dataset: {samples} samples do not fill one batch of {size}")
     source = _Source(int(seed), batches)
+    indices = _indices(source, samples, size, shuffle).map(lambda i, empty, key: (_fixed(i, size, drop_remainder), empty, key))
+    batch = _batch_maker(arrays, map)
+    made = indices.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return made.apply(tf.data.experimental.assert_cardinality(batches)).prefetch(tf.data.AUTOTUNE)
 
-    def begin_pass() -> tuple[np.ndarray, np.int64]:
+
+def _indices(source: _Source, samples: int, size: int, shuffle: bool) -> Any:
+    """For each batch: the indices of its samples, whether it comes empty, and a key of its own."""
+
+    def begin_pass() -> tuple[np.ndarray, np.int64, np.int64]:
         number, skip = source.begin_pass()
         order = _order(source.seed, number, samples) if shuffle else np.arange(samples)
-        return order[: batches * size], np.int64(skip)
+        return order, np.int64(skip), np.int64(_seed_of(source.seed, number))
 
     def one_pass(_: Any) -> Any:
-        order, skip = tf.numpy_function(begin_pass, [], (tf.int64, tf.int64))
+        order, skip, key = tf.numpy_function(begin_pass, [], (tf.int64, tf.int64, tf.int64))
         order.set_shape([None])
-        return tf.data.Dataset.range(batches).map(lambda b: (order[b * size : (b + 1) * size], b < skip))
+        key.set_shape([])
+        batches = tf.data.Dataset.range(source.batches)
+        return batches.map(lambda b: (order[b * size : (b + 1) * size], b < skip, tf.stack([key, b])))
 
-    def batch(indices: Any, empty: Any) -> Any:
-        if drop_remainder:
-            indices = tf.ensure_shape(indices, [size])
-        return _packed(tf.cond(empty, lambda: _zeros(arrays, indices), lambda: _gather(arrays, indices)))
+    return tf.data.Dataset.from_tensors(0).flat_map(one_pass)
 
-    indices = tf.data.Dataset.from_tensors(0).flat_map(one_pass)
-    batched = indices.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return batched.apply(tf.data.experimental.assert_cardinality(batches)).prefetch(tf.data.AUTOTUNE)
+
+def _batch_maker(arrays: Any, function: Callable[..., Any] | None) -> Callable[..., Any]:
+    """From indices to a batch; an empty one costs neither reading nor ``function``."""
+
+    def real(indices: Any, key: Any) -> Any:
+        parts = tf.nest.map_structure(lambda array: tf.gather(array, indices), arrays)
+        if function is None:
+            return parts
+        made = function(*parts, seed=key) if "seed" in inspect.signature(function).parameters else function(*parts)
+        return made if isinstance(made, tuple) else (made,)
+
+    def batch(indices: Any, empty: Any, key: Any) -> Any:
+        spec = tf.nest.map_structure(lambda array: tf.TensorSpec([None, *array.shape[1:]], array.dtype), arrays)
+        if function is not None:
+            first = tf.data.Dataset.from_tensors((indices[:1], key)).map(real)
+            spec = first.element_spec
+        made = tf.cond(empty, lambda: _zeros(spec, indices), lambda: real(indices, key))
+        return made[0] if len(made) == 1 else made
+
+    return batch
+
+
+def _from_function(make_epoch: Callable[[int], Any], seed: int) -> Any:
+    """Batches that are done are made once more and dropped: only the function knows how to skip them."""
+    first = make_epoch(_seed_of(seed, 0))
+    if not isinstance(first, tf.data.Dataset):
+        raise SettingsError("holdfast.dataset(make_epoch, seed=): the function must return a tf.data.Dataset")
+    known = max(0, int(first.cardinality().numpy()))
+    source = _Source(seed, known)
+    alive: deque[Any] = deque(maxlen=4)  # what a pass reads must live as long as the pass
+
+    def begin_pass() -> Any:
+        made = make_epoch(_seed_of(seed, source.begin_pass()[0]))
+        alive.append(made)
+        return tf.data.experimental.to_variant(made)
+
+    def one_pass(_: Any) -> Any:
+        variant = tf.py_function(begin_pass, [], tf.variant)
+        variant.set_shape([])
+        return tf.data.experimental.from_variant(variant, first.element_spec)
+
+    made = tf.data.Dataset.from_tensors(0).flat_map(one_pass)
+    return made.apply(tf.data.experimental.assert_cardinality(known)) if known else made
 
 
 def begin_fit() -> None:
@@ -136,12 +201,12 @@ def begin_iterator(drawn: int, skip: int, saved: Any) -> int:
     Returns how many batches to drop besides ``skip``, as a pass can only begin at its beginning.
     """
     global _start
-    number, offset = None, 0
+    first, ahead, offset = None, 0, 0
     if isinstance(saved, dict):
-        batches = max(1, int(saved["batches"]))
-        number, offset = int(saved["pass"]) + drawn // batches, drawn % batches
+        batches = int(saved["batches"]) or drawn + 1  # a size that is not known: all of it is drawn again
+        first, ahead, offset = int(saved["pass"]), drawn // batches, drawn % batches
     with _lock:
-        _start = _Start(number, skip + offset)
+        _start = _Start(first, ahead, skip + offset)
     return offset
 
 
@@ -151,7 +216,7 @@ def position(next_epoch: bool) -> dict[str, int] | None:
         if _training is None:
             return None
         source = _training.source
-        return {"pass": source.next_pass if next_epoch else _training.number, "batches": source.batches}
+        return {"pass": source.next_pass if next_epoch else _training.first, "batches": source.batches}
 
 
 def _samples(arrays: Any) -> int:
@@ -169,15 +234,19 @@ def _order(seed: int, number: int, samples: int) -> np.ndarray:
     return np.random.Generator(np.random.PCG64(key)).permutation(samples).astype(np.int64)
 
 
-def _gather(arrays: Any, indices: Any) -> Any:
-    return tf.nest.map_structure(lambda array: tf.gather(array, indices), arrays)
+def _seed_of(seed: int, number: int) -> int:
+    """One non-negative int32 for each pass."""
+    return int(np.random.SeedSequence([seed & (2**64 - 1), number]).generate_state(1)[0]) & 0x7FFFFFFF
 
 
-def _zeros(arrays: Any, indices: Any) -> Any:
+def _fixed(indices: Any, size: int, full: bool) -> Any:
+    return tf.ensure_shape(indices, [size]) if full else indices
+
+
+def _zeros(spec: Any, indices: Any) -> Any:
     count = tf.shape(indices)[:1]
-    return tf.nest.map_structure(lambda a: tf.zeros(tf.concat([count, a.shape[1:]], 0), a.dtype), arrays)
 
+    def zeros(one: Any) -> Any:
+        return tf.zeros(tf.concat([count, [n or 1 for n in one.shape.as_list()[1:]]], 0), one.dtype)
 
-def _packed(parts: Any) -> Any:
-    return parts[0] if len(parts) == 1 else parts
-
+    return tf.nest.map_structure(zeros, spec)

@@ -128,7 +128,8 @@ class Loop:
         if self._session.stopping is not None:
             raise SystemExit(int(Exit.STOPPED if self._writer.write_now(draft) else Exit.UNSTORED))
         self._session.save_asked = None
-        self._writer.submit(draft)
+        if not self._writer.offer(draft):
+            self._writer.write_now(draft)
 
     def _draft(self, arrays: Mapping[str, Any], values: Any, reason: str, metrics: Mapping[str, float]) -> Draft:
         copies = {Place(_GROUP, i): (name, np.array(array)) for i, (name, array) in enumerate(arrays.items())}

@@ -13,7 +13,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ from ..spool import Board, Spool, write_whole
 
 COMPLETE_FILE = "complete.json"
 DEFAULT_DIRECTORY = "runs"
+PRESS_AFTER = 1.0
 
 _open: Session | None = None
 
@@ -51,6 +53,7 @@ class Session:
 
     ``resume`` names the pair in ``spool`` to go on from, or is None. ``stopping`` is None until a stop is asked for,
     then the reason. Reading it costs nothing: it is a plain attribute that another thread or a signal handler sets.
+    ``fits`` are the histories of the ``fit`` calls that are over, and ``step`` the batches that they did.
     """
 
     def __init__(
@@ -64,6 +67,9 @@ class Session:
         self.stopping: str | None = None
         self.save_asked: str | None = None
         self.board = Board(spool.file(Board.FILE))
+        self.fits: list[Any] = []
+        self.step = 0
+        self.when_pressed: Callable[[], None] | None = None
         self._next_save = next_save
         self._previous_handler: Any = None
 
@@ -88,6 +94,19 @@ class Session:
             signal.signal(signal.SIGTERM, self._previous_handler)
             self._previous_handler = None
 
+    def ask_stop(self, reason: str) -> None:
+        """Called by a signal handler or another thread. What the training thread has not served after a while is
+        pressed for: ``when_pressed`` is called in a thread of its own.
+        """
+        if self.stopping is None:
+            self.stopping = reason
+            threading.Thread(target=self._press, name="holdfast-press", daemon=True).start()
+
+    def _press(self) -> None:
+        time.sleep(PRESS_AFTER)
+        if self.when_pressed is not None:
+            self.when_pressed()
+
     def saved(self, manifest: Manifest) -> None:
         """The pair and its manifest are in the spool."""
 
@@ -104,7 +123,7 @@ class Session:
             self._previous_handler = None
 
     def _signalled(self, number: int, frame: object) -> None:
-        self.stopping = signal.Signals(number).name
+        self.ask_stop(signal.Signals(number).name)
 
 
 class AloneSession(Session):
@@ -186,6 +205,7 @@ class SupervisedSession(Session):
 
     def close(self) -> None:
         super().close()
+        self.when_pressed = None
         self._stream.close()
 
     def _tell(self, message: Message) -> None:
@@ -198,11 +218,10 @@ class SupervisedSession(Session):
             while line := lines.readline(MAX_LINE_BYTES):
                 message = decode(line)
                 if isinstance(message, Stop):
-                    self.stopping = message.reason
+                    self.ask_stop(message.reason)
                 elif isinstance(message, Save):
                     self.save_asked = message.reason
-        if self.stopping is None:
-            self.stopping = "the supervisor is gone"
+        self.ask_stop("the supervisor is gone")
 
 
 def open_session(

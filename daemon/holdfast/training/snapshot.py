@@ -10,12 +10,12 @@ import keras
 
 from . import model_file
 from .pair import Draft, Place, Position
-from .variables import collect, read
+from .variables import Part, collect
 
 
 def read_all(model: keras.Model) -> dict[Place, Any]:
     """Every variable's value, as tensors that no later step changes."""
-    return {place: read(variable) for place, variable in collect(model).items()}
+    return {place: part.read() for place, part in collect(model).items()}
 
 
 def take(
@@ -27,13 +27,14 @@ def take(
     held: Mapping[Place, Any] | None = None,
 ) -> Draft:
     """A draft whose ``write_h5`` any thread may run. ``held`` are values that were read before."""
-    variables = collect(model)
+    parts: dict[Place, Part] = collect(model)
     values = read_all(model) if held is None else held
-    known = {place: variables[place] for place in values}
+    # The model file has room for one copy of each variable: further replicas' go into the .pkl.
+    variables = {place: parts[place].variable for place in values if "@" not in place.group}
 
     def write_h5(path: Path) -> tuple[str, Mapping[Place, str]]:
-        kind = model_file.write(path, model, known, values)
-        return kind, model_file.index(path, model, known)
+        kind = model_file.write(path, model, variables, {place: values[place] for place in variables})
+        return kind, model_file.index(path, model, variables)
 
-    paths = {place: (variable.path, values[place]) for place, variable in known.items()}
-    return Draft(position, reason, metrics, paths, facts, write_h5)
+    named = {place: (parts[place].path, value) for place, value in values.items()}
+    return Draft(position, reason, metrics, named, facts, write_h5)

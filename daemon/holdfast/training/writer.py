@@ -1,49 +1,71 @@
-"""Writes drafts in the background, one at a time, in a thread that leaves the cores to the training."""
+"""Writes drafts in the background, one after the other, in a thread that leaves the cores to the training."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
+from collections import deque
+from typing import Any
 
 from . import pair
 from .pair import Draft
 from .session import Session
 
 _LOWEST_PRIORITY = 19
+_MOST_WAITING_BYTES = 256 << 20
 
 
 class Writer:
-    """While ``busy``, take no further snapshot: each one keeps a copy of the state alive."""
+    """Each draft keeps a copy of the state alive, so only small ones may queue up behind the one being written."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._lock = threading.Lock()
+        self._waiting: deque[tuple[Draft, int]] = deque()
         self._thread: threading.Thread | None = None
 
     @property
     def busy(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
+        return self._thread is not None
 
-    def submit(self, draft: Draft) -> None:
-        """Begins to write; the training goes on. Errors are reported through the session."""
-        self.wait()
-        self._thread = threading.Thread(target=self._in_background, args=(draft,), name="holdfast-writer")
-        self._thread.start()
+    def offer(self, draft: Draft) -> bool:
+        """Takes the draft if the memory that it holds may wait; the training goes on. Errors go to the session."""
+        size = sum(_size(value) for _, value in draft.values.values())
+        with self._lock:
+            waiting = sum(waits for _, waits in self._waiting)
+            if self._thread is not None and waiting + size > _MOST_WAITING_BYTES:
+                return False
+            self._waiting.append((draft, size))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="holdfast-writer")
+                self._thread.start()
+        return True
 
     def wait(self) -> None:
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        """Until all that was taken is written."""
+        thread = self._thread
+        if thread is not None:
+            thread.join()
 
     def write_now(self, draft: Draft) -> bool:
         """Writes in the caller's thread, at its priority. False if it could not be written."""
         self.wait()
         return self._write(draft)
 
-    def _in_background(self, draft: Draft) -> None:
+    def _work(self) -> None:
         with contextlib.suppress(OSError, AttributeError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
-        self._write(draft)
+        while (draft := self._next()) is not None:
+            self._write(draft)
+
+    def _next(self) -> Draft | None:
+        with self._lock:
+            if self._waiting:
+                return self._waiting.popleft()[0]
+            self._thread = None
+            return None
 
     def _write(self, draft: Draft) -> bool:
         try:
@@ -53,3 +75,9 @@ class Writer:
             return False
         self._session.saved(manifest)
         return True
+
+
+def _size(value: Any) -> int:
+    """Bytes of an array or a tensor."""
+    item = getattr(value.dtype, "size", None) or value.dtype.itemsize  # TensorFlow's types and NumPy's
+    return int(math.prod(value.shape)) * int(item)
