@@ -312,6 +312,8 @@ def test_a_drain_never_takes_longer_than_the_settings_allow() -> None:
 def test_a_notice_while_draining_brings_everything_forward() -> None:
     state, _ = on(way("draining"), NoticeStands("spot notice", 20), now=10.0)
     assert (state.term_at, state.deadline) == (22, 30)
+    state, _ = on(way("draining before training"), NoticeStands("spot notice", 20), now=10.0)
+    assert (state.kill_at, state.deadline) == (22, 30)
 
 
 @pytest.mark.parametrize("seconds", [None, 90, 5000])
@@ -397,9 +399,10 @@ def test_a_stop_in_the_tail_of_a_finished_training_leaves_it_complete_if_the_scr
 
 
 def test_training_that_ends_while_it_is_asked_to_stop_has_its_tail_ended() -> None:
-    state, effects = on(way("draining"), TrainingFinished(), now=10.0)
+    state, effects = on(way("draining"), TrainingFinished(), now=58.0)
     assert acts(effects) == [Terminate()]
-    assert acts(step(state, Tick(), 15.0)[1]) == [Kill()]
+    assert state.next_time() == 63
+    assert acts(step(state, Tick(), 63.0)[1]) == [Kill()]
 
 
 def test_a_command_that_stops_by_itself_with_75_is_stopped_and_has_the_drain_time_to_store() -> None:
@@ -629,6 +632,25 @@ def test_late_news_of_a_pair_that_the_scan_already_covered_does_not_spoil_the_en
 def test_the_answer_of_a_restore_that_was_given_up_starts_nothing(event: Event) -> None:
     state, _ = on(way("backing off"), Tick(), STOP, now=50.0)
     assert step(state, event, 51.0) == (state, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "event", "now"),
+    [
+        ("training", LeaseLost("other"), 0.0),
+        ("training", ChildExited(1), 0.0),
+        ("starting", ChildExited(1), 0.0),
+        ("owing a pair", PairLost("p", "damaged"), 0.0),
+        ("draining", STOP, 0.0),
+        ("draining", Tick(), 60.0),
+        ("draining before training", Tick(), 60.0),
+        ("flushing an owed pair", Tick(), 100.0),
+        ("restoring", RestoreFailed("no such bucket", Exit.USAGE), 0.0),
+    ],
+)
+def test_what_somebody_may_have_to_act_upon_is_told_as_a_warning(name: str, event: Event, now: float) -> None:
+    _, effects = step(way(name), event, now)
+    assert [effect.warning for effect in effects if isinstance(effect, Say)] == [True]
 
 
 # --- everything at once --------------------------------------------------------------------------------------------

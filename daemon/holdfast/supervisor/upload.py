@@ -147,8 +147,9 @@ class Uploader:
 
     def _bring_logs(self) -> None:
         self._logs_at = time.monotonic()
+        grown = dict(self._logs())
         with self._wake:
-            due, self._extra = {**self._extra, **dict(self._logs())}, {}
+            due, self._extra = {**self._extra, **grown}, {}
         try:
             while due:
                 key, path = next(iter(due.items()))
