@@ -13,10 +13,10 @@ demo: $(VENV)/.demo  ## a training outlives its machine, in about a minute
 	$(BIN)/holdfast demo
 
 test: $(VENV)/.dev check  ## the checks and the tests that need no root
-	$(BIN)/python -m pytest -q -m "not whole"
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 -m "not whole"
 
 test-all: test  ## and all the rest
-	$(BIN)/python -m pytest -q -m whole
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 -m whole
 
 check: $(VENV)/.dev  ## ruff, mypy, and the layers
 	$(BIN)/ruff check .

@@ -381,6 +381,7 @@ def test_a_command_that_ends_well_without_training_is_complete() -> None:
         (*TRAIN, STOP, ChildExited(0)),
         (*START, STOP, ChildExited(0)),
         (*TRAIN, STOP, TrainingFinished(), ChildExited(0)),
+        (*TRAIN, TrainingFinished(), TrainingBegan(), STOP, ChildExited(0)),
         (*TRAIN, TrainingFinished(), STOP, TrainingBegan(), ChildExited(0)),
         (*TRAIN, TrainingFinished(), STOP, ChildExited(143)),
         (*TRAIN, NOTICE, ChildExited(75)),

@@ -154,8 +154,8 @@ def test_every_model_with_every_optimizer(tmp_path: Path, build: Any, optimizer:
     check(script(build, optimizer), tmp_path, random_stop(f"{build.__name__} {optimizer}"))
 
 
-def arrays(**more: Any) -> Callable[[], Any]:
-    return lambda: (IMAGES, LABELS)
+def arrays() -> Any:
+    return IMAGES, LABELS
 
 
 def repeated() -> Any:
@@ -173,7 +173,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "jit_compile": {"compile_": {"jit_compile": True}, "build": recurrent},
     "run_eagerly": {"compile_": {"run_eagerly": True}, "build": recurrent},
     "no validation": {"validation_data": None},
-    "validation_split": {"data": arrays(), "validation_split": 0.25, "batch_size": 6, "validation_data": None},
+    "validation_split": {"data": arrays, "validation_split": 0.25, "batch_size": 6, "validation_data": None},
     "validation_freq": {"validation_freq": 2},
     "class_weight": {"class_weight": {0: 1.0, 1: 2.0, 2: 0.5}},
     "sample_weight": {"data": weighted},
@@ -196,10 +196,10 @@ def test_each_option_of_fit(tmp_path: Path, option: str) -> None:
 @pytest.mark.parametrize("steps_per_execution", [2, 4])
 def test_several_steps_in_one_execution(tmp_path: Path, steps_per_execution: int) -> None:
     """With 4 the last execution of an epoch is not a full one."""
-    stops = {2: (1, 3), 4: (1, 3)}
-    run = script(compile_={"steps_per_execution": steps_per_execution})
-    check(run, tmp_path / "a", stops[steps_per_execution])
-    check(run, tmp_path / "b", (1, VALIDATION))
+    run = script(recurrent, compile_={"steps_per_execution": steps_per_execution})
+    undisturbed = once(run, tmp_path / "undisturbed")
+    assert_same(interrupted(run, tmp_path / "batch", (1, 3)), undisturbed)
+    assert_same(interrupted(run, tmp_path / "validation", (1, VALIDATION)), undisturbed)
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "bfloat16"])
@@ -212,10 +212,6 @@ def test_mixed_precision_with_its_loss_scale(tmp_path: Path, policy: str) -> Non
         keras.config.set_dtype_policy(before)
 
 
-def ema_others() -> list[Any]:
-    return [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)]
-
-
 CALLBACKS: dict[str, Callable[[Path], list[Any]]] = {
     "EarlyStopping": lambda path: [keras.callbacks.EarlyStopping("val_loss", patience=1, restore_best_weights=True)],
     "ReduceLROnPlateau": lambda path: [keras.callbacks.ReduceLROnPlateau("loss", patience=1, min_delta=9.0)],
@@ -226,15 +222,21 @@ CALLBACKS: dict[str, Callable[[Path], list[Any]]] = {
 }
 
 
-@pytest.mark.parametrize("kind", CALLBACKS)
-@pytest.mark.parametrize("batch", [2, VALIDATION])
-def test_the_state_of_other_callbacks(tmp_path: Path, kind: str, batch: int) -> None:
+def check_callback(tmp_path: Path, kind: str, stop: Stop) -> None:
     optimizer = "averaging" if "EMA" in kind else "adam"
-    for epoch in (1, 2):
-        folder = tmp_path / str(epoch)
-        folder.mkdir()
-        run = script(recurrent, optimizer, others=lambda folder=folder: CALLBACKS[kind](folder), epochs=4)
-        check(run, folder, (epoch, batch))
+    check(script(recurrent, optimizer, others=lambda: CALLBACKS[kind](tmp_path), epochs=4), tmp_path, stop)
+
+
+@pytest.mark.parametrize("kind", CALLBACKS)
+def test_the_state_of_other_callbacks(tmp_path: Path, kind: str) -> None:
+    check_callback(tmp_path, kind, (2, VALIDATION if kind.startswith("SwapEMA") else 2))
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("kind", CALLBACKS)
+@pytest.mark.parametrize("stop", [(1, 2), (1, VALIDATION), (2, 2), (2, VALIDATION), (3, BATCHES - 1)])
+def test_the_state_of_other_callbacks_at_more_moments(tmp_path: Path, kind: str, stop: Stop) -> None:
+    check_callback(tmp_path, kind, stop)
 
 
 def test_a_run_that_was_stopped_early_is_not_trained_on(tmp_path: Path) -> None:
@@ -320,8 +322,13 @@ def test_two_optimizers_of_one_model(tmp_path: Path) -> None:
             self.second.apply(gradients[2:], self.trainable_variables[2:])
             return {"loss": loss, "scaled": 2 * loss}
 
-    stop = (1, 2)
-    check(script(lambda: (Pair(), IMAGES, LABELS), validation_data=None), tmp_path, stop)
+    def run(callbacks: list[keras.callbacks.Callback]) -> tuple[keras.Model, Any]:
+        model = Pair()
+        model.compile("adam", "sparse_categorical_crossentropy")
+        data = holdfast.dataset(IMAGES, LABELS, batch_size=8, seed=4)
+        return model, model.fit(data, epochs=EPOCHS, verbose=0, shuffle=False, callbacks=callbacks)
+
+    check(run, tmp_path, (1, 2))
 
 
 @pytest.mark.parametrize("trial", range(2))

@@ -21,6 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -122,6 +123,16 @@ class _Tail(keras.callbacks.Callback):
         self._fit.train_ends()
 
 
+@dataclass(frozen=True)
+class _Boundary:
+    """What must be known of the last batch boundary while validation changes metrics, and maybe swaps weights."""
+
+    position: Position
+    metrics: dict[str, float]
+    held: dict[Place, Any]
+    others: list[Any]
+
+
 class _Fit:
     """One call of ``fit``, from its first hook to its last."""
 
@@ -160,7 +171,7 @@ class _Fit:
         self._due: str | None = None
         self._last_step = 0
         self._last_time = time.monotonic()
-        self._validating: tuple[Position, dict[str, float], dict[Place, Any]] | None = None
+        self._validating: _Boundary | None = None
         self._logs: Any = None
         self._spec: Any = None
         self._said: set[str] = set()
@@ -249,7 +260,16 @@ class _Fit:
                 f"the model cannot be built to receive its checkpoint: {error}; build it before fit, by "
                 "keras.Input as the first layer or by a call on a batch of data"
             ) from error
+        if self._model.run_eagerly:
+            self._build_eager_model(empty)
         variables.build_optimizers(self._model)
+
+    def _build_eager_model(self, empty: Any) -> None:
+        """An eager function makes nothing without data; as a graph its step can be traced. If not, metrics begin anew."""
+        try:
+            tf.function(self._model.train_step).get_concrete_function(empty.element_spec)
+        except Exception as error:
+            self._say(f"the model's eager step could not be traced ({type(error).__name__}) to restore its metrics")
 
     def _wrap_train_function(self) -> None:
         model = self._model
@@ -292,10 +312,12 @@ class _Fit:
             return
         self._saved = saved
         self._to_drop = skip
-        # ``fit`` has reset the metrics just before.
+        # ``fit`` has reset the metrics just before, and this epoch's beginning is seen by the others for a second time
+        # (a schedule multiplies the learning rate again): what they did to the state now is undone.
         here = variables.collect(self._model)
-        metrics = {place: value for place, value in saved.values.items() if is_metric(place) and place in here}
-        variables.assign({place: part for place, part in here.items() if is_metric(place)}, metrics, self._say)
+        values = {place: value for place, value in saved.values.items() if place in here or not is_metric(place)}
+        variables.assign(here, values, self._say)
+        others.set_states(self._others, saved.facts["callbacks"], self._say)
         self._mute_others(math.ceil(self._to_drop / self._model.steps_per_execution))
 
     def _begin_data(self, skip: int, saved: Saved | None) -> None:
@@ -371,8 +393,9 @@ class _Fit:
     def validation_begins(self) -> None:
         """``evaluate`` resets the metrics, and may swap weights: what a stop during validation needs is read now."""
         if self._to_drop == 0 and self._dirty:
-            held = snapshot.read_all(self._model)
-            self._validating = (Position(self._epoch, self._batch, self._step), _floats(self._logs), held)
+            position = Position(self._epoch, self._batch, self._step)
+            peeked = others.peek(self._others, self._say)
+            self._validating = _Boundary(position, _floats(self._logs), snapshot.read_all(self._model), peeked)
 
     def during_validation(self) -> None:
         reason = self._session.stopping
@@ -382,9 +405,11 @@ class _Fit:
             if self._validating is None:
                 self._stop(Position(self._epoch, self._batch, self._step), reason)
                 return
-            position, metrics, held = self._validating
-            draft = snapshot.take(self._model, position, reason, metrics, self._facts(), held)
-            self._finish(self._writer.write_now(draft))
+            self._finish(self._writer.write_now(self._draft_of(self._validating, reason)))
+
+    def _draft_of(self, boundary: _Boundary, reason: str) -> Draft:
+        facts = self._facts(boundary.others)
+        return snapshot.take(self._model, boundary.position, reason, boundary.metrics, facts, boundary.held)
 
     def validation_ends(self) -> None:
         self._validating = None
@@ -400,15 +425,14 @@ class _Fit:
             if self._finishing:
                 return
             if self._validating is not None:
-                position, metrics, held = self._validating
-                draft = snapshot.take(self._model, position, reason, metrics, self._facts(), held)
-                self._leave(self._writer.write_now(draft))
+                self._leave(self._writer.write_now(self._draft_of(self._validating, reason)))
             if self._calls <= 1 and not self._dirty:
                 self._writer.wait()
                 self._leave(stored=True)
 
     def _leave(self, stored: bool) -> None:
         """Ends the process from another thread than the main one, which may be deep in a compiler."""
+        others.flush(self._others)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(int(Exit.STOPPED if stored else Exit.UNSTORED))
@@ -443,18 +467,20 @@ class _Fit:
 
     def _finish(self, stored: bool) -> None:
         self._finishing = True
+        others.flush(self._others)
         raise SystemExit(int(Exit.STOPPED if stored else Exit.UNSTORED))
 
     def _take(self, position: Position, reason: str) -> Draft:
         flush = getattr(self._callbacks, "_flush_futures", None)
         if flush is not None:
             flush()
-        return snapshot.take(self._model, position, reason, _floats(self._logs), self._facts())
+        facts = self._facts(others.peek(self._others, self._say))
+        return snapshot.take(self._model, position, reason, _floats(self._logs), facts)
 
-    def _facts(self) -> dict[str, Any]:
+    def _facts(self, peeked: list[Any]) -> dict[str, Any]:
         return {
             "random": chance.get_state(),
-            "callbacks": others.get_states(self._others, self._say),
+            "callbacks": others.to_entries(self._others, peeked, self._say),
             "logs": _plain_logs(self._logs),
             "data": data.position(next_epoch=self._batch == 0 and not self._one_iterator),
             "drawn": self._drawn,

@@ -29,9 +29,17 @@ _STATELESS = {"LearningRateScheduler", "TerminateOnNaN", "ProgbarLogger", "Remot
 _BASE = set(vars(keras.callbacks.Callback())) | {"_model", "model", "params", "validation_data"}
 
 
-def get_states(callbacks: Iterable[Any], say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """One entry a callback, in the list's order. ``say`` is told what cannot be kept."""
-    return [{"class": type(callback).__name__, "state": _get(callback, say)} for callback in callbacks]
+def peek(callbacks: Iterable[Any], say: Callable[[str], None]) -> list[Any]:
+    """Each callback's state as it is now, cheaply: large arrays are not copied. ``say`` is told what cannot be kept."""
+    return [_peek(callback, say) for callback in callbacks]
+
+
+def to_entries(callbacks: Iterable[Any], peeked: list[Any], say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """What was peeked, as plain values: one entry a callback, in the list's order."""
+    return [
+        {"class": type(callback).__name__, "state": _plain(callback, state, say)}
+        for callback, state in zip(callbacks, peeked, strict=True)
+    ]
 
 
 def set_states(callbacks: Iterable[Any], entries: Any, say: Callable[[str], None]) -> None:
@@ -52,6 +60,14 @@ def set_states(callbacks: Iterable[Any], entries: Any, say: Callable[[str], None
             say(f"the checkpoint holds the state of a {name} that the script no longer uses")
 
 
+def flush(callbacks: Iterable[Any]) -> None:
+    """Before the process ends: what a callback has written so far reaches its file."""
+    for callback in callbacks:
+        if _keras_name(callback) == "TensorBoard":
+            for writer in callback._writers.values():
+                writer.flush()
+
+
 def _keras_name(callback: Any) -> str | None:
     """The name of the Keras callback that this one is or derives from."""
     for cls in type(callback).__mro__:
@@ -60,22 +76,28 @@ def _keras_name(callback: Any) -> str | None:
     return None
 
 
-def _get(callback: Any, say: Callable[[str], None]) -> Any:
-    name = type(callback).__name__
-    try:
-        if hasattr(callback, "get_state") and hasattr(callback, "set_state"):
-            return to_plain(callback.get_state())
-        kept = _KEPT.get(_keras_name(callback) or "")
-        if kept is not None:
-            return to_plain({key: getattr(callback, key) for key in kept if hasattr(callback, key)})
-        if _keras_name(callback) == "CSVLogger":
-            return {"size": _csv_size(callback)}
-    except TypeError as error:
-        say(f"the state of the callback {name} is not kept: it holds {error}")
-        return None
-    if _keras_name(callback) not in _STATELESS and set(vars(callback)) - _BASE:
-        say(f"the state of the callback {name}, if it has any, is not kept: give it get_state() and set_state(state)")
+def _peek(callback: Any, say: Callable[[str], None]) -> Any:
+    if hasattr(callback, "get_state") and hasattr(callback, "set_state"):
+        return callback.get_state()
+    name = _keras_name(callback) or ""
+    if name in _KEPT:
+        return {key: getattr(callback, key) for key in _KEPT[name] if hasattr(callback, key)}
+    if name == "CSVLogger":
+        return {"size": _csv_size(callback)}
+    if name not in _STATELESS and set(vars(callback)) - _BASE:
+        say(
+            f"the state of the callback {type(callback).__name__}, if it has any, is not kept: "
+            "give it get_state() and set_state(state)"
+        )
     return None
+
+
+def _plain(callback: Any, state: Any, say: Callable[[str], None]) -> Any:
+    try:
+        return to_plain(state)
+    except TypeError as error:
+        say(f"the state of the callback {type(callback).__name__} is not kept: it holds {error}")
+        return None
 
 
 def _set(callback: Any, state: Any) -> None:
