@@ -356,3 +356,14 @@ def test_a_board_survives_a_sigkill_of_its_writer(tmp_path: Path) -> None:
         writer.kill()
         assert writer.wait() == -signal.SIGKILL
     assert Board.read(path) == Progress(940, 3, 40, 940)
+
+
+def test_no_descriptor_is_left_open(spool: Spool) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for save in range(3):
+        spool.verify(add_pair(spool, pair_name(save), durable=True))
+        with spool.lock(), contextlib.suppress(Busy), spool.lock():
+            pass
+        append_to(spool.file("log.txt")).close()
+    spool.sweep()
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -194,8 +194,13 @@ class Board:
 
     @classmethod
     def read(cls, path: Path) -> Progress:
-        """All zero while there is no board."""
+        """All zero while there is no board. Reads until it sees the same twice, for a while."""
         try:
-            return Progress(*cls._LAYOUT.unpack(path.read_bytes()))
+            data = path.read_bytes()
+            for _ in range(5):
+                before, data = data, path.read_bytes()
+                if before == data:
+                    break
+            return Progress(*cls._LAYOUT.unpack(data))
         except (FileNotFoundError, struct.error):
             return Progress()

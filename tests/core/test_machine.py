@@ -346,6 +346,7 @@ def test_the_first_signal_after_a_notice_still_lets_the_command_save() -> None:
 def test_a_second_stop_kills_the_child_and_keeps_the_flush() -> None:
     state, effects = go(*TRAIN, PairSaved("p"), STOP, STOP)
     assert acts(effects) == [Kill()]
+    assert state.next_time() == 100
     state, effects = on(state, ChildExited(137))
     assert (state.phase, acts(effects)) == (Phase.FLUSHING, [ScanSpool()])
     assert state.owed == {"p"}
@@ -480,6 +481,7 @@ def test_a_stop_between_two_starts_stores_what_is_owed_and_exits_with_75(event: 
         assert flushing.deadline == (100 if event is STOP else 80)
         ended, _ = on(flushing, NO_LONGER_OWED, PairStored("p"), Finalized())
         assert ended.exit_code is Exit.STOPPED
+        assert on(between, STOP, STOP, STOP)[0].exit_code is Exit.UNSTORED
 
 
 # --- pairs ---------------------------------------------------------------------------------------------------------

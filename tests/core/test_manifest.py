@@ -117,7 +117,7 @@ def test_newest_is_by_incarnation_then_by_save_whatever_the_step_says() -> None:
         replace(NAME, incarnation=2, save=3, step=50),
         replace(NAME, incarnation=10, save=1, step=1),
     ]
-    shuffled = [ordered[2], ordered[0], ordered[3], ordered[1]]
+    shuffled = [ordered[3], ordered[1], ordered[2], ordered[0]]
     assert sorted(shuffled, key=lambda name: name.order) == ordered
 
 
@@ -179,7 +179,8 @@ def test_any_manifest_is_read_back(
 def test_a_manifest_is_plain_json_that_other_programs_can_read() -> None:
     strict = json.loads(replace(MANIFEST, metrics={"loss": math.nan}).to_json(), parse_constant=pytest.fail)
     assert strict["metrics"] == {"loss": None}
-    assert (strict["name"], strict["epoch"], strict["step"], strict["finite"]) == (SPELLED, 3, 940, True)
+    said = {key: strict[key] for key in ("name", "epoch", "step", "loss", "finite", "incarnation", "save")}
+    assert said == dict(name=SPELLED, epoch=3, step=940, loss="0.1284", finite=True, incarnation=2, save=17)
 
 
 def test_a_manifest_of_a_later_writer_may_say_more() -> None:

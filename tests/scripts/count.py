@@ -1,7 +1,7 @@
 """A training without a framework: each step depends on all that came before, and on random numbers.
 
 Environment: STEPS, HOLD_AT (stay at that step), PACE (seconds that a step takes), CRASH_AT (once, where the file CRASHED does not exist),
-EVERY (steps between commits), LOG (one line a step), SIZE (numbers in the state).
+EVERY (steps between commits), IGNORE_RESUME (start over each time), UNSEEDED (other numbers each time), LOG (one line a step), SIZE (numbers in the state).
 """
 
 import os
@@ -17,13 +17,13 @@ steps, size = int(os.environ.get("STEPS", "60")), int(os.environ.get("SIZE", "10
 hold_at, crash_at = int(os.environ.get("HOLD_AT", "-1")), int(os.environ.get("CRASH_AT", "-1"))
 pace = float(os.environ.get("PACE", "0"))
 
-np.random.seed(7)
+np.random.seed(None if "UNSEEDED" in os.environ else 7)
 weights = np.zeros(size)
 with holdfast.session(every=int(os.environ.get("EVERY", "10"))) as run:
-    if run.resume_from:
+    if run.resume_from and "IGNORE_RESUME" not in os.environ:
         weights[:] = run.resume_from.arrays["weights"]
     print(f"from step {run.step}", flush=True)
-    for step in range(run.step, steps):
+    for step in range(0 if "IGNORE_RESUME" in os.environ else run.step, steps):
         weights = weights * 0.9 + np.random.rand(size)
         if "LOG" in os.environ:
             with Path(os.environ["LOG"]).open("a") as log:

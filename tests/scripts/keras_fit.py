@@ -1,6 +1,7 @@
 """A user's own script: arrays, Dropout, BatchNormalization, validation data, two stock callbacks; and one of holdfast's.
 
-Environment: UNITS (width of a layer), HOLD_AT (stay at that batch of the second epoch).
+Environment: UNITS (width of a layer), HOLD_AT (stay at that batch of the second epoch), SHUFFLE (let Keras
+order the samples), EPOCHS, PACE (seconds that a batch takes).
 """
 
 import os
@@ -21,6 +22,7 @@ class HoldAt(keras.callbacks.Callback):
         self.epoch = epoch
 
     def on_train_batch_end(self, batch, logs=None):
+        time.sleep(float(os.environ.get("PACE", "0")))
         if self.epoch == 1 and batch == int(os.environ.get("HOLD_AT", "-1")):
             print("holding", flush=True)
             until = time.monotonic() + 30
@@ -46,8 +48,8 @@ model.fit(
     x,
     y,
     batch_size=16,
-    epochs=3,
-    shuffle=False,
+    epochs=int(os.environ.get("EPOCHS", "3")),
+    shuffle="SHUFFLE" in os.environ,
     validation_data=(x[:40], y[:40]),
     callbacks=[
         keras.callbacks.EarlyStopping(patience=5),

@@ -12,6 +12,7 @@ import click
 from .. import __version__
 from ..core.errors import Exit, HoldfastError, Permanent, StoreError
 from .demo import demo
+from .drill import drill
 from .run import run
 
 
@@ -21,7 +22,7 @@ def cli() -> None:
     """Training runs that outlive their machines."""
 
 
-for _command in (run, demo):
+for _command in (run, demo, drill):
     cli.add_command(_command)
 
 

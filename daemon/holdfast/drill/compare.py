@@ -24,11 +24,15 @@ class Difference:
 
 @dataclass(frozen=True)
 class Final:
-    """The state that a run ended with: arrays by variable, and the history of its epochs."""
+    """The state that a run ended with: arrays by variable, and the history of its epochs.
+
+    ``own_data`` says that the data came from ``holdfast.dataset``, or that the script keeps its place by itself.
+    """
 
     name: CheckpointName
     arrays: dict[str, Any]
     history: Any
+    own_data: bool
 
 
 def final_state(store: Store, run: str) -> Final:
@@ -47,7 +51,8 @@ def final_state(store: Store, run: str) -> Final:
 
         saved = load(paths["h5"], paths["pkl"])
         arrays = {f"{p.group}[{p.index}] {path}": array for p, (path, array) in saved.values.items()}
-        return Final(names[0], arrays, _history(saved.facts))
+        own_data = "fit" not in saved.facts or saved.facts.get("data") is not None
+        return Final(names[0], arrays, _history(saved.facts), own_data)
 
 
 def differences(left: Final, right: Final) -> list[Difference]:

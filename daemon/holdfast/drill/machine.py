@@ -36,7 +36,10 @@ class DrillMachine:
         self.name = name
         self.work_dir = work_dir
         self._show = show
-        argv = [sys.executable, "-m", "holdfast", "run", "--store", store, "--work-dir", str(work_dir), *arguments]
+        # Nothing of this machine's own settings takes part in a rehearsal.
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("HOLDFAST_")}
+        run = [sys.executable, "-m", "holdfast", "run", "--config", os.devnull]
+        argv = [*run, "--store", store, "--work-dir", str(work_dir), *arguments]
         self._process = subprocess.Popen(
             [*argv, "--", *command],
             stdout=subprocess.PIPE,
@@ -44,7 +47,7 @@ class DrillMachine:
             stdin=subprocess.DEVNULL,
             text=True,
             errors="replace",
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
+            env={**inherited, "PYTHONUNBUFFERED": "1", **environment},
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -77,6 +80,11 @@ class DrillMachine:
             raise HoldfastError(f"{self.name}: not at its end after {timeout:.0f} s") from None
         self._reader.join(5)
         return code
+
+    def resumed_at(self) -> int:
+        """The step at which this machine's training really began: what its board says now, less what it executed."""
+        progress = self.progress()
+        return progress.step - progress.executed
 
     def events(self) -> list[dict[str, Any]]:
         found = []

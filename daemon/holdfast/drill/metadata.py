@@ -32,8 +32,7 @@ class MetadataService:
         class Handler(_Handler):
             owner = service
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
     @property
@@ -85,6 +84,13 @@ class MetadataService:
 
     def knows(self, token: str | None) -> bool:
         return token is not None and self._tokens.get(token, datetime.min.replace(tzinfo=UTC)) > datetime.now(UTC)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that was killed in the middle of a request is nothing to report."""
 
 
 class _Handler(BaseHTTPRequestHandler):

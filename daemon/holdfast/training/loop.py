@@ -94,7 +94,7 @@ class Loop:
         True says that the state is to be committed now: a stop or a save was asked for, or an interval is over.
         """
         done = step - self._position.step
-        self._executed += max(0, done)
+        self._executed += done if done >= 0 else 1  # a loop that goes back begins again with its first batch
         self._position = Position(epoch, step if batch is None else batch, step)
         self._session.board.write(Progress(self._executed, epoch, self._position.batch, step))
         if self._session.stopping is not None:
