@@ -58,7 +58,9 @@ def test_a_script_that_does_not_equal_itself_is_found_out() -> None:
 def test_a_shuffle_that_cannot_be_continued_is_named_as_the_cause() -> None:
     command = [sys.executable, str(SCRIPTS / "keras_fit.py")]
     environment = {"SHUFFLE": "1", "EPOCHS": "6", "PACE": "0.02"}
-    code, report, text = drill("--interruptions", "1", "--kinds", "sigterm", "--seed", "7", command=command, **environment)
+    code, report, text = drill(
+        "--interruptions", "1", "--kinds", "sigterm", "--seed", "7", command=command, **environment
+    )
     assert code == Exit.FAILED, text
     assert report["deterministic"]
     assert "order of the data" in report["cause"]

@@ -63,5 +63,3 @@ def cpu_share(process: psutil.Process, seconds: float) -> float:
     began, before = time.monotonic(), sum(process.cpu_times()[:2])
     wait_for(lambda: time.monotonic() >= began + seconds, "the clock")
     return (sum(process.cpu_times()[:2]) - before) / (time.monotonic() - began)
-
-

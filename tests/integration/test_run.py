@@ -160,7 +160,9 @@ def test_a_holder_whose_lease_was_taken_stops_its_child_and_stores_nothing_more(
     first = local_park.start("one", HOLD_AT="33", EVERY="1000")
     local_park.until_step("one", 33, first)
     before = [key for key in keys(local_park) if key.startswith("model")]
-    store_of(local_park).put(f"{RUN}/lease.json", _written(local_park.folder / "lease", b'{"holder": "x", "host": "h"}'))
+    store_of(local_park).put(
+        f"{RUN}/lease.json", _written(local_park.folder / "lease", b'{"holder": "x", "host": "h"}')
+    )
     assert first.wait() == Exit.FENCED
     assert "taken over by h" in first.text
     assert [key for key in keys(local_park) if key.startswith("model")] == before

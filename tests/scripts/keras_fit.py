@@ -1,7 +1,7 @@
-"""A user's own script: arrays, Dropout, BatchNormalization, validation data, two stock callbacks; and one of holdfast's.
+"""A user's own script: arrays, Dropout, BatchNormalization, validation data, two stock callbacks, and holdfast's.
 
-Environment: UNITS (width of a layer), HOLD_AT (stay at that batch of the second epoch), SHUFFLE (let Keras
-order the samples), EPOCHS, PACE (seconds that a batch takes).
+Environment: UNITS (width of a layer), HOLD_AT (stay at that batch of the second epoch), SHUFFLE (an order that
+no later process can continue), EPOCHS, PACE (seconds that a batch takes).
 """
 
 import os
@@ -11,6 +11,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 import holdfast
 
@@ -44,12 +45,13 @@ model = keras.Sequential(
     ]
 )
 model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+samples = {"x": x, "y": y, "batch_size": 16}
+if "SHUFFLE" in os.environ:
+    samples = {"x": tf.data.Dataset.from_tensor_slices((x, y)).shuffle(160).batch(16)}
 model.fit(
-    x,
-    y,
-    batch_size=16,
+    **samples,
     epochs=int(os.environ.get("EPOCHS", "3")),
-    shuffle="SHUFFLE" in os.environ,
+    shuffle=False,
     validation_data=(x[:40], y[:40]),
     callbacks=[
         keras.callbacks.EarlyStopping(patience=5),

@@ -37,12 +37,12 @@ rng = np.random.default_rng(3)
 x, y = rng.random((64, 6), "float32"), rng.random((64, 1), "float32")
 layers = keras.layers
 with strategy.scope():
-    model = keras.Sequential([layers.Input((6,)), layers.Dense(8), layers.BatchNormalization(), layers.Dropout(0.2), layers.Dense(1)])
+    model = keras.Sequential(
+        [layers.Input((6,)), layers.Dense(8), layers.BatchNormalization(), layers.Dropout(0.2), layers.Dense(1)]
+    )
     model.compile("adam", "mse", metrics=["mae"])
 data = holdfast.dataset(x, y, batch_size=16, seed=1, drop_remainder=True)
-history = model.fit(
-    data, epochs=3, verbose=0, shuffle=False, callbacks=[StopAt(), holdfast.Resume(sys.argv[1])]
-)
+history = model.fit(data, epochs=3, verbose=0, shuffle=False, callbacks=[StopAt(), holdfast.Resume(sys.argv[1])])
 copies = [copy for v in [*model.variables, *model.optimizer.variables] for copy in v.value.values]
 state = hashlib.sha256(b"".join(copy.numpy().tobytes() for copy in copies)).hexdigest()
 Path(sys.argv[2]).write_text(f"{len(copies)} {state} {history.history}")

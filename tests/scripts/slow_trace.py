@@ -11,7 +11,6 @@ import numpy as np
 
 import holdfast
 
-
 moment, ready = "train", False
 
 

@@ -181,7 +181,12 @@ def test_a_checkpoint_of_another_model_is_refused_and_names_what_differs(tmp_pat
     def with_units(units: int) -> Script:
         def build() -> keras.Model:
             return keras.Sequential(
-                [layers.Input((8, 8, 1)), layers.Flatten(), layers.Dense(units, name="mine"), layers.Dense(4, "softmax")]
+                [
+                    layers.Input((8, 8, 1)),
+                    layers.Flatten(),
+                    layers.Dense(units, name="mine"),
+                    layers.Dense(4, "softmax"),
+                ]
             )
 
         return script(build)
@@ -240,5 +245,3 @@ def test_evaluate_and_predict_are_left_alone() -> None:
     model.evaluate(IMAGES, LABELS, verbose=0, callbacks=[holdfast.Resume()])
     model.predict(IMAGES, verbose=0, callbacks=[holdfast.Resume()])
     assert not Path("runs").exists()
-
-

@@ -36,7 +36,9 @@ def test_the_order_depends_on_the_seed_and_the_pass_alone() -> None:
     np.random.seed(5)
     tf.random.set_seed(5)
     assert [batches(one), batches(one)] == [batches(other), batches(other)]
-    assert batches(holdfast.dataset(X, Y, batch_size=4, seed=7)) != batches(holdfast.dataset(X, Y, batch_size=4, seed=8))
+    assert batches(holdfast.dataset(X, Y, batch_size=4, seed=7)) != batches(
+        holdfast.dataset(X, Y, batch_size=4, seed=8)
+    )
 
 
 def test_the_order_of_a_seed_is_the_same_in_every_version() -> None:

@@ -86,7 +86,10 @@ def subclassed() -> tuple[keras.Model, Any, Any]:
 def several_inputs_and_outputs() -> tuple[keras.Model, Any, Any]:
     picture, words = keras.Input((8, 8, 1), name="picture"), keras.Input((6,), name="words")
     joined = layers.Concatenate()([layers.Flatten()(picture), layers.Dense(4)(words)])
-    outputs = {"kind": layers.Dense(3, "softmax", name="kind")(joined), "again": layers.Dense(3, "softmax", name="again")(joined)}
+    outputs = {
+        "kind": layers.Dense(3, "softmax", name="kind")(joined),
+        "again": layers.Dense(3, "softmax", name="again")(joined),
+    }
     model = keras.Model({"picture": picture, "words": words}, outputs)
     return model, {"picture": IMAGES, "words": WORDS.astype("float32")}, {"kind": LABELS, "again": LABELS}
 
@@ -114,7 +117,7 @@ def script(
     def run(callbacks: list[keras.callbacks.Callback]) -> tuple[keras.Model, Any]:
         model, x, y = build()
         loss: Any = "sparse_categorical_crossentropy"
-        metrics: Any = {key: "accuracy" for key in y} if isinstance(y, dict) else ["accuracy"]
+        metrics: Any = dict.fromkeys(y, "accuracy") if isinstance(y, dict) else ["accuracy"]
         model.compile(OPTIMIZERS[optimizer](), loss, metrics=metrics, **(compile_ or {}))
         settings = {"epochs": EPOCHS, "verbose": 0, "shuffle": False, "validation_data": (x, y), **fit}
         if "data" in settings:
@@ -279,7 +282,7 @@ def steps_logged(folder: Path) -> list[tuple[str, int]]:
 
 
 def test_two_fits_in_one_script(tmp_path: Path) -> None:
-    """Train a head, then all of it at a lower rate: each fit is resumed where it was, and a finished one is not redone."""
+    """Train a head, then all of it at a lower rate: each fit is resumed where it was, none is redone."""
     done: list[str] = []
 
     def run(callbacks: list[keras.callbacks.Callback]) -> tuple[keras.Model, Any]:
@@ -293,7 +296,9 @@ def test_two_fits_in_one_script(tmp_path: Path) -> None:
         done.append(str(first.history["loss"]))
         model.layers[2].trainable = True
         model.compile(keras.optimizers.SGD(1e-3, momentum=0.9), "sparse_categorical_crossentropy", metrics=["accuracy"])
-        second = model.fit(data, epochs=3, verbose=0, shuffle=False, callbacks=[stop, witness, holdfast.Resume(tmp_path)])
+        second = model.fit(
+            data, epochs=3, verbose=0, shuffle=False, callbacks=[stop, witness, holdfast.Resume(tmp_path)]
+        )
         done.append(str(second.history["loss"]))
         return model, second
 

@@ -26,7 +26,9 @@ from ..drill.metadata import MetadataService
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON on standard output, for CI.")
 @click.option("--quiet", is_flag=True, help="Leave out the training's own output.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
-def drill(interruptions: int, kinds: str, seed: int | None, as_json: bool, quiet: bool, command: tuple[str, ...]) -> int:
+def drill(
+    interruptions: int, kinds: str, seed: int | None, as_json: bool, quiet: bool, command: tuple[str, ...]
+) -> int:
     """Prove that COMMAND is resumable: run it undisturbed and interrupted, and compare the final weights bit for bit.
 
     Put the command after '--'. Exit 0 only if the ends are identical and no batch was done twice without need.
@@ -60,7 +62,9 @@ def drill(interruptions: int, kinds: str, seed: int | None, as_json: bool, quiet
 
 
 def _print(console: Console, report: Report) -> None:
-    table = Table(title=f"\nInterruptions (--seed {report.seed})", title_justify="left", show_edge=False, pad_edge=False)
+    table = Table(
+        title=f"\nInterruptions (--seed {report.seed})", title_justify="left", show_edge=False, pad_edge=False
+    )
     for column in ("kind", "struck at batch", "batches redone", "first new batch after"):
         table.add_column(column, justify="left" if column == "kind" else "right")
     for i in report.interruptions:

@@ -29,7 +29,9 @@ for _command in (run, demo, drill):
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Every error is one line and a code of the table (core/errors.py)."""
     try:
-        code = cli.main(args=list(sys.argv[1:] if arguments is None else arguments), prog_name="holdfast", standalone_mode=False)
+        code = cli.main(
+            args=list(sys.argv[1:] if arguments is None else arguments), prog_name="holdfast", standalone_mode=False
+        )
     except click.UsageError as error:
         code = _complain(_usage(error), Exit.USAGE)
     except click.exceptions.Exit as error:

@@ -22,7 +22,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 def option(name: str, **attributes: Any) -> Callable[[F], F]:
     """A click option that also reads HOLDFAST_<NAME>."""
     variable = "HOLDFAST_" + name.lstrip("-").replace("-", "_").upper()
-    return click.option(name, envvar=variable, show_envvar=True, show_default=attributes.pop("show_default", True), **attributes)
+    return click.option(
+        name, envvar=variable, show_envvar=True, show_default=attributes.pop("show_default", True), **attributes
+    )
 
 
 def seconds(name: str, default: float, text: str, least: float = 0.0) -> Callable[[F], F]:

@@ -78,15 +78,15 @@ def _settings(given: dict[str, Any]) -> RunSettings:
     if RunId.parse(name) is None:
         check_name(name)
     if given["lease_heartbeat"] * 2 > given["lease_expiry"]:
-        raise SettingsError("--lease-expiry must be at least twice --lease-heartbeat, or a living holder is taken for dead")
+        raise SettingsError(
+            "--lease-expiry must be at least twice --lease-heartbeat, or a living holder is taken for dead"
+        )
     return RunSettings(
         name=name,
         work_dir=_writable(given["work_dir"]),
         command=_command(given["command"]),
         extend=given["extend"],
-        rules=Rules(
-            drain_time=given["drain_time"], max_restarts=given["max_restarts"], rebalance=given["rebalance"]
-        ),
+        rules=Rules(drain_time=given["drain_time"], max_restarts=given["max_restarts"], rebalance=given["rebalance"]),
         lease=LeaseTimes(given["lease_heartbeat"], given["lease_expiry"], given["lease_wait"]),
         poll_interval=given["poll_interval"],
         store_wait=given["store_wait"],
@@ -95,9 +95,13 @@ def _settings(given: dict[str, Any]) -> RunSettings:
 
 def _command(command: tuple[str, ...]) -> tuple[str, ...]:
     if not command:
-        raise SettingsError("no command: give the training command after '--', as in: holdfast run … -- python train.py")
+        raise SettingsError(
+            "no command: give the training command after '--', as in: holdfast run … -- python train.py"
+        )
     if shutil.which(command[0]) is None:
-        raise SettingsError(f"the command {command[0]!r} does not exist or may not be executed; correct it, or give its path")
+        raise SettingsError(
+            f"the command {command[0]!r} does not exist or may not be executed; correct it, or give its path"
+        )
     return command
 
 
@@ -113,6 +117,6 @@ def _writable(path: Path) -> Path:
             pass
     except OSError as error:
         raise SettingsError(
-            f"--work-dir {path}: {nearest} takes no new files ({error.strerror}); give a folder that this user may write"
+            f"--work-dir {path}: {nearest} takes no new files ({error.strerror}); give one that this user may write"
         ) from None
     return path

@@ -159,7 +159,9 @@ class _Demo:
         console = self._story.console
         console.print(happened, result)
         if all(passed for _, _, passed in checks):
-            console.print("\n[bold green]The interrupted training and the undisturbed one are identical, bit for bit.[/]\n")
+            console.print(
+                "\n[bold green]The interrupted training and the undisturbed one are identical, bit for bit.[/]\n"
+            )
         else:
             console.print("\n[bold red]The trainings differ.[/]\n")
 

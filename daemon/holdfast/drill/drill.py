@@ -126,7 +126,9 @@ class Drill:
                 self._complete(machine, report)
                 return
             if not machine.wait_until(_reached(step), self._patience):
-                report.problems.append(f"interruption {number + 1} ({kind} at batch {step}) came too late: it had ended")
+                report.problems.append(
+                    f"interruption {number + 1} ({kind} at batch {step}) came too late: it had ended"
+                )
             struck = (kind, step, self._strike(machine, kind, report))
 
     def _strike(self, machine: DrillMachine, kind: str, report: Report) -> Progress:
@@ -146,7 +148,9 @@ class Drill:
             report.problems.append(f"the {kind} struck at batch {last.step}, not between the first and the last")
         return last
 
-    def _account(self, struck: tuple[str, int, Progress], machine: DrillMachine, started: float, report: Report) -> None:
+    def _account(
+        self, struck: tuple[str, int, Progress], machine: DrillMachine, started: float, report: Report
+    ) -> None:
         """The next machine's first new batch tells what the interruption cost."""
         kind, planned, last = struck
         machine.wait_until(lambda p: p.executed > 0, self._patience)
@@ -171,7 +175,9 @@ class Drill:
             if interruption.kind != "sigkill" and interruption.redone:
                 report.problems.append(f"{interruption.redone} batches were redone after a {interruption.kind}")
         if report.executed != report.batches + redone:
-            report.problems.append(f"{report.executed} batches were executed where {report.batches + redone} explain it")
+            report.problems.append(
+                f"{report.executed} batches were executed where {report.batches + redone} explain it"
+            )
         if any(i.redone == i.struck > 1 for i in report.interruptions if i.kind != "sigkill"):
             report.problems.append("the script started over instead of going on")
             report.cause = "the script does not use what was restored"

@@ -97,7 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
     owner: MetadataService
     protocol_version = "HTTP/1.1"
 
-    def do_PUT(self) -> None:  # noqa: N802
+    def do_PUT(self) -> None:
         self.owner.requests.append(f"PUT {self.path}")
         wanted = self.headers.get("X-aws-ec2-metadata-token-ttl-seconds", "")
         if self.path != "/latest/api/token":
@@ -107,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._answer(200, self.owner.new_token(int(wanted)), {"X-aws-ec2-metadata-token-ttl-seconds": wanted})
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         self.owner.requests.append(f"GET {self.path}")
         body = self.owner.documents.get(self.path.removeprefix("/latest/meta-data/"))
         if not self.owner.knows(self.headers.get("X-aws-ec2-metadata-token")):

@@ -76,9 +76,7 @@ def main() -> None:
     keras.utils.set_random_seed(arguments.seed)
     images, labels = load_mnist() if arguments.mnist else load_digits()
     held_out = len(images) // 5
-    train = holdfast.dataset(
-        images[held_out:], labels[held_out:], batch_size=arguments.batch_size, seed=arguments.seed
-    )
+    train = holdfast.dataset(images[held_out:], labels[held_out:], batch_size=arguments.batch_size, seed=arguments.seed)
 
     model = build(images.shape[1:])
     model.compile(keras.optimizers.Adam(INITIAL_RATE), "sparse_categorical_crossentropy", metrics=["accuracy"])

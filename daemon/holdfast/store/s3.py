@@ -91,7 +91,11 @@ class S3Store:
     def put(self, key: str, path: Path) -> None:
         with self._translated(key):
             self._client.upload_file(
-                str(path), self._bucket, self._key(key), ExtraArgs={**self._common, **self._encryption}, Config=_TRANSFER
+                str(path),
+                self._bucket,
+                self._key(key),
+                ExtraArgs={**self._common, **self._encryption},
+                Config=_TRANSFER,
             )
 
     def create(self, key: str, data: bytes) -> str:

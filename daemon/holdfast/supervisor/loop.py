@@ -190,9 +190,7 @@ class Supervisor:
         if self._uploader is None:
             logs = GrowingLogs(prepared.spool, prepared.incarnation)
             retention = Retention(self._settings.keep_local)
-            self._uploader = Uploader(
-                self._store, prepared.spool, self, logs.changed, self._preparer.finish, retention
-            )
+            self._uploader = Uploader(self._store, prepared.spool, self, logs.changed, self._preparer.finish, retention)
             self._uploader.start()
             options = training_options(self._settings, self._store.uri, str(prepared.run), prepared.incarnation)
             write_whole(prepared.spool.file(OPTIONS_FILE), options, durable=False)

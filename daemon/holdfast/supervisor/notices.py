@@ -62,7 +62,9 @@ class MetadataClient:
         Raises MetadataAbsent or MetadataError.
         """
         for _ in range(2):
-            status, body = self._request("GET", f"/latest/meta-data/{path}", {"X-aws-ec2-metadata-token": self._fresh()})
+            status, body = self._request(
+                "GET", f"/latest/meta-data/{path}", {"X-aws-ec2-metadata-token": self._fresh()}
+            )
             if status != 401:
                 break
             self._token = ""
@@ -145,7 +147,9 @@ def _maintenance(text: str, now: datetime) -> list[tuple[str, float]]:
     for event in json.loads(text):
         if event["State"] == "active":
             at = datetime.strptime(event["NotBefore"], "%d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC)
-            events.append((f"scheduled maintenance ({event['Code']} at {at:%d %b %H:%M:%S} UTC)", (at - now).total_seconds()))
+            events.append(
+                (f"scheduled maintenance ({event['Code']} at {at:%d %b %H:%M:%S} UTC)", (at - now).total_seconds())
+            )
     return events
 
 
@@ -251,7 +255,11 @@ class Watcher:
         last, self._last = self._last, reading
         if reading.stands is not None:
             # The deadline is the first notice's: a service may move the time with every request.
-            if last is None or last.stands is None or last.stands.what.split("(")[0] != reading.stands.what.split("(")[0]:
+            if (
+                last is None
+                or last.stands is None
+                or last.stands.what.split("(")[0] != reading.stands.what.split("(")[0]
+            ):
                 self.report(reading.stands)
         elif last is None or last.stands is not None:
             self.report(NoNotice())

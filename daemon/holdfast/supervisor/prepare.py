@@ -28,7 +28,6 @@ from .restore import (
 )
 from .settings import RunSettings
 
-
 T = TypeVar("T")
 
 

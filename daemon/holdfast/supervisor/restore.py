@@ -127,7 +127,7 @@ def bring_newest(store: Store, spool: Spool, found: Candidates, warn: Warn) -> M
                 warn(f"{name}: passed over: {error}")
     if found.newest_first:
         raise NoValidPair(
-            f"run {spool.run} has {len(found.newest_first)} checkpoints and none of them is valid; nothing was started. "
+            f"run {spool.run} has {len(found.newest_first)} checkpoints and none of them is valid: nothing started. "
             "Look at them with the store's own tools, or begin anew under another --run name"
         )
     return None

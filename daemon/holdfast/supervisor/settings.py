@@ -11,7 +11,7 @@ from .lease import LeaseTimes
 
 @dataclass(frozen=True)
 class RunSettings:
-    """``store_wait`` is the seconds that the store may be unreachable at the start; ``poll_interval`` is for notices."""
+    """``store_wait``: the seconds that the store may be unreachable at the start; ``poll_interval``: for notices."""
 
     name: str
     work_dir: Path

@@ -265,7 +265,7 @@ class _Fit:
         variables.build_optimizers(self._model)
 
     def _build_eager_model(self, empty: Any) -> None:
-        """An eager function makes nothing without data; as a graph its step can be traced. If not, metrics begin anew."""
+        """An eager function makes nothing without data; as a graph its step can be traced. Else metrics begin anew."""
         try:
             tf.function(self._model.train_step).get_concrete_function(empty.element_spec)
         except Exception as error:
@@ -346,7 +346,8 @@ class _Fit:
         if data.position(next_epoch=False) is None:
             self._say(
                 "resuming at the right batch, but this data may come in another order than before, so some samples of "
-                "this epoch may be seen twice and others not at all; holdfast.dataset(x, y, batch_size=, seed=) is exact"
+                "this epoch may be seen twice and others not at all (holdfast.dataset(x, y, batch_size=, seed=) is "
+                "exact)"
             )
         chance.set_state(dict(saved.facts["random"]))
         self._logs = saved.facts["logs"]

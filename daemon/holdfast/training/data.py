@@ -86,8 +86,8 @@ def dataset(
     """A ``tf.data.Dataset`` for ``fit`` that a resumed training continues exactly.
 
     Two forms: ``dataset(x, y, batch_size=, seed=)`` for arrays, and ``dataset(make_epoch, seed=)`` for a function that
-    takes a seed (an int, another one for each pass) and returns a batched ``tf.data.Dataset``, whose order must depend on
-    that seed alone.
+    takes a seed (an int, another one for each pass) and returns a batched ``tf.data.Dataset``, whose order must
+    depend on that seed alone.
 
     Args:
         x: an array of shape ``(samples, ...)``, a tuple or dict of such arrays, or the function.
@@ -105,7 +105,9 @@ def dataset(
     """
     if callable(x):
         if y is not None or sample_weight is not None or batch_size is not None or map is not None:
-            raise SettingsError("holdfast.dataset(make_epoch, seed=): the function makes whole batches; give nothing else")
+            raise SettingsError(
+                "holdfast.dataset(make_epoch, seed=): the function makes whole batches; give nothing else"
+            )
         return _from_function(x, int(seed))
     parts = (x,) if y is None else (x, y) if sample_weight is None else (x, y, sample_weight)
     arrays = tf.nest.map_structure(tf.convert_to_tensor, parts)
@@ -114,7 +116,9 @@ def dataset(
     if batches < 1:
         raise SettingsError(f"holdfast.dataset: {samples} samples do not fill one batch of {size}")
     source = _Source(int(seed), batches)
-    indices = _indices(source, samples, size, shuffle).map(lambda i, empty, key: (_fixed(i, size, drop_remainder), empty, key))
+    indices = _indices(source, samples, size, shuffle).map(
+        lambda i, empty, key: (_fixed(i, size, drop_remainder), empty, key)
+    )
     batch = _batch_maker(arrays, map)
     made = indices.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return made.apply(tf.data.experimental.assert_cardinality(batches)).prefetch(tf.data.AUTOTUNE)

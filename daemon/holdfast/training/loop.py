@@ -83,7 +83,9 @@ class Loop:
         self._session.began(None)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._writer.wait()
         if kind is None:
             self._session.finished()

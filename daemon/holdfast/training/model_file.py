@@ -53,9 +53,7 @@ def _write_whole(path: Path, model: keras.Model, mapping: list[tuple[Any, Any]])
     return True
 
 
-def _write_weights(
-    path: Path, model: keras.Model, variables: Mapping[Place, Any], values: Mapping[Place, Any]
-) -> None:
+def _write_weights(path: Path, model: keras.Model, variables: Mapping[Place, Any], values: Mapping[Place, Any]) -> None:
     """The layout that ``model.load_weights`` reads: a group a layer, with the names in an attribute."""
     held = {id(variables[place]): value for place, value in values.items()}
     with h5py.File(path, "w") as file:

@@ -1,7 +1,7 @@
 """A pair on its way to disk and back, whatever framework its state comes from. Needs NumPy and h5py, no framework.
 
-The ``.h5`` holds arrays; the ``.pkl`` holds all the rest, and says which array of the ``.h5`` is which variable. What an
-HDF5 file cannot hold stands in the ``.pkl`` as bytes.
+The ``.h5`` holds arrays; the ``.pkl`` holds all the rest, and says which array of the ``.h5`` is which variable. What
+an HDF5 file cannot hold stands in the ``.pkl`` as bytes.
 """
 
 from __future__ import annotations

@@ -224,9 +224,7 @@ class SupervisedSession(Session):
         self.ask_stop("the supervisor is gone")
 
 
-def open_session(
-    directory: str | os.PathLike[str] | None = None, keep: int = 5, epochs: int | None = None
-) -> Session:
+def open_session(directory: str | os.PathLike[str] | None = None, keep: int = 5, epochs: int | None = None) -> Session:
     """The process's session; the same one for every call. ``epochs`` is how far this training means to go."""
     global _open
     if _open is None:

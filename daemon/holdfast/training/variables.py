@@ -2,8 +2,8 @@
 
 A variable is known by its group and its place in that group; its path is for people. Groups: ``model`` (weights and
 seed generators), ``optimizer`` (``optimizer:<attribute>`` for further ones), ``metrics``. Under a distribution strategy
-each replica has a copy of its own, and some of them differ (BatchNormalization's statistics, metrics): the copies beyond
-the first are in groups of their own, ``model@1`` and so on.
+each replica has a copy of its own, and some of them differ (BatchNormalization's statistics, metrics): the copies
+beyond the first are in groups of their own, ``model@1`` and so on.
 """
 
 from __future__ import annotations
