@@ -365,5 +365,6 @@ def test_no_descriptor_is_left_open(spool: Spool) -> None:
         with spool.lock(), contextlib.suppress(Busy), spool.lock():
             pass
         append_to(spool.file("log.txt")).close()
+        Board(spool.file(Board.FILE)).write(Progress(save))
     spool.sweep()
     assert len(os.listdir("/proc/self/fd")) == before

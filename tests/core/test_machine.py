@@ -696,10 +696,10 @@ def test_every_state_within_six_events_of_the_start_keeps_the_promises() -> None
     assert {state.exit_code for state, _ in seen} == {None, *Exit}
 
 
-@given(st.data())
-@settings(deadline=None, max_examples=200)
-def test_any_long_history_keeps_the_promises(data: st.DataObject) -> None:
-    state, now = State(rules=RULES), 0.0
+@given(st.sampled_from(sorted(LIVING)), st.data())
+@settings(deadline=None, max_examples=300)
+def test_any_long_history_keeps_the_promises(name: str, data: st.DataObject) -> None:
+    state, now = way(name), 0.0
     for _ in range(data.draw(st.integers(0, 40))):
         now += data.draw(st.sampled_from([0.0, 0.0, 1.0, 7.0, 40.0]))
         event = data.draw(st.sampled_from([e for e in (*EVENTS, *VARIANTS) if allowed(state, e)]))

@@ -1,8 +1,8 @@
 """A training without a framework: each step depends on all that came before, and on random numbers.
 
-Environment: STEPS, HOLD_AT (stay at that step), PACE (seconds that a step takes), CRASH_AT (once, where the file CRASHED
-does not exist), EVERY (steps between commits), IGNORE_RESUME (start over each time), UNSEEDED (other
-numbers each time), LOG (one line a step), SIZE (numbers in the state).
+Environment: STEPS, HOLD_AT (stay at that step), PACE (seconds that a step takes), CRASH_AT (once, where the file
+CRASHED does not exist), EVERY (steps between commits), IGNORE_RESUME (start over each time), UNSEEDED (other numbers
+each time), LOG (one line a step), SIZE (numbers in the state).
 """
 
 import os

@@ -120,11 +120,8 @@ def script(
         metrics: Any = dict.fromkeys(y, "accuracy") if isinstance(y, dict) else ["accuracy"]
         model.compile(OPTIMIZERS[optimizer](), loss, metrics=metrics, **(compile_ or {}))
         settings = {"epochs": EPOCHS, "verbose": 0, "shuffle": False, "validation_data": (x, y), **fit}
-        if "data" in settings:
-            given = settings.pop("data")()
-        else:
-            given = (holdfast.dataset(x, y, batch_size=8, seed=4),)
-        return model, model.fit(*given, callbacks=[*others(), *callbacks], **settings)
+        make_data = settings.pop("data", lambda: (holdfast.dataset(x, y, batch_size=8, seed=4),))
+        return model, model.fit(*make_data(), callbacks=[*others(), *callbacks], **settings)
 
     return run
 
