@@ -15,7 +15,7 @@ demo: $(VENV)/.demo  ## a training outlives its machine, in about a minute
 test: $(VENV)/.dev check  ## the checks and the tests that need no root
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 -m "not whole"
 
-test-all: test  ## and all the rest
+test-all: $(VENV)/.dev  ## what `make test` leaves out: the long form of the matrices
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 -m whole
 
 check: $(VENV)/.dev  ## ruff, mypy, and the layers

@@ -12,6 +12,7 @@ from holdfast.core.errors import Exit, IllegalTransition
 from holdfast.core.machine import (
     AskSave,
     AskStop,
+    CheckpointRefused,
     ChildExited,
     DropUploads,
     Effect,
@@ -96,6 +97,7 @@ EVENTS: tuple[Event, ...] = (
     Spawned(7),
     TrainingBegan(),
     TrainingFinished(),
+    CheckpointRefused("the model is another"),
     Progressed(),
     PairSaved("p"),
     PairStored("p"),
@@ -448,6 +450,12 @@ def again(state: State, *events: Event) -> State:
     due = state.next_time()
     assert due is not None
     return on(state, Tick(), Restored(), Spawned(7), *events, ChildExited(1), now=due)[0]
+
+
+def test_a_script_that_cannot_use_its_checkpoint_is_not_started_again() -> None:
+    state, _ = go(NoNotice(), Restored(resumable=True), CheckpointRefused("another model"), ChildExited(1))
+    assert state.phase is Phase.FLUSHING
+    assert on(state, SpoolScanned(frozenset()), Finalized())[0].exit_code is Exit.FAILED
 
 
 def test_too_many_crashes_without_progress_are_a_failure() -> None:

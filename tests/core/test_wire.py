@@ -13,6 +13,7 @@ from holdfast.core.wire import (
     Message,
     Notice,
     PairSaved,
+    Refused,
     Save,
     SaveFailed,
     Stop,
@@ -34,6 +35,7 @@ MESSAGES: list[Message] = [
     TrainingBegan(None),
     PairSaved("model-0003-00000940-0.1284-i2-q17", "epoch"),
     SaveFailed("No space left on device"),
+    Refused("the model is another"),
     TrainingFinished(),
     Notice("two lines\nof ätext \u2028"),
 ]
@@ -57,7 +59,7 @@ messages: st.SearchStrategy[Message] = st.one_of(
         origin=st.dictionaries(texts, st.lists(texts)),
     ),
     st.builds(PairSaved, texts, texts),
-    *(st.builds(kind, texts) for kind in (Save, Stop, SaveFailed, Notice)),
+    *(st.builds(kind, texts) for kind in (Save, Stop, SaveFailed, Refused, Notice)),
 )
 
 

@@ -123,6 +123,13 @@ class TrainingBegan:
 
 
 @dataclass(frozen=True)
+class CheckpointRefused:
+    """The script cannot use the checkpoint (its model is another): starting it again will not help."""
+
+    error: str
+
+
+@dataclass(frozen=True)
 class TrainingFinished:
     """The child's training loop ended by itself; the script's tail is left."""
 
@@ -193,6 +200,7 @@ Event = (
     | RestoreFailed
     | Spawned
     | TrainingBegan
+    | CheckpointRefused
     | TrainingFinished
     | Progressed
     | PairSaved
@@ -311,6 +319,7 @@ class State:
     training: bool = False
     finished: bool = False
     trained: bool = False
+    refused: bool = False
     stopping: str | None = None
     stops: int = 0
     failures: int = 0
@@ -501,7 +510,10 @@ def _restored(state: State, event: Restored, now: float) -> Step:
 
 
 def _restore_failed(state: State, event: RestoreFailed, now: float) -> Step:
-    return _end(state, event.code, Say("failed", event.error, warning=event.code is not Exit.STOPPED))
+    said = Say("failed", event.error, warning=event.code is not Exit.STOPPED)
+    if state.leased:  # a restart: what the training stored here before is still owed
+        return _after(said, _flush(state, Outcome.FAILED))
+    return _end(state, event.code, said)
 
 
 def _spawned(state: State, event: Spawned, now: float) -> Step:
@@ -516,6 +528,10 @@ def _began_while_draining(state: State, event: TrainingBegan, now: float) -> Ste
     """The request to stop came before there was a training loop to hear it."""
     reason = state.stopping or "stop"
     return replace(state, training=True, finished=False, stopping=reason), (AskStop(reason),)
+
+
+def _refused(state: State, event: CheckpointRefused, now: float) -> Step:
+    return replace(state, refused=True), (Say("failed", event.error, warning=True),)
 
 
 def _finished(state: State, event: TrainingFinished, now: float) -> Step:
@@ -563,6 +579,8 @@ def _exited(state: State, event: ChildExited, now: float) -> Step:
     if not state.trained:
         said = Say("failed", f"the command failed before its first batch (exit {event.code})", warning=True)
         return _after(said, _flush(state, Outcome.FAILED))
+    if state.refused:
+        return _flush(state, Outcome.FAILED)
     failures = state.failures + 1
     if failures > state.rules.max_restarts:
         said = Say("failed", f"the command failed {failures} times without progress (exit {event.code})", warning=True)
@@ -687,6 +705,7 @@ TABLE: dict[tuple[Phase, type[Any]], _Rule] = {
     **{(phase, RebalanceRecommended): _rebalance for phase in _ALIVE},
     **{(phase, TrainingBegan): _began for phase in _ALIVE},
     **{(phase, TrainingFinished): _finished for phase in _ALIVE},
+    **{(phase, CheckpointRefused): _refused for phase in (*_ALIVE, _P.DRAINING)},
     **{(phase, ChildExited): _exited for phase in _ALIVE},
     **{(phase, Spawned): _spawned for phase in (*_ALIVE, _P.DRAINING)},
     **{(phase, Progressed): _progressed for phase in (*_ALIVE, _P.DRAINING)},
@@ -695,7 +714,7 @@ TABLE: dict[tuple[Phase, type[Any]], _Rule] = {
     **{
         (phase, event): _stay
         for phase in (_P.RESTORING, _P.FLUSHING, _P.BACKOFF)
-        for event in (Spawned, TrainingBegan, TrainingFinished, Progressed)
+        for event in (Spawned, TrainingBegan, TrainingFinished, CheckpointRefused, Progressed)
     },
     (_P.DRAINING, NoticeStands): _notice_while_draining,
     (_P.DRAINING, StopRequested): _hurry,

@@ -88,6 +88,14 @@ class SaveFailed:
 
 
 @dataclass(frozen=True)
+class Refused:
+    """Child to supervisor: the checkpoint cannot be used with this script, and trying again will not help."""
+
+    kind: ClassVar[str] = "refused"
+    error: str
+
+
+@dataclass(frozen=True)
 class TrainingFinished:
     """Child to supervisor: all epochs are done; what is left is the script's tail."""
 
@@ -102,10 +110,10 @@ class Notice:
     text: str
 
 
-Message = Hello | Welcome | Save | Stop | TrainingBegan | PairSaved | SaveFailed | TrainingFinished | Notice
+Message = Hello | Welcome | Save | Stop | TrainingBegan | PairSaved | SaveFailed | Refused | TrainingFinished | Notice
 _KINDS: dict[str, type[Any]] = {
     cls.kind: cls
-    for cls in (Hello, Welcome, Save, Stop, TrainingBegan, PairSaved, SaveFailed, TrainingFinished, Notice)
+    for cls in (Hello, Welcome, Save, Stop, TrainingBegan, PairSaved, SaveFailed, Refused, TrainingFinished, Notice)
 }
 
 

@@ -137,7 +137,9 @@ class Supervisor:
         elif isinstance(message, wire.TrainingFinished):
             self._journal.event("training-finished")
             self._queue.put(machine.TrainingFinished())
-        elif isinstance(message, wire.PairSaved):
+        elif isinstance(message, wire.Refused):
+            self._queue.put(machine.CheckpointRefused(message.error))
+        elif isinstance(message, wire.PairSaved) and CheckpointName.parse(message.name):
             self._reasons[message.name] = message.reason
             self._journal.event("saved", checkpoint=message.name, reason=message.reason)
             self._queue.put(machine.PairSaved(message.name))

@@ -209,7 +209,11 @@ class _Fit:
         if self._saved is not None and self._over:
             self._pass_over(self._saved)
         elif self._saved is not None:
-            self._restore(self._saved)
+            try:
+                self._restore(self._saved)
+            except HoldfastError as error:
+                self._session.refuse(str(error))
+                raise
         self._wrap_train_function()
         self._session.when_pressed = self.pressed
         self._session.began(self._epochs)

@@ -30,6 +30,7 @@ from ..core.wire import (
     Message,
     Notice,
     PairSaved,
+    Refused,
     Save,
     SaveFailed,
     Stop,
@@ -112,6 +113,9 @@ class Session:
 
     def failed(self, error: str) -> None:
         self.say(f"a checkpoint could not be written: {error}")
+
+    def refuse(self, error: str) -> None:
+        """The checkpoint does not fit this script: no start will do better."""
 
     def say(self, text: str) -> None:
         print(f"holdfast: {text}", file=sys.stderr, flush=True)  # noqa: T201
@@ -199,6 +203,9 @@ class SupervisedSession(Session):
 
     def failed(self, error: str) -> None:
         self._tell(SaveFailed(error))
+
+    def refuse(self, error: str) -> None:
+        self._tell(Refused(error))
 
     def say(self, text: str) -> None:
         self._tell(Notice(text))
