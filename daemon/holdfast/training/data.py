@@ -116,16 +116,6 @@ def dataset(
     if batches < 1:
         raise SettingsError(f"holdfast.dataset: {samples} samples do not fill one batch of {size}")
     source = _Source(int(seed), batches)
-    indices = _indices(source, samples, size, shuffle).map(
-        lambda i, empty, key: (_fixed(i, size, drop_remainder), empty, key)
-    )
-    batch = _batch_maker(arrays, map)
-    made = indices.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return made.apply(tf.data.experimental.assert_cardinality(batches)).prefetch(tf.data.AUTOTUNE)
-
-
-def _indices(source: _Source, samples: int, size: int, shuffle: bool) -> Any:
-    """For each batch: the indices of its samples, whether it comes empty, and a key of its own."""
 
     def begin_pass() -> tuple[np.ndarray, np.int64, np.int64]:
         number, skip = source.begin_pass()
@@ -134,33 +124,40 @@ def _indices(source: _Source, samples: int, size: int, shuffle: bool) -> Any:
 
     def one_pass(_: Any) -> Any:
         order, skip, key = tf.numpy_function(begin_pass, [], (tf.int64, tf.int64, tf.int64))
-        order.set_shape([None])
-        key.set_shape([])
-        batches = tf.data.Dataset.range(source.batches)
-        return batches.map(lambda b: (order[b * size : (b + 1) * size], b < skip, tf.stack([key, b])))
+        for tensor, shape in ((order, [None]), (skip, []), (key, [])):
+            tensor.set_shape(shape)
 
-    return tf.data.Dataset.from_tensors(0).flat_map(one_pass)
+        def indices(b: Any) -> Any:
+            chosen = order[b * size : (b + 1) * size]
+            return tf.ensure_shape(chosen, [size]) if drop_remainder else chosen
+
+        def real(b: Any) -> Any:
+            return _real_batch(arrays, map, indices(b), tf.stack([key, b]))
+
+        def empty(b: Any) -> Any:
+            return _empty_batch(real, indices(b))
+
+        done = tf.data.Dataset.range(skip).map(empty)
+        left = tf.data.Dataset.range(skip, batches).map(real, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return done.concatenate(left)
+
+    made = tf.data.Dataset.from_tensors(0).flat_map(one_pass)
+    return made.apply(tf.data.experimental.assert_cardinality(batches)).prefetch(tf.data.AUTOTUNE)
 
 
-def _batch_maker(arrays: Any, function: Callable[..., Any] | None) -> Callable[..., Any]:
-    """From indices to a batch; an empty one costs neither reading nor ``function``."""
+def _real_batch(arrays: Any, function: Callable[..., Any] | None, indices: Any, key: Any) -> Any:
+    parts = tf.nest.map_structure(lambda array: tf.gather(array, indices), arrays)
+    if function is not None:
+        seeded = "seed" in inspect.signature(function).parameters
+        made = function(*parts, seed=key) if seeded else function(*parts)
+        parts = made if isinstance(made, tuple) else (made,)
+    return parts[0] if len(parts) == 1 else parts
 
-    def real(indices: Any, key: Any) -> Any:
-        parts = tf.nest.map_structure(lambda array: tf.gather(array, indices), arrays)
-        if function is None:
-            return parts
-        made = function(*parts, seed=key) if "seed" in inspect.signature(function).parameters else function(*parts)
-        return made if isinstance(made, tuple) else (made,)
 
-    def batch(indices: Any, empty: Any, key: Any) -> Any:
-        spec = tf.nest.map_structure(lambda array: tf.TensorSpec([None, *array.shape[1:]], array.dtype), arrays)
-        if function is not None:
-            first = tf.data.Dataset.from_tensors((indices[:1], key)).map(real)
-            spec = first.element_spec
-        made = tf.cond(empty, lambda: _zeros(spec, indices), lambda: real(indices, key))
-        return made[0] if len(made) == 1 else made
-
-    return batch
+def _empty_batch(real: Callable[[Any], Any], indices: Any) -> Any:
+    """Zeros of the shape that ``real`` would give: traced for its shape, never run."""
+    spec = tf.data.Dataset.range(1).map(real).element_spec
+    return tf.nest.map_structure(lambda one: _zeros(one, tf.shape(indices)[:1]), spec)
 
 
 def _from_function(make_epoch: Callable[[int], Any], seed: int) -> Any:
@@ -243,14 +240,5 @@ def _seed_of(seed: int, number: int) -> int:
     return int(np.random.SeedSequence([seed & (2**64 - 1), number]).generate_state(1)[0]) & 0x7FFFFFFF
 
 
-def _fixed(indices: Any, size: int, full: bool) -> Any:
-    return tf.ensure_shape(indices, [size]) if full else indices
-
-
-def _zeros(spec: Any, indices: Any) -> Any:
-    count = tf.shape(indices)[:1]
-
-    def zeros(one: Any) -> Any:
-        return tf.zeros(tf.concat([count, [n or 1 for n in one.shape.as_list()[1:]]], 0), one.dtype)
-
-    return tf.nest.map_structure(zeros, spec)
+def _zeros(spec: Any, count: Any) -> Any:
+    return tf.zeros(tf.concat([count, [n or 1 for n in spec.shape.as_list()[1:]]], 0), spec.dtype)
