@@ -39,12 +39,14 @@ class Spool:
         return self.path / name
 
     def identity(self) -> str:
-        """A random id, made once: who holds this folder's lock is the only one who can claim to be it."""
+        """A random id, made once: who holds this folder's lock is the only one who can claim to be it.
+
+        The file's inode and the machine's boot are part of it, so a copy of the folder (a disk image, say) is another.
+        """
         path = self.file(".spool-id")
-        with contextlib.suppress(FileNotFoundError):
-            return path.read_text().strip()
-        write_whole(path, secrets.token_hex(16).encode(), durable=True)
-        return path.read_text().strip()
+        if not path.exists():
+            write_whole(path, secrets.token_hex(16).encode(), durable=True)
+        return f"{path.read_text().strip()[:64]}-{path.stat().st_ino}-{_boot_id()}"
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
         """Held while a process works on this folder. Raises Busy when another one does."""
@@ -83,6 +85,13 @@ class Spool:
             orphan = part in PARTS and CheckpointName.parse(stem) is not None and stem not in whole
             if entry.name.startswith(TEMPORARY) or orphan:
                 Path(entry.path).unlink(missing_ok=True)
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return "unknown"
 
 
 def write_whole(path: Path, data: bytes, durable: bool) -> None:

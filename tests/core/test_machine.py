@@ -34,6 +34,7 @@ from holdfast.core.machine import (
     Restored,
     RestoreFailed,
     Rules,
+    SaveFailed,
     Say,
     ScanSpool,
     Spawn,
@@ -59,6 +60,7 @@ NO_LONGER_OWED = SpoolScanned(NOTHING)
 
 START = (NoNotice(), Restored(), Spawned(7))
 TRAIN = (*START, TrainingBegan(), Progressed())
+FIRST = "model-0000-00000001-none-i1-q1"
 CRASH = (*TRAIN, ChildExited(1))
 FLUSH = (*TRAIN, STOP, ChildExited(75))
 
@@ -99,6 +101,7 @@ EVENTS: tuple[Event, ...] = (
     TrainingFinished(),
     CheckpointRefused("the model is another"),
     Progressed(),
+    SaveFailed(),
     PairSaved("p"),
     PairStored("p"),
     PairLost("p", "damaged"),
@@ -391,9 +394,39 @@ def test_a_command_that_ends_well_without_training_is_complete() -> None:
     ],
 )
 def test_a_command_that_was_stopped_first_is_not_complete(events: tuple[Event, ...]) -> None:
-    state, effects = go(*events, NO_LONGER_OWED)
+    state, effects = go(*events[:-1], PairSaved(FIRST), PairStored(FIRST), events[-1], NO_LONGER_OWED)
     assert effects == (Finalize(complete=False),)
     assert on(state, Finalized())[0].exit_code is Exit.STOPPED
+
+
+def test_a_command_that_ends_in_the_drain_without_saving_has_not_stored_its_state() -> None:
+    state, effects = go(*TRAIN, STOP, ChildExited(137), NO_LONGER_OWED)
+    assert effects == (Finalize(complete=False),)
+    assert on(state, Finalized())[0].exit_code is Exit.UNSTORED
+
+
+def test_a_save_that_failed_is_made_good_by_a_later_one_only() -> None:
+    failed = (*TRAIN, SaveFailed(), ChildExited(0), NO_LONGER_OWED, Finalized())
+    assert go(*failed)[0].exit_code is Exit.UNSTORED
+    later = (*TRAIN, SaveFailed(), PairSaved(FIRST), PairStored(FIRST), ChildExited(0), NO_LONGER_OWED, Finalized())
+    assert go(*later)[0].exit_code is Exit.COMPLETE
+
+
+def test_a_lost_pair_that_is_older_than_a_stored_one_is_no_loss() -> None:
+    second = FIRST.replace("q1", "q2")
+    for events in (
+        (PairSaved(FIRST), PairSaved(second), PairStored(second), PairLost(FIRST, "damaged")),
+        (PairSaved(FIRST), PairLost(FIRST, "damaged"), PairSaved(second), PairStored(second)),
+    ):
+        assert go(*TRAIN, *events, ChildExited(0), NO_LONGER_OWED, Finalized())[0].exit_code is Exit.COMPLETE
+
+
+def test_batches_that_are_done_again_are_no_progress() -> None:
+    state = go(*START, TrainingBegan(), Progressed(45), ChildExited(1))[0]
+    while state.phase is Phase.BACKOFF:
+        state = again(state, TrainingBegan(), Progressed(41), Progressed(45))
+    assert state.phase is Phase.FLUSHING
+    assert state.failures == RULES.max_restarts
 
 
 def test_a_stop_in_the_tail_of_a_finished_training_leaves_it_complete_if_the_script_still_ends_well() -> None:
@@ -466,8 +499,8 @@ def test_too_many_crashes_without_progress_are_a_failure() -> None:
 
 def test_progress_makes_the_crashes_before_it_forgotten() -> None:
     state = way("backing off")
-    for _ in range(10):
-        state = again(state, TrainingBegan(), Progressed())
+    for batches in range(10, 20):
+        state = again(state, TrainingBegan(), Progressed(batches))
     assert state.phase is Phase.BACKOFF
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from holdfast.drill.metadata import MetadataService
 from holdfast.store import Store, StoreSettings, open_store
 
 from .conftest import answered_by
-from .daemons import Machines, wait_for
+from .daemons import SCRIPTS, Machines, wait_for
 
 RUN = "00001-count"
 
@@ -128,7 +130,8 @@ def test_after_the_whole_tree_is_killed_another_machine_waits_for_the_lease_to_e
     first.until("stored epoch 1, step 30")
     child = first.child()
     os.kill(first.pid, signal.SIGKILL)
-    child.kill()
+    with contextlib.suppress(psutil.NoSuchProcess):  # it dies with the supervisor, often before this
+        child.kill()
     first.wait()
     second = park.start("two")
     second.until("waiting for the lease")
@@ -222,6 +225,120 @@ def test_what_the_drain_could_not_store_is_kept_here_and_stored_by_the_next_star
     second.until("from step 33")
     second.until("stored epoch 1, step 33 (left over")
     assert second.terminate() == Exit.STOPPED
+
+
+def test_a_training_whose_last_state_could_not_be_written_is_not_complete(local_park: Machines) -> None:
+    """It says so by exit 74, and the next start goes on from what is stored."""
+    work_dir = local_park.work_dir("one")
+    lines = [
+        "import holdfast, shutil",
+        "with holdfast.session(every=1) as run:",
+        "    run.boundary(1)",
+        "    run.commit({'w': [1.0]})",
+        "    while run.busy: pass",
+        "    shutil.rmtree(run.run_dir)",
+        "    run.boundary(2)",
+        "    run.commit({'w': [2.0]})",
+    ]
+    code = "\n".join(lines)
+    daemon = local_park.start("one", command=[sys.executable, "-c", code])
+    assert daemon.wait() == Exit.UNSTORED, daemon.text
+    assert "could not be written" in daemon.text
+    assert "complete.json" not in keys(local_park)
+    assert not list(work_dir.glob("*/model-*"))
+
+
+def test_a_second_training_process_of_the_same_command_goes_on_from_the_first(
+    local_park: Machines, tmp_path: Path
+) -> None:
+    script = f"{sys.executable} {SCRIPTS}/count.py || {sys.executable} {SCRIPTS}/count.py"
+    crash = {"CRASH_AT": "27", "CRASHED": str(tmp_path / "crashed"), "PACE": "0.01"}
+    daemon = local_park.start("one", command=["/bin/sh", "-c", script], **crash)
+    assert daemon.wait() == Exit.COMPLETE, daemon.text
+    assert "from step 20" in daemon.text
+    assert same_as_undisturbed(local_park, tmp_path)
+
+
+def test_crashes_at_the_same_batch_again_and_again_come_to_an_end(local_park: Machines) -> None:
+    code = f"import os, runpy; os.environ['CRASHED'] = '/nonexistent/x'; runpy.run_path('{SCRIPTS}/count.py')"
+    command = [sys.executable, "-c", code]
+    daemon = local_park.start("one", "--max-restarts", "2", command=command, CRASH_AT="27", PACE="0.005")
+    assert daemon.wait() == Exit.FAILED, daemon.text
+    assert "without progress" in daemon.text
+    assert local_park.kinds("one").count("started") == 3, "one that made progress, and two that made none"
+
+
+def test_a_child_that_is_killed_in_the_drain_has_not_stored_its_state(local_park: Machines) -> None:
+    lines = [
+        "import holdfast, signal, time",
+        "run = holdfast.session()",
+        "run.__enter__()",
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)",
+        "run.boundary(1)",
+        "print('ready', flush=True)",
+        "time.sleep(60)",
+    ]
+    code = "\n".join(lines)
+    daemon = local_park.start("one", "--drain-time", "11", command=[sys.executable, "-c", code])
+    local_park.until_step("one", 1, daemon)
+    daemon.until("ready")
+    daemon.process.send_signal(signal.SIGTERM)
+    daemon.until("draining")
+    daemon.process.send_signal(signal.SIGTERM)
+    assert daemon.wait() == Exit.UNSTORED, daemon.text
+
+
+def test_a_full_work_dir_does_not_hang_the_start(local_park: Machines) -> None:
+    (local_park.work_dir("one") / RUN / "training_options.json").mkdir(parents=True)
+    assert local_park.start("one").wait() == Exit.COMPLETE
+
+
+def test_a_console_that_nobody_reads_does_not_hold_up_the_end(local_park: Machines) -> None:
+    words = ["run", "--store", local_park.store, "--run", "count", "--work-dir", str(local_park.work_dir("one"))]
+    chatter = ["/bin/sh", "-c", "trap '' TERM; while :; do echo chatter chatter chatter; done"]
+    read, write = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "holdfast", *words, "--", *chatter], stdout=write, stderr=write, stdin=subprocess.DEVNULL
+    )
+    try:
+        log = local_park.work_dir("one") / RUN / "log.txt"
+        wait_for(lambda: log.exists() and log.stat().st_size > 60_000, "a full pipe")
+        process.terminate()
+        process.terminate()
+        wait_for(lambda: (process.terminate(), process.poll() is not None)[1], "its end")
+        assert process.returncode in (Exit.STOPPED, Exit.UNSTORED)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(read)
+        os.close(write)
+
+
+def test_ignored_signals_of_the_parent_do_not_hide_the_childs_end(local_park: Machines) -> None:
+    words = ["run", "--store", local_park.store, "--run", "count", "--work-dir", str(local_park.work_dir("one"))]
+    code = "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    command = [sys.executable, "-m", "holdfast", *words, "--", sys.executable, str(SCRIPTS / "count.py")]
+    ended = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, timeout=60, check=False)
+    assert ended.returncode == Exit.COMPLETE, ended.stderr
+
+
+def test_a_store_that_was_unmounted_is_away_and_not_made_anew(local_park: Machines) -> None:
+    daemon = local_park.start("one", "--drain-time", "2", HOLD_AT="33", EVERY="1000")
+    local_park.until_step("one", 33, daemon)
+    store = Path(local_park.store)
+    store.rename(store.with_name("elsewhere"))
+    store.mkdir()  # as a mount point shows when nothing is mounted
+    assert daemon.terminate() == Exit.UNSTORED
+    assert list(store.iterdir()) == []
+
+
+def test_a_copy_of_a_work_dir_is_not_the_holder_of_its_lease(local_park: Machines) -> None:
+    first = local_park.start("one", HOLD_AT="33")
+    local_park.until_step("one", 33, first)
+    shutil.copytree(local_park.work_dir("one"), local_park.work_dir("copy"))
+    second = local_park.start("copy", "--lease-wait", "0.5")
+    assert second.wait() == Exit.FENCED
+    assert first.terminate() == Exit.STOPPED
 
 
 def test_a_second_sigterm_does_not_wait_for_the_child(local_park: Machines) -> None:

@@ -61,13 +61,16 @@ def test_people_see_the_text_and_programs_the_kind(path: Path) -> None:
     kept.event("phase", phase="running")
     kept.event("restored", "going on from epoch 3")
     kept.event("passed-over", "a damaged pair", warning=True)
+    kept.close()
     assert console.getvalue() == "holdfast: going on from epoch 3\nholdfast: warning: a damaged pair\n"
     assert [event.get("warning") for event in events(path)] == [None, None, True]
 
 
 def test_people_see_at_once_what_the_file_gets_later() -> None:
     console = io.StringIO()
-    journal(console).event("waiting", "waiting for the lease")
+    kept = journal(console)
+    kept.event("waiting", "waiting for the lease")
+    kept.close()
     assert console.getvalue() == "holdfast: waiting for the lease\n"
 
 
@@ -86,6 +89,7 @@ def test_a_file_that_cannot_be_written_does_not_stop_the_training(tmp_path: Path
     kept = journal(console)
     kept.attach(tmp_path / "missing" / "events.jsonl")
     kept.event("stored", "still told")
+    kept.close()
     assert console.getvalue() == "holdfast: still told\n"
 
 

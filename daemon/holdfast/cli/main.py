@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -42,8 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = _complain(str(error), Exit.USAGE if isinstance(error, Permanent) else Exit.UNSTORED)
     except HoldfastError as error:
         code = _complain(str(error), error.exit_code)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or never there
+            stream.flush()
     # A transfer that was given up may still hold a thread; the interpreter would wait for it.
     os._exit(int(code or 0))
 

@@ -28,7 +28,17 @@ def option(name: str, **attributes: Any) -> Callable[[F], F]:
 
 
 def seconds(name: str, default: float, text: str, least: float = 0.0) -> Callable[[F], F]:
-    return option(name, type=click.FloatRange(least, 1e7), default=default, metavar="SECONDS", help=text)
+    return option(name, type=_Seconds(least, 1e7), default=default, metavar="SECONDS", help=text)
+
+
+class _Seconds(click.FloatRange):
+    """A range that NaN is not in."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if number != number:
+            self.fail("give a number of seconds", param, ctx)
+        return number
 
 
 def config_option(function: F) -> F:

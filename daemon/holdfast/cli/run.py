@@ -69,7 +69,9 @@ def run(**settings: Any) -> int:
             rebalance_stands=run_settings.rules.rebalance == "drain",
         )
 
-    return Supervisor(run_settings, store, journal, watcher, os.environ, sys.stdout.buffer).run()
+    return Supervisor(
+        run_settings, store, journal, watcher, os.environ, sys.stdout.buffer if sys.stdout else None
+    ).run()
 
 
 def _settings(given: dict[str, Any]) -> RunSettings:

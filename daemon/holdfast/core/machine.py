@@ -30,6 +30,7 @@ from enum import Enum
 from typing import Any
 
 from .errors import Exit, IllegalTransition
+from .manifest import CheckpointName
 from .policy import Backoff, ask_time
 
 
@@ -104,6 +105,7 @@ class Restored:
 
     complete: bool = False
     resumable: bool = False
+    step: int = 0
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,9 @@ class TrainingFinished:
 
 @dataclass(frozen=True)
 class Progressed:
-    """At least one more batch was trained."""
+    """At least one more batch was trained; ``step`` counts the batches in all, those of earlier machines too."""
+
+    step: int = 1
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,11 @@ class PairSaved:
     """A pair is in the spool."""
 
     name: str
+
+
+@dataclass(frozen=True)
+class SaveFailed:
+    """The child could not write a pair."""
 
 
 @dataclass(frozen=True)
@@ -204,6 +213,7 @@ Event = (
     | TrainingFinished
     | Progressed
     | PairSaved
+    | SaveFailed
     | PairStored
     | PairLost
     | ChildExited
@@ -324,7 +334,11 @@ class State:
     stops: int = 0
     failures: int = 0
     owed: frozenset[str] = frozenset()
-    lost: bool = False
+    step: int = 0
+    saved_step: int = 0
+    save_failed: bool = False
+    lost: tuple[int, int] | None = None
+    newest_stored: tuple[int, int] = (0, 0)
     outcome: Outcome | None = None
     scanned: bool = False
     finalizing: bool = False
@@ -502,6 +516,8 @@ def _restored(state: State, event: Restored, now: float) -> Step:
         state,
         phase=Phase.STARTING,
         leased=True,
+        saved_step=max(state.saved_step, event.step),
+        save_failed=False,
         spawned=False,
         training=False,
         trained=state.trained or event.resumable,
@@ -545,22 +561,42 @@ def _finished_while_draining(state: State, event: TrainingFinished, now: float) 
 
 
 def _progressed(state: State, event: Progressed, now: float) -> Step:
-    return replace(state, trained=True, failures=0), ()
+    """Batches that were done before, and are done again after a crash, are no progress."""
+    if event.step <= state.step:
+        return replace(state, trained=True), ()
+    return replace(state, trained=True, step=event.step, failures=0), ()
 
 
 def _saved(state: State, event: PairSaved, now: float) -> Step:
     if state.outcome is Outcome.FENCED or state.scanned:  # the scan of the spool has the last word
         return state, ()
-    return replace(state, owed=state.owed | {event.name}), (Upload(event.name),)
+    name = CheckpointName.parse(event.name)
+    saved_step = max(state.saved_step, name.step if name else 0)
+    state = replace(state, owed=state.owed | {event.name}, saved_step=saved_step, save_failed=False)
+    return state, (Upload(event.name),)
+
+
+def _save_failed(state: State, event: SaveFailed, now: float) -> Step:
+    return replace(state, save_failed=True), ()
 
 
 def _stored(state: State, event: PairStored, now: float) -> Step:
-    return _when_stored(replace(state, owed=state.owed - {event.name}))
+    newest = max(state.newest_stored, _order(event.name))
+    lost = None if state.lost is not None and newest > state.lost else state.lost
+    return _when_stored(replace(state, owed=state.owed - {event.name}, newest_stored=newest, lost=lost))
 
 
 def _lost(state: State, event: PairLost, now: float) -> Step:
-    state, effects = _when_stored(replace(state, owed=state.owed - {event.name}, lost=True))
+    """A pair older than one that is stored is no loss."""
+    order = _order(event.name)
+    lost = state.lost if order < state.newest_stored else max(order, state.lost or order)
+    state, effects = _when_stored(replace(state, owed=state.owed - {event.name}, lost=lost))
     return state, (Say("pair-lost", f"{event.name} cannot be stored: {event.error}", warning=True), *effects)
+
+
+def _order(name: str) -> tuple[int, int]:
+    parsed = CheckpointName.parse(name)
+    return parsed.order if parsed is not None else (0, 0)
 
 
 def _when_stored(state: State) -> Step:
@@ -596,9 +632,10 @@ def _exited_while_draining(state: State, event: ChildExited, now: float) -> Step
         return _end(state, Exit.FENCED)
     if event.code == 0 and state.stopping is None:
         return _flush(state, Outcome.COMPLETE)
-    if event.code == Exit.UNSTORED:
-        said = Say("unstored", "the command could not write its last state", warning=True)
-        return _after(said, _flush(replace(state, lost=True), Outcome.STOPPED))
+    behind = state.trained and not state.finished and state.step > state.saved_step
+    if event.code == Exit.UNSTORED or (behind and event.code != Exit.STOPPED):
+        said = Say("unstored", f"the command ended (exit {event.code}) without storing its last state", warning=True)
+        return _after(said, _flush(replace(state, save_failed=True), Outcome.STOPPED))
     return _flush(state, Outcome.STOPPED)
 
 
@@ -618,11 +655,18 @@ def _scanned(state: State, event: SpoolScanned, now: float) -> Step:
 
 
 def _finalize(state: State) -> Step:
-    return replace(state, finalizing=True), (Finalize(complete=state.outcome is Outcome.COMPLETE and not state.lost),)
+    return replace(state, finalizing=True), (
+        Finalize(complete=state.outcome is Outcome.COMPLETE and not _missing(state)),
+    )
 
 
 def _finalized(state: State, event: Finalized, now: float) -> Step:
     return _end(state, _ending(state))
+
+
+def _missing(state: State) -> bool:
+    """Is there a state that should be in the store and will not be?"""
+    return bool(state.owed) or state.save_failed or state.lost is not None
 
 
 def _ending(state: State) -> Exit:
@@ -630,7 +674,7 @@ def _ending(state: State) -> Exit:
         return Exit.FENCED
     if state.outcome is Outcome.FAILED:
         return Exit.FAILED
-    if state.owed or state.lost:
+    if _missing(state):
         return Exit.UNSTORED
     return Exit.COMPLETE if state.outcome is Outcome.COMPLETE else Exit.STOPPED
 
@@ -733,6 +777,7 @@ TABLE: dict[tuple[Phase, type[Any]], _Rule] = {
     # What the outside does at any time, with nothing to decide there:
     **{(phase, NoNotice): _forget_notice for phase in Phase if phase not in (_P.RESTORING, _P.DONE, _P.FAILED)},
     **{(phase, RebalanceRecommended): _stay for phase in (_P.RESTORING, _P.DRAINING, _P.FLUSHING, _P.BACKOFF)},
+    **{(phase, SaveFailed): _save_failed for phase in Phase if phase not in (_P.DONE, _P.FAILED)},
     **{(phase, PairStored): _stored for phase in Phase if phase not in (_P.DONE, _P.FAILED)},
     **{(phase, PairLost): _lost for phase in Phase if phase not in (_P.DONE, _P.FAILED)},
     **{(phase, LeaseLost): _fenced for phase in Phase if phase not in (_P.DONE, _P.FAILED)},

@@ -30,6 +30,7 @@ class DirectoryStore:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._home: tuple[int, int] | None = None
 
     @property
     def uri(self) -> str:
@@ -106,21 +107,40 @@ class DirectoryStore:
         return self._root / check_key(key)
 
     def _made(self, key: str) -> Path:
+        """The path for ``key``, with its folder. A root that was there once is never made again: what stands in its
+        place after it was removed or unmounted is not the store.
+        """
         path = self._path(key)
+        self._check_home()
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         except FileNotFoundError as error:
             raise Permanent(f"{path.parent}: no folder can be made there") from error
+        self._home = _place_of(self._root)
         return path
+
+    def _check_home(self) -> None:
+        if self._home is not None and self._home != _place_of(self._root):
+            raise Transient(f"{self._root} is not the folder that it was: removed, or unmounted?")
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
+        self._check_home()
         descriptor = os.open(self._root / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
         finally:
             os.close(descriptor)
+
+
+def _place_of(path: Path) -> tuple[int, int] | None:
+    """Device and inode of a folder; None if it is gone."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _tag(data: bytes) -> str:

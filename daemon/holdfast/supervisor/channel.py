@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import socket
 import tempfile
@@ -12,6 +13,8 @@ from pathlib import Path
 
 from ..core.wire import MAX_LINE_BYTES, Hello, Message, Welcome, WireError, decode, encode
 
+_LONGEST_PATH = 100
+
 
 class Channel:
     """A Unix socket in a private folder. The first process that says Hello is the training; others are refused."""
@@ -20,6 +23,9 @@ class Channel:
         self._on_message = on_message
         self._welcome = welcome
         self._folder = Path(tempfile.mkdtemp(prefix="holdfast-"))
+        if len(os.fsencode(self._folder)) > _LONGEST_PATH:  # a Unix socket's path has 108 bytes
+            self._folder.rmdir()
+            self._folder = Path(tempfile.mkdtemp(prefix="holdfast-", dir="/tmp"))
         self.path = self._folder / "s"
         self._server = socket.socket(socket.AF_UNIX)
         self._server.bind(str(self.path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import queue
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -15,11 +16,44 @@ from ..spool import append_to
 _ERRORS = ("failed", "fenced")
 
 
+_MOST_WAITING = 10_000
+_LAST_LINES = 1.0
+
+
+class Console:
+    """Writes in a thread of its own: a terminal or pipe that nobody reads must not hold up the supervisor.
+
+    What does not fit into the queue is dropped; the events are in events.jsonl all the same.
+    """
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        self._queue: queue.Queue[str | None] = queue.Queue(_MOST_WAITING)
+        self._thread = threading.Thread(target=self._run, name="console", daemon=True)
+        self._thread.start()
+
+    def write(self, line: str) -> None:
+        with contextlib.suppress(queue.Full):
+            self._queue.put_nowait(line)
+
+    def close(self) -> None:
+        """Waits a little for what is still to be shown."""
+        with contextlib.suppress(queue.Full):
+            self._queue.put_nowait(None)
+        self._thread.join(_LAST_LINES)
+
+    def _run(self) -> None:
+        with contextlib.suppress(OSError, ValueError):  # whoever watched is gone
+            while (line := self._queue.get()) is not None:
+                self._stream.write(line)
+                self._stream.flush()
+
+
 class Journal:
     """Keeps events until the run's folder is known, then appends them to its events.jsonl."""
 
     def __init__(self, console: IO[str] | None, wall: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        self._console = console
+        self._console = None if console is None else Console(console)
         self._wall = wall
         self._lock = threading.Lock()
         self._waiting: list[str] = []
@@ -43,7 +77,7 @@ class Journal:
                 self._append(line)
             if text and self._console is not None:
                 label = "error: " if kind in _ERRORS else "warning: " if warning else ""
-                self._show(f"holdfast: {label}{text}\n")
+                self._console.write(f"holdfast: {label}{text}\n")
 
     def _append(self, line: str) -> None:
         with contextlib.suppress(OSError):  # a full disk must not stop the training
@@ -51,10 +85,6 @@ class Journal:
             with append_to(self._path) as file:
                 file.write(line.encode() + b"\n")
 
-    def _show(self, line: str) -> None:
-        try:
-            assert self._console is not None
-            self._console.write(line)
-            self._console.flush()
-        except (OSError, ValueError):
-            self._console = None
+    def close(self) -> None:
+        if self._console is not None:
+            self._console.close()

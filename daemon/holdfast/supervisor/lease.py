@@ -23,6 +23,7 @@ from ..store import Store
 
 FORMAT = 1
 _MAX_INCARNATION = 10**8
+_PATIENCE = 1.0
 
 
 def boot_time() -> float:
@@ -104,7 +105,7 @@ class Lease:
         """Ends the renewing and leaves the lease as it is: it will expire."""
         self._done.set()
         if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
+            self._thread.join(_PATIENCE)  # a heartbeat may hang in a dead connection; nobody waits for that
 
     def release(self) -> None:
         """Gives the lease back, so that a replacement need not wait for the expiry. Raises StoreError."""

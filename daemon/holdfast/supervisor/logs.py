@@ -5,6 +5,7 @@ S3 cannot append, so each incarnation has objects of its own: ``log-i2.txt``, ``
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 
@@ -23,8 +24,12 @@ class GrowingLogs:
 
     def changed(self) -> list[tuple[str, Path]]:
         """Keys and files to store: copies, as the originals may grow while they are being sent."""
-        grown = [name for name in self._names if self._size(name) > self._brought.get(name, self._start[name])]
-        return [(f"{self._spool.run}/{self._names[name]}", self._copy(name)) for name in grown]
+        found = []
+        for name in self._names:
+            if self._size(name) > self._brought.get(name, self._start[name]):
+                with contextlib.suppress(OSError):  # no room for the copy: logs must not hold up what matters
+                    found.append((f"{self._spool.run}/{self._names[name]}", self._copy(name)))
+        return found
 
     def _size(self, name: str) -> int:
         path = self._spool.file(name)

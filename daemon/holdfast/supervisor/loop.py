@@ -28,6 +28,7 @@ from .logs import GrowingLogs
 from .notices import Watcher
 from .options import origin, training_options
 from .prepare import Prepared, Preparer
+from .restore import newest_here
 from .settings import RunSettings
 from .upload import Uploader
 
@@ -70,16 +71,23 @@ class Supervisor:
         self._reasons: dict[str, str] = {}
 
     def run(self) -> Exit:
-        previous = {number: signal.signal(number, self._signalled) for number in _SIGNALS}
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # inherited as ignored, it would hide every child's end
+        for number in _SIGNALS:
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup means what it says
+                signal.signal(number, self._signalled)
         try:
             self._reaper.start()
             self._channel.start()
             self._watcher.start()
             while not self._state.ended:
                 self._turn()
+        except Exception as error:  # the child must not go on alone, whatever it was
+            self._journal.event("failed", f"a defect in holdfast, or a broken machine: {error!r}", warning=True)
+            kill_tree(self._pid)
+            return Exit.FAILED
         finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+            for number in _SIGNALS:
+                signal.signal(number, signal.SIG_IGN)  # the exit code is decided
             self._close()
         assert self._state.exit_code is not None
         return self._state.exit_code
@@ -112,10 +120,10 @@ class Supervisor:
     def _look_at_board(self) -> None:
         if self._pid is None or self._prepared is None or self._state.ended:
             return
-        executed = Board.read(self._prepared.spool.file(Board.FILE)).executed
-        if executed > self._executed:
-            self._executed = executed
-            self._step(machine.Progressed())
+        progress = Board.read(self._prepared.spool.file(Board.FILE))
+        if progress.executed > self._executed:
+            self._executed = progress.executed
+            self._step(machine.Progressed(progress.step))
 
     # --- what threads report ---------------------------------------------------------------------------------------
 
@@ -145,6 +153,7 @@ class Supervisor:
             self._queue.put(machine.PairSaved(message.name))
         elif isinstance(message, wire.SaveFailed):
             self._journal.event("save-failed", f"a checkpoint could not be written: {message.error}", warning=True)
+            self._queue.put(machine.SaveFailed())
         elif isinstance(message, wire.Notice):
             self._journal.event("script", message.text, warning=True)
 
@@ -172,7 +181,7 @@ class Supervisor:
     def _prepare(self) -> None:
         """In a thread of its own."""
         try:
-            prepared = self._preparer.prepare()
+            event = self._begin(self._preparer.prepare())
         except StoreError as error:
             self._queue.put(machine.RestoreFailed(str(error), Exit.USAGE))
         except HoldfastError as error:
@@ -183,7 +192,7 @@ class Supervisor:
             self._queue.put(machine.RestoreFailed(f"a defect in holdfast: {error!r}", Exit.FAILED))
             raise
         else:
-            self._queue.put(self._begin(prepared))
+            self._queue.put(event)
 
     def _begin(self, prepared: Prepared | None) -> machine.Event:
         if prepared is None:
@@ -195,12 +204,14 @@ class Supervisor:
             self._uploader = Uploader(self._store, prepared.spool, self, logs.changed, self._preparer.finish, retention)
             self._uploader.start()
             options = training_options(self._settings, self._store.uri, str(prepared.run), prepared.incarnation)
-            write_whole(prepared.spool.file(OPTIONS_FILE), options, durable=False)
-            self._uploader.bring(f"{prepared.run}/{OPTIONS_FILE}", prepared.spool.file(OPTIONS_FILE))
+            with contextlib.suppress(OSError):  # a full disk must not stop the training
+                write_whole(prepared.spool.file(OPTIONS_FILE), options, durable=False)
+                self._uploader.bring(f"{prepared.run}/{OPTIONS_FILE}", prepared.spool.file(OPTIONS_FILE))
             for name in prepared.owed:
                 self._queue.put(machine.PairSaved(str(name)))
         self._executed = Board.read(prepared.spool.file(Board.FILE)).executed
-        return machine.Restored(resumable=prepared.resume is not None)
+        resume = prepared.resume
+        return machine.Restored(resumable=resume is not None, step=resume.name.step if resume else 0)
 
     def _spawn(self, effect: machine.Spawn) -> None:
         assert self._prepared is not None
@@ -254,7 +265,12 @@ class Supervisor:
         """Pairs whose news did not arrive before the child died."""
         assert self._prepared is not None
         assert self._uploader is not None
-        mine = (n for n in self._prepared.spool.pairs() if n.incarnation == self._prepared.incarnation)
+        try:
+            pairs = self._prepared.spool.pairs()
+        except OSError as error:
+            self._queue.put(machine.PairLost("what was in the work dir", str(error)))
+            pairs = []
+        mine = (n for n in pairs if n.incarnation == self._prepared.incarnation)
         self._queue.put(machine.SpoolScanned(frozenset(str(n) for n in mine if n not in self._uploader.paid)))
 
     def _finalize(self, effect: machine.Finalize) -> None:
@@ -270,15 +286,16 @@ class Supervisor:
     # --- odds and ends ---------------------------------------------------------------------------------------------
 
     def _welcome(self) -> wire.Welcome:
-        """In the channel's thread."""
+        """In the channel's thread. A command may start several processes that train, one after the other."""
         assert self._prepared is not None
         prepared = self._prepared
+        newest, next_save = newest_here(prepared.spool, prepared.resume, prepared.next_save)
         return wire.Welcome(
             run_dir=str(prepared.spool.path.absolute()),
             run=str(prepared.run),
             incarnation=prepared.incarnation,
-            next_save=prepared.next_save,
-            resume=str(prepared.resume.name) if prepared.resume else None,
+            next_save=next_save,
+            resume=str(newest.name) if newest else None,
             durable=self._store.durable_spool,
             origin=origin(self._settings.command),
         )
@@ -289,6 +306,7 @@ class Supervisor:
             self._uploader.drop()
         self._preparer.close()
         self._channel.close()
+        self._journal.close()
 
 
 _PERFORM: dict[type[Any], Callable[[Supervisor, Any], None]] = {

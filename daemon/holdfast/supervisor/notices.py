@@ -10,6 +10,7 @@ from __future__ import annotations
 import http.client
 import json
 import threading
+import time
 import urllib.parse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -91,13 +92,22 @@ class MetadataClient:
         try:
             connection.request(method, self._prefix + path, headers=dict(headers))
             answer = connection.getresponse()
-            return answer.status, answer.read(_MAX_BODY).decode("utf-8", "replace")
-        except OSError as error:
+            return answer.status, self._body(answer).decode("utf-8", "replace")
+        except (OSError, UnicodeError) as error:
             raise MetadataAbsent(f"{self._host}:{self._port}: {error}") from None
         except http.client.HTTPException as error:
             raise MetadataError(f"{path}: {type(error).__name__}: {error}") from None
         finally:
             connection.close()
+
+    def _body(self, answer: http.client.HTTPResponse) -> bytes:
+        """The socket's timeout is for each read; this one is for all of them."""
+        until, body = time.monotonic() + self._timeout, b""
+        while len(body) < _MAX_BODY and (chunk := answer.read1(_MAX_BODY)):
+            body += chunk
+            if time.monotonic() > until:
+                raise MetadataError("the metadata service answers too slowly")
+        return body
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from .restore import (
     candidates,
     find_run,
     is_complete,
+    is_whole,
 )
 from .settings import RunSettings
 
@@ -119,7 +120,8 @@ class Preparer:
             )
         else:
             self._journal.event("fresh", f"run {run}: starting from the beginning")
-        return Prepared(run, spool, lease.incarnation, found.next_save, resume, tuple(found.owed))
+        owed = tuple(name for name in found.owed if is_whole(spool, name))
+        return Prepared(run, spool, lease.incarnation, found.next_save, resume, owed)
 
     def _known(self, spool: Spool) -> Candidates:
         """For a restart after a crash, what is on this machine will do if the store is away."""

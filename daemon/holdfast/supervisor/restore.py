@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -131,6 +132,28 @@ def bring_newest(store: Store, spool: Spool, found: Candidates, warn: Warn) -> M
             "Look at them with the store's own tools, or begin anew under another --run name"
         )
     return None
+
+
+def newest_here(spool: Spool, resume: Manifest | None, next_save: int) -> tuple[Manifest | None, int]:
+    """The newest valid pair in the spool, and the next save number, since ``resume`` was brought."""
+    names = spool.pairs()
+    next_save = max([next_save, *(name.save + 1 for name in names)])
+    for name in names:
+        if resume is not None and name.order <= resume.name.order:
+            break
+        with contextlib.suppress(InvalidPair):
+            if name.finite:
+                return _here(spool, name), next_save
+    return resume, next_save
+
+
+def is_whole(spool: Spool, name: CheckpointName) -> bool:
+    """Is the pair in the spool, and undamaged?"""
+    try:
+        _here(spool, name)
+    except InvalidPair:
+        return False
+    return True
 
 
 def _here(spool: Spool, name: CheckpointName) -> Manifest:

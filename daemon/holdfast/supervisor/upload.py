@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ..core.errors import Conflict, InvalidPair, StoreError
+from ..core.errors import Conflict, InvalidPair, NotFound, StoreError
 from ..core.manifest import PARTS, CheckpointName
 from ..core.policy import Backoff, Retention, next_upload
 from ..spool import Spool
@@ -178,12 +178,26 @@ def store_pair(store: Store, spool: Spool, name: CheckpointName) -> int:
     for part, record in manifest.files.items():
         if spool.file(name.file(part)).stat().st_size != record.size:
             raise InvalidPair(f"{name}: its .{part} is not what its manifest says")
-    for part in PARTS:
-        store.put(f"{spool.run}/{name.file(part)}", spool.file(name.file(part)))
     key, data = f"{spool.run}/{name.file('json')}", manifest.to_json()
-    try:
-        store.create(key, data)
-    except Conflict:
-        if store.get(key)[0] != data:  # else an earlier try arrived and only its answer was lost
-            raise
+    if not _is_stored(store, key, data):  # the data of a pair that exists is never written again
+        for part in PARTS:
+            store.put(f"{spool.run}/{name.file(part)}", spool.file(name.file(part)))
+        try:
+            store.create(key, data)
+        except Conflict:
+            _is_stored(store, key, data)
     return manifest.size
+
+
+def _is_stored(store: Store, key: str, data: bytes) -> bool:
+    """True if this very manifest is there: an earlier try arrived, and only its answer was lost.
+
+    Raises Conflict if another pair has the name.
+    """
+    try:
+        there, _ = store.get(key)
+    except NotFound:
+        return False
+    if there != data:
+        raise Conflict(f"{key} is another pair's manifest")
+    return True

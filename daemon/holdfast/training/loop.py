@@ -75,6 +75,11 @@ class Loop:
         return self._session.spool.path
 
     @property
+    def busy(self) -> bool:
+        """True while a commit is being written in the background."""
+        return self._writer.busy
+
+    @property
     def should_stop(self) -> bool:
         """True once a stop was asked for. The next ``commit`` then ends the process."""
         return self._session.stopping is not None

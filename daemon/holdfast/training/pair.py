@@ -73,7 +73,7 @@ def write(session: Session, draft: Draft) -> Manifest:
             run=spool.run,
             batch=position.batch,
             kind=kind,
-            reason=draft.reason,
+            reason=draft.reason[:200],
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             files={"h5": record_of(h5), "pkl": record_of(pkl)},
             metrics={key: value if math.isfinite(value) else None for key, value in draft.metrics.items()},
