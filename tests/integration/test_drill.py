@@ -82,3 +82,12 @@ def test_a_command_that_fails_by_itself_is_no_drill() -> None:
     code, _, text = drill(command=[sys.executable, "-c", "import sys; sys.exit('broken')"])
     assert code == Exit.FAILED
     assert "fails by itself" in text
+
+
+@pytest.mark.whole
+def test_the_shipped_example_passes_with_five_interruptions_of_every_kind() -> None:
+    command = [sys.executable, "-m", "holdfast.examples.digits", "--epochs", "6"]
+    code, report, text = drill("--interruptions", "5", "--quiet", command=command)
+    assert code == 0, text
+    assert len(report["interruptions"]) == 5
+    assert {i["kind"] for i in report["interruptions"]} == {"notice", "sigterm", "sigkill"}

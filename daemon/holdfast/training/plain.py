@@ -45,10 +45,11 @@ def from_plain(value: Any) -> Any:
 
 def pack(array: np.ndarray) -> dict[str, Any]:
     """An array as dtype name, shape and little-endian bytes. Raises TypeError for arrays of objects."""
-    if array.dtype.hasobject:
-        raise TypeError("an array of Python objects")
+    if array.dtype.hasobject or array.dtype.names is not None:
+        raise TypeError("an array of Python objects or records")
     little = array.astype(array.dtype.newbyteorder("<"), copy=False)
-    return {_ARRAY: [array.dtype.name, list(array.shape), np.ascontiguousarray(little).tobytes()]}
+    name = little.dtype.str if little.dtype.kind in "USmM" else little.dtype.name  # texts and times have a size or unit
+    return {_ARRAY: [name, list(array.shape), np.ascontiguousarray(little).tobytes()]}
 
 
 def unpack(value: Any) -> np.ndarray:
