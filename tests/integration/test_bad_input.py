@@ -40,6 +40,8 @@ def refused(daemon: Daemon, *parts: str) -> None:
         ([*GOOD, "--store", "ftp://host/x"], ["--store", "s3://"]),
         ([*GOOD, "--store", "s3://"], ["--store", "bucket"]),
         ([*GOOD, "--store", "s3://UPPER_CASE/x"], ["--store", "bucket"]),
+        ([*GOOD, "--store", "s3:/bucket/prefix"], ["--store", "s3://"]),
+        ([*GOOD, "--drain-time", "nan"], ["--drain-time"]),
         ([*GOOD, "--store", "file://relative"], ["--store", "path"]),
         ([*GOOD, "--run", "../up"], ["--run", "letter"]),
         ([*GOOD, "--run", "00007-count"], ["--run", "no such run"]),
@@ -75,6 +77,8 @@ def test_a_command_that_does_not_exist_is_named(tmp_path: Path) -> None:
         ("stoer = '/x'", ["unknown setting", "stoer"]),
         ("store = ['a']", ["store"]),
         ("drain-time = 'long'", ["drain-time"]),
+        ("drain-time = true", ["drain-time", "a value"]),
+        ("extend = 3", ["extend", "true or false"]),
     ],
 )
 def test_a_wrong_settings_file_is_named(tmp_path: Path, text: str, parts: list[str]) -> None:

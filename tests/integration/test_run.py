@@ -248,6 +248,25 @@ def test_a_training_whose_last_state_could_not_be_written_is_not_complete(local_
     assert not list(work_dir.glob("*/model-*"))
 
 
+def test_a_loop_that_does_not_commit_its_last_batches_is_not_complete(local_park: Machines) -> None:
+    lines = [
+        "import holdfast",
+        "with holdfast.session(every=4) as run:",
+        "    for step in range(run.step, 10):",
+        "        if run.boundary(step + 1): run.commit({'w': [step]})",
+    ]
+    daemon = local_park.start("one", command=[sys.executable, "-c", "\n".join(lines)])
+    assert daemon.wait() == Exit.UNSTORED, daemon.text
+    assert "the last 2 batches are not stored: call run.commit once more" in daemon.text
+    assert sum(key.endswith(".json") and key.startswith("model") for key in keys(local_park)) == 2
+
+
+def test_a_command_that_stores_no_checkpoint_is_told_so(local_park: Machines) -> None:
+    daemon = local_park.start("one", command=[sys.executable, "-c", "print('hi')"])
+    assert daemon.wait() == Exit.COMPLETE
+    assert "stored no checkpoint: does the script use holdfast.Resume?" in daemon.text
+
+
 def test_a_second_training_process_of_the_same_command_goes_on_from_the_first(
     local_park: Machines, tmp_path: Path
 ) -> None:
@@ -335,7 +354,7 @@ def test_a_store_that_was_unmounted_is_away_and_not_made_anew(local_park: Machin
 def test_a_copy_of_a_work_dir_is_not_the_holder_of_its_lease(local_park: Machines) -> None:
     first = local_park.start("one", HOLD_AT="33")
     local_park.until_step("one", 33, first)
-    shutil.copytree(local_park.work_dir("one"), local_park.work_dir("copy"))
+    shutil.copytree(local_park.work_dir("one"), local_park.work_dir("copy"), ignore=shutil.ignore_patterns(".tmp-*"))
     second = local_park.start("copy", "--lease-wait", "0.5")
     assert second.wait() == Exit.FENCED
     assert first.terminate() == Exit.STOPPED

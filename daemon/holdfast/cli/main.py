@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -33,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = cli.main(
             args=list(sys.argv[1:] if arguments is None else arguments), prog_name="holdfast", standalone_mode=False
         )
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx is not None else "", err=True)
+        code = int(Exit.USAGE)
     except click.UsageError as error:
         code = _complain(_usage(error), Exit.USAGE)
     except click.exceptions.Exit as error:
@@ -43,16 +47,25 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = _complain(str(error), Exit.USAGE if isinstance(error, Permanent) else Exit.UNSTORED)
     except HoldfastError as error:
         code = _complain(str(error), error.exit_code)
+    # A pipe that nobody reads must not keep the process from ending.
+    last_words = threading.Thread(target=_flush, daemon=True)
+    last_words.start()
+    last_words.join(1.0)
+    # A transfer that was given up may still hold a thread; the interpreter would wait for it.
+    os._exit(int(code or 0))
+
+
+def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or never there
             stream.flush()
-    # A transfer that was given up may still hold a thread; the interpreter would wait for it.
-    os._exit(int(code or 0))
 
 
 def _usage(error: click.UsageError) -> str:
     command = error.ctx.command_path if error.ctx is not None else "holdfast"
     text = error.format_message().replace("\n", " ").rstrip(".")
+    if isinstance(error, click.MissingParameter):
+        text += "; options stand before the command, and '--' between them"
     return f"{text} (see {command} --help)"
 
 

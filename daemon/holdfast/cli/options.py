@@ -94,15 +94,20 @@ def _load_config(context: click.Context, parameter: click.Parameter, path: Path 
     for key, value in document.items():
         name = key.replace("-", "_")
         if name not in known:
-            raise SettingsError(f"--config {path}: unknown setting {key!r}; known are {', '.join(sorted(known))}")
+            raise SettingsError(
+                f"--config {path}: unknown setting {key!r}; known are {', '.join(sorted(known)).replace('_', '-')}"
+            )
         if isinstance(value, dict | list):
             raise SettingsError(f"--config {path}: {key} takes one value")
+        if isinstance(value, bool) != known[name]:
+            raise SettingsError(f"--config {path}: {key} takes {'true or false' if known[name] else 'a value'}")
         values[name] = value
     context.default_map = {**(context.default_map or {}), **values}
 
 
-def _known(context: click.Context) -> set[str]:
-    """The settings of all commands: one file serves them all."""
+def _known(context: click.Context) -> dict[str, bool]:
+    """The settings that have a variable, of all commands, as one file serves them all; and which of them are flags."""
     group = context.find_root().command
     commands = group.commands.values() if isinstance(group, click.Group) else [context.command]
-    return {p.name for c in commands for p in c.params if isinstance(p, click.Option) and p.name} - {"config"}
+    options = [p for c in commands for p in c.params if isinstance(p, click.Option) and p.envvar]
+    return {p.name: bool(p.is_flag) for p in options if p.name and p.name != "config"}

@@ -94,6 +94,8 @@ def open_store(uri: str, settings: StoreSettings) -> Store:
         return _open_s3(uri, rest, settings)
     if scheme not in ("", "file"):
         raise SettingsError(f"--store {uri!r}: give s3://bucket/prefix, file:///path or a path")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", rest) and not match:
+        raise SettingsError(f"--store {uri!r}: that looks like a URI with a slash missing; give s3://bucket/prefix")
     if not rest.strip() or (scheme == "file" and not rest.startswith("/")):
         raise SettingsError(f"--store {uri!r}: the path is missing; give file:///absolute/path or a path")
     from .directory import DirectoryStore

@@ -275,6 +275,9 @@ class Supervisor:
 
     def _finalize(self, effect: machine.Finalize) -> None:
         assert self._uploader is not None
+        if effect.complete and self._prepared and self._prepared.resume is None and not self._uploader.paid:
+            text = "the command stored no checkpoint: does the script use holdfast.Resume? (--extend runs it again)"
+            self._journal.event("no-checkpoint", text, warning=True)
         self._uploader.finalize(effect.complete)
 
     def _say(self, effect: machine.Say) -> None:

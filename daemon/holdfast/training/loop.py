@@ -9,6 +9,7 @@
             loss = one_batch(weights, step)
             if run.boundary(step + 1):
                 run.commit({"weights": weights}, loss=loss)
+        run.commit({"weights": weights}, loss=loss)
 """
 
 from __future__ import annotations
@@ -92,8 +93,12 @@ class Loop:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._writer.wait()
-        if kind is None:
-            self._session.finished()
+        if kind is not None:
+            return
+        left = self._position.step - max(0, self._committed_step)
+        if left:
+            self._session.failed(f"the last {left} batches are not stored: call run.commit once more after the loop")
+        self._session.finished()
 
     def boundary(self, step: int, epoch: int = 0, batch: int | None = None) -> bool:
         """Call between two batches, with the number of batches done in all (and the epochs, and this one's batches).
@@ -107,8 +112,7 @@ class Loop:
         if self._session.stopping is not None:
             return True
         since = step - max(0, self._committed_step)
-        due = self._session.save_asked is not None or self._cadence.due(since, time.monotonic() - self._last_time)
-        return due and not self._writer.busy
+        return self._session.save_asked is not None or self._cadence.due(since, time.monotonic() - self._last_time)
 
     def commit(
         self,

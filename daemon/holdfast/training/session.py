@@ -249,7 +249,7 @@ def close_session() -> None:
 
 
 def run_dir() -> Path:
-    """The run's own folder. What is written under its ``artifacts/`` belongs to the run.
+    """The run's own folder on this machine.
 
     Under the supervisor this needs no session; without one it opens the session in ``./runs``.
     """
