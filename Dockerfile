@@ -2,7 +2,7 @@
 #
 #   docker build -t my-training .
 #   docker build -t my-training --build-arg BASE=tensorflow/tensorflow:2.21.0-gpu --build-arg EXTRAS= .
-#   docker run --stop-timeout 120 -v work:/work my-training --store s3://bucket/runs --run digits -- python train.py
+#   docker run --stop-timeout 120 -v runs:/runs my-training --store s3://bucket/runs --run digits -- python train.py
 #
 # BASE is any image with Python 3.11 or later. An image that brings its own TensorFlow takes no EXTRAS.
 ARG BASE=python:3.11-slim
@@ -20,14 +20,14 @@ FROM ${BASE}
 LABEL org.opencontainers.image.title="holdfast" \
       org.opencontainers.image.description="Keras trainings that outlive their machines" \
       org.opencontainers.image.licenses="Apache-2.0"
-RUN useradd --create-home --uid 1000 holdfast && install -d -o holdfast -g holdfast /work
+RUN useradd --create-home --uid 1000 holdfast && install -d -o holdfast -g holdfast /runs
 COPY --from=build /opt/holdfast /opt/holdfast
 ENV PATH=/opt/holdfast/bin:$PATH \
-    HOLDFAST_WORK_DIR=/work \
+    HOLDFAST_WORK_DIR=/runs \
     PYTHONUNBUFFERED=1
 USER holdfast
-WORKDIR /work
-VOLUME /work
+WORKDIR /runs
+VOLUME /runs
 # docker stop sends this and waits 10 s only: run with --stop-timeout 120.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["holdfast", "run"]

@@ -25,7 +25,7 @@ from holdfast.core.wire import (
     encode,
 )
 
-WELCOME = Welcome("/work/00001-digits", "00001-digits", 2, 18, None, True, {"command": ["python", "train.py"]})
+WELCOME = Welcome("/runs/00001-digits", "00001-digits", 2, 18, None, True, {"command": ["python", "train.py"]})
 MESSAGES: list[Message] = [
     Hello(4711),
     WELCOME,

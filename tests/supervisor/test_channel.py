@@ -23,7 +23,7 @@ from holdfast.core.wire import (
 )
 from holdfast.supervisor.channel import Channel
 
-WELCOME = Welcome("/work/00001-digits", "00001-digits", 2, 18, None, False, {"command": ["python"]})
+WELCOME = Welcome("/runs/00001-digits", "00001-digits", 2, 18, None, False, {"command": ["python"]})
 
 
 class Side:
