@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from holdfast.core.errors import SettingsError
 from holdfast.core.manifest import CheckpointName
-from holdfast.core.policy import Backoff, Cadence, Retention, ask_time, next_upload
+from holdfast.core.policy import Backoff, Best, Cadence, Retention, ask_time, next_upload
 
 names = st.builds(
     CheckpointName,
@@ -82,7 +82,7 @@ def test_a_pair_that_is_owed_to_the_store_stays_however_old_it_is() -> None:
     assert Retention(1).expendable(held, {pair(1, 1)}) == [pair(1, 2)]
 
 
-@given(pairs, st.integers(0, 15), st.data())
+@given(pairs, st.integers(1, 15), st.data())
 def test_what_retention_lets_go_is_older_than_all_that_it_keeps_for_their_age(
     held: list[CheckpointName], last: int, data: st.DataObject
 ) -> None:
@@ -111,3 +111,40 @@ def test_a_child_gets_the_greater_part_of_the_drain_but_leaves_some_for_the_uplo
     window: float, seconds: float
 ) -> None:
     assert ask_time(window) == pytest.approx(seconds)
+
+
+def test_what_no_rule_limits_stays() -> None:
+    assert Retention().expendable([pair(1, 1), pair(1, 2)]) == []
+
+
+def test_pairs_that_no_restart_could_use_do_not_push_usable_ones_out() -> None:
+    usable = [pair(1, save) for save in (1, 2, 3)]
+    diverged = [CheckpointName(9, 90, "nan", 1, save) for save in (4, 5, 6)]
+    assert Retention(2).expendable([*usable, *diverged]) == [usable[0], diverged[0]]
+
+
+def test_every_second_epoch_keeps_the_first_pair_of_those_epochs() -> None:
+    held = [CheckpointName(step // 10, step, "0.5000", 1, step // 5) for step in range(5, 55, 5)]
+    kept = set(held) - set(Retention(1, every=2).expendable(held))
+    assert sorted((name.epoch, name.step) for name in kept) == [(2, 20), (4, 40), (5, 50)]
+
+
+def test_the_best_pair_stays_by_the_loss_in_its_name_or_by_another_metric() -> None:
+    held = [
+        CheckpointName(save, 10 * save, loss, 1, save) for save, loss in enumerate(("0.9000", "0.2000", "0.5000"), 1)
+    ]
+    assert set(held) - set(Retention(1, best=Best()).expendable(held)) == {held[1], held[2]}
+    accuracy = {held[0]: 0.99, held[1]: None, held[2]: 0.5}
+    greatest = Retention(1, best=Best.of("val_accuracy:max"))
+    assert set(held) - set(greatest.expendable(held, metrics=accuracy.get)) == {held[0], held[2]}
+
+
+def test_a_best_pair_whose_loss_is_unknown_or_not_finite_is_none() -> None:
+    held = [CheckpointName(save, save, loss, 1, save) for save, loss in enumerate(("none", "nan", "none"), 1)]
+    assert Retention(1, best=Best()).expendable(held) == held[:2]
+
+
+@pytest.mark.parametrize("text", ["", ":max", "loss:least", "a:b:c"])
+def test_a_best_metric_that_cannot_be_is_a_settings_error(text: str) -> None:
+    with pytest.raises(SettingsError, match="val_accuracy:max"):
+        Best.of(text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -53,15 +53,75 @@ class Cadence:
 
 
 @dataclass(frozen=True)
+class Best:
+    """The metric that the best pair is chosen by: the least value, or the greatest."""
+
+    metric: str = "loss"
+    greatest: bool = False
+
+    @classmethod
+    def of(cls, text: str) -> Best:
+        """``loss``, ``val_loss``, ``val_accuracy:max``. Raises SettingsError for anything else."""
+        metric, _, which = text.partition(":")
+        if not metric or which not in ("", "min", "max"):
+            raise SettingsError(f"{text!r}: give a metric, and ':max' if more is better, as in val_accuracy:max")
+        return cls(metric, which == "max")
+
+
+@dataclass(frozen=True)
 class Retention:
-    """Which pairs stay: the newest ``last`` of them, and whatever is still owed to the store."""
+    """Which pairs stay: the newest ``last``, one for each ``every``-th epoch, and the ``best`` one.
 
-    last: int
+    ``last`` counts pairs that a restart could use: those whose loss is not finite don't push usable ones out. None in
+    all three keeps everything. An epoch's pair is the one with the fewest batches among those that have completed it.
+    Source of the shape: orbax.checkpoint's preservation policies.
+    """
 
-    def expendable(self, pairs: Iterable[CheckpointName], owed: Collection[CheckpointName]) -> list[CheckpointName]:
-        """The pairs that may go, oldest first."""
-        newest_first = sorted(pairs, key=lambda name: name.order, reverse=True)
-        return [name for name in reversed(newest_first[self.last :]) if name not in owed]
+    last: int | None = None
+    every: int | None = None
+    best: Best | None = None
+
+    @property
+    def unlimited(self) -> bool:
+        return self.last is None and self.every is None and self.best is None
+
+    def expendable(
+        self,
+        pairs: Iterable[CheckpointName],
+        owed: Collection[CheckpointName] = (),
+        metrics: Callable[[CheckpointName], float | None] | None = None,
+    ) -> list[CheckpointName]:
+        """The pairs that may go, oldest first; never one that is ``owed`` to the store, and never the newest usable.
+
+        ``metrics`` tells a pair's value of ``best.metric``; without it the loss in the name is taken.
+        """
+        if self.unlimited:
+            return []
+        oldest_first = sorted(pairs, key=lambda name: name.order)
+        usable = [name for name in oldest_first if name.finite]
+        last = max(1, self.last or 1)
+        kept = {*owed, *oldest_first[-last:], *usable[-last:], *self._of_epochs(usable), *self._best(usable, metrics)}
+        return [name for name in oldest_first if name not in kept]
+
+    def _of_epochs(self, usable: list[CheckpointName]) -> Iterable[CheckpointName]:
+        first: dict[int, CheckpointName] = {}
+        for name in sorted(usable, key=lambda name: (name.step, -name.incarnation, -name.save)):
+            if self.every and name.epoch and name.epoch % self.every == 0:
+                first.setdefault(name.epoch, name)
+        return first.values()
+
+    def _best(
+        self, usable: list[CheckpointName], metrics: Callable[[CheckpointName], float | None] | None
+    ) -> Iterable[CheckpointName]:
+        if self.best is None:
+            return ()
+        values = [(value, name) for name in usable if (value := (metrics or _loss)(name)) is not None]
+        sign = -1.0 if self.best.greatest else 1.0
+        return [min(values, key=lambda pair: (sign * pair[0], pair[1].step))[1]] if values else ()
+
+
+def _loss(name: CheckpointName) -> float | None:
+    return None if name.loss == "none" else float(name.loss)
 
 
 def next_upload(owed: Iterable[CheckpointName]) -> CheckpointName | None:

@@ -8,6 +8,10 @@ from dataclasses import dataclass
 
 from .errors import SettingsError
 
+RUN_FILE = "run.json"
+LEASE_FILE = "lease.json"
+COMPLETE_FILE = "complete.json"
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _RUN_ID = re.compile(r"(\d{5,12})-([A-Za-z0-9][A-Za-z0-9._-]{0,62})")
 

@@ -11,7 +11,7 @@ from ..core.errors import HoldfastError
 from ..core.manifest import CheckpointName
 from ..spool import check_file
 from ..store import Store
-from ..supervisor.restore import list_pairs, read_manifest
+from ..store.catalog import list_pairs, read_manifest
 
 
 @dataclass(frozen=True)

@@ -12,21 +12,13 @@ from typing import TypeVar
 from ..core.errors import Cancelled, Conflict, StoreError, Transient
 from ..core.manifest import CheckpointName, Manifest
 from ..core.policy import Backoff
-from ..core.runs import RunId
+from ..core.runs import COMPLETE_FILE, LEASE_FILE, RunId
 from ..spool import Spool
 from ..store import Store
+from ..store.catalog import find_run, is_complete
 from .journal import Journal
 from .lease import Lease
-from .restore import (
-    COMPLETE_FILE,
-    LEASE_FILE,
-    Candidates,
-    bring_newest,
-    candidates,
-    find_run,
-    is_complete,
-    is_whole,
-)
+from .restore import Candidates, bring_newest, candidates, is_whole
 from .settings import RunSettings
 
 T = TypeVar("T")

@@ -3,78 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
-from ..core.errors import Conflict, InvalidPair, NotFound, NoValidPair, SettingsError
+from ..core.errors import InvalidPair, NotFound, NoValidPair
 from ..core.manifest import CheckpointName, Manifest
-from ..core.runs import RunId, check_name, next_id
 from ..spool import Spool, check_file, replacing
 from ..store import Store
-
-RUN_FILE = "run.json"
-LEASE_FILE = "lease.json"
-COMPLETE_FILE = "complete.json"
+from ..store.catalog import list_pairs, read_manifest
 
 Warn = Callable[[str], None]
-
-
-def find_run(store: Store, name: str, extend: bool) -> tuple[RunId, bool]:
-    """The run to continue and whether it is complete: the newest of that name, else a new one.
-
-    ``name`` may also be a whole run id, which then must exist. Raises SettingsError and StoreError.
-    """
-    given = RunId.parse(name)
-    runs = list_runs(store)
-    if given is not None:
-        if given not in runs:
-            raise SettingsError(f"--run {name}: there is no such run in the store; give a name to start a new one")
-        return given, not extend and is_complete(store, given)
-    check_name(name)
-    same = max((run for run in runs if run.name == name), default=None)
-    if same is not None:
-        return same, not extend and is_complete(store, same)
-    return allot(store, name, runs, join=True), False
-
-
-def list_runs(store: Store) -> list[RunId]:
-    folders = (RunId.parse(entry.key.rstrip("/")) for entry in store.list("", shallow=True) if entry.key.endswith("/"))
-    return [run for run in folders if run is not None]
-
-
-def allot(store: Store, name: str, existing: Iterable[RunId], join: bool) -> RunId:
-    """Makes the next run by a create-only write.
-
-    When another process was faster with the same id, ``join`` takes part in its run; else the next number is tried.
-    """
-    taken = list(existing)
-    while True:
-        run = next_id(name, taken)
-        document = {"format": 1, "run": str(run), "created": datetime.now(UTC).isoformat(timespec="seconds")}
-        try:
-            store.create(f"{run}/{RUN_FILE}", json.dumps(document).encode())
-        except Conflict:
-            if not join:
-                taken.append(run)
-                continue
-        return run
-
-
-def is_complete(store: Store, run: RunId) -> bool:
-    try:
-        store.get(f"{run}/{COMPLETE_FILE}")
-    except NotFound:
-        return False
-    return True
-
-
-def list_pairs(store: Store, run: str) -> list[CheckpointName]:
-    """All pairs of a run that have a manifest, newest first; reads the listing only."""
-    keys = (entry.key.removeprefix(f"{run}/") for entry in store.list(f"{run}/model-"))
-    names = (CheckpointName.of_manifest_file(key) for key in keys)
-    return sorted((name for name in names if name is not None), key=lambda name: name.order, reverse=True)
 
 
 @dataclass(frozen=True)
@@ -175,15 +113,4 @@ def _bring(store: Store, spool: Spool, name: CheckpointName) -> Manifest:
                 raise InvalidPair(f"its .{part} is not in the store") from None
             check_file(temporary, record)
     spool.commit(manifest, durable=False)
-    return manifest
-
-
-def read_manifest(store: Store, run: str, name: CheckpointName) -> Manifest:
-    """Raises InvalidPair if the manifest is damaged, or another run's."""
-    try:
-        manifest = Manifest.from_json(store.get(f"{run}/{name.file('json')}")[0], name)
-    except NotFound:
-        raise InvalidPair("its manifest is gone from the store") from None
-    if manifest.run != run:
-        raise InvalidPair(f"it belongs to run {manifest.run}")
     return manifest

@@ -21,7 +21,7 @@ from typing import Any
 from ..core.errors import HoldfastError, InvalidPair, NoValidPair
 from ..core.manifest import CheckpointName, Manifest, spell_loss
 from ..core.policy import Retention
-from ..core.runs import RunId, next_id
+from ..core.runs import COMPLETE_FILE, RunId, next_id
 from ..core.wire import (
     MAX_LINE_BYTES,
     RUN_DIR_VARIABLE,
@@ -42,7 +42,6 @@ from ..core.wire import (
 )
 from ..spool import Board, Spool, write_whole
 
-COMPLETE_FILE = "complete.json"
 DEFAULT_DIRECTORY = "runs"
 PRESS_AFTER = 1.0
 
