@@ -13,16 +13,21 @@ demo: $(VENV)/.demo  ## a training outlives its machine, in about a minute
 	$(BIN)/holdfast demo
 
 test: $(VENV)/.dev check  ## the checks and the tests that need no root
-	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 -m "not whole"
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 -m "not whole and not real"
 
-test-all: $(VENV)/.dev  ## what `make test` leaves out: the long form of the matrices
-	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 -m whole
+test-all: $(VENV)/.dev $(VENV)/.real  ## what `make test` leaves out: long matrices, and what needs root and Debian packages
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadgroup -m "whole or real"
 
 check: $(VENV)/.dev  ## ruff, mypy, and the layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+$(VENV)/.real: tests/real/packages.txt $(VENV)/.dev
+	@test "$$(id -u)" = 0 || { echo "make test-all starts real servers and containers: it needs root"; exit 1; }
+	DEBIAN_FRONTEND=noninteractive tests/real/install
+	touch $@
 
 setup: $(VENV)/.dev  ## everything that tests need
 
