@@ -8,48 +8,46 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from holdfast.core.errors import Exit, IllegalTransition
-from holdfast.core.machine import (
+from holdfast.core.effects import (
     AskSave,
     AskStop,
-    CheckpointRefused,
-    ChildExited,
     DropUploads,
     Effect,
-    Event,
     ExitWith,
     Finalize,
-    Finalized,
     Kill,
+    Restore,
+    Say,
+    ScanSpool,
+    Spawn,
+    Terminate,
+    Upload,
+)
+from holdfast.core.errors import Exit, IllegalTransition
+from holdfast.core.events import (
+    CheckpointRefused,
+    ChildExited,
+    Event,
+    Finalized,
     LeaseLost,
     NoNotice,
     NoticeStands,
     PairLost,
     PairSaved,
     PairStored,
-    Phase,
     Progressed,
     RebalanceRecommended,
-    Restore,
     Restored,
     RestoreFailed,
-    Rules,
     SaveFailed,
-    Say,
-    ScanSpool,
-    Spawn,
     Spawned,
     SpoolScanned,
-    State,
-    Step,
     StopRequested,
-    Terminate,
     Tick,
     TrainingBegan,
     TrainingFinished,
-    Upload,
-    step,
 )
+from holdfast.core.machine import Phase, Rules, State, Step, step
 from holdfast.core.policy import Backoff
 
 RULES = Rules(drain_time=100, term_time=5, max_restarts=2, backoff=Backoff(first=4, factor=2, most=60))

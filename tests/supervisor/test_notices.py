@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fakes.clocks import Clock
 from fakes.http import Answer, AnsweringServer, Request, unused_endpoint
 from holdfast.core.errors import SettingsError
-from holdfast.core.machine import Event, NoNotice, NoticeStands, RebalanceRecommended
+from holdfast.core.events import Event, NoNotice, NoticeStands, RebalanceRecommended
 from holdfast.drill.metadata import MetadataService
 from holdfast.supervisor.notices import (
     LIFECYCLE,

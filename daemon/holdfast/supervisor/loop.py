@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import IO, Any
 
-from ..core import machine, wire
+from ..core import effects, events, machine, wire
 from ..core.errors import Exit, HoldfastError, StoreError
 from ..core.manifest import CheckpointName
 from ..core.policy import Retention
@@ -46,7 +46,7 @@ class Supervisor:
         settings: RunSettings,
         store: Store,
         journal: Journal,
-        watcher: Callable[[Callable[[machine.Event], None]], Watcher],
+        watcher: Callable[[Callable[[events.Event], None]], Watcher],
         environment: Mapping[str, str],
         console: IO[bytes] | None,
         clock: Callable[[], float] = time.monotonic,
@@ -57,10 +57,10 @@ class Supervisor:
         self._environment = environment
         self._console = console
         self._clock = clock
-        self._queue: queue.SimpleQueue[machine.Event] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[events.Event] = queue.SimpleQueue()
         self._state = machine.State(rules=settings.rules)
         self._watcher = watcher(self._queue.put)
-        self._preparer = Preparer(settings, store, journal, lambda who: self._queue.put(machine.LeaseLost(who)))
+        self._preparer = Preparer(settings, store, journal, lambda who: self._queue.put(events.LeaseLost(who)))
         self._channel = Channel(self._heard, self._welcome)
         self._reaper = Reaper(self._reaped)
         self._prepared: Prepared | None = None
@@ -102,20 +102,20 @@ class Supervisor:
         self._look_at_board()
         due = self._state.next_time()
         if due is not None and self._clock() >= due:
-            self._step(machine.Tick())
+            self._step(events.Tick())
 
-    def _step(self, event: machine.Event) -> None:
-        if isinstance(event, machine.ChildExited):
+    def _step(self, event: events.Event) -> None:
+        if isinstance(event, events.ChildExited):
             self._before_exit(event)
         phase = self._state.phase
-        self._state, effects = machine.step(self._state, event, self._clock())
+        self._state, todo = machine.step(self._state, event, self._clock())
         if self._state.phase is not phase:
             self._journal.event("phase", phase=self._state.phase.value)
-        for effect in effects:
+        for effect in todo:
             _PERFORM[type(effect)](self, effect)
 
     def _signalled(self, number: int, frame: object) -> None:
-        self._queue.put(machine.StopRequested(signal.Signals(number).name))
+        self._queue.put(events.StopRequested(signal.Signals(number).name))
 
     def _look_at_board(self) -> None:
         if self._pid is None or self._prepared is None or self._state.ended:
@@ -123,7 +123,7 @@ class Supervisor:
         progress = Board.read(self._prepared.spool.file(Board.FILE))
         if progress.executed > self._executed:
             self._executed = progress.executed
-            self._step(machine.Progressed(progress.step))
+            self._step(events.Progressed(progress.step))
 
     # --- what threads report ---------------------------------------------------------------------------------------
 
@@ -135,25 +135,25 @@ class Supervisor:
         self._channel.wait_silent(_LAST_WORDS)
         if self._tee is not None:
             self._tee.finish()
-        self._queue.put(machine.ChildExited(code, random.random()))
+        self._queue.put(events.ChildExited(code, random.random()))
 
     def _heard(self, message: wire.Message) -> None:
         """In the channel's thread."""
         if isinstance(message, wire.TrainingBegan):
             self._journal.event("training-began", epochs=message.epochs)
-            self._queue.put(machine.TrainingBegan())
+            self._queue.put(events.TrainingBegan())
         elif isinstance(message, wire.TrainingFinished):
             self._journal.event("training-finished")
-            self._queue.put(machine.TrainingFinished())
+            self._queue.put(events.TrainingFinished())
         elif isinstance(message, wire.Refused):
-            self._queue.put(machine.CheckpointRefused(message.error))
+            self._queue.put(events.CheckpointRefused(message.error))
         elif isinstance(message, wire.PairSaved) and CheckpointName.parse(message.name):
             self._reasons[message.name] = message.reason
             self._journal.event("saved", checkpoint=message.name, reason=message.reason)
-            self._queue.put(machine.PairSaved(message.name))
+            self._queue.put(events.PairSaved(message.name))
         elif isinstance(message, wire.SaveFailed):
             self._journal.event("save-failed", f"a checkpoint could not be written: {message.error}", warning=True)
-            self._queue.put(machine.SaveFailed())
+            self._queue.put(events.SaveFailed())
         elif isinstance(message, wire.Notice):
             self._journal.event("script", message.text, warning=True)
 
@@ -161,21 +161,21 @@ class Supervisor:
         reason = self._reasons.pop(str(name), "left over")
         text = f"stored epoch {name.epoch}, step {name.step} ({reason}, {size / 1e6:.1f} MB, {seconds:.2f} s)"
         self._journal.event("stored", text, checkpoint=str(name), bytes=size, seconds=round(seconds, 3), reason=reason)
-        self._queue.put(machine.PairStored(str(name)))
+        self._queue.put(events.PairStored(str(name)))
 
     def lost(self, name: CheckpointName, error: str) -> None:
-        self._queue.put(machine.PairLost(str(name), error))
+        self._queue.put(events.PairLost(str(name), error))
 
     def failing(self, error: str, retry_in: float) -> None:
         text = f"the store does not take it: {error}; trying again in {retry_in:.1f} s"
         self._journal.event("store-away", text, warning=True)
 
     def finalized(self) -> None:
-        self._queue.put(machine.Finalized())
+        self._queue.put(events.Finalized())
 
     # --- effects ---------------------------------------------------------------------------------------------------
 
-    def _restore(self, effect: machine.Restore) -> None:
+    def _restore(self, effect: effects.Restore) -> None:
         threading.Thread(target=self._prepare, name="restore", daemon=True).start()
 
     def _prepare(self) -> None:
@@ -183,20 +183,20 @@ class Supervisor:
         try:
             event = self._begin(self._preparer.prepare())
         except StoreError as error:
-            self._queue.put(machine.RestoreFailed(str(error), Exit.USAGE))
+            self._queue.put(events.RestoreFailed(str(error), Exit.USAGE))
         except HoldfastError as error:
-            self._queue.put(machine.RestoreFailed(str(error), error.exit_code))
+            self._queue.put(events.RestoreFailed(str(error), error.exit_code))
         except OSError as error:
-            self._queue.put(machine.RestoreFailed(f"--work-dir {self._settings.work_dir}: {error}", Exit.USAGE))
+            self._queue.put(events.RestoreFailed(f"--work-dir {self._settings.work_dir}: {error}", Exit.USAGE))
         except Exception as error:
-            self._queue.put(machine.RestoreFailed(f"a defect in holdfast: {error!r}", Exit.FAILED))
+            self._queue.put(events.RestoreFailed(f"a defect in holdfast: {error!r}", Exit.FAILED))
             raise
         else:
             self._queue.put(event)
 
-    def _begin(self, prepared: Prepared | None) -> machine.Event:
+    def _begin(self, prepared: Prepared | None) -> events.Event:
         if prepared is None:
-            return machine.Restored(complete=True)
+            return events.Restored(complete=True)
         self._prepared = prepared
         if self._uploader is None:
             logs = GrowingLogs(prepared.spool, prepared.incarnation)
@@ -208,12 +208,12 @@ class Supervisor:
                 write_whole(prepared.spool.file(OPTIONS_FILE), options, durable=False)
                 self._uploader.bring(f"{prepared.run}/{OPTIONS_FILE}", prepared.spool.file(OPTIONS_FILE))
             for name in prepared.owed:
-                self._queue.put(machine.PairSaved(str(name)))
+                self._queue.put(events.PairSaved(str(name)))
         self._executed = Board.read(prepared.spool.file(Board.FILE)).executed
         resume = prepared.resume
-        return machine.Restored(resumable=resume is not None, step=resume.name.step if resume else 0)
+        return events.Restored(resumable=resume is not None, step=resume.name.step if resume else 0)
 
-    def _spawn(self, effect: machine.Spawn) -> None:
+    def _spawn(self, effect: effects.Spawn) -> None:
         assert self._prepared is not None
         spool = self._prepared.spool
         environment = {
@@ -227,9 +227,9 @@ class Supervisor:
         self._reaper.expect()
         self._tee.start()
         self._journal.event("started", pid=self._pid, command=list(self._settings.command))
-        self._queue.put(machine.Spawned(self._pid))
+        self._queue.put(events.Spawned(self._pid))
 
-    def _before_exit(self, event: machine.ChildExited) -> None:
+    def _before_exit(self, event: events.ChildExited) -> None:
         kill_tree(self._pid)  # whatever it left behind must not outlive it
         self._look_at_board()
         lines = self._tee.last_lines() if self._tee is not None else []
@@ -238,52 +238,52 @@ class Supervisor:
         self._journal.event("exited", text, code=event.code, executed=self._executed, last_lines=lines)
         self._pid = None
 
-    def _ask_save(self, effect: machine.AskSave) -> None:
+    def _ask_save(self, effect: effects.AskSave) -> None:
         self._channel.send(wire.Save(effect.reason))
 
-    def _ask_stop(self, effect: machine.AskStop) -> None:
+    def _ask_stop(self, effect: effects.AskStop) -> None:
         if not self._channel.send(wire.Stop(effect.reason)):
-            self._terminate(machine.Terminate())
+            self._terminate(effects.Terminate())
 
-    def _terminate(self, effect: machine.Terminate) -> None:
+    def _terminate(self, effect: effects.Terminate) -> None:
         if self._pid is not None:
             terminate(self._pid)
 
-    def _kill(self, effect: machine.Kill) -> None:
+    def _kill(self, effect: effects.Kill) -> None:
         kill_tree(self._pid)
 
-    def _upload(self, effect: machine.Upload) -> None:
+    def _upload(self, effect: effects.Upload) -> None:
         name = CheckpointName.parse(effect.name)
         if name is not None and self._uploader is not None:
             self._uploader.add(name)
 
-    def _drop_uploads(self, effect: machine.DropUploads) -> None:
+    def _drop_uploads(self, effect: effects.DropUploads) -> None:
         if self._uploader is not None:
             self._uploader.drop()
 
-    def _scan_spool(self, effect: machine.ScanSpool) -> None:
+    def _scan_spool(self, effect: effects.ScanSpool) -> None:
         """Pairs whose news did not arrive before the child died."""
         assert self._prepared is not None
         assert self._uploader is not None
         try:
             pairs = self._prepared.spool.pairs()
         except OSError as error:
-            self._queue.put(machine.PairLost("what was in the work dir", str(error)))
+            self._queue.put(events.PairLost("what was in the work dir", str(error)))
             pairs = []
         mine = (n for n in pairs if n.incarnation == self._prepared.incarnation)
-        self._queue.put(machine.SpoolScanned(frozenset(str(n) for n in mine if n not in self._uploader.paid)))
+        self._queue.put(events.SpoolScanned(frozenset(str(n) for n in mine if n not in self._uploader.paid)))
 
-    def _finalize(self, effect: machine.Finalize) -> None:
+    def _finalize(self, effect: effects.Finalize) -> None:
         assert self._uploader is not None
         if effect.complete and self._prepared and self._prepared.resume is None and not self._uploader.paid:
             text = "the command stored no checkpoint: does the script use holdfast.Resume? (--extend runs it again)"
             self._journal.event("no-checkpoint", text, warning=True)
         self._uploader.finalize(effect.complete)
 
-    def _say(self, effect: machine.Say) -> None:
+    def _say(self, effect: effects.Say) -> None:
         self._journal.event(effect.kind, effect.text, warning=effect.warning)
 
-    def _exit_with(self, effect: machine.ExitWith) -> None:
+    def _exit_with(self, effect: effects.ExitWith) -> None:
         self._journal.event("exit", code=int(effect.code))
 
     # --- odds and ends ---------------------------------------------------------------------------------------------
@@ -313,16 +313,16 @@ class Supervisor:
 
 
 _PERFORM: dict[type[Any], Callable[[Supervisor, Any], None]] = {
-    machine.Restore: Supervisor._restore,
-    machine.Spawn: Supervisor._spawn,
-    machine.AskSave: Supervisor._ask_save,
-    machine.AskStop: Supervisor._ask_stop,
-    machine.Terminate: Supervisor._terminate,
-    machine.Kill: Supervisor._kill,
-    machine.Upload: Supervisor._upload,
-    machine.DropUploads: Supervisor._drop_uploads,
-    machine.ScanSpool: Supervisor._scan_spool,
-    machine.Finalize: Supervisor._finalize,
-    machine.Say: Supervisor._say,
-    machine.ExitWith: Supervisor._exit_with,
+    effects.Restore: Supervisor._restore,
+    effects.Spawn: Supervisor._spawn,
+    effects.AskSave: Supervisor._ask_save,
+    effects.AskStop: Supervisor._ask_stop,
+    effects.Terminate: Supervisor._terminate,
+    effects.Kill: Supervisor._kill,
+    effects.Upload: Supervisor._upload,
+    effects.DropUploads: Supervisor._drop_uploads,
+    effects.ScanSpool: Supervisor._scan_spool,
+    effects.Finalize: Supervisor._finalize,
+    effects.Say: Supervisor._say,
+    effects.ExitWith: Supervisor._exit_with,
 }

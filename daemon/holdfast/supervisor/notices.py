@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..core.errors import HoldfastError, SettingsError
-from ..core.machine import Event, NoNotice, NoticeStands, RebalanceRecommended
+from ..core.events import Event, NoNotice, NoticeStands, RebalanceRecommended
 
 DEFAULT_ENDPOINT = "http://169.254.169.254"
 SPOT = "spot/instance-action"

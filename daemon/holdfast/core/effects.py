@@ -1,0 +1,93 @@
+"""What the supervisor is to do: the effects that core/machine.py decides for and supervisor/loop.py performs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .errors import Exit
+
+
+@dataclass(frozen=True)
+class Restore:
+    """Take the lease, find the newest valid pair, bring it here. Answered by Restored or RestoreFailed."""
+
+
+@dataclass(frozen=True)
+class Spawn:
+    """Start the command. Answered by Spawned."""
+
+
+@dataclass(frozen=True)
+class AskSave:
+    reason: str
+
+
+@dataclass(frozen=True)
+class AskStop:
+    """Ask the training loop to save and to exit."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Terminate:
+    """SIGTERM to the child's process group."""
+
+
+@dataclass(frozen=True)
+class Kill:
+    """SIGKILL to the child's whole tree."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """Bring a pair to the store, trying until it succeeds. Answered by PairStored or PairLost."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class DropUploads:
+    """Store nothing more."""
+
+
+@dataclass(frozen=True)
+class ScanSpool:
+    """Answered by SpoolScanned."""
+
+
+@dataclass(frozen=True)
+class Finalize:
+    """Store the logs and, if ``complete``, mark the run complete. Answered by Finalized."""
+
+    complete: bool
+
+
+@dataclass(frozen=True)
+class Say:
+    """Tell whoever watches: a kind for programs, a text for people."""
+
+    kind: str
+    text: str
+    warning: bool = False
+
+
+@dataclass(frozen=True)
+class ExitWith:
+    code: Exit
+
+
+Effect = (
+    Restore
+    | Spawn
+    | AskSave
+    | AskStop
+    | Terminate
+    | Kill
+    | Upload
+    | DropUploads
+    | ScanSpool
+    | Finalize
+    | Say
+    | ExitWith
+)

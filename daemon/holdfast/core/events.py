@@ -1,0 +1,157 @@
+"""What happens to the supervisor: the events that core/machine.py decides on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .errors import Exit
+
+
+@dataclass(frozen=True)
+class NoNotice:
+    """The watcher looked, and no interruption notice stands (any more)."""
+
+
+@dataclass(frozen=True)
+class NoticeStands:
+    """An interruption notice; the machine goes away in ``seconds``, if that is known."""
+
+    what: str
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class RebalanceRecommended:
+    """EC2 sees a raised risk of interruption; nothing is certain yet."""
+
+
+@dataclass(frozen=True)
+class StopRequested:
+    """SIGTERM or SIGINT."""
+
+    what: str
+
+
+@dataclass(frozen=True)
+class Restored:
+    """The lease is held. ``resumable`` says that a pair was found; ``complete``, that there is nothing to do."""
+
+    complete: bool = False
+    resumable: bool = False
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class RestoreFailed:
+    error: str
+    code: Exit
+
+
+@dataclass(frozen=True)
+class Spawned:
+    pid: int
+
+
+@dataclass(frozen=True)
+class TrainingBegan:
+    """The child entered its training loop: it now serves a request to save or stop."""
+
+
+@dataclass(frozen=True)
+class CheckpointRefused:
+    """The script cannot use the checkpoint (its model is another): starting it again will not help."""
+
+    error: str
+
+
+@dataclass(frozen=True)
+class TrainingFinished:
+    """The child's training loop ended by itself; the script's tail is left."""
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """At least one more batch was trained; ``step`` counts the batches in all, those of earlier machines too."""
+
+    step: int = 1
+
+
+@dataclass(frozen=True)
+class PairSaved:
+    """A pair is in the spool."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class SaveFailed:
+    """The child could not write a pair."""
+
+
+@dataclass(frozen=True)
+class PairStored:
+    """A pair is in the store, manifest and all."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class PairLost:
+    """A pair can never be stored: its files are damaged or its name is taken."""
+
+    name: str
+    error: str
+
+
+@dataclass(frozen=True)
+class ChildExited:
+    """``code`` as a shell reports it (128 + n for signal n). ``chance`` is uniform in [0, 1), for the backoff."""
+
+    code: int
+    chance: float = 0.0
+
+
+@dataclass(frozen=True)
+class SpoolScanned:
+    """The pairs in the spool that the store does not have, after the child is gone."""
+
+    owed: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Finalized:
+    """Logs are stored and, for a complete run, the mark is set."""
+
+
+@dataclass(frozen=True)
+class LeaseLost:
+    holder: str
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Time passed."""
+
+
+Event = (
+    NoNotice
+    | NoticeStands
+    | RebalanceRecommended
+    | StopRequested
+    | Restored
+    | RestoreFailed
+    | Spawned
+    | TrainingBegan
+    | CheckpointRefused
+    | TrainingFinished
+    | Progressed
+    | PairSaved
+    | SaveFailed
+    | PairStored
+    | PairLost
+    | ChildExited
+    | SpoolScanned
+    | Finalized
+    | LeaseLost
+    | Tick
+)
