@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import sys
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from holdfast.core.errors import Conflict, NotFound, StoreError, Transient
-from holdfast.store import Entry, Store, check_key
+from holdfast.core.errors import Conflict, Corrupted, NotFound, StoreError, TooLarge, Transient
+from holdfast.store import SMALL, Entry, OnSent, Store, check_key
 
 
 class MemoryStore:
@@ -24,14 +26,19 @@ class MemoryStore:
         self.versions: dict[str, list[bytes]] = {}
         self.writes: list[str] = []
         self.reads: list[str] = []
+        self.swept: list[str] = []
         self._lock = threading.Lock()
 
-    def put(self, key: str, path: Path) -> None:
+    def put(self, key: str, path: Path, crc32: int | None = None, progress: OnSent | None = None) -> None:
         check_key(key)
         try:
             data = path.read_bytes()
         except OSError as error:
             raise Transient(f"{key}: {error}") from error
+        if progress is not None:
+            progress(len(data))
+        if crc32 is not None and zlib.crc32(data) != crc32:
+            raise Corrupted(f"{key}: not what was recorded")
         with self._lock:
             self._write(key, data)
 
@@ -49,16 +56,19 @@ class MemoryStore:
                 raise Conflict(f"{key} was changed meanwhile")
             return self._write(key, data)
 
-    def get(self, key: str) -> tuple[bytes, str]:
+    def get(self, key: str, most: int = SMALL) -> tuple[bytes, str]:
         check_key(key)
         with self._lock:
             self.reads.append(key)
             if key not in self.objects:
                 raise NotFound(f"{key} is not in the store")
-            return self.objects[key], _tag(self.objects[key])
+            data, tag = self.objects[key], _tag(self.objects[key])
+        if len(data) > most:
+            raise TooLarge(f"{key} has {len(data)} bytes, more than {most}", tag)
+        return data, tag
 
     def fetch(self, key: str, path: Path) -> None:
-        data, _ = self.get(key)
+        data, _ = self.get(key, most=sys.maxsize)
         try:
             path.write_bytes(data)
         except OSError as error:
@@ -76,6 +86,10 @@ class MemoryStore:
         check_key(key)
         with self._lock:
             self.objects.pop(key, None)
+
+    def sweep(self, prefix: str) -> None:
+        """Nothing is ever unfinished in memory; that it was asked for is remembered."""
+        self.swept.append(prefix)
 
     def _write(self, key: str, data: bytes) -> str:
         self.objects[key] = data
@@ -123,9 +137,9 @@ class FlakyStore:
         self._faults += [_Fault(operation, error, after, suffix)] * times
         return self
 
-    def put(self, key: str, path: Path) -> None:
+    def put(self, key: str, path: Path, crc32: int | None = None, progress: OnSent | None = None) -> None:
         with self._scripted("put", key):
-            self._store.put(key, path)
+            self._store.put(key, path, crc32, progress)
 
     def create(self, key: str, data: bytes) -> str:
         with self._scripted("create", key):
@@ -135,9 +149,9 @@ class FlakyStore:
         with self._scripted("replace", key):
             return self._store.replace(key, data, if_match)
 
-    def get(self, key: str) -> tuple[bytes, str]:
+    def get(self, key: str, most: int = SMALL) -> tuple[bytes, str]:
         with self._scripted("get", key):
-            return self._store.get(key)
+            return self._store.get(key, most)
 
     def fetch(self, key: str, path: Path) -> None:
         with self._scripted("fetch", key):
@@ -150,6 +164,10 @@ class FlakyStore:
     def delete(self, key: str) -> None:
         with self._scripted("delete", key):
             self._store.delete(key)
+
+    def sweep(self, prefix: str) -> None:
+        with self._scripted("sweep", prefix):
+            self._store.sweep(prefix)
 
     @contextlib.contextmanager
     def _scripted(self, operation: str, key: str) -> Iterator[None]:

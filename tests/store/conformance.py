@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 import threading
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from holdfast.core.errors import Conflict, NotFound, StoreError
-from holdfast.store import Entry, Store
+from holdfast.core.errors import Conflict, Corrupted, NotFound, StoreError, TooLarge
+from holdfast.store import SMALL, Entry, Store
 
 Make = Callable[[str], Store]
 
@@ -65,6 +66,56 @@ class StoreConformance:
         store.create("key", b"data")
         with pytest.raises(StoreError):
             store.fetch("key", scratch / "missing" / "file")
+
+    # --- what was recorded, and what was sent ----------------------------------------------------------------------
+
+    verifies = True  # does the store refuse content that is not what was recorded?
+
+    @pytest.mark.parametrize("size", [0, 5, 20 << 20])
+    def test_content_that_is_what_was_recorded_is_stored(self, store: Store, scratch: Path, size: int) -> None:
+        content = bytes(size)
+        store.put("run/model.h5", _file(scratch, content), crc32=zlib.crc32(content))
+        assert store.get("run/model.h5", most=size)[0] == content
+
+    @pytest.mark.parametrize("size", [5, 20 << 20])
+    def test_content_that_is_not_what_was_recorded_is_corrupted_and_not_stored(
+        self, store: Store, scratch: Path, size: int
+    ) -> None:
+        if not self.verifies:
+            return
+        store.put("old", _file(scratch, b"as it was"))
+        for key in ("old", "run/model.h5"):
+            with pytest.raises(Corrupted, match=key):
+                store.put(key, _file(scratch, bytes(size)), crc32=zlib.crc32(b"something else"))
+        assert store.list("") == [Entry("old", 9)]
+
+    @pytest.mark.parametrize("size", [0, 1, 20 << 20])
+    def test_a_put_tells_how_much_it_sent(self, store: Store, scratch: Path, size: int) -> None:
+        told: list[int] = []
+        store.put("key", _file(scratch, bytes(size)), progress=told.append)
+        assert sum(told) == size
+
+    @pytest.mark.parametrize("size", [1, 300 << 10, 40 << 20])
+    @pytest.mark.parametrize("portion", [0.0, 0.5, 1.0])
+    def test_a_put_is_abandoned_by_what_its_progress_raises(
+        self, store: Store, scratch: Path, size: int, portion: float
+    ) -> None:
+        sent = 0
+        lock = threading.Lock()
+
+        def progress(count: int) -> None:
+            nonlocal sent
+            with lock:
+                sent += count
+            if sent >= size * portion:
+                raise _EnoughError
+
+        store.put("old", _file(scratch, b"as it was"))
+        for key in ("old", "key"):
+            sent = 0
+            with pytest.raises(_EnoughError):
+                store.put(key, _file(scratch, bytes(size)), progress=progress)
+        assert store.list("") == [Entry("old", 9)]
 
     # --- conditional writes ----------------------------------------------------------------------------------------
 
@@ -143,6 +194,37 @@ class StoreConformance:
         store.delete("never/was")
         assert store.list("") == [Entry("a/c", 1)]
 
+    # --- what is too large -----------------------------------------------------------------------------------------
+
+    def test_an_object_that_is_too_large_is_not_read_and_its_tag_is_told(self, store: Store, scratch: Path) -> None:
+        tag = store.create("key", b"12345")
+        assert store.get("key", most=5) == (b"12345", tag)
+        with pytest.raises(TooLarge, match="key") as caught:
+            store.get("key", most=4)
+        assert caught.value.tag == tag
+
+    @pytest.mark.parametrize("size", [SMALL, SMALL + 1, 4 * SMALL])
+    def test_a_large_object_can_be_replaced_by_its_tag(self, store: Store, scratch: Path, size: int) -> None:
+        store.put("key", _file(scratch, bytes(size)))
+        tag = store.get("key", most=size)[1]
+        if size > SMALL:
+            with pytest.raises(TooLarge) as caught:
+                store.get("key")
+            assert caught.value.tag == tag
+        store.replace("key", b"small", tag)
+        assert store.get("key")[0] == b"small"
+        with pytest.raises(Conflict):
+            store.replace("key", b"again", tag)
+
+    # --- what unfinished writes left -------------------------------------------------------------------------------
+
+    def test_a_sweep_removes_no_object_and_may_be_repeated(self, store: Store) -> None:
+        for key in ("run/a", "run/b/c", "runs/a"):
+            store.create(key, b"")
+        for prefix in ("run/", "run/", "", "never/was"):
+            store.sweep(prefix)
+        assert [entry.key for entry in store.list("")] == ["run/a", "run/b/c", "runs/a"]
+
     # --- listings --------------------------------------------------------------------------------------------------
 
     def test_a_store_that_holds_nothing_lists_nothing(self, store: Store) -> None:
@@ -213,6 +295,10 @@ class StoreConformance:
             with pytest.raises(ValueError, match="not a store key"):
                 operation(key)
         assert store.list("") == []
+
+
+class _EnoughError(Exception):
+    """What a caller raises to end a put."""
 
 
 def _file(folder: Path, content: bytes) -> Path:

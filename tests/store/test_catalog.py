@@ -10,7 +10,7 @@ import pytest
 
 from fakes.pairs import name_of, store_only
 from fakes.stores import FlakyStore, MemoryStore
-from holdfast.core.errors import SettingsError, Transient
+from holdfast.core.errors import InvalidPair, SettingsError, Transient
 from holdfast.core.runs import COMPLETE_FILE, RunId
 from holdfast.spool import Spool
 from holdfast.store.catalog import allot, find_run, is_complete, list_pairs, list_runs, read_manifest, remove_pair
@@ -32,6 +32,12 @@ def spool(tmp_path: Path) -> Spool:
 def test_a_stored_manifest_reads_as_it_was_written(store: MemoryStore, spool: Spool) -> None:
     manifest = store_only(store, spool, name_of(1))
     assert read_manifest(store, RUN, name_of(1)) == manifest
+
+
+def test_a_manifest_of_absurd_size_is_an_invalid_pair(store: MemoryStore) -> None:
+    store.create(f"{RUN}/{name_of(1).file('json')}", bytes(2 << 20))
+    with pytest.raises(InvalidPair, match="more than"):
+        read_manifest(store, RUN, name_of(1))
 
 
 def test_a_pair_is_removed_manifest_first(store: MemoryStore, spool: Spool) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.core.errors import Conflict, Permanent, StoreError
+from holdfast.core.errors import Conflict, Permanent, StoreError, TooLarge
 from holdfast.store import Entry
 from holdfast.store.directory import DirectoryStore
 from store.conformance import Make, StoreConformance
@@ -66,6 +66,36 @@ def test_what_a_crash_left_and_the_lock_are_not_listed(store: DirectoryStore, ro
     assert len(files_in(root)) == 3
     assert store.list("") == [Entry("run/key", 6)]
     assert store.list("", shallow=True) == [Entry("run/", 0)]
+
+
+def test_a_sweep_removes_what_a_crash_left_under_its_prefix(store: DirectoryStore, root: Path) -> None:
+    left = [
+        "run/.tmp-0123456789ab-model.h5",
+        "run/a/.tmp-0123456789ab-x",
+        "runs/.tmp-0123456789ab-x",
+        ".tmp-0123456789ab-x",
+    ]
+    for key in ("run/key", "run/a/key", "runs/key"):
+        store.create(key, b"")
+    for name in left:
+        (root / name).write_bytes(b"half")
+
+    store.sweep("run/b")
+    assert files_in(root) == {"run/key", "run/a/key", "runs/key", *left}
+    for _ in range(2):
+        store.sweep("run/")
+        assert files_in(root) == {"run/key", "run/a/key", "runs/key", *left[2:]}
+    store.sweep("")
+    assert files_in(root) == {"run/key", "run/a/key", "runs/key"}
+
+
+def test_an_object_of_absurd_size_is_neither_read_nor_in_the_way(store: DirectoryStore, root: Path) -> None:
+    store.create("run/lease.json", b"")
+    os.truncate(root / "run" / "lease.json", 1 << 40)
+    with pytest.raises(TooLarge, match=r"lease\.json") as caught:
+        store.get("run/lease.json")
+    store.replace("run/lease.json", b"{}", caught.value.tag)
+    assert store.get("run/lease.json")[0] == b"{}"
 
 
 def test_a_listing_does_not_mind_what_is_deleted_meanwhile(store: DirectoryStore) -> None:

@@ -10,7 +10,16 @@ import botocore.config
 import pytest
 
 from fakes.http import Answer, AnsweringServer, Request, unused_endpoint
-from holdfast.core.errors import Conflict, NotFound, Permanent, SettingsError, StoreError, Transient
+from holdfast.core.errors import (
+    Conflict,
+    Corrupted,
+    NotFound,
+    Permanent,
+    SettingsError,
+    StoreError,
+    TooLarge,
+    Transient,
+)
 from holdfast.store import Entry, Store, StoreSettings, open_store
 from holdfast.store.directory import DirectoryStore
 from holdfast.store.s3 import S3Store
@@ -18,6 +27,8 @@ from store.conformance import Make, StoreConformance
 
 
 class TestS3Store(StoreConformance):
+    verifies = False  # moto takes any checksum
+
     @pytest.fixture
     def make(self, s3_server: str, bucket: str) -> Make:
         return lambda prefix: S3Store.connect(bucket, f"team/{prefix}", StoreSettings(endpoint_url=s3_server))
@@ -37,10 +48,11 @@ def operations(store: Store, scratch: Path) -> dict[str, Callable[[], object]]:
         "fetch": lambda: store.fetch("key", scratch / "back"),
         "list": lambda: store.list(""),
         "delete": lambda: store.delete("key"),
+        "sweep": lambda: store.sweep("run/"),
     }
 
 
-OPERATIONS = ["put", "create", "replace", "get", "fetch", "list", "delete"]
+OPERATIONS = ["put", "create", "replace", "get", "fetch", "list", "delete", "sweep"]
 WRITING = ["put", "create", "replace"]
 TELLING = [operation for operation in OPERATIONS if operation != "fetch"]  # a HEAD's answer has no body with a code
 
@@ -90,6 +102,41 @@ def test_an_endpoint_that_nothing_listens_at_is_a_transient_error(scratch: Path)
             operation()
 
 
+class _EnoughError(BaseException):
+    """Not even an Exception: the SDK's threads would not survive it."""
+
+
+def test_an_abandoned_upload_of_many_parts_is_aborted(s3_server: str, bucket: str, scratch: Path) -> None:
+    client = boto3.client("s3", endpoint_url=s3_server)
+    store = S3Store.connect(bucket, "runs", StoreSettings(endpoint_url=s3_server))
+    (scratch / "file").write_bytes(bytes(40 << 20))
+    unfinished = []
+
+    def progress(count: int) -> None:
+        if count:
+            unfinished.extend(client.list_multipart_uploads(Bucket=bucket).get("Uploads", []))
+            raise _EnoughError
+
+    with pytest.raises(_EnoughError):
+        store.put("key", scratch / "file", progress=progress)
+    assert unfinished
+    assert client.list_multipart_uploads(Bucket=bucket).get("Uploads", []) == []
+
+
+def test_a_sweep_aborts_the_unfinished_uploads_under_its_prefix(s3_server: str, bucket: str) -> None:
+    client = boto3.client("s3", endpoint_url=s3_server)
+    store = S3Store.connect(bucket, "team", StoreSettings(endpoint_url=s3_server))
+    for key in ("team/run/a", "team/run/a", "team/run/b/c", "team/runs/a", "run/a"):
+        client.create_multipart_upload(Bucket=bucket, Key=key)
+
+    for _ in range(2):
+        store.sweep("run/")
+        left = client.list_multipart_uploads(Bucket=bucket)["Uploads"]
+        assert sorted(upload["Key"] for upload in left) == ["run/a", "team/runs/a"]
+    store.sweep("")
+    assert [upload["Key"] for upload in client.list_multipart_uploads(Bucket=bucket)["Uploads"]] == ["run/a"]
+
+
 # --- a server that answers as told -----------------------------------------------------------------------------------
 
 
@@ -112,6 +159,8 @@ def contents(request: Request) -> Answer:
     """As much of S3 as makes every operation succeed."""
     if "list-type" in request.path:
         return Answer(body=b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>")
+    if "uploads" in request.path:
+        return Answer(body=b"<ListMultipartUploadsResult><IsTruncated>false</IsTruncated></ListMultipartUploadsResult>")
     body = b"data" if request.method in ("GET", "HEAD") else b""
     return Answer(204 if request.method == "DELETE" else 200, body, {"ETag": '"tag"'})
 
@@ -238,6 +287,32 @@ def test_a_write_carries_a_checksum_unless_that_is_switched_off(
     assert len(server.requests) == len(WRITING)
     for request in server.requests:
         assert any("checksum" in f"{key}: {value}" for key, value in request.headers.items()) is sent
+
+
+@pytest.mark.parametrize(("mode", "sent"), [("when_supported", "AAAAKg=="), ("when_required", None)])
+def test_a_put_carries_the_recorded_checksum_unless_that_is_switched_off(
+    server: AnsweringServer, scratch: Path, mode: str, sent: str | None
+) -> None:
+    server.answer = contents
+    (scratch / "file").write_bytes(b"data")
+    connect(server, request_checksum=mode).put("key", scratch / "file", crc32=42)
+    assert [request.headers.get("x-amz-checksum-crc32") for request in server.requests] == [sent]
+
+
+def test_content_that_the_server_finds_corrupted_is_a_transient_error_of_its_own(
+    server: AnsweringServer, scratch: Path
+) -> None:
+    server.answer = lambda request: refusal(400, "BadDigest")
+    (scratch / "file").write_bytes(b"data")
+    with pytest.raises(Corrupted, match="key: BadDigest"):
+        connect(server).put("key", scratch / "file", crc32=42)
+
+
+def test_a_body_that_is_too_large_is_not_waited_for(server: AnsweringServer) -> None:
+    server.answer = lambda request: Answer(body=b"da", headers={"ETag": '"tag"'}, length=1 << 40)
+    with pytest.raises(TooLarge, match=f"key has {1 << 40} bytes") as caught:
+        connect(server).get("key")
+    assert caught.value.tag == '"tag"'
 
 
 def test_by_default_no_owner_and_no_encryption_is_asked_for(server: AnsweringServer, scratch: Path) -> None:

@@ -92,5 +92,17 @@ class Transient(StoreError):
     """The same call may succeed later: a timeout, a reset, throttling, a full disk."""
 
 
+class Corrupted(Transient):
+    """Bytes that were read or sent are not those that were recorded before; nothing was stored."""
+
+
 class Permanent(StoreError):
     """The same call will fail until somebody changes something: rights, a name, credentials."""
+
+
+class TooLarge(Permanent):
+    """An object is larger than its reader is ready to take into memory. ``tag`` is the object's."""
+
+    def __init__(self, text: str, tag: str) -> None:
+        super().__init__(text)
+        self.tag = tag

@@ -7,15 +7,22 @@ Keys are relative paths with '/' between their parts. Errors are NotFound, Confl
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from ..core.errors import SettingsError
 
 _PART = re.compile(r"[A-Za-z0-9._=+@ -]{1,255}")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+
+SMALL = 1 << 20
+"""Bytes: what ``get`` reads into memory unless told otherwise, and the most that ``replace`` works on."""
+
+OnSent: TypeAlias = Callable[[int], None]
+"""Told how many more bytes were sent; it may be called from any thread. What it raises abandons the put."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +44,13 @@ class Store(Protocol):
     def durable_spool(self) -> bool:
         """Must the spool be synced to disk, as this store would die with the machine's page cache?"""
 
-    def put(self, key: str, path: Path) -> None:
-        """Stores a file's content under ``key``, whatever stood there."""
+    def put(self, key: str, path: Path, crc32: int | None = None, progress: OnSent | None = None) -> None:
+        """Stores a file's content under ``key``, whatever stood there.
+
+        ``crc32`` is the CRC-32 of the content as it was recorded before: a store that can verify it does, and raises
+        Corrupted where it differs. What ``progress`` raises ends the put and comes out as it is. After either, what
+        stood under ``key`` still does.
+        """
 
     def create(self, key: str, data: bytes) -> str:
         """Stores ``data`` under a new key and returns its tag; raises Conflict if the key exists."""
@@ -49,8 +61,8 @@ class Store(Protocol):
         Raises Conflict if it has another tag or is gone.
         """
 
-    def get(self, key: str) -> tuple[bytes, str]:
-        """A small object's content and tag; raises NotFound."""
+    def get(self, key: str, most: int = SMALL) -> tuple[bytes, str]:
+        """A small object's content and tag; raises NotFound, and TooLarge for one of more than ``most`` bytes."""
 
     def fetch(self, key: str, path: Path) -> None:
         """Writes an object's content to the file ``path``; raises NotFound."""
@@ -63,6 +75,12 @@ class Store(Protocol):
 
     def delete(self, key: str) -> None:
         """Removes an object; one that is not there is no error."""
+
+    def sweep(self, prefix: str) -> None:
+        """Clears what unfinished writes to keys that start with ``prefix`` left behind.
+
+        The caller promises that nobody else is writing there: it holds the run's lease.
+        """
 
 
 def check_key(key: str) -> str:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from ..core.errors import Conflict, InvalidPair, NotFound, SettingsError
+from ..core.errors import Conflict, InvalidPair, NotFound, SettingsError, TooLarge
 from ..core.manifest import PARTS, CheckpointName, Manifest
 from ..core.runs import COMPLETE_FILE, RUN_FILE, RunId, check_name, next_id
 from .base import Store
@@ -77,6 +77,8 @@ def read_manifest(store: Store, run: str, name: CheckpointName) -> Manifest:
         manifest = Manifest.from_json(store.get(f"{run}/{name.file('json')}")[0], name)
     except NotFound:
         raise InvalidPair("its manifest is gone from the store") from None
+    except TooLarge as error:
+        raise InvalidPair(f"its manifest is none: {error}") from None
     if manifest.run != run:
         raise InvalidPair(f"it belongs to run {manifest.run}")
     return manifest

@@ -12,16 +12,20 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import secrets
 import shutil
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..core.errors import Conflict, NotFound, Permanent, Transient
+from ..core.errors import Conflict, Corrupted, NotFound, Permanent, TooLarge, Transient
 from ..spool import TEMPORARY, replacing, sync_file, sync_folder
-from .base import Entry, check_key
+from .base import SMALL, Entry, OnSent, check_key
 
 _LOCK = ".store-lock"
+_TEMPORARY = re.compile(rf"{re.escape(TEMPORARY)}[0-9a-f]{{12}}-")
+_CHUNK = 1 << 20
 _TRANSIENT = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT}
 
 
@@ -36,9 +40,16 @@ class DirectoryStore:
     def uri(self) -> str:
         return str(self._root)
 
-    def put(self, key: str, path: Path) -> None:
-        with _translated(key), replacing(self._made(key), durable=True) as temporary:
-            shutil.copyfile(path, temporary)
+    def put(self, key: str, path: Path, crc32: int | None = None, progress: OnSent | None = None) -> None:
+        with _translated(key), replacing(self._made(key), durable=True) as temporary, path.open("rb") as source:
+            found = 0
+            with temporary.open("wb") as file:
+                while chunk := source.read(_CHUNK):
+                    found = zlib.crc32(chunk, found)
+                    file.write(chunk)
+                    _tell(progress, len(chunk))
+            if crc32 is not None and found != crc32:
+                raise Corrupted(f"{key}: the content of {path.name} is not what was recorded (CRC-32)")
 
     def create(self, key: str, data: bytes) -> str:
         with _translated(key):
@@ -58,7 +69,7 @@ class DirectoryStore:
         path = self._path(key)
         try:
             with _translated(key), self._locked():
-                if _tag(path.read_bytes()) != if_match:
+                if _read(path, 0)[1] != if_match:
                     raise Conflict(f"{key} was changed meanwhile")
                 with replacing(path, durable=True) as temporary:
                     temporary.write_bytes(data)
@@ -66,10 +77,12 @@ class DirectoryStore:
             raise Conflict(f"{key} is gone") from None
         return _tag(data)
 
-    def get(self, key: str) -> tuple[bytes, str]:
+    def get(self, key: str, most: int = SMALL) -> tuple[bytes, str]:
         with _translated(key):
-            data = self._path(key).read_bytes()
-        return data, _tag(data)
+            data, tag = _read(self._path(key), most)
+        if len(data) > most:
+            raise TooLarge(f"{key} has more than {most} bytes", tag)
+        return data, tag
 
     def fetch(self, key: str, path: Path) -> None:
         with _translated(key):
@@ -84,6 +97,15 @@ class DirectoryStore:
     def delete(self, key: str) -> None:
         with _translated(key), contextlib.suppress(FileNotFoundError):
             self._path(key).unlink()
+
+    def sweep(self, prefix: str) -> None:
+        folder, _, _ = prefix.rpartition("/")
+        with _translated(prefix):
+            for path, _, names in os.walk(self._root / folder):
+                for name in names:
+                    key = os.path.relpath(os.path.join(path, _TEMPORARY.sub("", name)), self._root)
+                    if _TEMPORARY.match(name) and key.startswith(prefix):
+                        Path(path, name).unlink(missing_ok=True)
 
     def _walk(self, base: str, prefix: str, shallow: bool) -> Iterator[Entry]:
         try:
@@ -145,6 +167,21 @@ def _place_of(path: Path) -> tuple[int, int] | None:
 
 def _tag(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def _read(path: Path, most: int) -> tuple[bytes, str]:
+    """At most one byte more than ``most``, and the tag: the content's; of a large file it is place, size and date."""
+    with path.open("rb") as file:
+        data = file.read(max(most, SMALL) + 1)
+        status = os.fstat(file.fileno())
+    if len(data) > SMALL:
+        return data[: most + 1], f"large-{status.st_ino}-{status.st_size}-{status.st_mtime_ns}"
+    return data[: most + 1], _tag(data)
+
+
+def _tell(progress: OnSent | None, count: int) -> None:
+    if progress is not None:
+        progress(count)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,10 @@ The SDK sends a checksum with every upload where the store understands that, and
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import io
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +20,8 @@ import botocore.exceptions as aws
 from boto3.exceptions import RetriesExceededError, S3UploadFailedError
 from boto3.s3.transfer import TransferConfig
 
-from ..core.errors import Conflict, NotFound, Permanent, SettingsError, StoreError, Transient
-from .base import Entry, StoreSettings, check_key
+from ..core.errors import Conflict, Corrupted, NotFound, Permanent, SettingsError, StoreError, TooLarge, Transient
+from .base import SMALL, Entry, OnSent, StoreSettings, check_key
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -48,8 +51,59 @@ _TRANSIENT_CODES = {
     "Throttling",
     "ThrottlingException",
     "TooManyRequests",
-    "BadDigest",
 }
+
+
+class _Meter:
+    """Passes counts on, from several threads. What the receiver raises ends every part, and comes out as it is.
+
+    The SDK would wrap it, as it wraps all that a body raises while it is sent.
+    """
+
+    def __init__(self, progress: OnSent | None) -> None:
+        self._progress = progress
+        self._raised: BaseException | None = None
+
+    def __call__(self, count: int) -> None:
+        if self._raised is None and self._progress is not None:
+            try:
+                self._progress(count)
+            except BaseException as error:
+                self._raised = error
+        if self._raised is not None:
+            raise _AbandonedError
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        if self._raised is not None:
+            raise self._raised
+
+
+class _AbandonedError(Exception):
+    """Ends the SDK's work on a body. Whatever was raised may be something that its threads do not expect."""
+
+
+class _Body(io.FileIO):
+    """A file on its way out; what is read while ``sending`` is told, before it leaves."""
+
+    def __init__(self, path: Path, meter: _Meter) -> None:
+        super().__init__(path)
+        self._meter = meter
+        self._told = 0
+        self.sending = False
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(-1 if size is None else size) or b""
+        if self.sending and self.tell() > self._told:
+            self._meter(self.tell() - self._told)
+            self._told = self.tell()
+        return data
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        self.sending = False  # from the start again: for a signature, or for another region
+        return super().seek(offset, whence)
 
 
 class S3Store:
@@ -62,6 +116,9 @@ class S3Store:
         owner = settings.expected_bucket_owner
         self._common: dict[str, Any] = {"ExpectedBucketOwner": owner} if owner else {}
         key = settings.sse_kms_key_id
+        self._sending = threading.local()
+        client.meta.events.register("before-send.s3.PutObject", self._begin_to_send)
+        self._verifies = settings.request_checksum == "when_supported"
         self._encryption: dict[str, Any] = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key} if key else {}
 
     @classmethod
@@ -88,15 +145,33 @@ class S3Store:
     def uri(self) -> str:
         return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
 
-    def put(self, key: str, path: Path) -> None:
-        with self._translated(key):
-            self._client.upload_file(
-                str(path),
-                self._bucket,
-                self._key(key),
-                ExtraArgs={**self._common, **self._encryption},
-                Config=_TRANSFER,
-            )
+    def put(self, key: str, path: Path, crc32: int | None = None, progress: OnSent | None = None) -> None:
+        name, extra = self._key(key), {**self._common, **self._encryption}
+        if crc32 is not None and self._verifies:
+            extra["ChecksumCRC32"] = base64.b64encode(crc32.to_bytes(4, "big")).decode()
+        meter = _Meter(progress)
+        with self._translated(key), meter:
+            meter(0)
+            if path.stat().st_size < _TRANSFER.multipart_threshold:
+                self._put_at_once(name, path, extra, meter)
+            else:
+                self._client.upload_file(
+                    str(path), self._bucket, name, ExtraArgs=extra, Callback=meter, Config=_TRANSFER
+                )
+
+    def _put_at_once(self, name: str, path: Path, extra: dict[str, Any], meter: _Meter) -> None:
+        """One request. The SDK's own way tells of the last bytes when they have been accepted: too late to end it."""
+        with _Body(path, meter) as body:
+            self._sending.body = body
+            try:
+                self._client.put_object(Bucket=self._bucket, Key=name, Body=body, **extra)
+            finally:
+                del self._sending.body
+
+    def _begin_to_send(self, **_: object) -> None:
+        """Until here, the SDK read the body to sign it."""
+        if hasattr(self._sending, "body"):
+            self._sending.body.sending = True
 
     def create(self, key: str, data: bytes) -> str:
         return self._write(key, data, {"IfNoneMatch": "*"})
@@ -114,10 +189,13 @@ class S3Store:
             )
         return answer["ETag"]
 
-    def get(self, key: str) -> tuple[bytes, str]:
+    def get(self, key: str, most: int = SMALL) -> tuple[bytes, str]:
         with self._translated(key):
             answer = self._client.get_object(Bucket=self._bucket, Key=self._key(key), **self._common)
-            return answer["Body"].read(), answer["ETag"]
+            with contextlib.closing(answer["Body"]) as body:
+                if answer["ContentLength"] > most:
+                    raise TooLarge(f"{key} has {answer['ContentLength']} bytes, more than {most}", answer["ETag"])
+                return body.read(), answer["ETag"]
 
     def fetch(self, key: str, path: Path) -> None:
         with self._translated(key):
@@ -139,6 +217,17 @@ class S3Store:
     def delete(self, key: str) -> None:
         with self._translated(key), contextlib.suppress(NotFound):
             self._client.delete_object(Bucket=self._bucket, Key=self._key(key), **self._common)
+
+    def sweep(self, prefix: str) -> None:
+        pages = self._client.get_paginator("list_multipart_uploads").paginate(
+            Bucket=self._bucket, Prefix=self._prefix + prefix, **self._common
+        )
+        with self._translated(prefix):
+            for upload in [upload for page in pages for upload in page.get("Uploads", [])]:
+                with contextlib.suppress(self._client.exceptions.NoSuchUpload):
+                    self._client.abort_multipart_upload(
+                        Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"], **self._common
+                    )
 
     def _key(self, key: str) -> str:
         return self._prefix + check_key(key)
@@ -180,6 +269,8 @@ class S3Store:
             return NotFound(f"{key} is not in the store")
         if status in (409, 412):
             return Conflict(f"{key} exists already or was changed meanwhile")
+        if code == "BadDigest":
+            return Corrupted(text)
         if code in _TRANSIENT_CODES or status >= 500 or status == 429:
             return Transient(text)
         return Permanent(text)
