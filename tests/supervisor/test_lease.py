@@ -150,6 +150,14 @@ def test_an_unreadable_lease_is_waited_out_and_then_replaced(store: MemoryStore,
     assert document(store)["incarnation"] == 13
 
 
+def test_a_lease_of_absurd_size_is_waited_out_as_well_and_said_to_be_so(store: MemoryStore, clock: Clock) -> None:
+    store.create(KEY, bytes(2 << 20))
+    told: list[str] = []
+    assert lease(store, clock).acquire(12, Passing(clock), told.append) == 13
+    assert clock.now == 5030
+    assert set(told) == {"an unreadable holder, whose lease is far too large (incarnation 0)"}
+
+
 def test_a_taker_that_loses_the_race_for_an_expired_lease_goes_on_waiting(store: MemoryStore, clock: Clock) -> None:
     held(store)
     flaky = FlakyStore(store).fail("replace", Conflict("somebody was faster"))

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.errors import Cancelled, Conflict, Fenced, NotFound, StoreError
+from ..core.errors import Cancelled, Conflict, Fenced, NotFound, StoreError, TooLarge
 from ..store import Store
 
 FORMAT = 1
@@ -148,6 +148,8 @@ class Lease:
             data, tag = self._store.get(self._key)
         except NotFound:
             return None, ""
+        except TooLarge as error:
+            return {"host": "an unreadable holder, whose lease is far too large"}, error.tag
         try:
             document = json.loads(data)
         except (ValueError, RecursionError):
