@@ -7,11 +7,13 @@ import resource
 import signal
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from fakes.pairs import name_of, save_pair
 from holdfast.core.errors import Busy, InvalidPair
 from holdfast.core.manifest import CheckpointName, FileRecord, Manifest
 from holdfast.spool import (
@@ -240,7 +242,7 @@ def test_any_damage_to_a_data_file_is_found(damage: Callable[[Path], None], part
 def test_a_record_is_size_and_sha256_of_the_whole_file(size: int, tmp_path: Path) -> None:
     data = os.urandom(size)
     (tmp_path / "file").write_bytes(data)
-    assert record_of(tmp_path / "file") == FileRecord(size, hashlib.sha256(data).hexdigest())
+    assert record_of(tmp_path / "file") == FileRecord(size, hashlib.sha256(data).hexdigest(), zlib.crc32(data))
 
 
 def test_a_removed_pair_is_gone_and_may_be_removed_again(spool: Spool) -> None:
@@ -257,6 +259,17 @@ def test_a_removal_that_fails_half_way_has_removed_the_manifest(spool: Spool) ->
     with pytest.raises(OSError, match="directory"):
         spool.remove(pair_name(1))
     assert spool.pairs() == []
+
+
+def test_a_pair_that_is_marked_stored_is_known_to_be_so_until_it_is_removed(spool: Spool) -> None:
+    for save in (1, 2):
+        save_pair(spool, name_of(save))
+    spool.mark_stored(name_of(1))
+    spool.sweep()
+    assert spool.stored() == [name_of(1)]
+    spool.remove(name_of(1))
+    assert spool.stored() == []
+    assert [path for path in spool.path.iterdir() if str(name_of(1)) in path.name] == []
 
 
 def test_a_sweep_clears_temporaries_and_orphans_and_keeps_all_else(spool: Spool) -> None:

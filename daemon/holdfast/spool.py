@@ -12,7 +12,9 @@ import hashlib
 import mmap
 import os
 import secrets
+import shutil
 import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -21,6 +23,7 @@ from .core.errors import Busy, InvalidPair
 from .core.manifest import PARTS, CheckpointName, FileRecord, Manifest
 
 TEMPORARY = ".tmp-"
+STORED = "stored"
 _CHUNK = 1 << 20
 
 
@@ -74,15 +77,27 @@ class Spool:
 
     def remove(self, name: CheckpointName) -> None:
         """The manifest goes first: a pair is never half there."""
-        for part in ("json", *PARTS):
+        for part in ("json", *PARTS, STORED):
             self.file(name.file(part)).unlink(missing_ok=True)
+
+    def mark_stored(self, name: CheckpointName) -> None:
+        """Notes that the store has the pair: when the disk is full, it may go."""
+        self.file(name.file(STORED)).touch(mode=0o600)
+
+    def stored(self) -> list[CheckpointName]:
+        """The pairs here that are known to be in the store, newest first."""
+        return [name for name in self.pairs() if self.file(name.file(STORED)).exists()]
+
+    def free(self) -> int:
+        """Bytes that the disk has left for us."""
+        return shutil.disk_usage(self.path).free
 
     def sweep(self) -> None:
         """Clears what a killed process left: temporary files, and data files that never got their manifest."""
         whole = {str(name) for name in self.pairs()}
         for entry in list(os.scandir(self.path)):
             stem, _, part = entry.name.rpartition(".")
-            orphan = part in PARTS and CheckpointName.parse(stem) is not None and stem not in whole
+            orphan = part in (*PARTS, STORED) and CheckpointName.parse(stem) is not None and stem not in whole
             if entry.name.startswith(TEMPORARY) or orphan:
                 Path(entry.path).unlink(missing_ok=True)
 
@@ -135,14 +150,15 @@ def sync_folder(path: Path) -> None:
 
 
 def record_of(path: Path) -> FileRecord:
-    """Size and SHA-256 of a file as it is on disk."""
+    """Size and checksums of a file as it is on disk."""
     digest = hashlib.sha256()
-    size = 0
+    size = crc32 = 0
     with path.open("rb", buffering=0) as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
+            crc32 = zlib.crc32(chunk, crc32)
             size += len(chunk)
-    return FileRecord(size, digest.hexdigest())
+    return FileRecord(size, digest.hexdigest(), crc32)
 
 
 def check_file(path: Path, record: FileRecord) -> None:

@@ -32,8 +32,10 @@ from holdfast.core.events import (
     LeaseLost,
     NoNotice,
     NoticeStands,
+    PairLeft,
     PairLost,
     PairSaved,
+    PairSkipped,
     PairStored,
     Progressed,
     RebalanceRecommended,
@@ -59,6 +61,7 @@ NO_LONGER_OWED = SpoolScanned(NOTHING)
 START = (NoNotice(), Restored(), Spawned(7))
 TRAIN = (*START, TrainingBegan(), Progressed())
 FIRST = "model-0000-00000001-none-i1-q1"
+SECOND = "model-0000-00000002-none-i1-q2"
 CRASH = (*TRAIN, ChildExited(1))
 FLUSH = (*TRAIN, STOP, ChildExited(75))
 
@@ -103,6 +106,8 @@ EVENTS: tuple[Event, ...] = (
     PairSaved("p"),
     PairStored("p"),
     PairLost("p", "damaged"),
+    PairSkipped("p"),
+    PairLeft("p"),
     ChildExited(1),
     SpoolScanned(frozenset({"p"})),
     Finalized(),
@@ -111,7 +116,7 @@ EVENTS: tuple[Event, ...] = (
 )
 VARIANTS: tuple[Event, ...] = (
     Restored(complete=True),
-    Restored(resumable=True),
+    Restored(checkpoint=FIRST),
     ChildExited(0),
     ChildExited(75),
     NO_LONGER_OWED,
@@ -468,12 +473,12 @@ def test_a_crash_after_progress_is_restored_and_started_again() -> None:
     assert step(state, Tick(), due - 0.1) == (state, ())
     state, effects = step(state, Tick(), due)
     assert (state.phase, acts(effects)) == (Phase.RESTORING, [Restore()])
-    state, effects = step(state, Restored(resumable=True), due)
+    state, effects = step(state, Restored(checkpoint=FIRST), due)
     assert (state.phase, acts(effects)) == (Phase.STARTING, [Spawn()])
 
 
 def test_a_run_with_a_checkpoint_is_started_again_even_if_it_crashes_before_a_batch() -> None:
-    assert go(NoNotice(), Restored(resumable=True), Spawned(7), ChildExited(1))[0].phase is Phase.BACKOFF
+    assert go(NoNotice(), Restored(checkpoint=FIRST), Spawned(7), ChildExited(1))[0].phase is Phase.BACKOFF
 
 
 def again(state: State, *events: Event) -> State:
@@ -484,9 +489,44 @@ def again(state: State, *events: Event) -> State:
 
 
 def test_a_script_that_cannot_use_its_checkpoint_is_not_started_again() -> None:
-    state, _ = go(NoNotice(), Restored(resumable=True), CheckpointRefused("another model"), ChildExited(1))
+    state, _ = go(NoNotice(), Restored(checkpoint=FIRST), CheckpointRefused("another model"), ChildExited(1))
     assert state.phase is Phase.FLUSHING
     assert on(state, SpoolScanned(frozenset()), Finalized())[0].exit_code is Exit.FAILED
+
+
+def deaths(count: int, *between: Event) -> Step:
+    """What comes of a command that dies ``count`` times after it was started from the first pair."""
+    state, effects = go(NoNotice(), rules=replace(RULES, max_restarts=10))
+    for number in range(count):
+        state, effects = on(state, Restored(checkpoint=FIRST), Spawned(7), TrainingBegan(), *between, ChildExited(1))
+        if number < count - 1:
+            state, _ = step(state, Tick(), 1000.0)
+    return state, effects
+
+
+def test_a_pair_that_the_command_dies_of_three_times_before_its_first_batch_is_passed_over() -> None:
+    state, effects = deaths(2)
+    assert on(state, Tick(), now=1000.0)[1] == (Restore(),)
+    state, effects = deaths(3)
+    assert any(isinstance(e, Say) and e.kind == "passed-over" and e.warning and FIRST in e.text for e in effects)
+    state, effects = step(state, Tick(), 1000.0)
+    assert effects == (Restore(avoid=frozenset({FIRST})),)
+    state, _ = on(state, Restored(checkpoint=SECOND), Spawned(7), ChildExited(1), now=1000.0)
+    assert step(state, Tick(), 5000.0)[1] == (Restore(avoid=frozenset({FIRST})),)
+
+
+def test_deaths_after_a_batch_are_not_blamed_on_the_pair() -> None:
+    state, _ = deaths(5, Progressed())
+    assert step(state, Tick(), 1000.0)[1] == (Restore(),)
+
+
+def test_deaths_of_different_pairs_are_counted_apart() -> None:
+    state, _ = deaths(2)
+    state, _ = step(state, Tick(), 1000.0)
+    for start, pair in enumerate((SECOND, SECOND, FIRST), 1):
+        state, _ = on(state, Restored(checkpoint=pair), Spawned(7), ChildExited(1), now=start * 1000.0)
+        state, _ = step(state, Tick(), start * 1000.0 + 100)
+    assert state.avoid == frozenset()
 
 
 def test_too_many_crashes_without_progress_are_a_failure() -> None:
@@ -587,6 +627,29 @@ def test_a_lost_pair_exits_with_74_and_never_marks_the_run_complete(code: int) -
 def test_a_pair_that_was_lost_long_before_the_end_is_not_forgotten() -> None:
     lost = (PairSaved("p"), PairLost("p", "damaged"), ChildExited(0), NO_LONGER_OWED, Finalized())
     assert go(*TRAIN, *lost)[0].exit_code is Exit.UNSTORED
+
+
+def test_a_pair_that_a_newer_one_replaced_holds_up_no_end() -> None:
+    owing = (*TRAIN, PairSaved(FIRST), PairSaved(SECOND), STOP, ChildExited(75), NO_LONGER_OWED)
+    state, effects = go(*owing, PairSkipped(FIRST), PairStored(SECOND))
+    assert acts(effects) == [Finalize(complete=False)]
+    assert on(state, Finalized())[0].exit_code is Exit.STOPPED
+
+
+@pytest.mark.parametrize(("code", "exit_code"), [(75, Exit.STOPPED), (0, Exit.UNSTORED)])
+def test_older_pairs_that_have_no_time_left_matter_to_a_complete_run_alone(code: int, exit_code: Exit) -> None:
+    owing = (*TRAIN, PairSaved(FIRST), PairSaved(SECOND), ChildExited(code), NO_LONGER_OWED)
+    state, effects = go(*owing, PairStored(SECOND), PairLeft(FIRST))
+    assert effects[0] == Say("left-behind", f"{FIRST}: there is no time to store it; it stays in the work dir", True)
+    assert acts(effects) == [Finalize(complete=False)]
+    assert on(state, Finalized())[0].exit_code is exit_code
+
+
+@pytest.mark.parametrize(("stored", "exit_code"), [(SECOND, Exit.STOPPED), (FIRST, Exit.UNSTORED)])
+def test_a_late_flush_has_stored_the_state_if_the_newest_pair_is_in_the_store(stored: str, exit_code: Exit) -> None:
+    owing = (*TRAIN, PairSaved(FIRST), PairSaved(SECOND), STOP, ChildExited(75), NO_LONGER_OWED)
+    state, _ = go(*owing, PairStored(stored))
+    assert step(state, Tick(), 100.0)[0].exit_code is exit_code
 
 
 def test_a_failed_run_still_stores_its_pairs() -> None:

@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 
 from holdfast.core.errors import SettingsError
 from holdfast.core.manifest import CheckpointName
-from holdfast.core.policy import Backoff, Best, Cadence, Retention, ask_time, next_upload
+from holdfast.core.policy import (
+    Backoff,
+    Best,
+    Cadence,
+    Owed,
+    Retention,
+    ask_time,
+    must_give_way,
+    next_upload,
+    superseded,
+)
 
 names = st.builds(
     CheckpointName,
@@ -96,11 +106,48 @@ def test_what_retention_lets_go_is_older_than_all_that_it_keeps_for_their_age(
     assert set(kept) == owed | set(newest)
 
 
+def owing(save: int, size: int = 100, lasting: bool = True) -> Owed:
+    return Owed(pair(1, save), size, lasting)
+
+
+NOTHING_STORED = (0, 0)
+
+
 @given(pairs)
-def test_the_newest_pair_is_brought_to_the_store_first(owed: list[CheckpointName]) -> None:
-    first = next_upload(owed)
+def test_the_newest_pair_is_brought_to_the_store_first(names: list[CheckpointName]) -> None:
+    owed = [Owed(name, 100, lasting=True) for name in names]
+    first = next_upload(owed, NOTHING_STORED, None, None)
     assert (first is None) == (not owed)
-    assert all(first.order >= name.order for name in owed if first is not None)
+    assert all(first.name.order >= name.order for name in names if first is not None)
+
+
+@pytest.mark.parametrize(("rate", "left"), [(None, 0.0), (1.0, 0.0), (1.0, -5.0)])
+def test_the_newest_pair_is_tried_however_little_time_is_left(rate: float | None, left: float) -> None:
+    assert next_upload([owing(1), owing(2)], NOTHING_STORED, rate, left) == owing(2)
+
+
+def test_a_pair_older_than_what_is_stored_must_make_it_before_the_deadline() -> None:
+    stored = pair(1, 9).order
+    assert next_upload([owing(1), owing(2, size=1000)], stored, 10.0, 20.0) == owing(1)
+    assert next_upload([owing(1), owing(2)], stored, 10.0, 9.0) is None
+    assert next_upload([owing(1), owing(2)], stored, None, 9.0) == owing(2)
+    assert next_upload([owing(1), owing(2)], stored, 10.0, None) == owing(2)
+
+
+def test_of_pairs_that_only_serve_to_go_on_from_all_but_the_newest_are_superseded() -> None:
+    owed = [owing(4, lasting=False), owing(1, lasting=False), owing(2), owing(3, lasting=False)]
+    assert superseded(owed) == [owing(1, lasting=False), owing(3, lasting=False)]
+    assert superseded([owing(1, lasting=False)]) == []
+    assert superseded([]) == []
+
+
+@pytest.mark.parametrize(
+    ("rate", "left", "gives_way"), [(10, 20, False), (10, 19.9, True), (None, 1e9, True), (0, 1, True)]
+)
+def test_an_upload_gives_way_if_it_and_the_newest_cannot_both_make_it(
+    rate: float | None, left: float, gives_way: bool
+) -> None:
+    assert must_give_way(rest=50, newest=150, rate=rate, left=left) is gives_way
 
 
 # --- the drain's time ----------------------------------------------------------------------------------------------

@@ -18,18 +18,19 @@ def content_of(name: CheckpointName, part: str) -> bytes:
     return f"the {part} of {name}".encode()
 
 
-def save_pair(spool: Spool, name: CheckpointName, run: str | None = None) -> Manifest:
+def save_pair(spool: Spool, name: CheckpointName, run: str | None = None, batch: int = 0, **metrics: float) -> Manifest:
     """Writes the pair as a training does: data first, then the manifest."""
     for part in PARTS:
         spool.file(name.file(part)).write_bytes(content_of(name, part))
     manifest = Manifest(
         name=name,
         run=run or spool.run,
-        batch=0,
+        batch=batch,
         kind="model",
-        reason="epoch",
+        reason="interval" if batch else "epoch",
         created="2026-11-22T16:17:06+00:00",
         files={part: record_of(spool.file(name.file(part))) for part in PARTS},
+        metrics=metrics,
     )
     spool.commit(manifest, durable=False)
     return manifest

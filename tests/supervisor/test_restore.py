@@ -12,7 +12,7 @@ from holdfast.core.runs import RunId
 from holdfast.spool import Spool
 from holdfast.store import Store
 from holdfast.store.catalog import list_pairs
-from holdfast.supervisor.restore import bring_newest, candidates
+from holdfast.supervisor.restore import bring_newest, candidates, newest_here, owed
 from holdfast.supervisor.upload import store_pair
 
 RUN = "00001-digits"
@@ -195,14 +195,51 @@ def test_a_pair_that_was_never_stored_competes_and_is_owed(store: MemoryStore, s
     for save in (2, 3):
         save_pair(spool, name_of(save))
     assert Restoring(store, spool).name == name_of(3)
-    assert candidates(store, spool).owed == [name_of(3), name_of(2)]
+    assert owed(spool, candidates(store, spool)) == [name_of(3), name_of(2)]
 
 
 def test_an_older_pair_on_this_machine_is_neither_picked_nor_owed(store: MemoryStore, spool: Spool) -> None:
     save_pair(spool, name_of(5, incarnation=1))
     store_only(store, spool, name_of(2, incarnation=2))
     assert Restoring(store, spool).name == name_of(2, incarnation=2)
-    assert candidates(store, spool).owed == []
+    assert owed(spool, candidates(store, spool)) == []
+
+
+def test_an_epochs_pair_that_the_store_never_got_is_owed_though_it_has_newer_ones(
+    store: MemoryStore, spool: Spool
+) -> None:
+    save_pair(spool, name_of(1))
+    save_pair(spool, name_of(2), batch=7)
+    save_pair(spool, name_of(3))
+    store_pair(store, spool, name_of(3))
+    assert owed(spool, candidates(store, spool)) == [name_of(1)]
+    spool.mark_stored(name_of(1))
+    assert owed(spool, candidates(store, spool)) == []
+
+
+def test_an_epochs_pair_that_another_machine_stored_meanwhile_is_not_owed(store: MemoryStore, spool: Spool) -> None:
+    save_pair(spool, name_of(2))
+    for save in (2, 3):
+        store_only(store, spool, name_of(save, incarnation=2))
+    assert owed(spool, candidates(store, spool)) == []
+
+
+def test_a_damaged_pair_is_not_owed(store: MemoryStore, spool: Spool) -> None:
+    save_pair(spool, name_of(1))
+    spool.file(name_of(1).file("h5")).write_bytes(b"rot")
+    assert owed(spool, candidates(store, spool)) == []
+
+
+def test_a_pair_to_avoid_is_passed_over_here_and_in_the_store(store: MemoryStore, spool: Spool) -> None:
+    for save in (1, 2, 3):
+        save_pair(spool, name_of(save))
+    store_pair(store, spool, name_of(1))
+    avoid = {str(name_of(3)), str(name_of(2))}
+    resume = bring_newest(store, spool, candidates(store, spool), lambda text: None, avoid)
+    assert resume is not None
+    assert resume.name == name_of(1)
+    assert newest_here(spool, resume, 4, avoid) == (resume, 4)
+    assert newest_here(spool, resume, 4, {str(name_of(3))})[0] == spool.manifest(name_of(2))
 
 
 @pytest.mark.parametrize("part", ["h5", "pkl", "json"])

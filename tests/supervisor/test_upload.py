@@ -6,17 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from fakes.clocks import Clock
 from fakes.pairs import content_of, name_of, save_pair
 from fakes.stores import FlakyStore, MemoryStore
-from holdfast.core.errors import Conflict, InvalidPair, NotFound, Permanent, StoreError, Transient
-from holdfast.core.manifest import PARTS, CheckpointName
+from holdfast.core.errors import Conflict, Corrupted, InvalidPair, NotFound, Permanent, StoreError, Transient
+from holdfast.core.manifest import PARTS, CheckpointName, Manifest
 from holdfast.core.policy import Backoff, Retention
 from holdfast.spool import Spool
-from holdfast.supervisor.logs import GrowingLogs
-from holdfast.supervisor.upload import Pace, Uploader, store_pair
+from holdfast.supervisor.upload import Errand, Uploader, store_pair
 
 RUN = "00001-digits"
-NEVER = 3600.0
 AT_ONCE = Backoff(first=0.001, most=0.002)
 
 
@@ -47,20 +46,20 @@ def manifests(memory: MemoryStore) -> list[str]:
 class Uploading:
     """An uploader at work, and what it reports."""
 
-    def __init__(self, store: FlakyStore, spool: Spool, keep: int = 2, logs: float = NEVER) -> None:
+    def __init__(self, store: FlakyStore, spool: Spool, *errands: Errand, keep: int = 2) -> None:
         self.store = store
         self.spool = spool
         self.heard: list[tuple[str, object]] = []
         self.finished: list[bool] = []
-        self.grown: list[tuple[str, Path]] = []
+        self.clock = Clock()
         self._changed = threading.Condition()
         self.uploader = Uploader(
-            store, spool, self, self._logs, self._finish, Retention(keep), Pace(logs=logs, backoff=AT_ONCE)
+            store, spool, self, errands, self._finish, Retention(keep), backoff=AT_ONCE, clock=self.clock
         )
 
-    def save(self, *names: CheckpointName) -> None:
+    def save(self, *names: CheckpointName, batch: int = 0) -> None:
         for name in names:
-            save_pair(self.spool, name)
+            save_pair(self.spool, name, batch=batch)
             self.uploader.add(name)
 
     def of(self, kind: str) -> list[object]:
@@ -86,15 +85,17 @@ class Uploading:
     def lost(self, name: CheckpointName, error: str) -> None:
         self._hear("lost", name)
 
+    def skipped(self, name: CheckpointName) -> None:
+        self._hear("skipped", name)
+
+    def left(self, name: CheckpointName) -> None:
+        self._hear("left", name)
+
     def failing(self, error: str, retry_in: float) -> None:
         self._hear("failing", error)
 
     def finalized(self) -> None:
         self._hear("finalized", None)
-
-    def _logs(self) -> list[tuple[str, Path]]:
-        grown, self.grown = self.grown, []
-        return grown
 
     def _finish(self, complete: bool) -> None:
         if self.store.outage is not None:
@@ -128,7 +129,7 @@ def end(uploading: Uploading) -> None:
 
 def test_the_data_is_written_before_the_manifest(memory: MemoryStore, spool: Spool) -> None:
     manifest = save_pair(spool, name_of(1))
-    assert store_pair(memory, spool, name_of(1)) == manifest.size
+    assert store_pair(memory, spool, name_of(1)) == manifest
     assert memory.writes == [key(name_of(1), part) for part in (*PARTS, "json")]
     assert memory.objects[key(name_of(1), "h5")] == content_of(name_of(1), "h5")
 
@@ -330,74 +331,189 @@ def test_what_is_owed_is_kept_however_much_it_is(store: FlakyStore, uploading: U
     assert uploading.spool.pairs() == names[:2:-1]
 
 
-# --- logs and other files ------------------------------------------------------------------------------------------
+# --- what is worth an upload ---------------------------------------------------------------------------------------
 
 
-def test_logs_are_brought_now_and_then(memory: MemoryStore, store: FlakyStore, spool: Spool) -> None:
-    uploading = Uploading(store, spool, logs=0.0)
-    spool.file("log.txt").write_bytes(b"some lines")
-    arrived = threading.Event()
-    store.before = lambda operation, key: arrived.set()
-    uploading.grown = [(f"{RUN}/log-i1.txt", spool.file("log.txt"))]
-    uploading.uploader.start()
-    assert arrived.wait(timeout=30)
-    uploading.conclude()
-    assert memory.writes == [f"{RUN}/log-i1.txt"]
-
-
-def test_logs_and_other_files_are_brought_before_the_end(memory: MemoryStore, uploading: Uploading) -> None:
-    for name in ("log.txt", "training_options.json"):
-        uploading.spool.file(name).write_text(name)
-    uploading.uploader.start()
-    uploading.uploader.bring(f"{RUN}/training_options.json", uploading.spool.file("training_options.json"))
-    uploading.grown = [(f"{RUN}/log-i1.txt", uploading.spool.file("log.txt"))]
-    uploading.conclude()
-    assert memory.objects == {f"{RUN}/training_options.json": b"training_options.json", f"{RUN}/log-i1.txt": b"log.txt"}
-
-
-@pytest.mark.parametrize("failing", ["log-i1.txt", "training_options.json"])
-def test_a_log_that_could_not_be_brought_is_brought_again_before_the_end(
-    memory: MemoryStore, store: FlakyStore, uploading: Uploading, failing: str
+def test_of_pairs_that_only_serve_to_go_on_from_the_newest_alone_is_stored(
+    memory: MemoryStore, store: FlakyStore, uploading: Uploading
 ) -> None:
-    for name in ("log.txt", "training_options.json"):
-        uploading.spool.file(name).write_text(name)
-    store.fail("put", Transient("away"), suffix=failing, times=2)
-    uploading.uploader.bring(f"{RUN}/training_options.json", uploading.spool.file("training_options.json"))
-    uploading.grown = [(f"{RUN}/log-i1.txt", uploading.spool.file("log.txt"))]
+    uploading.save(name_of(1))
+    uploading.save(name_of(2), name_of(3), batch=7)
+    uploading.save(name_of(4))
+    uploading.save(name_of(5), batch=7)
+    assert uploading.heard == [("skipped", name_of(2)), ("skipped", name_of(3))]
     uploading.uploader.start()
     uploading.conclude()
-    assert set(memory.objects) == {f"{RUN}/log-i1.txt", f"{RUN}/training_options.json"}
-    assert len(uploading.of("failing")) == 2
+    assert uploading.of("stored") == [name_of(5), name_of(4), name_of(1)]
+    assert {name_of(2), name_of(3)} <= uploading.uploader.paid
 
 
-def test_a_file_that_is_gone_does_not_hold_up_the_end(memory: MemoryStore, uploading: Uploading) -> None:
-    uploading.uploader.bring(f"{RUN}/gone", uploading.spool.file("gone"))
+def test_a_pair_under_way_is_not_skipped_for_a_newer_one(store: FlakyStore, uploading: Uploading) -> None:
+    def save_another(operation: str, key: str) -> None:
+        store.before = lambda operation, key: None
+        uploading.save(name_of(2), batch=7)
+
+    store.before = save_another
+    uploading.save(name_of(1), batch=7)
     uploading.uploader.start()
     uploading.conclude()
+    assert uploading.of("stored") == [name_of(1), name_of(2)]
+    assert uploading.of("skipped") == []
+
+
+def test_what_is_stored_is_marked_so_that_a_full_disk_may_cost_it(store: FlakyStore, uploading: Uploading) -> None:
+    store.fail("put", Transient("away"), suffix=f"{name_of(1)}.h5", times=1)
+    uploading.uploader.start()
+    uploading.save(name_of(1))
+    uploading.until_heard("failing")
+    assert uploading.spool.stored() == []
+    uploading.conclude()
+    assert uploading.spool.stored() == [name_of(1)]
+
+
+# --- a deadline ----------------------------------------------------------------------------------------------------
+
+
+def test_before_a_deadline_what_cannot_make_it_is_left_behind(store: FlakyStore, uploading: Uploading) -> None:
+    """One pair takes 10 s, and 15 s are left: the newest and nothing else."""
+    store.before = lambda operation, key: uploading.clock.advance(5) if operation == "put" else None
+    uploading.uploader.start()
+    uploading.save(name_of(1))
+    uploading.until_heard("stored")
+    uploading.uploader.hurry(uploading.clock() + 15)
+    store.outage = Transient("away")
+    uploading.save(name_of(2), name_of(3))
+    store.outage = None
+    uploading.conclude()
+    assert [what for what in uploading.heard if what[0] != "failing"] == [
+        ("stored", name_of(1)),
+        ("stored", name_of(3)),
+        ("left", name_of(2)),
+        ("finalized", None),
+    ]
+
+
+def test_before_a_deadline_the_newest_is_tried_even_if_it_seems_too_late(
+    store: FlakyStore, uploading: Uploading
+) -> None:
+    store.before = lambda operation, key: uploading.clock.advance(5) if operation == "put" else None
+    uploading.uploader.start()
+    uploading.save(name_of(1))
+    uploading.until_heard("stored")
+    uploading.uploader.hurry(uploading.clock() + 1)
+    uploading.save(name_of(2))
+    uploading.conclude()
+    assert uploading.of("stored") == [name_of(1), name_of(2)]
+
+
+@pytest.mark.parametrize(("left", "first"), [(60.0, 1), (3.0, 2)], ids=["time for both", "time for one"])
+def test_an_older_upload_gives_way_to_the_newest_only_if_both_cannot_make_it(
+    store: FlakyStore, uploading: Uploading, left: float, first: int
+) -> None:
+    store.before = lambda operation, key: uploading.clock.advance(1) if operation == "put" else None
+    uploading.uploader.start()
+    uploading.save(name_of(0))
+    uploading.until_heard("stored")
+
+    def drain(operation: str, key: str) -> None:
+        if operation == "put":
+            store.before = lambda operation, key: None
+            uploading.save(name_of(2))
+            uploading.uploader.hurry(uploading.clock() + left)
+            uploading.clock.advance(0.5)
+
+    store.before = drain
+    uploading.save(name_of(1))
+    uploading.until_heard("stored", 2)
+    assert uploading.of("stored")[1] == name_of(first)
+
+
+def test_a_drop_gives_up_the_upload_under_way(memory: MemoryStore, store: FlakyStore, uploading: Uploading) -> None:
+    store.before = lambda operation, key: uploading.uploader.drop() if operation == "put" else None
+    uploading.uploader.start()
+    uploading.save(name_of(1))
+    end(uploading)
     assert memory.writes == []
-    assert uploading.finished == [False]
+    assert uploading.heard == []
 
 
-def test_each_incarnation_has_a_log_of_its_own_that_grows(spool: Spool) -> None:
-    spool.file("log.txt").write_bytes(b"an earlier incarnation's\n")
-    logs = GrowingLogs(spool, 2)
-    assert logs.changed() == []
-
-    with spool.file("log.txt").open("ab") as file:
-        file.write(b"first\n")
-    [(stored_as, copy)] = logs.changed()
-    assert stored_as == f"{RUN}/log-i2.txt"
-    assert copy.read_bytes() == b"first\n"
-    assert logs.changed() == []
-
-    with spool.file("log.txt").open("ab") as file:
-        file.write(b"second\n")
-    [(_, copy)] = logs.changed()
-    assert copy.read_bytes() == b"first\nsecond\n"
+# --- damage --------------------------------------------------------------------------------------------------------
 
 
-def test_the_events_of_a_start_are_stored_from_its_beginning(spool: Spool) -> None:
-    spool.file("events.jsonl").write_bytes(b'{"event": "waiting"}\n')
-    [(stored_as, copy)] = GrowingLogs(spool, 2).changed()
-    assert stored_as == f"{RUN}/events-i2.jsonl"
-    assert copy.read_bytes() == b'{"event": "waiting"}\n'
+def test_a_pair_that_rotted_on_this_disk_is_reported_lost(memory: MemoryStore, uploading: Uploading) -> None:
+    save_pair(uploading.spool, name_of(1))
+    path = uploading.spool.file(name_of(1).file("h5"))
+    path.write_bytes(bytes(reversed(path.read_bytes())))
+    uploading.uploader.start()
+    uploading.uploader.add(name_of(1))
+    uploading.until_heard("lost")
+    assert memory.writes == []
+
+
+def test_a_pair_that_was_damaged_on_its_way_is_sent_again(store: FlakyStore, uploading: Uploading) -> None:
+    store.fail("put", Corrupted("BadDigest"), suffix=".h5")
+    uploading.uploader.start()
+    uploading.save(name_of(1))
+    uploading.until_heard("stored")
+    assert [kind for kind, _ in uploading.heard] == ["failing", "stored"]
+
+
+# --- errands -------------------------------------------------------------------------------------------------------
+
+
+class Counting:
+    """An errand that is always due, and fails as often as it is told to."""
+
+    def __init__(self, failures: int = 0) -> None:
+        self.failures = failures
+        self.runs = 0
+        self.seen: list[CheckpointName] = []
+        self.ran = threading.Event()
+
+    def job(self, now: float, closing: bool) -> Callable[[], None] | None:
+        return None if self.runs >= 5 else self._run
+
+    def stored(self, manifest: Manifest) -> None:
+        self.seen.append(manifest.name)
+
+    def _run(self) -> None:
+        self.runs += 1
+        self.ran.set()
+        if self.runs <= self.failures:
+            raise Permanent("no rights")
+
+
+def test_errands_are_run_between_pairs_and_learn_what_is_stored(store: FlakyStore, spool: Spool) -> None:
+    errand = Counting()
+    uploading = Uploading(store, spool, errand)
+    uploading.uploader.start()
+    uploading.save(name_of(1))
+    uploading.conclude()
+    assert errand.runs == 5
+    assert errand.seen == [name_of(1)]
+
+
+def test_an_errand_that_fails_holds_up_no_pair_and_no_other_errand(store: FlakyStore, spool: Spool) -> None:
+    failing, other = Counting(failures=5), Counting()
+    uploading = Uploading(store, spool, failing, other)
+    uploading.uploader.start()
+    assert failing.ran.wait(30)
+    uploading.save(name_of(1))
+    uploading.until_heard("stored")
+    assert other.ran.wait(30)
+    uploading.conclude()
+    assert "no rights" in uploading.of("failing")
+
+
+def test_while_a_deadline_stands_errands_wait(store: FlakyStore, spool: Spool) -> None:
+    errand = Counting()
+    uploading = Uploading(store, spool, errand)
+    uploading.uploader.hurry(uploading.clock() + 100)
+    uploading.uploader.start()
+    uploading.save(name_of(1))
+    uploading.until_heard("stored")
+    uploading.save(name_of(2))
+    uploading.until_heard("stored", 2)
+    assert errand.runs == 0
+    uploading.conclude()
+    assert errand.runs == 5

@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import click
+from click.core import ParameterSource
 
 from .. import __version__
 from ..core.errors import Exit, HoldfastError, Permanent, StoreError
+from ..core.redact import Redactor
 from .demo import demo
 from .drill import drill
 from .run import run
@@ -64,11 +66,20 @@ def _flush() -> None:
 def _usage(error: click.UsageError) -> str:
     command = error.ctx.command_path if error.ctx is not None else "holdfast"
     text = error.format_message().replace("\n", " ").rstrip(".")
+    if _from_file(error):
+        text = f"in the settings file (--config): {text}"
     if isinstance(error, click.MissingParameter):
         text += "; options stand before the command, and '--' between them"
     return f"{text} (see {command} --help)"
 
 
+def _from_file(error: click.UsageError) -> bool:
+    parameter = getattr(error, "param", None)
+    if error.ctx is None or parameter is None or parameter.name is None:
+        return False
+    return error.ctx.get_parameter_source(parameter.name) is ParameterSource.DEFAULT_MAP
+
+
 def _complain(text: str, code: int) -> int:
-    print(f"holdfast: error: {text}", file=sys.stderr)  # noqa: T201
+    print(f"holdfast: error: {Redactor(os.environ).text(text)}", file=sys.stderr)  # noqa: T201
     return code

@@ -5,6 +5,8 @@ A setting comes from its flag, else from ``HOLDFAST_<NAME>``, else from the TOML
 
 from __future__ import annotations
 
+import difflib
+import os
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -13,17 +15,18 @@ from typing import Any, TypeVar
 import click
 
 from ..core.errors import SettingsError
+from ..core.policy import Best, Retention
+from ..core.wire import RUN_DIR_VARIABLE, SOCKET_VARIABLE
 from ..store import Store, StoreSettings, open_store
 
 DEFAULT_CONFIG = Path("/etc/holdfast/holdfast.toml")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def option(name: str, **attributes: Any) -> Callable[[F], F]:
-    """A click option that also reads HOLDFAST_<NAME>."""
-    variable = "HOLDFAST_" + name.lstrip("-").replace("-", "_").upper()
+def option(name: str, *parameter: str, **attributes: Any) -> Callable[[F], F]:
+    """A click option that also reads HOLDFAST_<NAME>. ``parameter`` is its name in Python, where that is another."""
     return click.option(
-        name, envvar=variable, show_envvar=True, show_default=attributes.pop("show_default", True), **attributes
+        name, *parameter, envvar=_variable(name), **{"show_envvar": True, "show_default": True, **attributes}
     )
 
 
@@ -33,6 +36,8 @@ def seconds(name: str, default: float, text: str, least: float = 0.0) -> Callabl
 
 class _Seconds(click.FloatRange):
     """A range that NaN is not in."""
+
+    name = "number of seconds"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         number = float(super().convert(value, param, ctx))
@@ -72,6 +77,11 @@ def store_options(function: F) -> F:
     return function
 
 
+def retention(last: int | None, every: int | None, best: str | None) -> Retention:
+    """Raises SettingsError for a metric that cannot be."""
+    return Retention(last, every, Best.of(best) if best else None)
+
+
 def the_store(settings: dict[str, Any]) -> Store:
     """Takes the store options out of ``settings``."""
     uri = settings.pop("store")
@@ -79,6 +89,7 @@ def the_store(settings: dict[str, Any]) -> Store:
 
 
 def _load_config(context: click.Context, parameter: click.Parameter, path: Path | None) -> None:
+    _warn_of_typos(context)
     if path is None and not DEFAULT_CONFIG.exists():
         return
     path = path or DEFAULT_CONFIG
@@ -92,22 +103,33 @@ def _load_config(context: click.Context, parameter: click.Parameter, path: Path 
     known = _known(context)
     values = {}
     for key, value in document.items():
-        name = key.replace("-", "_")
-        if name not in known:
-            raise SettingsError(
-                f"--config {path}: unknown setting {key!r}; known are {', '.join(sorted(known)).replace('_', '-')}"
-            )
+        setting = known.get(key.replace("_", "-"))
+        if setting is None:
+            raise SettingsError(f"--config {path}: unknown setting {key!r}; known are {', '.join(sorted(known))}")
         if isinstance(value, dict | list):
             raise SettingsError(f"--config {path}: {key} takes one value")
-        if isinstance(value, bool) != known[name]:
-            raise SettingsError(f"--config {path}: {key} takes {'true or false' if known[name] else 'a value'}")
-        values[name] = value
+        if isinstance(value, bool) != bool(setting.is_flag):
+            raise SettingsError(f"--config {path}: {key} takes {'true or false' if setting.is_flag else 'a value'}")
+        values[setting.name] = value
     context.default_map = {**(context.default_map or {}), **values}
 
 
-def _known(context: click.Context) -> dict[str, bool]:
-    """The settings that have a variable, of all commands, as one file serves them all; and which of them are flags."""
+def _known(context: click.Context) -> dict[str, click.Option]:
+    """The settings that have a variable, of all commands, as one file serves them all; by the flag's name."""
     group = context.find_root().command
     commands = group.commands.values() if isinstance(group, click.Group) else [context.command]
     options = [p for c in commands for p in c.params if isinstance(p, click.Option) and p.envvar]
-    return {p.name: bool(p.is_flag) for p in options if p.name and p.name != "config"}
+    return {p.opts[0].lstrip("-"): p for p in options if p.name != "config"}
+
+
+def _warn_of_typos(context: click.Context) -> None:
+    known = {_variable(name) for name in (*_known(context), "config")}
+    for name in os.environ:
+        if name.startswith("HOLDFAST_") and name not in known and name not in (SOCKET_VARIABLE, RUN_DIR_VARIABLE):
+            meant = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {meant[0]}?" if meant else ""
+            click.echo(f"holdfast: warning: the variable {name} is no setting{hint}", err=True)
+
+
+def _variable(flag: str) -> str:
+    return "HOLDFAST_" + flag.lstrip("-").replace("-", "_").upper()

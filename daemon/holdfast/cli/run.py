@@ -14,13 +14,15 @@ import click
 
 from ..core.errors import EXIT_MEANINGS, SettingsError
 from ..core.machine import Rules
+from ..core.redact import Redactor
 from ..core.runs import RunId, check_name
+from ..supervisor.fork import Source
 from ..supervisor.journal import Journal
 from ..supervisor.lease import LeaseTimes
 from ..supervisor.loop import Supervisor
 from ..supervisor.notices import Watcher, client_from_environment
 from ..supervisor.settings import RunSettings
-from .options import config_option, option, seconds, store_options, the_store
+from .options import config_option, option, retention, seconds, store_options, the_store
 
 _CODES = "\n".join(f"  {int(code):>2}  {meaning}" for code, meaning in EXIT_MEANINGS.items())
 
@@ -46,6 +48,11 @@ _CODES = "\n".join(f"  {int(code):>2}  {meaning}" for code, meaning in EXIT_MEAN
 @seconds("--lease-heartbeat", 10.0, "How often the lease is renewed.", 0.05)
 @seconds("--lease-expiry", 30.0, "When a silent holder is taken for dead.", 0.2)
 @seconds("--store-wait", 30.0, "How long the store may be out of reach at the start.")
+@option("--from", "source", metavar="RUN@STEP", help="Go on from that checkpoint of this run or of another, once.")
+@option("--keep-last", type=click.IntRange(1), help="Keep the newest N checkpoints in the store.  [default: all]")
+@option("--keep-every", type=click.IntRange(1), help="Keep one checkpoint of every K-th epoch in the store.")
+@option("--keep-best", metavar="METRIC[:max]", help="Keep the checkpoint that is best by a metric in the store.")
+@option("--keep-local", type=click.IntRange(1), default=2, help="Stored checkpoints that stay on this machine.")
 @option("--max-restarts", type=click.IntRange(0), default=5, help="Crashes in a row without progress before giving up.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def run(**settings: Any) -> int:
@@ -57,7 +64,7 @@ def run(**settings: Any) -> int:
     store = the_store(settings)
     client = client_from_environment(os.environ, time.monotonic)
     run_settings = _settings(settings)
-    journal = Journal(sys.stderr)
+    journal = Journal(sys.stderr, Redactor(os.environ))
 
     def watcher(report: Any) -> Watcher:
         return Watcher(
@@ -92,6 +99,9 @@ def _settings(given: dict[str, Any]) -> RunSettings:
         lease=LeaseTimes(given["lease_heartbeat"], given["lease_expiry"], given["lease_wait"]),
         poll_interval=given["poll_interval"],
         store_wait=given["store_wait"],
+        keep_local=given["keep_local"],
+        keep=retention(given["keep_last"], given["keep_every"], given["keep_best"]),
+        source=Source.parse(given["source"]) if given["source"] else None,
     )
 
 

@@ -9,7 +9,12 @@ from .errors import Exit
 
 @dataclass(frozen=True)
 class Restore:
-    """Take the lease, find the newest valid pair, bring it here. Answered by Restored or RestoreFailed."""
+    """Take the lease, find the newest valid pair, bring it here. Answered by Restored or RestoreFailed.
+
+    The pairs to ``avoid`` are passed over: the command died of them.
+    """
+
+    avoid: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,10 @@ class Kill:
 
 @dataclass(frozen=True)
 class Upload:
-    """Bring a pair to the store, trying until it succeeds. Answered by PairStored or PairLost."""
+    """Bring a pair to the store, trying until it succeeds.
+
+    Answered by PairStored, PairLost, PairSkipped or PairLeft.
+    """
 
     name: str
 

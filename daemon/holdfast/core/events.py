@@ -34,10 +34,10 @@ class StopRequested:
 
 @dataclass(frozen=True)
 class Restored:
-    """The lease is held. ``resumable`` says that a pair was found; ``complete``, that there is nothing to do."""
+    """The lease is held. ``checkpoint`` is the pair to go on from; ``complete`` says that there is nothing to do."""
 
     complete: bool = False
-    resumable: bool = False
+    checkpoint: str | None = None
     step: int = 0
 
 
@@ -104,6 +104,20 @@ class PairLost:
 
 
 @dataclass(frozen=True)
+class PairSkipped:
+    """A pair that only served to go on from, and that a newer one replaced before it was stored."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class PairLeft:
+    """An older pair that cannot reach the store before the deadline; it stays in the work dir."""
+
+    name: str
+
+
+@dataclass(frozen=True)
 class ChildExited:
     """``code`` as a shell reports it (128 + n for signal n). ``chance`` is uniform in [0, 1), for the backoff."""
 
@@ -149,6 +163,8 @@ Event = (
     | SaveFailed
     | PairStored
     | PairLost
+    | PairSkipped
+    | PairLeft
     | ChildExited
     | SpoolScanned
     | Finalized

@@ -53,8 +53,10 @@ from .events import (
     LeaseLost,
     NoNotice,
     NoticeStands,
+    PairLeft,
     PairLost,
     PairSaved,
+    PairSkipped,
     PairStored,
     Progressed,
     RebalanceRecommended,
@@ -96,6 +98,7 @@ class Outcome(Enum):
 
 
 LEAST_WINDOW = 10.0
+MOST_DEATHS = 3
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,11 @@ class Rules:
 
 @dataclass(frozen=True)
 class State:
-    """All that the supervisor remembers. The times are monotonic seconds; None is never."""
+    """All that the supervisor remembers. The times are monotonic seconds; None is never.
+
+    ``resumed`` is the pair that the command was last started from, ``moved`` whether it trained a batch since, and
+    ``deaths`` how often in a row it died without one. ``left`` says that older pairs stay unsent in the work dir.
+    """
 
     rules: Rules = Rules()
     phase: Phase = Phase.RESTORING
@@ -129,7 +136,12 @@ class State:
     stopping: str | None = None
     stops: int = 0
     failures: int = 0
+    resumed: str | None = None
+    moved: bool = False
+    deaths: int = 0
+    avoid: frozenset[str] = frozenset()
     owed: frozenset[str] = frozenset()
+    left: bool = False
     step: int = 0
     saved_step: int = 0
     save_failed: bool = False
@@ -316,7 +328,10 @@ def _restored(state: State, event: Restored, now: float) -> Step:
         save_failed=False,
         spawned=False,
         training=False,
-        trained=state.trained or event.resumable,
+        trained=state.trained or event.checkpoint is not None,
+        resumed=event.checkpoint,
+        moved=False,
+        deaths=state.deaths if event.checkpoint == state.resumed else 0,
     )
     return state, (Spawn(),)
 
@@ -358,9 +373,10 @@ def _finished_while_draining(state: State, event: TrainingFinished, now: float) 
 
 def _progressed(state: State, event: Progressed, now: float) -> Step:
     """Batches that were done before, and are done again after a crash, are no progress."""
+    state = replace(state, trained=True, moved=True, deaths=0)
     if event.step <= state.step:
-        return replace(state, trained=True), ()
-    return replace(state, trained=True, step=event.step, failures=0), ()
+        return state, ()
+    return replace(state, step=event.step, failures=0), ()
 
 
 def _saved(state: State, event: PairSaved, now: float) -> Step:
@@ -388,6 +404,16 @@ def _lost(state: State, event: PairLost, now: float) -> Step:
     lost = state.lost if order < state.newest_stored else max(order, state.lost or order)
     state, effects = _when_stored(replace(state, owed=state.owed - {event.name}, lost=lost))
     return state, (Say("pair-lost", f"{event.name} cannot be stored: {event.error}", warning=True), *effects)
+
+
+def _skipped(state: State, event: PairSkipped, now: float) -> Step:
+    return _when_stored(replace(state, owed=state.owed - {event.name}))
+
+
+def _left(state: State, event: PairLeft, now: float) -> Step:
+    state, effects = _when_stored(replace(state, owed=state.owed - {event.name}, left=True))
+    text = f"{event.name}: there is no time to store it; it stays in the work dir"
+    return state, (Say("left-behind", text, warning=True), *effects)
 
 
 def _order(name: str) -> tuple[int, int]:
@@ -419,7 +445,20 @@ def _exited(state: State, event: ChildExited, now: float) -> Step:
         return _after(said, _flush(state, Outcome.FAILED))
     wait = state.rules.backoff.delay(failures, event.chance)
     said = Say("crashed", f"the command failed (exit {event.code}); starting it again in {wait:.1f} s", warning=True)
-    return replace(state, phase=Phase.BACKOFF, failures=failures, retry_at=now + wait, finished=False), (said,)
+    state = replace(state, phase=Phase.BACKOFF, failures=failures, retry_at=now + wait, finished=False)
+    return _after(said, _blame(state))
+
+
+def _blame(state: State) -> Step:
+    """A pair that the command died of a few times, before it trained a single batch, is passed over from now on."""
+    if state.resumed is None or state.moved:
+        return state, ()
+    state = replace(state, deaths=state.deaths + 1)
+    if state.deaths < MOST_DEATHS:
+        return state, ()
+    text = f"{state.resumed}: passed over, the command died of it {state.deaths} times before its first batch"
+    assert state.resumed is not None
+    return replace(state, avoid=state.avoid | {state.resumed}), (Say("passed-over", text, warning=True),)
 
 
 def _exited_while_draining(state: State, event: ChildExited, now: float) -> Step:
@@ -461,8 +500,12 @@ def _finalized(state: State, event: Finalized, now: float) -> Step:
 
 
 def _missing(state: State) -> bool:
-    """Is there a state that should be in the store and will not be?"""
-    return bool(state.owed) or state.save_failed or state.lost is not None
+    """Is there a state that should be in the store and will not be? Who only stopped needs the newest alone."""
+    if state.save_failed or state.lost is not None:
+        return True
+    if state.outcome is Outcome.COMPLETE:
+        return state.left or bool(state.owed)
+    return any(CheckpointName.parse(name) is None or _order(name) > state.newest_stored for name in state.owed)
 
 
 def _ending(state: State) -> Exit:
@@ -477,8 +520,8 @@ def _ending(state: State) -> Exit:
 
 def _abandon(state: State, why: str) -> Step:
     """Ends at once. What is still owed stays in the work dir."""
-    stored = state.finalizing and state.outcome is Outcome.STOPPED
-    code = _ending(state) if stored or state.outcome in (Outcome.FAILED, Outcome.FENCED) else Exit.UNSTORED
+    stopped = state.scanned and state.outcome is Outcome.STOPPED
+    code = _ending(state) if stopped or state.outcome in (Outcome.FAILED, Outcome.FENCED) else Exit.UNSTORED
     said = Say("abandoned", f"{why}: {len(state.owed)} pairs are not in the store", warning=bool(state.owed))
     return _end(state, code, said, Kill())
 
@@ -528,7 +571,7 @@ def _tick_while_flushing(state: State, event: Tick, now: float) -> Step:
 
 def _tick_in_backoff(state: State, event: Tick, now: float) -> Step:
     if _due(state.retry_at, now):
-        return replace(state, phase=Phase.RESTORING, restore_asked=True, retry_at=None), (Restore(),)
+        return replace(state, phase=Phase.RESTORING, restore_asked=True, retry_at=None), (Restore(state.avoid),)
     return state, ()
 
 
@@ -575,6 +618,8 @@ TABLE: dict[tuple[Phase, type[Any]], _Rule] = {
     **{(phase, RebalanceRecommended): _stay for phase in (_P.RESTORING, _P.DRAINING, _P.FLUSHING, _P.BACKOFF)},
     **{(phase, SaveFailed): _save_failed for phase in Phase if phase not in (_P.DONE, _P.FAILED)},
     **{(phase, PairStored): _stored for phase in Phase if phase not in (_P.DONE, _P.FAILED)},
+    **{(phase, PairSkipped): _skipped for phase in Phase if phase not in (_P.DONE, _P.FAILED)},
+    **{(phase, PairLeft): _left for phase in Phase if phase not in (_P.DONE, _P.FAILED)},
     **{(phase, PairLost): _lost for phase in Phase if phase not in (_P.DONE, _P.FAILED)},
     **{(phase, LeaseLost): _fenced for phase in Phase if phase not in (_P.DONE, _P.FAILED)},
     **{(phase, Tick): _stay for phase in (_P.RESTORING, *_ALIVE)},

@@ -20,11 +20,13 @@ from .errors import InvalidPair
 FORMAT = 1
 PARTS = ("h5", "pkl")
 MAX_MANIFEST_BYTES = 1 << 20
+LASTING = ("epoch", "last epoch")
 
 MAX_DEPTH = 16
 _LOSS = r"-?(?:0|[1-9]\d{0,6})\.\d{4}|-?[1-9]\.\d{4}e\+\d{2,3}|nan|inf|none"
 _NAME = re.compile(rf"model-(\d{{4,9}})-(\d{{8,15}})-({_LOSS})-i(\d{{1,9}})-q(\d{{1,9}})", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_CRC32 = re.compile(r"[0-9a-f]{8}")
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,11 @@ def spell_loss(loss: float | None) -> str:
 
 @dataclass(frozen=True)
 class FileRecord:
+    """``crc32`` goes with an upload, for stores that verify it; pairs of early versions have none."""
+
     size: int
     sha256: str
+    crc32: int | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,11 @@ class Manifest:
     origin: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def lasting(self) -> bool:
+        """Is it an epoch's pair, worth keeping for its own sake? The others only serve to go on from."""
+        return self.batch == 0 or self.reason in LASTING
+
+    @property
     def size(self) -> int:
         return sum(record.size for record in self.files.values())
 
@@ -122,7 +132,7 @@ class Manifest:
             "kind": self.kind,
             "reason": self.reason,
             "created": self.created,
-            "files": {part: {"size": r.size, "sha256": r.sha256} for part, r in self.files.items()},
+            "files": {part: _record(record) for part, record in self.files.items()},
             "metrics": {k: v if v is None or math.isfinite(v) else None for k, v in self.metrics.items()},
             "origin": dict(self.origin),
         }
@@ -153,6 +163,11 @@ class Manifest:
             metrics=_metrics(document, expected),
             origin=_mapping(document, "origin", expected),
         )
+
+
+def _record(record: FileRecord) -> dict[str, Any]:
+    crc32 = {} if record.crc32 is None else {"crc32": f"{record.crc32:08x}"}
+    return {"size": record.size, "sha256": record.sha256, **crc32}
 
 
 def _document(data: bytes, name: str) -> dict[str, Any]:
@@ -211,10 +226,13 @@ def _files(value: Any, name: CheckpointName) -> dict[str, FileRecord]:
 
 
 def _file(value: Any, part: str, name: CheckpointName) -> FileRecord:
-    size = value.get("size") if isinstance(value, dict) else None
-    sha256 = value.get("sha256") if isinstance(value, dict) else None
+    if not isinstance(value, dict):
+        raise InvalidPair(f"{name}: what the manifest says of its .{part} is no object")
+    size, sha256, crc32 = value.get("size"), value.get("sha256"), value.get("crc32")
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 1 << 50:
         raise InvalidPair(f"{name}: the size of its .{part} is not credible")
     if not isinstance(sha256, str) or _SHA256.fullmatch(sha256) is None:
         raise InvalidPair(f"{name}: the checksum of its .{part} is malformed")
-    return FileRecord(size, sha256)
+    if crc32 is not None and (not isinstance(crc32, str) or _CRC32.fullmatch(crc32) is None):
+        raise InvalidPair(f"{name}: the CRC of its .{part} is malformed")
+    return FileRecord(size, sha256, None if crc32 is None else int(crc32, 16))

@@ -124,9 +124,44 @@ def _loss(name: CheckpointName) -> float | None:
     return None if name.loss == "none" else float(name.loss)
 
 
-def next_upload(owed: Iterable[CheckpointName]) -> CheckpointName | None:
-    """Newest first: should there be time for one pair only, it must be that one."""
-    return max(owed, key=lambda name: name.order, default=None)
+@dataclass(frozen=True)
+class Owed:
+    """A pair that the store does not have yet, with its size in bytes.
+
+    The ``lasting`` ones (an epoch's) are each worth an upload; of the others only the newest is.
+    """
+
+    name: CheckpointName
+    size: int
+    lasting: bool
+
+
+def superseded(owed: Iterable[Owed]) -> list[Owed]:
+    """Those that a newer pair has made worthless."""
+    oldest_first = sorted(owed, key=lambda one: one.name.order)
+    return [one for one in oldest_first[:-1] if not one.lasting]
+
+
+def next_upload(owed: Iterable[Owed], stored: tuple[int, int], rate: float | None, left: float | None) -> Owed | None:
+    """Newest first: should there be time for one pair only, it must be that one.
+
+    With ``left`` seconds to a deadline and a measured ``rate`` (bytes a second), a pair older than ``stored``, the
+    newest pair that the store has, is chosen only if it can still make it.
+    """
+    newest_first = sorted(owed, key=lambda one: one.name.order, reverse=True)
+    for place, one in enumerate(newest_first):
+        if (place == 0 and one.name.order > stored) or _makes_it(one.size, rate, left):
+            return one
+    return None
+
+
+def must_give_way(rest: int, newest: int, rate: float | None, left: float) -> bool:
+    """Must an upload with ``rest`` bytes to go be abandoned, so that the ``newest`` bytes arrive in time?"""
+    return not (rate and _makes_it(rest + newest, rate, left))
+
+
+def _makes_it(size: int, rate: float | None, left: float | None) -> bool:
+    return left is None or rate is None or size <= rate * left
 
 
 def ask_time(window: float) -> float:

@@ -27,10 +27,16 @@ def find_run(store: Store, name: str, extend: bool) -> tuple[RunId, bool]:
             raise SettingsError(f"--run {name}: there is no such run in the store; give a name to start a new one")
         return given, not extend and is_complete(store, given)
     check_name(name)
-    same = max((run for run in runs if run.name == name), default=None)
+    same = newest_run(runs, name)
     if same is not None:
         return same, not extend and is_complete(store, same)
     return allot(store, name, runs, join=True), False
+
+
+def newest_run(runs: Iterable[RunId], name: str) -> RunId | None:
+    """The newest of that name, or the one whose id it is."""
+    given = RunId.parse(name)
+    return max((run for run in runs if run == given or run.name == name), default=None)
 
 
 def list_runs(store: Store) -> list[RunId]:

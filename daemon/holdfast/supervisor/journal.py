@@ -11,8 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
+from ..core.redact import Redactor
 from ..spool import append_to
 
+NOTHING_SECRET = Redactor({})
 _ERRORS = ("failed", "fenced")
 
 
@@ -50,10 +52,16 @@ class Console:
 
 
 class Journal:
-    """Keeps events until the run's folder is known, then appends them to its events.jsonl."""
+    """Keeps events until the run's folder is known, then appends them to its events.jsonl. Tells no secret."""
 
-    def __init__(self, console: IO[str] | None, wall: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        console: IO[str] | None,
+        redactor: Redactor = NOTHING_SECRET,
+        wall: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._console = None if console is None else Console(console)
+        self._redactor = redactor
         self._wall = wall
         self._lock = threading.Lock()
         self._waiting: list[str] = []
@@ -69,6 +77,7 @@ class Journal:
     def event(self, kind: str, text: str = "", *, warning: bool = False, **facts: Any) -> None:
         """``kind`` and ``facts`` are for programs; ``text``, if any, is shown to people."""
         at = self._wall().isoformat(timespec="milliseconds")
+        text, facts = self._redactor.text(text), self._redactor.value(facts)
         line = json.dumps({"at": at, "event": kind, "text": text, **({"warning": True} if warning else {}), **facts})
         with self._lock:
             if self._path is None:

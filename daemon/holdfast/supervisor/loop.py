@@ -19,10 +19,12 @@ from ..core import effects, events, machine, wire
 from ..core.errors import Exit, HoldfastError, StoreError
 from ..core.manifest import CheckpointName
 from ..core.policy import Retention
+from ..core.redact import Redactor
 from ..spool import Board, write_whole
 from ..store import Store
 from .channel import Channel
 from .child import Reaper, Tee, kill_tree, spawn, terminate
+from .errands import BringLogs, Prune
 from .journal import Journal
 from .logs import GrowingLogs
 from .notices import Watcher
@@ -60,7 +62,11 @@ class Supervisor:
         self._queue: queue.SimpleQueue[events.Event] = queue.SimpleQueue()
         self._state = machine.State(rules=settings.rules)
         self._watcher = watcher(self._queue.put)
-        self._preparer = Preparer(settings, store, journal, lambda who: self._queue.put(events.LeaseLost(who)))
+        self._redactor = Redactor(environment)
+        self._origin = origin(settings.command, self._redactor)
+        self._preparer = Preparer(
+            settings, store, journal, lambda who: self._queue.put(events.LeaseLost(who)), self._origin
+        )
         self._channel = Channel(self._heard, self._welcome)
         self._reaper = Reaper(self._reaped)
         self._prepared: Prepared | None = None
@@ -69,6 +75,7 @@ class Supervisor:
         self._pid: int | None = None
         self._executed = 0
         self._reasons: dict[str, str] = {}
+        self._avoid: frozenset[str] = frozenset()
 
     def run(self) -> Exit:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # inherited as ignored, it would hide every child's end
@@ -113,6 +120,8 @@ class Supervisor:
             self._journal.event("phase", phase=self._state.phase.value)
         for effect in todo:
             _PERFORM[type(effect)](self, effect)
+        if self._uploader is not None:
+            self._uploader.hurry(self._state.deadline)
 
     def _signalled(self, number: int, frame: object) -> None:
         self._queue.put(events.StopRequested(signal.Signals(number).name))
@@ -166,6 +175,17 @@ class Supervisor:
     def lost(self, name: CheckpointName, error: str) -> None:
         self._queue.put(events.PairLost(str(name), error))
 
+    def skipped(self, name: CheckpointName) -> None:
+        reason = self._reasons.pop(str(name), "left over")
+        self._journal.event("skipped", checkpoint=str(name), reason=reason)
+        self._queue.put(events.PairSkipped(str(name)))
+
+    def left(self, name: CheckpointName) -> None:
+        self._queue.put(events.PairLeft(str(name)))
+
+    def _prune_failed(self, text: str) -> None:
+        self._journal.event("prune-failed", text, warning=True)
+
     def failing(self, error: str, retry_in: float) -> None:
         text = f"the store does not take it: {error}; trying again in {retry_in:.1f} s"
         self._journal.event("store-away", text, warning=True)
@@ -176,12 +196,13 @@ class Supervisor:
     # --- effects ---------------------------------------------------------------------------------------------------
 
     def _restore(self, effect: effects.Restore) -> None:
-        threading.Thread(target=self._prepare, name="restore", daemon=True).start()
+        self._avoid = effect.avoid
+        threading.Thread(target=self._prepare, args=(effect.avoid,), name="restore", daemon=True).start()
 
-    def _prepare(self) -> None:
+    def _prepare(self, avoid: frozenset[str]) -> None:
         """In a thread of its own."""
         try:
-            event = self._begin(self._preparer.prepare())
+            event = self._begin(self._preparer.prepare(avoid))
         except StoreError as error:
             self._queue.put(events.RestoreFailed(str(error), Exit.USAGE))
         except HoldfastError as error:
@@ -199,19 +220,25 @@ class Supervisor:
             return events.Restored(complete=True)
         self._prepared = prepared
         if self._uploader is None:
-            logs = GrowingLogs(prepared.spool, prepared.incarnation)
-            retention = Retention(self._settings.keep_local)
-            self._uploader = Uploader(self._store, prepared.spool, self, logs.changed, self._preparer.finish, retention)
+            self._uploader = self._make_uploader(prepared)
             self._uploader.start()
-            options = training_options(self._settings, self._store.uri, str(prepared.run), prepared.incarnation)
-            with contextlib.suppress(OSError):  # a full disk must not stop the training
-                write_whole(prepared.spool.file(OPTIONS_FILE), options, durable=False)
-                self._uploader.bring(f"{prepared.run}/{OPTIONS_FILE}", prepared.spool.file(OPTIONS_FILE))
             for name in prepared.owed:
                 self._queue.put(events.PairSaved(str(name)))
         self._executed = Board.read(prepared.spool.file(Board.FILE)).executed
         resume = prepared.resume
-        return events.Restored(resumable=resume is not None, step=resume.name.step if resume else 0)
+        return events.Restored(checkpoint=str(resume.name) if resume else None, step=resume.name.step if resume else 0)
+
+    def _make_uploader(self, prepared: Prepared) -> Uploader:
+        run, spool, settings = str(prepared.run), prepared.spool, self._settings
+        logs = BringLogs(self._store, GrowingLogs(spool, prepared.incarnation).changed)
+        options = training_options(settings, self._store.uri, run, prepared.incarnation, self._redactor)
+        with contextlib.suppress(OSError):  # a full disk must not stop the training
+            write_whole(spool.file(OPTIONS_FILE), options, durable=False)
+            logs.bring(f"{run}/{OPTIONS_FILE}", spool.file(OPTIONS_FILE))
+        prune = Prune(self._store, run, settings.keep, prepared.stored, self._prune_failed)
+        keep = Retention(settings.keep_local)
+        newest = max((name.order for name in prepared.stored), default=(0, 0))
+        return Uploader(self._store, spool, self, (prune, logs), self._preparer.finish, keep, newest, clock=self._clock)
 
     def _spawn(self, effect: effects.Spawn) -> None:
         assert self._prepared is not None
@@ -226,7 +253,7 @@ class Supervisor:
         self._pid = spawn(self._settings.command, environment, self._tee.write_end)
         self._reaper.expect()
         self._tee.start()
-        self._journal.event("started", pid=self._pid, command=list(self._settings.command))
+        self._journal.event("started", pid=self._pid, command=self._origin["command"])
         self._queue.put(events.Spawned(self._pid))
 
     def _before_exit(self, event: events.ChildExited) -> None:
@@ -292,7 +319,7 @@ class Supervisor:
         """In the channel's thread. A command may start several processes that train, one after the other."""
         assert self._prepared is not None
         prepared = self._prepared
-        newest, next_save = newest_here(prepared.spool, prepared.resume, prepared.next_save)
+        newest, next_save = newest_here(prepared.spool, prepared.resume, prepared.next_save, self._avoid)
         return wire.Welcome(
             run_dir=str(prepared.spool.path.absolute()),
             run=str(prepared.run),
@@ -300,13 +327,13 @@ class Supervisor:
             next_save=next_save,
             resume=str(newest.name) if newest else None,
             durable=self._store.durable_spool,
-            origin=origin(self._settings.command),
+            origin=self._origin,
         )
 
     def _close(self) -> None:
         self._watcher.stop()
         if self._uploader is not None:
-            self._uploader.drop()
+            self._uploader.close()
         self._preparer.close()
         self._channel.close()
         self._journal.close()

@@ -7,39 +7,59 @@ import importlib.metadata
 import json
 import platform
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ..core.redact import Redactor
 from .settings import RunSettings
 
 _PACKAGES = ("holdfast", "tensorflow", "keras", "numpy", "h5py")
 
 
-def origin(command: Sequence[str]) -> dict[str, Any]:
-    """What the result depends on besides the data, as far as it is seen from outside the script."""
+def origin(command: Sequence[str], redactor: Redactor) -> dict[str, Any]:
+    """What the result depends on besides the data, as far as it is seen from outside the script. Tells no secret."""
     return {
-        "command": list(command),
+        "command": redactor.words(command),
         "script_sha256": _script_hash(command),
         "versions": {"python": platform.python_version(), **_versions()},
         "cpu": _cpu_family(),
     }
 
 
-def training_options(settings: RunSettings, store: str, run: str, incarnation: int) -> bytes:
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What is not as it was when a checkpoint was made, a line for each."""
+    found = []
+    for key, text in (("command", "the command"), ("script_sha256", "the script"), ("cpu", "the CPU")):
+        if key in before and before[key] != now.get(key):
+            found.append(f"{text} is another" + ("" if key == "script_sha256" else f": {_short(before[key])} before"))
+    then = before.get("versions")
+    for package, version in sorted(then.items()) if isinstance(then, Mapping) else ():
+        here = now["versions"].get(package)
+        if here is not None and here != version:
+            found.append(f"{package} {_short(version)} is {here} here")
+    return found
+
+
+def _short(value: Any) -> str:
+    text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return "".join(c if c.isprintable() else "?" for c in text[:120])
+
+
+def training_options(settings: RunSettings, store: str, run: str, incarnation: int, redactor: Redactor) -> bytes:
     document = {
         "run": run,
         "incarnation": incarnation,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": socket.gethostname(),
-        "store": store,
+        "store": redactor.text(store),
         "work_dir": str(settings.work_dir),
         "extend": settings.extend,
         "drain_time": settings.rules.drain_time,
         "rebalance": settings.rules.rebalance,
         "poll_interval": settings.poll_interval,
-        **origin(settings.command),
+        **origin(settings.command, redactor),
     }
     return json.dumps(document, indent=1).encode() + b"\n"
 

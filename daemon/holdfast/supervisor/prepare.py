@@ -5,28 +5,34 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from ..core.errors import Cancelled, Conflict, StoreError, Transient
+from ..core.errors import Cancelled, Conflict, Permanent, StoreError, Transient
 from ..core.manifest import CheckpointName, Manifest
 from ..core.policy import Backoff
 from ..core.runs import COMPLETE_FILE, LEASE_FILE, RunId
 from ..spool import Spool
 from ..store import Store
 from ..store.catalog import find_run, is_complete
+from .fork import Found, adopt, locate, note
 from .journal import Journal
 from .lease import Lease
-from .restore import Candidates, bring_newest, candidates, is_whole
+from .options import changes
+from .restore import Candidates, bring_newest, candidates, owed
 from .settings import RunSettings
+from .upload import store_pair
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """``resume`` is in the spool, whole; ``owed`` are pairs that an earlier start left here and never stored."""
+    """``resume`` is in the spool, whole; ``owed`` are pairs that an earlier start left here and never stored.
+
+    ``stored`` are those that the store has.
+    """
 
     run: RunId
     spool: Spool
@@ -34,18 +40,25 @@ class Prepared:
     next_save: int
     resume: Manifest | None
     owed: tuple[CheckpointName, ...]
+    stored: tuple[CheckpointName, ...]
 
 
 class Preparer:
     """Prepares the first start and every restart. Its lease and lock last until ``close``."""
 
     def __init__(
-        self, settings: RunSettings, store: Store, journal: Journal, on_lease_lost: Callable[[str], None]
+        self,
+        settings: RunSettings,
+        store: Store,
+        journal: Journal,
+        on_lease_lost: Callable[[str], None],
+        origin: Mapping[str, Any],
     ) -> None:
         self._settings = settings
         self._store = store
         self._journal = journal
         self._on_lease_lost = on_lease_lost
+        self._origin = origin
         self._held = contextlib.ExitStack()
         self._run: RunId | None = None
         self._spool: Spool | None = None
@@ -53,11 +66,11 @@ class Preparer:
         self.lease: Lease | None = None
         self.cancelled = threading.Event()
 
-    def prepare(self) -> Prepared | None:
-        """None if the run is complete. Raises HoldfastError."""
+    def prepare(self, avoid: Collection[str] = ()) -> Prepared | None:
+        """None if the run is complete. Pairs to ``avoid`` are passed over. Raises HoldfastError."""
         if self._run is None or self._spool is None or self.lease is None:
             return self._first()
-        return self._prepared(self._run, self._spool, self.lease, self._known(self._spool))
+        return self._prepared(self._run, self._spool, self.lease, self._known(self._spool), avoid)
 
     def finish(self, complete: bool) -> None:
         """Marks a complete run, and gives the lease back."""
@@ -74,7 +87,8 @@ class Preparer:
         self._held.close()
 
     def _first(self) -> Prepared | None:
-        run, complete = self._reach(lambda: find_run(self._store, self._settings.name, self._settings.extend))
+        source, reopen = self._locate(), self._settings.extend
+        run, complete = self._reach(lambda: find_run(self._store, self._settings.name, reopen or source is not None))
         if complete:
             self._journal.event("complete", run=str(run))
             return None
@@ -88,21 +102,54 @@ class Preparer:
         lease.keep()
         self._run, self._spool, self.lease = run, spool, lease
         self._journal.event("lease", run=str(run), incarnation=lease.incarnation)
-        if self._patiently(lambda: self._completed_meanwhile(run)):
+        if self._patiently(lambda: self._completed_meanwhile(run, reopen or source is not None)):
             self._patiently(lease.release)
             return None
+        self._sweep(run)
         # Only now: a drain that was going on while we waited has stored its pair.
-        return self._prepared(run, spool, lease, self._patiently(lambda: candidates(self._store, spool)))
+        found = self._patiently(lambda: candidates(self._store, spool))
+        if source is not None:
+            self._adopt(run, spool, source, lease.incarnation, found.next_save)
+            found = self._patiently(lambda: candidates(self._store, spool))
+        return self._prepared(run, spool, lease, found, ())
 
-    def _completed_meanwhile(self, run: RunId) -> bool:
-        if self._settings.extend:
+    def _locate(self) -> Found | None:
+        source = self._settings.source
+        if source is None:
+            return None
+        found = self._reach(lambda: locate(self._store, source, self._settings.name))
+        if found is None:
+            text = f"--from {source} was done before: going on with the run (delete its {source.mark} to do it again)"
+            self._journal.event("forked-before", text)
+        return found
+
+    def _adopt(self, run: RunId, spool: Spool, found: Found, incarnation: int, save: int) -> None:
+        source = self._settings.source
+        assert source is not None
+        manifest = self._patiently(lambda: adopt(self._store, spool, source, found, incarnation, save))
+        self._patiently(lambda: store_pair(self._store, spool, manifest.name))
+        with contextlib.suppress(Conflict):
+            self._patiently(lambda: note(self._store, run, source, found))
+        self._journal.event(
+            "forked", f"run {run}: from {found.run}, step {found.name.step}", checkpoint=str(found.name)
+        )
+
+    def _sweep(self, run: RunId) -> None:
+        """Unfinished uploads of dead machines cost money; that they can't be cleared is no reason not to train."""
+        try:
+            self._patiently(lambda: self._store.sweep(f"{run}/"))
+        except Permanent as error:
+            self._warn(f"unfinished uploads cannot be cleared: {error}")
+
+    def _completed_meanwhile(self, run: RunId, reopen: bool) -> bool:
+        if reopen:
             self._store.delete(f"{run}/{COMPLETE_FILE}")
             return False
         return is_complete(self._store, run)
 
-    def _prepared(self, run: RunId, spool: Spool, lease: Lease, found: Candidates) -> Prepared:
+    def _prepared(self, run: RunId, spool: Spool, lease: Lease, found: Candidates, avoid: Collection[str]) -> Prepared:
         warn = self._warn
-        resume = self._patiently(lambda: bring_newest(self._store, spool, found, warn))
+        resume = self._patiently(lambda: bring_newest(self._store, spool, found, warn, avoid))
         if resume is not None:
             self._journal.event(
                 "restored",
@@ -110,10 +157,17 @@ class Preparer:
                 checkpoint=str(resume.name),
                 local=resume.name in found.local,
             )
+            self._report_changes(resume)
         else:
             self._journal.event("fresh", f"run {run}: starting from the beginning")
-        owed = tuple(name for name in found.owed if is_whole(spool, name))
-        return Prepared(run, spool, lease.incarnation, found.next_save, resume, owed)
+        return Prepared(run, spool, lease.incarnation, found.next_save, resume, tuple(owed(spool, found)), found.stored)
+
+    def _report_changes(self, resume: Manifest) -> None:
+        """Two starts of one command may end differently for reasons outside of it."""
+        found = changes(resume.origin, self._origin)
+        if found:
+            text = f"not as it was when the checkpoint was made: {'; '.join(found)}. The result may differ"
+            self._journal.event("origin-changed", text, warning=True, changes=found)
 
     def _known(self, spool: Spool) -> Candidates:
         """For a restart after a crash, what is on this machine will do if the store is away."""

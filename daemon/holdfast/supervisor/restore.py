@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from ..core.errors import InvalidPair, NotFound, NoValidPair
@@ -27,12 +27,6 @@ class Candidates:
         return sorted({*self.stored, *self.local}, key=lambda name: name.order, reverse=True)
 
     @property
-    def owed(self) -> list[CheckpointName]:
-        """Pairs on this machine that are newer than all that the store has."""
-        newest = max((name.order for name in self.stored), default=(0, 0))
-        return [name for name in self.local if name.order > newest and name not in self.stored]
-
-    @property
     def incarnation(self) -> int:
         return max((name.incarnation for name in self.newest_first), default=0)
 
@@ -45,13 +39,36 @@ def candidates(store: Store, spool: Spool) -> Candidates:
     return Candidates(tuple(list_pairs(store, spool.run)), tuple(spool.pairs()))
 
 
-def bring_newest(store: Store, spool: Spool, found: Candidates, warn: Warn) -> Manifest | None:
+def owed(spool: Spool, found: Candidates) -> list[CheckpointName]:
+    """Whole pairs here that the store should have, newest first.
+
+    Those are newer than all of its own, or epochs on the way to them that it never got.
+    """
+    newest = max(found.stored, key=lambda name: name.order, default=None)
+    known = {*found.stored, *spool.stored()}
+    steps = {(name.epoch, name.step) for name in found.stored}
+
+    def wanted(name: CheckpointName) -> bool:
+        if newest is None or name.order > newest.order:
+            return True
+        return name.step < newest.step and (name.epoch, name.step) not in steps and spool.manifest(name).lasting
+
+    return [name for name in found.local if name not in known and is_whole(spool, name) and wanted(name)]
+
+
+def bring_newest(
+    store: Store, spool: Spool, found: Candidates, warn: Warn, avoid: Collection[str] = ()
+) -> Manifest | None:
     """Makes the newest valid pair present and whole in the spool; None if the run has no pairs at all.
+
+    The pairs to ``avoid`` are passed over silently.
 
     A pair that is damaged, or whose loss is not finite, is reported and passed over. Raises NoValidPair if no other is
     left, for a training must not silently start over; StoreError if the store fails.
     """
     for name in found.newest_first:
+        if str(name) in avoid:
+            continue
         if not name.finite:
             warn(f"{name}: passed over, its loss is not finite")
             continue
@@ -72,7 +89,9 @@ def bring_newest(store: Store, spool: Spool, found: Candidates, warn: Warn) -> M
     return None
 
 
-def newest_here(spool: Spool, resume: Manifest | None, next_save: int) -> tuple[Manifest | None, int]:
+def newest_here(
+    spool: Spool, resume: Manifest | None, next_save: int, avoid: Collection[str] = ()
+) -> tuple[Manifest | None, int]:
     """The newest valid pair in the spool, and the next save number, since ``resume`` was brought."""
     names = spool.pairs()
     next_save = max([next_save, *(name.save + 1 for name in names)])
@@ -80,7 +99,7 @@ def newest_here(spool: Spool, resume: Manifest | None, next_save: int) -> tuple[
         if resume is not None and name.order <= resume.name.order:
             break
         with contextlib.suppress(InvalidPair):
-            if name.finite:
+            if name.finite and str(name) not in avoid:
                 return _here(spool, name), next_save
     return resume, next_save
 

@@ -6,12 +6,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..core.machine import Rules
+from ..core.policy import Retention
+from .fork import Source
 from .lease import LeaseTimes
 
 
 @dataclass(frozen=True)
 class RunSettings:
-    """``store_wait``: the seconds that the store may be unreachable at the start; ``poll_interval``: for notices."""
+    """``store_wait``: the seconds that the store may be unreachable at the start; ``poll_interval``: for notices.
+
+    ``keep_local`` pairs stay on this machine besides those that the store lacks; ``keep`` says which stay in the store.
+    ``source`` is the checkpoint of ``--from``.
+    """
 
     name: str
     work_dir: Path
@@ -22,3 +28,5 @@ class RunSettings:
     poll_interval: float = 2.0
     store_wait: float = 30.0
     keep_local: int = 2
+    keep: Retention = Retention()
+    source: Source | None = None

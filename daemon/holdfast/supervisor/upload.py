@@ -1,94 +1,156 @@
-"""Brings pairs and logs to the store, in one thread, with the one retry loop of the system."""
+"""Brings pairs to the store, in one thread, with the one retry loop of the system; in between it runs errands.
+
+Pairs go newest first. Where a deadline is near, what can still make it is decided from the measured rate, and an older
+pair's upload gives way to the newest (core/policy.py).
+"""
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from ..core.errors import Conflict, InvalidPair, NotFound, StoreError
-from ..core.manifest import PARTS, CheckpointName
-from ..core.policy import Backoff, Retention, next_upload
+from ..core.errors import Conflict, Corrupted, InvalidPair, NotFound, StoreError
+from ..core.manifest import PARTS, CheckpointName, Manifest
+from ..core.policy import Backoff, Owed, Retention, must_give_way, next_upload, superseded
 from ..spool import Spool
-from ..store import Store
+from ..store import OnSent, Store
+from .transfer import GivenUp, Rate, Transfer
+
+Job = Callable[[], None]
+BACKOFF = Backoff(first=0.5, most=30.0)
+_PATIENCE = 2.0
 
 
 class Listener(Protocol):
-    """What the uploader reports, from its own thread."""
+    """What the uploader reports, from its own thread or from that which calls it."""
 
     def stored(self, name: CheckpointName, size: int, seconds: float) -> None: ...
     def lost(self, name: CheckpointName, error: str) -> None: ...
+    def skipped(self, name: CheckpointName) -> None: ...
+    def left(self, name: CheckpointName) -> None: ...
     def failing(self, error: str, retry_in: float) -> None: ...
     def finalized(self) -> None: ...
 
 
-@dataclass(frozen=True)
-class Pace:
-    """Seconds between uploads of growing logs, and the waits after a failure."""
+class Errand(Protocol):
+    """Work that is done between pairs, in jobs small enough that a new pair needn't wait long."""
 
-    logs: float = 30.0
-    backoff: Backoff = Backoff(first=0.5, most=30.0)
+    def job(self, now: float, closing: bool) -> Job | None:
+        """What is to be done now, if anything; ``closing`` asks for the rest, before the end.
+
+        A job raises StoreError or OSError if it failed, and is asked for again later.
+        """
+
+    def stored(self, manifest: Manifest) -> None:
+        """A pair came into the store."""
 
 
 class Uploader:
-    """Owes pairs to the store and pays them newest first; in between it brings the logs."""
+    """Owes pairs to the store and pays them. ``newest`` is the order of the newest pair that the store has."""
 
     def __init__(
         self,
         store: Store,
         spool: Spool,
         listener: Listener,
-        logs: Callable[[], list[tuple[str, Path]]],
+        errands: Sequence[Errand],
         finish: Callable[[bool], None],
-        retention: Retention,
-        pace: Pace = Pace(),
+        keep: Retention,
+        newest: tuple[int, int] = (0, 0),
+        backoff: Backoff = BACKOFF,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._spool = spool
         self._listener = listener
-        self._logs = logs
+        self._errands = [_Turn(errand) for errand in errands]
         self._finish = finish
-        self._retention = retention
-        self._pace = pace
+        self._keep = keep
+        self._backoff = backoff
+        self._clock = clock
         self._wake = threading.Condition()
-        self._owed: set[CheckpointName] = set()
-        self._extra: dict[str, Path] = {}
-        self.paid: set[CheckpointName] = set()
+        self._owed: dict[CheckpointName, Owed] = {}
+        self._newest = newest
+        self._transfer: Transfer | None = None
+        self._rate = Rate()
+        self._deadline: float | None = None
         self._finalize: bool | None = None
         self._dropped = False
         self._failures = 0
-        self._logs_at = time.monotonic()
+        self.paid: set[CheckpointName] = set()
         self._thread = threading.Thread(target=self._run, name="upload", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def add(self, name: CheckpointName) -> None:
+        """Owes a pair that is in the spool."""
         with self._wake:
-            self._owed.add(name)
+            self._owed[name] = self._describe(name)
+            under_way = self._transfer.owed.name if self._transfer else None
+            outdated = [one.name for one in superseded(self._owed.values()) if one.name != under_way]
+            for old in outdated:
+                del self._owed[old]
+                self.paid.add(old)
+            self._make_way()
             self._wake.notify()
+        for old in outdated:
+            self._listener.skipped(old)
 
-    def bring(self, key: str, path: Path) -> None:
-        """Stores a file that is not a checkpoint, with the next logs."""
+    def hurry(self, deadline: float | None) -> None:
+        """From now on there is a deadline, on this uploader's clock; or none any more."""
         with self._wake:
-            self._extra[key] = path
+            if deadline != self._deadline:
+                self._deadline = deadline
+                self._make_way()
+                self._wake.notify()
 
     def finalize(self, complete: bool) -> None:
-        """Once nothing is owed: bring the logs a last time, mark the run if it is complete, release the lease."""
+        """Once nothing is owed: run the errands a last time, mark the run if it is complete, release the lease."""
         with self._wake:
             self._finalize = complete
             self._wake.notify()
 
     def drop(self) -> None:
-        """Commits nothing more; a write that is under way may still end."""
+        """Commits nothing more: an upload that is under way is given up."""
         with self._wake:
             self._dropped = True
             self._owed.clear()
+            if self._transfer is not None:
+                self._transfer.give_up()
             self._wake.notify()
+
+    def close(self) -> None:
+        """Waits a little for an upload that was given up to clean up behind itself."""
+        self.drop()
+        with contextlib.suppress(RuntimeError):  # never started, or the caller is its thread
+            self._thread.join(_PATIENCE)
+
+    def _describe(self, name: CheckpointName) -> Owed:
+        try:
+            manifest = self._spool.manifest(name)
+        except (InvalidPair, OSError):
+            return Owed(name, 0, lasting=True)  # paying it will say what is wrong
+        return Owed(name, manifest.size, manifest.lasting)
+
+    def _left(self) -> float | None:
+        return None if self._deadline is None else self._deadline - self._clock()
+
+    def _make_way(self) -> None:
+        """Gives up the upload under way if the newest pair would come too late behind it. Call with the lock."""
+        left, transfer = self._left(), self._transfer
+        if left is None or transfer is None or not self._owed:
+            return
+        newest = max(self._owed.values(), key=lambda one: one.name.order)
+        rate = transfer.rate(self._rate.value)
+        if newest.name != transfer.owed.name and must_give_way(transfer.rest, newest.size, rate, left):
+            transfer.give_up()
+
+    # --- the thread ------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         while not self._dropped:
@@ -97,82 +159,130 @@ class Uploader:
                 continue
             try:
                 job()
+            except GivenUp:
+                continue
             except (StoreError, OSError) as error:
                 self._wait_out(error)
             else:
                 self._failures = 0
 
-    def _next(self) -> Callable[[], None] | None:
-        """The next thing to do; waits for one, but not longer than the logs may wait."""
+    def _next(self) -> Job | None:
+        """The next thing to do; waits for one, but not longer than an errand may wait."""
         with self._wake:
-            name = next_upload(self._owed)
-            if name is not None:
-                return lambda: self._pay(name)
+            one = next_upload(self._owed.values(), self._newest, self._rate.value, self._left())
+            if one is not None:
+                chosen = one
+                return lambda: self._pay(chosen)
+            if self._owed:
+                return self._leave_behind
             if self._finalize is not None:
                 return self._conclude
-            until = self._logs_at + self._pace.logs
-            if time.monotonic() >= until:
-                return self._bring_logs
-            self._wake.wait(until - time.monotonic())
+            now = self._clock()
+            for turn in self._errands if self._deadline is None else ():
+                if (errand_job := turn.job(now, closing=False)) is not None:
+                    chore, due = errand_job, turn
+                    return lambda: self._run_errand(due, chore)
+            self._wake.wait(1.0)
         return None
 
     def _wait_out(self, error: Exception) -> None:
         self._failures += 1
-        wait = self._pace.backoff.delay(self._failures, random.random())
+        wait = self._backoff.delay(self._failures, random.random())
         self._listener.failing(str(error), wait)
         with self._wake:
             if not self._dropped:
                 self._wake.wait(wait)
 
-    def _pay(self, name: CheckpointName) -> None:
-        began = time.monotonic()
+    def _pay(self, owed: Owed) -> None:
+        name = owed.name
+        with self._wake:
+            if name not in self._owed:
+                return
+            transfer = self._transfer = Transfer(owed, self._clock)
         try:
-            size = store_pair(self._store, self._spool, name)
+            manifest = store_pair(self._store, self._spool, name, transfer.progress)
         except (InvalidPair, Conflict, OSError) as error:
             self._settle(name)
-            self.paid.add(name)  # never again: it cannot be stored
             self._listener.lost(name, str(error))
             return
+        finally:
+            with self._wake:
+                self._transfer = None
+        self._rate.learn(manifest.size, transfer.seconds)
+        self._newest = max(self._newest, name.order)
         self._settle(name)
-        self.paid.add(name)
-        self._listener.stored(name, size, time.monotonic() - began)
-        with self._wake:
-            owed = set(self._owed)
-        for old in self._retention.expendable(self._spool.pairs(), owed):
-            self._spool.remove(old)
+        self._listener.stored(name, manifest.size, transfer.seconds)
+        with contextlib.suppress(OSError):  # a full disk: the pair counts as not stored when room is needed
+            self._spool.mark_stored(name)
+        for turn in self._errands:
+            turn.errand.stored(manifest)
+        self._tidy()
 
     def _settle(self, name: CheckpointName) -> None:
         with self._wake:
-            self._owed.discard(name)
+            self._owed.pop(name, None)
+            self.paid.add(name)
 
-    def _bring_logs(self) -> None:
-        self._logs_at = time.monotonic()
-        grown = dict(self._logs())
+    def _tidy(self) -> None:
+        """This machine keeps a few pairs, and whatever is still owed."""
         with self._wake:
-            due, self._extra = {**self._extra, **grown}, {}
+            owed = set(self._owed)
+        for old in self._keep.expendable(self._spool.pairs(), owed):
+            self._spool.remove(old)
+
+    def _leave_behind(self) -> None:
+        """None of those that are still owed can make it before the deadline."""
+        with self._wake:
+            behind = list(self._owed)
+            self._owed.clear()
+        for name in behind:
+            self._listener.left(name)
+
+    def _run_errand(self, turn: _Turn, job: Job) -> None:
+        """An errand that fails waits for its next turn; it holds up no other and no pair."""
         try:
-            while due:
-                key, path = next(iter(due.items()))
-                if path.is_file():
-                    self._store.put(key, path)
-                del due[key]
-        finally:
-            with self._wake:
-                self._extra = {**due, **self._extra}  # what failed is brought with the next logs
+            job()
+        except (StoreError, OSError) as error:
+            wait = turn.postpone(self._clock(), self._backoff)
+            self._listener.failing(str(error), wait)
+        else:
+            turn.failures = 0
 
     def _conclude(self) -> None:
-        self._bring_logs()
+        for turn in self._errands:
+            while (job := turn.errand.job(self._clock(), closing=True)) is not None:
+                if self._dropped:
+                    return
+                job()
         assert self._finalize is not None
         self._finish(self._finalize)
         self._dropped = True
         self._listener.finalized()
 
 
-def store_pair(store: Store, spool: Spool, name: CheckpointName) -> int:
-    """Data first, manifest last and create-only (design invariant 1). Returns the bytes stored.
+class _Turn:
+    """An errand, and when it may be asked again after it failed."""
 
-    Raises InvalidPair or OSError if the pair in the spool is no good, Conflict if the name is another pair's, and the
-    store's other errors.
+    def __init__(self, errand: Errand) -> None:
+        self.errand = errand
+        self.failures = 0
+        self._not_before = float("-inf")
+
+    def job(self, now: float, closing: bool) -> Job | None:
+        return self.errand.job(now, closing) if now >= self._not_before else None
+
+    def postpone(self, now: float, backoff: Backoff) -> float:
+        self.failures += 1
+        wait = backoff.delay(self.failures, random.random())
+        self._not_before = now + wait
+        return wait
+
+
+def store_pair(store: Store, spool: Spool, name: CheckpointName, progress: OnSent | None = None) -> Manifest:
+    """Data first, manifest last and create-only (design invariant 1).
+
+    Raises InvalidPair or OSError if the pair in the spool is no good, Conflict if the name is another pair's, the
+    store's other errors, and what ``progress`` raises.
     """
     manifest = spool.manifest(name)
     for part, record in manifest.files.items():
@@ -180,13 +290,23 @@ def store_pair(store: Store, spool: Spool, name: CheckpointName) -> int:
             raise InvalidPair(f"{name}: its .{part} is not what its manifest says")
     key, data = f"{spool.run}/{name.file('json')}", manifest.to_json()
     if not _is_stored(store, key, data):  # the data of a pair that exists is never written again
-        for part in PARTS:
-            store.put(f"{spool.run}/{name.file(part)}", spool.file(name.file(part)))
+        _put_data(store, spool, manifest, progress)
         try:
             store.create(key, data)
         except Conflict:
             _is_stored(store, key, data)
-    return manifest.size
+    return manifest
+
+
+def _put_data(store: Store, spool: Spool, manifest: Manifest, progress: OnSent | None) -> None:
+    """The checksums travel along: they were taken when the files were written, and a store that can compares them."""
+    for part in PARTS:
+        file = manifest.name.file(part)
+        try:
+            store.put(f"{spool.run}/{file}", spool.file(file), manifest.files[part].crc32, progress)
+        except Corrupted:
+            spool.verify(manifest)  # damaged on this disk: no other try will help
+            raise
 
 
 def _is_stored(store: Store, key: str, data: bytes) -> bool:

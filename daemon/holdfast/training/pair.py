@@ -6,6 +6,7 @@ an HDF5 file cannot hold stands in the ``.pkl`` as bytes.
 
 from __future__ import annotations
 
+import errno
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from .plain import pack, unpack
 from .session import Session
 
 FORMAT = 1
+_MARGIN = 1 << 20
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,43 @@ class Draft:
     facts: Mapping[str, Any]
     write_h5: Callable[[Path], tuple[str, Mapping[Place, str]]]
 
+    @property
+    def size(self) -> int:
+        """Bytes of all values."""
+        return sum(_bytes(value) for _, value in self.values.values())
+
 
 def write(session: Session, draft: Draft) -> Manifest:
-    """Writes the pair: data files first, the manifest last. Raises OSError if the disk does not take it."""
+    """Writes the pair: data files first, the manifest last.
+
+    Where the disk is full, older pairs make room as long as there are any that may go (Session.make_room). Raises
+    OSError if the disk does not take it even then.
+    """
+    need = draft.size + draft.size // 20 + _MARGIN
+    while session.spool.free() < need and session.make_room():
+        pass
+    if session.spool.free() < need:
+        text = f"no room for a checkpoint of {draft.size / 1e6:.1f} MB, {session.spool.free() / 1e6:.1f} MB are free"
+        raise OSError(errno.ENOSPC, text, str(session.spool.path))
+    while True:
+        try:
+            return _write(session, draft)
+        except OSError as error:
+            if not _is_full(error) or not session.make_room():
+                raise
+
+
+def _is_full(error: OSError) -> bool:
+    """A quota, or another program, may fill a disk that had room a moment ago. HDF5 tells it in its text only."""
+    return error.errno in _FULL or any(f"errno = {n}," in str(error) for n in _FULL)
+
+
+def _bytes(value: Any) -> int:
+    item = getattr(value.dtype, "size", None) or value.dtype.itemsize  # TensorFlow's types and NumPy's
+    return int(math.prod(value.shape)) * int(item)
+
+
+def _write(session: Session, draft: Draft) -> Manifest:
     position, spool = draft.position, session.spool
     name = session.next_name(position.epoch, position.step, draft.metrics.get("loss"))
     h5, pkl = spool.file(name.file("h5")), spool.file(name.file("pkl"))

@@ -110,6 +110,17 @@ class Session:
     def saved(self, manifest: Manifest) -> None:
         """The pair and its manifest are in the spool."""
 
+    def make_room(self) -> bool:
+        """Removes the oldest pair that may go, for the disk is full. False if none may."""
+        expendable = self._expendable()
+        if expendable:
+            self.spool.remove(expendable[-1])
+        return bool(expendable)
+
+    def _expendable(self) -> list[CheckpointName]:
+        """Pairs that a full disk may cost, newest first: those that the store has."""
+        return self.spool.stored()
+
     def failed(self, error: str) -> None:
         self.say(f"a checkpoint could not be written: {error}")
 
@@ -158,6 +169,9 @@ class AloneSession(Session):
     def saved(self, manifest: Manifest) -> None:
         for name in self._keep.expendable(self.spool.pairs(), ()):
             self.spool.remove(name)
+
+    def _expendable(self) -> list[CheckpointName]:
+        return self.spool.pairs()[1:]
 
     def _newest_valid(self, pairs: list[CheckpointName]) -> CheckpointName | None:
         for name in pairs:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import threading
 from collections import deque
-from typing import Any
 
 from . import pair
 from .pair import Draft
@@ -32,7 +30,7 @@ class Writer:
 
     def offer(self, draft: Draft) -> bool:
         """Takes the draft if the memory that it holds may wait; the training goes on. Errors go to the session."""
-        size = sum(_size(value) for _, value in draft.values.values())
+        size = draft.size
         with self._lock:
             waiting = sum(waits for _, waits in self._waiting)
             if self._thread is not None and waiting + size > _MOST_WAITING_BYTES:
@@ -75,9 +73,3 @@ class Writer:
             return False
         self._session.saved(manifest)
         return True
-
-
-def _size(value: Any) -> int:
-    """Bytes of an array or a tensor."""
-    item = getattr(value.dtype, "size", None) or value.dtype.itemsize  # TensorFlow's types and NumPy's
-    return int(math.prod(value.shape)) * int(item)

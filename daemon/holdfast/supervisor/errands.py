@@ -1,0 +1,99 @@
+"""What the uploader does between pairs: it brings what grows, and clears what is no longer kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from ..core.errors import InvalidPair, Permanent
+from ..core.manifest import CheckpointName, Manifest
+from ..core.policy import Retention
+from ..store import Store
+from ..store.catalog import read_manifest, remove_pair
+
+LOG_INTERVAL = 30.0
+Changed = Callable[[], list[tuple[str, Path]]]
+"""Keys and files: what has grown since the last call (GrowingLogs.changed)."""
+
+
+class BringLogs:
+    """Logs now and then, and other small files of the run with them."""
+
+    def __init__(self, store: Store, changed: Changed, interval: float = LOG_INTERVAL) -> None:
+        self._store = store
+        self._changed = changed
+        self._interval = interval
+        self._at = float("-inf")
+        self._due: dict[str, Path] = {}
+        self._closed = False
+
+    def bring(self, key: str, path: Path) -> None:
+        """Stores one more file, with the next logs."""
+        self._due[key] = path
+
+    def job(self, now: float, closing: bool) -> Callable[[], None] | None:
+        if now >= self._at + self._interval or (closing and not self._closed):
+            self._at, self._closed = now, closing
+            self._due.update(self._changed())
+        for key, path in self._due.items():
+            return lambda: self._put(key, path)
+        return None
+
+    def stored(self, manifest: Manifest) -> None:
+        pass
+
+    def _put(self, key: str, path: Path) -> None:
+        if path.is_file():
+            self._store.put(key, path)
+        del self._due[key]
+
+
+class Prune:
+    """Removes pairs from the store as soon as retention lets them go, oldest first."""
+
+    def __init__(
+        self, store: Store, run: str, keep: Retention, stored: Iterable[CheckpointName], say: Callable[[str], None]
+    ) -> None:
+        self._store = store
+        self._run = run
+        self._keep = keep
+        self._stored = set(stored)
+        self._metrics: dict[CheckpointName, float | None] = {}
+        self._say = say
+        self._given_up = keep.unlimited
+        self._looked = False
+
+    def job(self, now: float, closing: bool) -> Callable[[], None] | None:
+        """What is left at the end is left to the next start: nobody waits for a deletion."""
+        if closing or self._given_up or self._looked:
+            return None
+        return self._prune
+
+    def stored(self, manifest: Manifest) -> None:
+        self._stored.add(manifest.name)
+        self._looked = False
+        if self._keep.best is not None:
+            self._metrics[manifest.name] = manifest.metrics.get(self._keep.best.metric)
+
+    def _prune(self) -> None:
+        by_name = self._keep.best is None or self._keep.best.metric == "loss"
+        for name in self._keep.expendable(self._stored, metrics=None if by_name else self._metric):
+            try:
+                remove_pair(self._store, self._run, name)
+            except Permanent as error:
+                self._given_up = True
+                self._say(f"nothing is pruned any more: {error}")
+                return
+            self._stored.discard(name)
+        self._looked = True
+
+    def _metric(self, name: CheckpointName) -> float | None:
+        assert self._keep.best is not None
+        if name not in self._metrics:
+            try:
+                manifest = read_manifest(self._store, self._run, name)
+            except InvalidPair:
+                self._metrics[name] = None
+            else:
+                self._metrics[name] = manifest.metrics.get(self._keep.best.metric)
+        return self._metrics[name]

@@ -1,0 +1,100 @@
+"""``--from RUN@STEP``: a run goes on from a checkpoint of another run (a fork) or from an older one of its own.
+
+The checkpoint is copied into the run as its newest pair, so nothing is deleted and the order of pairs stays what it is.
+It is done once: a mark in the store says so, and the same command started again just goes on.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+
+from ..core.errors import InvalidPair, NotFound, SettingsError
+from ..core.manifest import PARTS, CheckpointName, Manifest
+from ..core.runs import RunId, check_name
+from ..spool import Spool, check_file, replacing
+from ..store import Store
+from ..store.catalog import list_pairs, list_runs, newest_run, read_manifest
+
+
+@dataclass(frozen=True)
+class Source:
+    """The ``step`` of a ``run``, which is a run id or a name."""
+
+    run: str
+    step: int
+
+    @classmethod
+    def parse(cls, text: str) -> Source:
+        """Raises SettingsError unless ``text`` is RUN@STEP."""
+        run, _, step = text.rpartition("@")
+        if not run or not step.isdecimal() or len(step) > 15:
+            raise SettingsError(f"--from {text!r}: give RUN@STEP, as in 00001-digits@940 (holdfast ls shows the steps)")
+        if RunId.parse(run) is None:
+            check_name(run, "--from")
+        return cls(run, int(step))
+
+    def __str__(self) -> str:
+        return f"{self.run}@{self.step}"
+
+    @property
+    def mark(self) -> str:
+        """The object in the run's folder that says that this was done."""
+        return f"from-{self}.json"
+
+
+@dataclass(frozen=True)
+class Found:
+    run: RunId
+    name: CheckpointName
+
+
+def locate(store: Store, source: Source, target: str) -> Found | None:
+    """The checkpoint that is meant; None if the run ``target`` went on from it before.
+
+    Raises SettingsError if there is none.
+    """
+    runs = list_runs(store)
+    there = newest_run(runs, target)
+    if there is not None and _exists(store, f"{there}/{source.mark}"):
+        return None
+    run = newest_run(runs, source.run)
+    if run is None:
+        raise SettingsError(f"--from {source}: there is no run {source.run!r} in the store (holdfast ls lists them)")
+    pairs = list_pairs(store, str(run))
+    for name in pairs:
+        if name.step == source.step:
+            return Found(run, name)
+    nearest = sorted({name.step for name in pairs}, key=lambda step: abs(step - source.step))[:3]
+    hint = f"; the nearest steps are {', '.join(map(str, sorted(nearest)))}" if nearest else "; it has no checkpoints"
+    raise SettingsError(f"--from {source}: {run} has no checkpoint at step {source.step}{hint}")
+
+
+def adopt(store: Store, spool: Spool, source: Source, found: Found, incarnation: int, save: int) -> Manifest:
+    """Copies the checkpoint into the spool, as this run's newest pair. Raises SettingsError if it is damaged."""
+    name = replace(found.name, incarnation=incarnation, save=save)
+    try:
+        manifest = read_manifest(store, str(found.run), found.name)
+        for part in PARTS:
+            with replacing(spool.file(name.file(part)), durable=store.durable_spool) as temporary:
+                store.fetch(f"{found.run}/{found.name.file(part)}", temporary)
+                check_file(temporary, manifest.files[part])
+    except (InvalidPair, NotFound) as error:
+        raise SettingsError(f"--from {source}: that checkpoint is no good: {error}") from None
+    adopted = replace(manifest, name=name, run=spool.run, reason=f"from {found.run}@{source.step}")
+    spool.commit(adopted, durable=store.durable_spool)
+    return adopted
+
+
+def note(store: Store, run: RunId, source: Source, found: Found) -> None:
+    """Marks it as done. Raises Conflict if it was done before."""
+    document = {"format": 1, "run": str(found.run), "checkpoint": str(found.name)}
+    store.create(f"{run}/{source.mark}", json.dumps(document).encode())
+
+
+def _exists(store: Store, key: str) -> bool:
+    try:
+        store.get(key)
+    except NotFound:
+        return False
+    return True
