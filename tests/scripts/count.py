@@ -2,7 +2,7 @@
 
 Environment: STEPS, HOLD_AT (stay at that step), PACE (seconds that a step takes), CRASH_AT (once, where the file
 CRASHED does not exist), EVERY (steps between commits), IGNORE_RESUME (start over each time), UNSEEDED (other numbers
-each time), LOG (one line a step), SIZE (numbers in the state).
+each time), LOG (one line a step), SIZE (numbers in the state), DIES_FROM (cannot live with the state of that step).
 """
 
 import os
@@ -24,6 +24,8 @@ with holdfast.session(every=int(os.environ.get("EVERY", "10"))) as run:
     if run.resume_from and "IGNORE_RESUME" not in os.environ:
         weights[:] = run.resume_from.arrays["weights"]
     print(f"from step {run.step}", flush=True)
+    if run.step == int(os.environ.get("DIES_FROM", "-1")):
+        os._exit(9)
     for step in range(0 if "IGNORE_RESUME" in os.environ else run.step, steps):
         weights = weights * 0.9 + np.random.rand(size)
         if "LOG" in os.environ:
@@ -34,7 +36,7 @@ with holdfast.session(every=int(os.environ.get("EVERY", "10"))) as run:
             print("about to fail", file=sys.stderr)
             os._exit(3)
         time.sleep(pace)
-        at = {"epoch": step // 20, "batch": step % 20}
+        at = {"epoch": (step + 1) // 20, "batch": (step + 1) % 20}
         if run.boundary(step + 1, **at):
             run.commit({"weights": weights}, {"note": "plain"}, loss=float(weights.mean()))
         while step + 1 == hold_at:

@@ -191,5 +191,12 @@ def test_who_has_no_right_to_delete_is_told_once(memory: MemoryStore, store: Fla
     assert said == ["nothing is pruned any more: AccessDenied"]
 
 
-def test_nobody_waits_for_a_deletion_at_the_end(store: FlakyStore) -> None:
-    assert pruning(store, Retention(1), 1, 2).job(0, closing=True) is None
+def test_a_deletion_that_fails_at_the_end_is_left_to_the_next_start(
+    memory: MemoryStore, store: FlakyStore, spool: Spool
+) -> None:
+    for save in (1, 2, 3):
+        store_only(memory, spool, name_of(save))
+    prune = pruning(store, Retention(1), 1, 2, 3)
+    store.fail("delete", Transient("away"), suffix=f"{name_of(2)}.json")
+    assert run_all(prune, 0, closing=True) == 1
+    assert saves(memory) == [2, 3]

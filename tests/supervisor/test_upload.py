@@ -464,7 +464,8 @@ def test_a_pair_that_was_damaged_on_its_way_is_sent_again(store: FlakyStore, upl
 class Counting:
     """An errand that is always due, and fails as often as it is told to."""
 
-    def __init__(self, failures: int = 0) -> None:
+    def __init__(self, failures: int = 0, vital: bool = True) -> None:
+        self.vital = vital
         self.failures = failures
         self.runs = 0
         self.seen: list[CheckpointName] = []
@@ -505,15 +506,17 @@ def test_an_errand_that_fails_holds_up_no_pair_and_no_other_errand(store: FlakyS
     assert "no rights" in uploading.of("failing")
 
 
-def test_while_a_deadline_stands_errands_wait(store: FlakyStore, spool: Spool) -> None:
-    errand = Counting()
-    uploading = Uploading(store, spool, errand)
+def test_while_a_deadline_stands_errands_wait_and_the_vital_ones_alone_are_done(
+    store: FlakyStore, spool: Spool
+) -> None:
+    errand, other = Counting(), Counting(vital=False)
+    uploading = Uploading(store, spool, errand, other)
     uploading.uploader.hurry(uploading.clock() + 100)
     uploading.uploader.start()
     uploading.save(name_of(1))
     uploading.until_heard("stored")
     uploading.save(name_of(2))
     uploading.until_heard("stored", 2)
-    assert errand.runs == 0
+    assert errand.runs == other.runs == 0
     uploading.conclude()
-    assert errand.runs == 5
+    assert (errand.runs, other.runs) == (5, 0)

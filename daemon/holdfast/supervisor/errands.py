@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from ..core.errors import InvalidPair, Permanent
+from ..core.errors import InvalidPair, Permanent, StoreError
 from ..core.manifest import CheckpointName, Manifest
 from ..core.policy import Retention
 from ..store import Store
@@ -18,6 +19,8 @@ Changed = Callable[[], list[tuple[str, Path]]]
 
 class BringLogs:
     """Logs now and then, and other small files of the run with them."""
+
+    vital = True
 
     def __init__(self, store: Store, changed: Changed, interval: float = LOG_INTERVAL) -> None:
         self._store = store
@@ -51,6 +54,8 @@ class BringLogs:
 class Prune:
     """Removes pairs from the store as soon as retention lets them go, oldest first."""
 
+    vital = False
+
     def __init__(
         self, store: Store, run: str, keep: Retention, stored: Iterable[CheckpointName], say: Callable[[str], None]
     ) -> None:
@@ -64,10 +69,9 @@ class Prune:
         self._looked = False
 
     def job(self, now: float, closing: bool) -> Callable[[], None] | None:
-        """What is left at the end is left to the next start: nobody waits for a deletion."""
-        if closing or self._given_up or self._looked:
+        if self._given_up or self._looked:
             return None
-        return self._prune
+        return self._prune_at_last if closing else self._prune
 
     def stored(self, manifest: Manifest) -> None:
         self._stored.add(manifest.name)
@@ -86,6 +90,12 @@ class Prune:
                 return
             self._stored.discard(name)
         self._looked = True
+
+    def _prune_at_last(self) -> None:
+        """Nobody waits for a deletion: what fails at the end is left to the next start."""
+        self._looked = True
+        with contextlib.suppress(StoreError):
+            self._prune()
 
     def _metric(self, name: CheckpointName) -> float | None:
         assert self._keep.best is not None

@@ -37,7 +37,12 @@ class Listener(Protocol):
 
 
 class Errand(Protocol):
-    """Work that is done between pairs, in jobs small enough that a new pair needn't wait long."""
+    """Work that is done between pairs, in jobs small enough that a new pair needn't wait long.
+
+    One that is not ``vital`` is left undone when a deadline is near.
+    """
+
+    vital: bool
 
     def job(self, now: float, closing: bool) -> Job | None:
         """What is to be done now, if anything; ``closing`` asks for the rest, before the end.
@@ -250,6 +255,8 @@ class Uploader:
 
     def _conclude(self) -> None:
         for turn in self._errands:
+            if self._deadline is not None and not turn.errand.vital:
+                continue
             while (job := turn.errand.job(self._clock(), closing=True)) is not None:
                 if self._dropped:
                     return
