@@ -202,7 +202,7 @@ def test_a_refused_fetch_is_judged_by_its_status(
     assert list(scratch.iterdir()) == []
 
 
-@pytest.mark.parametrize(("status", "code"), [(412, "PreconditionFailed"), (409, "ConditionalRequestConflict")])
+@pytest.mark.parametrize(("status", "code"), [(412, "PreconditionFailed"), (409, "Conflict")])
 def test_both_answers_to_a_lost_conditional_write_are_conflicts(
     server: AnsweringServer, status: int, code: str
 ) -> None:
@@ -211,6 +211,13 @@ def test_both_answers_to_a_lost_conditional_write_are_conflicts(
         connect(server).create("key", b"")
     with pytest.raises(Conflict, match="key"):
         connect(server).replace("key", b"", '"tag"')
+
+
+def test_two_conditional_writes_that_met_are_to_be_tried_again(server: AnsweringServer) -> None:
+    """S3 did not do this one, and it does not say that the other one was done."""
+    server.answer = lambda request: refusal(409, "ConditionalRequestConflict")
+    with pytest.raises(Transient, match="ConditionalRequestConflict"):
+        connect(server).create("key", b"")
 
 
 def test_a_connection_that_ends_without_an_answer_is_a_transient_error(server: AnsweringServer, scratch: Path) -> None:

@@ -51,6 +51,8 @@ _TRANSIENT_CODES = {
     "Throttling",
     "ThrottlingException",
     "TooManyRequests",
+    "ConditionalRequestConflict",  # two writes met and this one was not done: not the same as a condition that failed
+    "OperationAborted",
 }
 
 
@@ -254,6 +256,8 @@ class S3Store:
             ) from error
         except _TIMEOUTS as error:
             raise Transient(f"s3://{self._bucket}: {error}") from error
+        except aws.FlexibleChecksumError as error:
+            raise Corrupted(f"s3://{self._bucket}/{self._prefix}{key}: {error}") from error
         except aws.BotoCoreError as error:
             raise Permanent(f"s3://{self._bucket}: {error}") from error
         except OSError as error:
@@ -267,10 +271,10 @@ class S3Store:
             return Permanent(f"the bucket {self._bucket!r} does not exist; create it, or correct --store")
         if code in ("NoSuchKey", "404", "NotFound"):
             return NotFound(f"{key} is not in the store")
-        if status in (409, 412):
-            return Conflict(f"{key} exists already or was changed meanwhile")
         if code == "BadDigest":
             return Corrupted(text)
         if code in _TRANSIENT_CODES or status >= 500 or status == 429:
             return Transient(text)
+        if status in (409, 412):
+            return Conflict(f"{key} exists already or was changed meanwhile")
         return Permanent(text)
