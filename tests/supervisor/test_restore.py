@@ -6,7 +6,7 @@ import pytest
 
 from fakes.pairs import content_of, name_of, save_pair, store_only, stored_objects
 from fakes.stores import FlakyStore, MemoryStore
-from holdfast.core.errors import NoValidPair, Transient
+from holdfast.core.errors import Corrupted, NoValidPair, StoreError, Transient
 from holdfast.core.manifest import PARTS, CheckpointName, Manifest
 from holdfast.core.runs import RunId
 from holdfast.spool import Spool
@@ -269,3 +269,46 @@ def test_incarnation_and_save_numbers_go_on_from_all_that_is_known(store: Memory
     save_pair(spool, name_of(4, incarnation=5))
     found = candidates(store, spool)
     assert (found.incarnation, found.next_save) == (5, 21)
+
+
+class BadLine(FlakyStore):
+    """Damages so many downloads on their way; what is in the store is whole."""
+
+    def __init__(self, store: Store, times: int, error: StoreError | None = None) -> None:
+        super().__init__(store)
+        self.times = times
+        self.error = error
+
+    def fetch(self, key: str, path: Path) -> None:
+        super().fetch(key, path)
+        if self.times:
+            self.times -= 1
+            path.write_bytes(b"damaged on its way")
+            if self.error is not None:
+                raise self.error
+
+
+@pytest.mark.parametrize("error", [None, Corrupted("the checksum differs")])
+def test_a_pair_that_was_damaged_on_its_way_is_fetched_again(
+    store: MemoryStore, spool: Spool, error: StoreError | None
+) -> None:
+    for save in (1, 2):
+        store_only(store, spool, name_of(save))
+    line, said = BadLine(store, 2, error), list[str]()
+    found = bring_newest(line, spool, candidates(line, spool), said.append)
+    assert found is not None
+    assert found.name == name_of(2)
+    assert said == []
+
+
+@pytest.mark.parametrize("error", [None, Corrupted("the checksum differs")])
+def test_a_pair_that_never_arrives_whole_is_passed_over(
+    store: MemoryStore, spool: Spool, error: StoreError | None
+) -> None:
+    for save in (1, 2):
+        store_only(store, spool, name_of(save))
+    line, said = BadLine(store, 3, error), list[str]()
+    found = bring_newest(line, spool, candidates(line, spool), said.append)
+    assert found is not None
+    assert found.name == name_of(1)
+    assert len(said) == 1

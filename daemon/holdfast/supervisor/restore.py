@@ -5,14 +5,19 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
 
-from ..core.errors import InvalidPair, NotFound, NoValidPair
-from ..core.manifest import CheckpointName, Manifest
+from ..core.errors import Corrupted, HoldfastError, InvalidPair, NotFound, NoValidPair
+from ..core.manifest import CheckpointName, FileRecord, Manifest
 from ..spool import Spool, check_file, replacing
 from ..store import Store
 from ..store.catalog import list_pairs, read_manifest
 
 Warn = Callable[[str], None]
+T = TypeVar("T")
+_TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -123,13 +128,29 @@ def _here(spool: Spool, name: CheckpointName) -> Manifest:
 
 
 def _bring(store: Store, spool: Spool, name: CheckpointName) -> Manifest:
-    manifest = read_manifest(store, spool.run, name)
+    manifest = _again(lambda: read_manifest(store, spool.run, name), Corrupted)
     for part, record in manifest.files.items():
         with replacing(spool.file(name.file(part)), durable=False) as temporary:
+            fetch = partial(_fetch, store, f"{spool.run}/{name.file(part)}", temporary, record)
             try:
-                store.fetch(f"{spool.run}/{name.file(part)}", temporary)
+                _again(fetch, Corrupted, InvalidPair)
             except NotFound:
                 raise InvalidPair(f"its .{part} is not in the store") from None
-            check_file(temporary, record)
     spool.commit(manifest, durable=False)
     return manifest
+
+
+def _fetch(store: Store, key: str, path: Path, record: FileRecord) -> None:
+    store.fetch(key, path)
+    check_file(path, record)
+
+
+def _again(call: Callable[[], T], *damage: type[HoldfastError]) -> T:
+    """What was damaged on its way is whole in the store: only what arrives damaged each time is InvalidPair."""
+    for _ in range(_TRIES - 1):
+        with contextlib.suppress(*damage):
+            return call()
+    try:
+        return call()
+    except Corrupted as error:
+        raise InvalidPair(str(error)) from None
