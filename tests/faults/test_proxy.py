@@ -8,8 +8,8 @@ from pathlib import Path
 
 import boto3
 import pytest
-from fakes.proxy import PLACES, Asked, FaultProxy
 
+from fakes.proxy import PLACES, Asked, FaultProxy
 from holdfast.core.errors import Corrupted, Transient
 from holdfast.store import Store, StoreSettings, open_store
 

@@ -11,6 +11,7 @@ from holdfast.core.policy import Best, Retention
 from holdfast.spool import Spool
 from holdfast.store.catalog import list_pairs
 from holdfast.supervisor.errands import BringLogs, Prune
+from holdfast.supervisor.upload import Closing, store_pair
 
 RUN = "00001-digits"
 
@@ -54,7 +55,10 @@ def logs(store: FlakyStore, growing: Growing) -> BringLogs:
     return BringLogs(store, growing, interval=30)
 
 
-def run_all(errand: BringLogs | Prune, now: float, closing: bool = False) -> int:
+CLOSING = Closing(complete=False, deadline=None)
+
+
+def run_all(errand: BringLogs | Prune, now: float, closing: Closing | None = None) -> int:
     """Runs its jobs until there is none; how many there were."""
     jobs = 0
     while (job := errand.job(now, closing)) is not None:
@@ -81,7 +85,7 @@ def test_logs_and_other_files_are_brought_before_the_end(
         spool.file(name).write_text(name)
     logs.bring(f"{RUN}/options.json", spool.file("options.json"))
     growing.files = [(f"{RUN}/log-i1.txt", spool.file("log.txt"))]
-    assert run_all(logs, 101, closing=True) == 2
+    assert run_all(logs, 101, closing=CLOSING) == 2
     assert memory.objects == {f"{RUN}/options.json": b"options.json", f"{RUN}/log-i1.txt": b"log.txt"}
 
 
@@ -99,7 +103,7 @@ def test_a_log_that_could_not_be_brought_is_brought_again(
 
 def test_a_file_that_is_gone_is_forgotten(memory: MemoryStore, logs: BringLogs, spool: Spool) -> None:
     logs.bring(f"{RUN}/gone", spool.file("gone"))
-    run_all(logs, 100, closing=True)
+    run_all(logs, 100, closing=CLOSING)
     assert memory.writes == []
 
 
@@ -151,8 +155,6 @@ def test_the_best_by_another_metric_is_found_in_the_manifests_which_are_read_onc
 
 
 def store_only_saved(memory: MemoryStore, spool: Spool, save: int) -> None:
-    from holdfast.supervisor.upload import store_pair
-
     store_pair(memory, spool, name_of(save))
 
 
@@ -198,5 +200,5 @@ def test_a_deletion_that_fails_at_the_end_is_left_to_the_next_start(
         store_only(memory, spool, name_of(save))
     prune = pruning(store, Retention(1), 1, 2, 3)
     store.fail("delete", Transient("away"), suffix=f"{name_of(2)}.json")
-    assert run_all(prune, 0, closing=True) == 1
+    assert run_all(prune, 0, closing=CLOSING) == 1
     assert saves(memory) == [2, 3]

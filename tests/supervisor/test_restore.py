@@ -294,7 +294,7 @@ def test_a_pair_that_was_damaged_on_its_way_is_fetched_again(
 ) -> None:
     for save in (1, 2):
         store_only(store, spool, name_of(save))
-    line, said = BadLine(store, 2, error), list[str]()
+    line, said = BadLine(store, 1, error), list[str]()
     found = bring_newest(line, spool, candidates(line, spool), said.append)
     assert found is not None
     assert found.name == name_of(2)
@@ -307,7 +307,7 @@ def test_a_pair_that_never_arrives_whole_is_passed_over(
 ) -> None:
     for save in (1, 2):
         store_only(store, spool, name_of(save))
-    line, said = BadLine(store, 3, error), list[str]()
+    line, said = BadLine(store, 2, error), list[str]()
     found = bring_newest(line, spool, candidates(line, spool), said.append)
     assert found is not None
     assert found.name == name_of(1)

@@ -13,7 +13,7 @@ from holdfast.core.errors import Conflict, Corrupted, InvalidPair, NotFound, Per
 from holdfast.core.manifest import PARTS, CheckpointName, Manifest
 from holdfast.core.policy import Backoff, Retention
 from holdfast.spool import Spool
-from holdfast.supervisor.upload import Errand, Uploader, store_pair
+from holdfast.supervisor.upload import Closing, Errand, Uploader, store_pair
 
 RUN = "00001-digits"
 AT_ONCE = Backoff(first=0.001, most=0.002)
@@ -162,6 +162,16 @@ def test_another_pairs_manifest_is_never_overwritten(memory: MemoryStore, spool:
     with pytest.raises(Conflict):
         store_pair(memory, spool, name_of(1))
     assert memory.objects[key(name_of(1), "json")] == b"another's"
+
+
+def test_a_conflict_over_a_manifest_that_is_not_there_is_no_success(
+    memory: MemoryStore, store: FlakyStore, spool: Spool
+) -> None:
+    save_pair(spool, name_of(1))
+    store.fail("create", Conflict("another write was under way"))
+    with pytest.raises(Transient):
+        store_pair(store, spool, name_of(1))
+    assert manifests(memory) == []
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -471,7 +481,7 @@ class Counting:
         self.seen: list[CheckpointName] = []
         self.ran = threading.Event()
 
-    def job(self, now: float, closing: bool) -> Callable[[], None] | None:
+    def job(self, now: float, closing: Closing | None) -> Callable[[], None] | None:
         return None if self.runs >= 5 else self._run
 
     def stored(self, manifest: Manifest) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from ..core.artifacts import Limits
 from ..core.errors import EXIT_MEANINGS, SettingsError
 from ..core.machine import Rules
 from ..core.redact import Redactor
@@ -53,6 +54,15 @@ _CODES = "\n".join(f"  {int(code):>2}  {meaning}" for code, meaning in EXIT_MEAN
 @option("--keep-every", type=click.IntRange(1), help="Keep one checkpoint of every K-th epoch in the store.")
 @option("--keep-best", metavar="METRIC[:max]", help="Keep the checkpoint that is best by a metric in the store.")
 @option("--keep-local", type=click.IntRange(1), default=2, help="Stored checkpoints that stay on this machine.")
+@option(
+    "--artifacts-limit",
+    type=click.IntRange(0),
+    default=Limits.total,
+    metavar="BYTES",
+    help="How much of the run's artifacts/ goes to the store; 0 for nothing.",
+)
+@seconds("--artifacts-interval", Limits.interval, "How often to look for changed artifacts.", 0.05)
+@seconds("--artifacts-wait", Limits.wait, "How long a start may wait for the artifacts of earlier ones.")
 @option("--max-restarts", type=click.IntRange(0), default=5, help="Crashes in a row without progress before giving up.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def run(**settings: Any) -> int:
@@ -101,6 +111,7 @@ def _settings(given: dict[str, Any]) -> RunSettings:
         store_wait=given["store_wait"],
         keep_local=given["keep_local"],
         keep=retention(given["keep_last"], given["keep_every"], given["keep_best"]),
+        artifacts=Limits(given["artifacts_limit"], given["artifacts_interval"], given["artifacts_wait"]),
         source=Source.parse(given["source"]) if given["source"] else None,
     )
 

@@ -11,6 +11,8 @@ from ..core.manifest import CheckpointName, Manifest
 from ..core.policy import Retention
 from ..store import Store
 from ..store.catalog import read_manifest, remove_pair
+from .artifacts import Artifacts
+from .upload import Closing, Job
 
 LOG_INTERVAL = 30.0
 Changed = Callable[[], list[tuple[str, Path]]]
@@ -34,9 +36,9 @@ class BringLogs:
         """Stores one more file, with the next logs."""
         self._due[key] = path
 
-    def job(self, now: float, closing: bool) -> Callable[[], None] | None:
+    def job(self, now: float, closing: Closing | None) -> Job | None:
         if now >= self._at + self._interval or (closing and not self._closed):
-            self._at, self._closed = now, closing
+            self._at, self._closed = now, closing is not None
             self._due.update(self._changed())
         for key, path in self._due.items():
             return lambda: self._put(key, path)
@@ -68,7 +70,7 @@ class Prune:
         self._given_up = keep.unlimited
         self._looked = False
 
-    def job(self, now: float, closing: bool) -> Callable[[], None] | None:
+    def job(self, now: float, closing: Closing | None) -> Job | None:
         if self._given_up or self._looked:
             return None
         return self._prune_at_last if closing else self._prune
@@ -107,3 +109,20 @@ class Prune:
             else:
                 self._metrics[name] = manifest.metrics.get(self._keep.best.metric)
         return self._metrics[name]
+
+
+class BringArtifacts:
+    """What the script wrote under artifacts/: after every pair and the logs, and before the run's end is marked."""
+
+    vital = True
+
+    def __init__(self, artifacts: Artifacts) -> None:
+        self._artifacts = artifacts
+
+    def job(self, now: float, closing: Closing | None) -> Job | None:
+        if closing is not None:
+            self._artifacts.conclude(closing.complete, closing.deadline)
+        return self._artifacts.next_job()
+
+    def stored(self, manifest: Manifest) -> None:
+        pass

@@ -22,9 +22,10 @@ from ..core.policy import Retention
 from ..core.redact import Redactor
 from ..spool import Board, write_whole
 from ..store import Store
+from .artifacts import Artifacts
 from .channel import Channel
 from .child import Reaper, Tee, kill_tree, spawn, terminate
-from .errands import BringLogs, Prune
+from .errands import BringArtifacts, BringLogs, Prune
 from .journal import Journal
 from .logs import GrowingLogs
 from .notices import Watcher
@@ -220,7 +221,11 @@ class Supervisor:
             return events.Restored(complete=True)
         self._prepared = prepared
         if self._uploader is None:
-            self._uploader = self._make_uploader(prepared)
+            artifacts = Artifacts(
+                self._store, prepared.spool, self._settings.artifacts, self._journal.event, self._clock
+            )
+            artifacts.restore(self._preparer.cancelled)
+            self._uploader = self._make_uploader(prepared, artifacts)
             self._uploader.start()
             for name in prepared.owed:
                 self._queue.put(events.PairSaved(str(name)))
@@ -228,7 +233,7 @@ class Supervisor:
         resume = prepared.resume
         return events.Restored(checkpoint=str(resume.name) if resume else None, step=resume.name.step if resume else 0)
 
-    def _make_uploader(self, prepared: Prepared) -> Uploader:
+    def _make_uploader(self, prepared: Prepared, artifacts: Artifacts) -> Uploader:
         run, spool, settings = str(prepared.run), prepared.spool, self._settings
         logs = BringLogs(self._store, GrowingLogs(spool, prepared.incarnation).changed)
         options = training_options(settings, self._store.uri, run, prepared.incarnation, self._redactor)
@@ -238,7 +243,8 @@ class Supervisor:
         prune = Prune(self._store, run, settings.keep, prepared.stored, self._prune_failed)
         keep = Retention(settings.keep_local)
         newest = max((name.order for name in prepared.stored), default=(0, 0))
-        return Uploader(self._store, spool, self, (prune, logs), self._preparer.finish, keep, newest, clock=self._clock)
+        errands = (prune, logs, BringArtifacts(artifacts))
+        return Uploader(self._store, spool, self, errands, self._preparer.finish, keep, newest, clock=self._clock)
 
     def _spawn(self, effect: effects.Spawn) -> None:
         assert self._prepared is not None

@@ -17,7 +17,7 @@ from ..store.catalog import list_pairs, read_manifest
 
 Warn = Callable[[str], None]
 T = TypeVar("T")
-_TRIES = 3
+_TRIES = 2
 
 
 @dataclass(frozen=True)

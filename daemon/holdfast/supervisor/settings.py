@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..core.artifacts import Limits
 from ..core.machine import Rules
 from ..core.policy import Retention
 from .fork import Source
@@ -30,3 +31,4 @@ class RunSettings:
     keep_local: int = 2
     keep: Retention = Retention()
     source: Source | None = None
+    artifacts: Limits = Limits()

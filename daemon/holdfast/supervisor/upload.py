@@ -11,9 +11,10 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from ..core.errors import Conflict, Corrupted, InvalidPair, NotFound, StoreError
+from ..core.errors import Conflict, Corrupted, InvalidPair, NotFound, StoreError, Transient
 from ..core.manifest import PARTS, CheckpointName, Manifest
 from ..core.policy import Backoff, Owed, Retention, must_give_way, next_upload, superseded
 from ..spool import Spool
@@ -36,6 +37,14 @@ class Listener(Protocol):
     def finalized(self) -> None: ...
 
 
+@dataclass(frozen=True)
+class Closing:
+    """The end is near: ``complete``, or stopped; ``deadline`` is on the uploader's clock."""
+
+    complete: bool
+    deadline: float | None
+
+
 class Errand(Protocol):
     """Work that is done between pairs, in jobs small enough that a new pair needn't wait long.
 
@@ -44,8 +53,8 @@ class Errand(Protocol):
 
     vital: bool
 
-    def job(self, now: float, closing: bool) -> Job | None:
-        """What is to be done now, if anything; ``closing`` asks for the rest, before the end.
+    def job(self, now: float, closing: Closing | None) -> Job | None:
+        """What is to be done now, if anything; ``closing`` asks for the rest.
 
         A job raises StoreError or OSError if it failed, and is asked for again later.
         """
@@ -184,7 +193,7 @@ class Uploader:
                 return self._conclude
             now = self._clock()
             for turn in self._errands if self._deadline is None else ():
-                if (errand_job := turn.job(now, closing=False)) is not None:
+                if (errand_job := turn.job(now)) is not None:
                     chore, due = errand_job, turn
                     return lambda: self._run_errand(due, chore)
             self._wake.wait(1.0)
@@ -254,14 +263,15 @@ class Uploader:
             turn.failures = 0
 
     def _conclude(self) -> None:
+        assert self._finalize is not None
         for turn in self._errands:
             if self._deadline is not None and not turn.errand.vital:
                 continue
-            while (job := turn.errand.job(self._clock(), closing=True)) is not None:
+            closing = Closing(self._finalize, self._deadline)
+            while (job := turn.errand.job(self._clock(), closing)) is not None:
                 if self._dropped:
                     return
                 job()
-        assert self._finalize is not None
         self._finish(self._finalize)
         self._dropped = True
         self._listener.finalized()
@@ -275,8 +285,8 @@ class _Turn:
         self.failures = 0
         self._not_before = float("-inf")
 
-    def job(self, now: float, closing: bool) -> Job | None:
-        return self.errand.job(now, closing) if now >= self._not_before else None
+    def job(self, now: float) -> Job | None:
+        return self.errand.job(now, None) if now >= self._not_before else None
 
     def postpone(self, now: float, backoff: Backoff) -> float:
         self.failures += 1
@@ -300,8 +310,9 @@ def store_pair(store: Store, spool: Spool, name: CheckpointName, progress: OnSen
         _put_data(store, spool, manifest, progress)
         try:
             store.create(key, data)
-        except Conflict:
-            _is_stored(store, key, data)
+        except Conflict as error:  # our own, by an earlier try whose answer was lost; else it is raised
+            if not _is_stored(store, key, data):
+                raise Transient(f"{key} was neither written nor there before: {error}") from None
     return manifest
 
 
