@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from holdfast.core.errors import Conflict, Corrupted, NotFound, StoreError, TooLarge, Transient
-from holdfast.store import SMALL, Entry, OnSent, Store, check_key
+from holdfast.core.errors import Conflict, Corrupted, NotFound, Permanent, StoreError, TooLarge, Transient
+from holdfast.spool import write_whole
+from holdfast.store import SMALL, Entry, OnSent, Store, check_key, check_prefix
 
 
 class MemoryStore:
@@ -70,11 +71,12 @@ class MemoryStore:
     def fetch(self, key: str, path: Path) -> None:
         data, _ = self.get(key, most=sys.maxsize)
         try:
-            path.write_bytes(data)
+            write_whole(path, data, durable=False)
         except OSError as error:
             raise Transient(f"{key}: {error}") from error
 
     def list(self, prefix: str, shallow: bool = False) -> list[Entry]:
+        check_prefix(prefix)
         with self._lock:
             found = {key: len(data) for key, data in self.objects.items() if key.startswith(prefix)}
         if shallow:
@@ -89,7 +91,7 @@ class MemoryStore:
 
     def sweep(self, prefix: str) -> None:
         """Nothing is ever unfinished in memory; that it was asked for is remembered."""
-        self.swept.append(prefix)
+        self.swept.append(check_prefix(prefix))
 
     def _write(self, key: str, data: bytes) -> str:
         self.objects[key] = data
@@ -100,6 +102,42 @@ class MemoryStore:
 
 def _tag(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+class LaxStore(MemoryStore):
+    """Keeps its conditions as some S3-compatible stores do: a condition is ``kept``, ``ignored`` or ``refused``.
+
+    ``bare`` compares the tag without the quotes that the store itself puts around it.
+    """
+
+    def __init__(self, create: str = "kept", replace: str = "kept") -> None:
+        super().__init__()
+        self._create = create
+        self._replace = replace
+
+    def create(self, key: str, data: bytes) -> str:
+        return self._conditional(self._create, key, data, lambda: super(LaxStore, self).create(key, data))
+
+    def replace(self, key: str, data: bytes, if_match: str) -> str:
+        if self._replace != "bare":
+            if_match = if_match.removeprefix('"').removesuffix('"')
+        return self._conditional(self._replace, key, data, lambda: super(LaxStore, self).replace(key, data, if_match))
+
+    def get(self, key: str, most: int = SMALL) -> tuple[bytes, str]:
+        try:
+            data, tag = super().get(key, most)
+        except TooLarge as error:
+            raise TooLarge(str(error), f'"{error.tag}"') from None
+        return data, f'"{tag}"'
+
+    def _conditional(self, how: str, key: str, data: bytes, write: Callable[[], str]) -> str:
+        check_key(key)
+        if how == "refused":
+            raise Permanent("501: a header you provided implies functionality that is not implemented")
+        if how == "ignored":
+            with self._lock:
+                return f'"{self._write(key, data)}"'
+        return f'"{write()}"'
 
 
 @dataclass

@@ -5,7 +5,7 @@ import shutil
 import stat
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -116,13 +116,86 @@ def test_a_listing_does_not_mind_what_is_deleted_meanwhile(store: DirectoryStore
     assert all(other.exception() is None for other in others)
 
 
-def test_symbolic_links_are_not_listed(store: DirectoryStore, root: Path, scratch: Path) -> None:
+@pytest.mark.parametrize("linked", ["", "run", "run/artifacts", "run/artifacts/key"])
+def test_a_link_on_the_way_to_a_key_is_refused_by_every_operation(
+    store: DirectoryStore, root: Path, scratch: Path, linked: str
+) -> None:
+    key = "run/artifacts/key"
+    source = scratch / "source"
+    source.write_bytes(b"data")
+    tag = store.create(key, b"as it was")
+    elsewhere = scratch / "elsewhere"
+    (root / linked).rename(elsewhere)
+    (root / linked).symlink_to(elsewhere)
+    operations: list[Callable[[], object]] = [
+        lambda: store.put(key, source),
+        lambda: store.create(key, b"data"),
+        lambda: store.replace(key, b"data", tag),
+        lambda: store.get(key),
+        lambda: store.fetch(key, scratch / "back"),
+        lambda: store.delete(key),
+        lambda: store.list(""),
+        lambda: store.list("run", shallow=True) if linked == "run" else store.list("run/"),
+        lambda: store.list(key),
+    ]
+    for operation in operations:
+        if linked:
+            with pytest.raises(Permanent, match=f"{linked} is a link.*put in its place what it points to"):
+                operation()
+    rest = elsewhere if elsewhere.is_file() else elsewhere / key.removeprefix(linked).strip("/")
+    assert rest.read_bytes() == b"as it was"
+    assert not (scratch / "back").exists()
+    if not linked:
+        assert store.get(key)[0] == b"as it was", "where the store itself is, is for the user to say"
+
+
+def test_a_link_beside_what_is_listed_is_in_nobodys_way(store: DirectoryStore, root: Path, scratch: Path) -> None:
     store.create("run/key", b"")
-    (scratch / "secret").write_text("not ours")
-    (root / "file").symlink_to(scratch / "secret")
-    (root / "folder").symlink_to(scratch)
-    (root / "run" / "loop").symlink_to(root)
+    (root / "other").symlink_to(scratch)
+    (root / "run" / ".tmp-0123456789ab-key").symlink_to(scratch)
+    assert store.list("run/") == [Entry("run/key", 0)]
+
+
+def test_a_sweep_follows_no_link(store: DirectoryStore, root: Path, scratch: Path) -> None:
+    store.create("run/key", b"")
+    outside = scratch / ".tmp-0123456789ab-mine"
+    outside.write_bytes(b"not the store's")
+    (root / "run" / "folder").symlink_to(scratch)
+    store.sweep("")
+    with pytest.raises(Permanent, match="is a link"):
+        store.sweep("run/folder/")
+    assert outside.exists()
+
+
+def test_what_is_no_plain_file_is_neither_listed_nor_waited_for(
+    store: DirectoryStore, root: Path, scratch: Path
+) -> None:
+    store.create("run/key", b"")
+    os.mkfifo(root / "run" / "pipe")
     assert store.list("") == [Entry("run/key", 0)]
+    with pytest.raises(Permanent, match="pipe is not a plain file"):
+        store.get("run/pipe")
+    with pytest.raises(Permanent, match="pipe is not a plain file"):
+        store.fetch("run/pipe", scratch / "back")
+
+
+def test_a_key_below_an_object_cannot_be_written(store: DirectoryStore, scratch: Path) -> None:
+    source = scratch / "source"
+    source.write_bytes(b"data")
+    store.create("run/key", b"")
+    with pytest.raises(Permanent):
+        store.put("run/key/below", source)
+    with pytest.raises(Permanent):
+        store.create("run/key/below", b"")
+
+
+def test_every_folder_that_is_made_on_the_way_is_the_owners_alone(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    DirectoryStore(tmp_path / "mnt" / "store").create("run/artifacts/logs/key", b"")
+    made = [path for path in tmp_path.rglob("*") if path.is_dir()]
+    assert len(made) == 5
+    assert {stat.S_IMODE(path.stat().st_mode) for path in made} == {0o700}
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
 
 
 def test_only_the_owner_may_read_what_is_stored(store: DirectoryStore, root: Path, scratch: Path) -> None:

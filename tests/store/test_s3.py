@@ -54,12 +54,11 @@ def operations(store: Store, scratch: Path) -> dict[str, Callable[[], object]]:
 
 OPERATIONS = ["put", "create", "replace", "get", "fetch", "list", "delete", "sweep"]
 WRITING = ["put", "create", "replace"]
-TELLING = [operation for operation in OPERATIONS if operation != "fetch"]  # a HEAD's answer has no body with a code
 
 
 def test_a_missing_bucket_is_a_permanent_error_that_names_it(s3_server: str, scratch: Path) -> None:
     store = S3Store.connect("no-such-bucket", "", StoreSettings(endpoint_url=s3_server))
-    for operation in TELLING:
+    for operation in OPERATIONS:
         with pytest.raises(Permanent, match=r"'no-such-bucket' does not exist.*--store"):
             operations(store, scratch)[operation]()
 
@@ -186,20 +185,52 @@ def test_a_refusal_has_the_kind_that_tells_whether_to_try_again(
 ) -> None:
     server.answer = lambda request: refusal(status, code)
     store = connect(server)
-    for operation in TELLING:
+    for operation in OPERATIONS:
         with pytest.raises(kind, match=f"s3://bucket/runs/.*{code}"):
             operations(store, scratch)[operation]()
-    assert len(server.requests) == len(TELLING), "who calls retries, not the store"
+    assert len(server.requests) == len(OPERATIONS), "who calls retries, not the store"
 
 
-@pytest.mark.parametrize(("status", "kind"), [(503, Transient), (500, Transient), (403, Permanent), (404, NotFound)])
-def test_a_refused_fetch_is_judged_by_its_status(
-    server: AnsweringServer, scratch: Path, status: int, kind: type[StoreError]
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize(("status", "kind"), [(503, Transient), (500, Transient), (403, Permanent), (404, Permanent)])
+def test_a_refusal_without_a_body_is_judged_by_its_status(
+    server: AnsweringServer, scratch: Path, status: int, kind: type[StoreError], operation: str
 ) -> None:
     server.answer = lambda request: Answer(status)
-    with pytest.raises(kind):
+    call = operations(connect(server), scratch)[operation]
+    if status == 404 and operation == "delete":
+        call()
+        return
+    with pytest.raises(NotFound if status == 404 and operation in ("get", "fetch") else kind):
+        call()
+    assert not (scratch / "back").exists()
+
+
+@pytest.mark.parametrize("status", [409, 412])
+def test_a_conflict_without_a_condition_may_be_over_soon(server: AnsweringServer, scratch: Path, status: int) -> None:
+    server.answer = lambda request: refusal(status, "OperationAborted")
+    for operation in OPERATIONS:
+        if operation not in ("create", "replace"):
+            with pytest.raises(Transient):
+                operations(connect(server), scratch)[operation]()
+
+
+def test_an_object_that_changes_while_it_is_fetched_is_a_transient_error(
+    server: AnsweringServer, scratch: Path
+) -> None:
+    size = 40 << 20
+
+    def change(request: Request) -> Answer:
+        if "if-match" in request.headers:
+            return refusal(412, "PreconditionFailed")
+        first = request.headers["range"] == f"bytes=0-{(16 << 20) - 1}"
+        assert first
+        return Answer(206, bytes(16 << 20), {"ETag": '"tag"', "Content-Range": f"bytes 0-{(16 << 20) - 1}/{size}"})
+
+    server.answer = change
+    with pytest.raises(Transient, match="changed during the download"):
         connect(server).fetch("key", scratch / "back")
-    assert list(scratch.iterdir()) == []
+    assert not (scratch / "back").exists()
 
 
 @pytest.mark.parametrize(("status", "code"), [(412, "PreconditionFailed"), (409, "Conflict")])
@@ -264,6 +295,31 @@ def test_an_answer_that_is_no_s3_at_all_is_a_store_error(server: AnsweringServer
 # --- what reaches the wire -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_every_operation_is_one_request_and_none_looks_first(
+    server: AnsweringServer, scratch: Path, operation: str
+) -> None:
+    server.answer = contents
+    operations(connect(server), scratch)[operation]()
+    methods = {"get": "GET", "fetch": "GET", "list": "GET", "sweep": "GET", "delete": "DELETE"}
+    assert [request.method for request in server.requests] == [methods.get(operation, "PUT")]
+
+
+def test_an_upload_of_many_parts_is_one_request_for_each_and_two_around_them(
+    server: AnsweringServer, scratch: Path
+) -> None:
+    def accept(request: Request) -> Answer:
+        if request.method == "POST" and request.path.endswith("?uploads"):
+            body = b"<InitiateMultipartUploadResult><UploadId>1</UploadId></InitiateMultipartUploadResult>"
+            return Answer(body=body)
+        return Answer(headers={"ETag": '"tag"'})
+
+    server.answer = accept
+    (scratch / "file").write_bytes(bytes(40 << 20))
+    connect(server).put("key", scratch / "file", crc32=0)
+    assert sorted(request.method for request in server.requests) == ["POST", "POST", "PUT", "PUT", "PUT"]
+
+
 def test_every_request_names_the_expected_owner_of_the_bucket(server: AnsweringServer, scratch: Path) -> None:
     server.answer = contents
     for operation in operations(connect(server, expected_bucket_owner="123456789012"), scratch).values():
@@ -313,6 +369,12 @@ def test_content_that_the_server_finds_corrupted_is_a_transient_error_of_its_own
     (scratch / "file").write_bytes(b"data")
     with pytest.raises(Corrupted, match="key: BadDigest"):
         connect(server).put("key", scratch / "file", crc32=42)
+
+
+def test_a_small_object_that_differs_from_its_checksum_is_corrupted(server: AnsweringServer) -> None:
+    server.answer = lambda request: Answer(body=b"data", headers={"ETag": '"tag"', "x-amz-checksum-crc32": "AAAAKg=="})
+    with pytest.raises(Corrupted, match="checksum"):
+        connect(server).get("key")
 
 
 def test_a_body_that_is_too_large_is_not_waited_for(server: AnsweringServer) -> None:

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from ..core.errors import SettingsError
+from ..spool import TEMPORARY
 
+LOCK = ".store-lock"
 _PART = re.compile(r"[A-Za-z0-9._=+@ -]{1,255}")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -85,10 +87,24 @@ class Store(Protocol):
 
 def check_key(key: str) -> str:
     """Returns ``key``; raises ValueError unless it is a relative path of harmless parts."""
-    for part in key.split("/"):
-        if _PART.fullmatch(part) is None or part in (".", ".."):
-            raise ValueError(f"not a store key: {key!r}")
+    if not all(_harmless(part) for part in key.split("/")):
+        raise ValueError(f"not a store key: {key!r}")
     return key
+
+
+def check_prefix(prefix: str) -> str:
+    """Returns ``prefix``; raises ValueError unless keys can start with it."""
+    folder, slash, start = prefix.rpartition("/")
+    if slash:
+        check_key(folder)
+    if start and _PART.fullmatch(start) is None:
+        raise ValueError(f"no store key starts with {prefix!r}")
+    return prefix
+
+
+def _harmless(part: str) -> bool:
+    """No way up, and no name that a directory store needs for itself."""
+    return bool(_PART.fullmatch(part)) and part not in (".", "..", LOCK) and not part.startswith(TEMPORARY)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import io
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,11 +16,14 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import botocore.config
 import botocore.exceptions as aws
-from boto3.exceptions import RetriesExceededError, S3UploadFailedError
+from boto3.exceptions import S3UploadFailedError
 from boto3.s3.transfer import TransferConfig
+from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError
 
 from ..core.errors import Conflict, Corrupted, NotFound, Permanent, SettingsError, StoreError, TooLarge, Transient
-from .base import SMALL, Entry, OnSent, StoreSettings, check_key
+from ..spool import replacing
+from .base import SMALL, Entry, OnSent, StoreSettings, check_key, check_prefix
+from .sending import Body, Meter
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -55,57 +57,7 @@ _TRANSIENT_CODES = {
     "OperationAborted",
 }
 
-
-class _Meter:
-    """Passes counts on, from several threads. What the receiver raises ends every part, and comes out as it is.
-
-    The SDK would wrap it, as it wraps all that a body raises while it is sent.
-    """
-
-    def __init__(self, progress: OnSent | None) -> None:
-        self._progress = progress
-        self._raised: BaseException | None = None
-
-    def __call__(self, count: int) -> None:
-        if self._raised is None and self._progress is not None:
-            try:
-                self._progress(count)
-            except BaseException as error:
-                self._raised = error
-        if self._raised is not None:
-            raise _AbandonedError
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> None:
-        if self._raised is not None:
-            raise self._raised
-
-
-class _AbandonedError(Exception):
-    """Ends the SDK's work on a body. Whatever was raised may be something that its threads do not expect."""
-
-
-class _Body(io.FileIO):
-    """A file on its way out; what is read while ``sending`` is told, before it leaves."""
-
-    def __init__(self, path: Path, meter: _Meter) -> None:
-        super().__init__(path)
-        self._meter = meter
-        self._told = 0
-        self.sending = False
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        data = super().read(-1 if size is None else size) or b""
-        if self.sending and self.tell() > self._told:
-            self._meter(self.tell() - self._told)
-            self._told = self.tell()
-        return data
-
-    def seek(self, offset: int, whence: int = 0, /) -> int:
-        self.sending = False  # from the start again: for a signature, or for another region
-        return super().seek(offset, whence)
+_READ, _CONDITION = "read", "condition"  # kinds of calls
 
 
 class S3Store:
@@ -121,6 +73,7 @@ class S3Store:
         self._sending = threading.local()
         client.meta.events.register("before-send.s3.PutObject", self._begin_to_send)
         self._verifies = settings.request_checksum == "when_supported"
+        self._validated: dict[str, Any] = {"ChecksumMode": "ENABLED"} if self._verifies else {}
         self._encryption: dict[str, Any] = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key} if key else {}
 
     @classmethod
@@ -133,7 +86,7 @@ class S3Store:
             tcp_keepalive=True,
             max_pool_connections=8,
             request_checksum_calculation=settings.request_checksum,  # type: ignore[arg-type]
-            response_checksum_validation=settings.request_checksum,  # type: ignore[arg-type]
+            response_checksum_validation="when_required",  # else each download begins with a HEAD
         )
         try:
             session = boto3.session.Session()
@@ -151,8 +104,8 @@ class S3Store:
         name, extra = self._key(key), {**self._common, **self._encryption}
         if crc32 is not None and self._verifies:
             extra["ChecksumCRC32"] = base64.b64encode(crc32.to_bytes(4, "big")).decode()
-        meter = _Meter(progress)
-        with self._translated(key), meter:
+        meter = Meter(progress)
+        with meter, self._translated(key):
             meter(0)
             if path.stat().st_size < _TRANSFER.multipart_threshold:
                 self._put_at_once(name, path, extra, meter)
@@ -161,9 +114,9 @@ class S3Store:
                     str(path), self._bucket, name, ExtraArgs=extra, Callback=meter, Config=_TRANSFER
                 )
 
-    def _put_at_once(self, name: str, path: Path, extra: dict[str, Any], meter: _Meter) -> None:
+    def _put_at_once(self, name: str, path: Path, extra: dict[str, Any], meter: Meter) -> None:
         """One request. The SDK's own way tells of the last bytes when they have been accepted: too late to end it."""
-        with _Body(path, meter) as body:
+        with Body(path, meter) as body:
             self._sending.body = body
             try:
                 self._client.put_object(Bucket=self._bucket, Key=name, Body=body, **extra)
@@ -185,29 +138,32 @@ class S3Store:
             raise Conflict(f"{key} is gone") from None
 
     def _write(self, key: str, data: bytes, condition: dict[str, Any]) -> str:
-        with self._translated(key):
+        with self._translated(key, _CONDITION):
             answer = self._client.put_object(
                 Bucket=self._bucket, Key=self._key(key), Body=data, **condition, **self._common, **self._encryption
             )
         return answer["ETag"]
 
     def get(self, key: str, most: int = SMALL) -> tuple[bytes, str]:
-        with self._translated(key):
-            answer = self._client.get_object(Bucket=self._bucket, Key=self._key(key), **self._common)
+        with self._translated(key, _READ):
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._key(key), **self._validated, **self._common)
             with contextlib.closing(answer["Body"]) as body:
                 if answer["ContentLength"] > most:
                     raise TooLarge(f"{key} has {answer['ContentLength']} bytes, more than {most}", answer["ETag"])
                 return body.read(), answer["ETag"]
 
     def fetch(self, key: str, path: Path) -> None:
-        with self._translated(key):
-            self._client.download_file(
-                self._bucket, self._key(key), str(path), ExtraArgs=self._common, Config=_TRANSFER
-            )
+        """Ranges in parallel, and no HEAD, whose answer could not tell a missing bucket from a missing object."""
+        name = self._key(key)
+        with self._translated(key, _READ), replacing(path, durable=False) as temporary, temporary.open("wb") as file:
+            self._client.download_fileobj(self._bucket, name, file, ExtraArgs=self._common, Config=_TRANSFER)
 
     def list(self, prefix: str, shallow: bool = False) -> list[Entry]:
         pages = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=self._bucket, Prefix=self._prefix + prefix, Delimiter="/" if shallow else "", **self._common
+            Bucket=self._bucket,
+            Prefix=self._prefix + check_prefix(prefix),
+            Delimiter="/" if shallow else "",
+            **self._common,
         )
         found = []
         with self._translated(prefix):
@@ -217,12 +173,12 @@ class S3Store:
         return sorted(found, key=lambda entry: entry.key)
 
     def delete(self, key: str) -> None:
-        with self._translated(key), contextlib.suppress(NotFound):
+        with contextlib.suppress(NotFound), self._translated(key, _READ):
             self._client.delete_object(Bucket=self._bucket, Key=self._key(key), **self._common)
 
     def sweep(self, prefix: str) -> None:
         pages = self._client.get_paginator("list_multipart_uploads").paginate(
-            Bucket=self._bucket, Prefix=self._prefix + prefix, **self._common
+            Bucket=self._bucket, Prefix=self._prefix + check_prefix(prefix), **self._common
         )
         with self._translated(prefix):
             for upload in [upload for page in pages for upload in page.get("Uploads", [])]:
@@ -238,17 +194,21 @@ class S3Store:
         return key[len(self._prefix) :]
 
     @contextlib.contextmanager
-    def _translated(self, key: str) -> Iterator[None]:
+    def _translated(self, key: str, call: str = "") -> Iterator[None]:
         """botocore's errors become the store's, here and nowhere else."""
         try:
             yield
         except aws.ClientError as error:
-            raise self._kind(error, key) from error
+            raise self._kind(error, key, call) from error
         except S3UploadFailedError as error:
             cause = error.__context__
-            raise (self._kind(cause, key) if isinstance(cause, aws.ClientError) else Transient(str(error))) from error
+            raise (
+                self._kind(cause, key, call) if isinstance(cause, aws.ClientError) else Transient(str(error))
+            ) from error
         except RetriesExceededError as error:
             raise Transient(f"s3://{self._bucket}/{self._prefix}{key}: the download ended in the middle") from error
+        except S3DownloadFailedError as error:
+            raise Transient(f"s3://{self._bucket}/{self._prefix}{key} was changed during the download") from error
         except _NO_CREDENTIALS as error:
             raise Permanent(
                 f"no AWS credentials for s3://{self._bucket}: {error}; give the machine a role, or set AWS_PROFILE "
@@ -263,18 +223,19 @@ class S3Store:
         except OSError as error:
             raise Transient(f"{key}: {error}") from error
 
-    def _kind(self, error: aws.ClientError, key: str) -> StoreError:
+    def _kind(self, error: aws.ClientError, key: str, call: str) -> StoreError:
+        """What an answer means depends on the call: 404 where one reads, 409 and 412 where one sets a condition."""
         code = error.response.get("Error", {}).get("Code", "")
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         text = f"s3://{self._bucket}/{self._prefix}{key}: {code}: {error.response.get('Error', {}).get('Message', '')}"
         if code == "NoSuchBucket":
             return Permanent(f"the bucket {self._bucket!r} does not exist; create it, or correct --store")
-        if code in ("NoSuchKey", "404", "NotFound"):
+        if call and (code == "NoSuchKey" or (status == 404 and call == _READ)):
             return NotFound(f"{key} is not in the store")
         if code == "BadDigest":
             return Corrupted(text)
-        if code in _TRANSIENT_CODES or status >= 500 or status == 429:
+        if code in _TRANSIENT_CODES or status == 429 or (status >= 500 and status != 501):
             return Transient(text)
         if status in (409, 412):
-            return Conflict(f"{key} exists already or was changed meanwhile")
+            return Conflict(f"{key} exists already or was changed meanwhile") if call == _CONDITION else Transient(text)
         return Permanent(text)
