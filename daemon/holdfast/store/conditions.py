@@ -1,0 +1,178 @@
+"""Stores that accept conditional writes and do not keep their conditions: found out by trying, said, and helped out.
+
+Some S3-compatible stores ignore If-None-Match or If-Match, some refuse them, and one compares the tag only without its
+quotes. No list of products is kept: the first conditional write tries all three cases on an object of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core.errors import Conflict, NotFound, Permanent, StoreError, TooLarge, Transient
+from .base import SMALL, Entry, OnSent, Store
+
+PROBE = ".holdfast-probe-"
+_MISSING = {
+    (False, True): "does not keep create-only writes (If-None-Match)",
+    (True, False): "does not compare before it replaces (If-Match)",
+    (False, False): "keeps no conditional writes (If-None-Match, If-Match)",
+}
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Which conditions a store keeps; ``quotes`` tells whether a tag is compared as the store itself spells it."""
+
+    create: bool
+    replace: bool
+    quotes: bool = True
+
+
+class Conditional:
+    """A store whose conditional writes hold, or, where it cannot hold them, are checked before and after.
+
+    ``say`` is told once, in one line, what is missing. ``wait`` passes the ``moment`` (seconds) that a write is given
+    to be overwritten by another that began at the same time.
+    """
+
+    def __init__(
+        self, store: Store, say: Callable[[str], None], wait: Callable[[float], None] = time.sleep, moment: float = 1.0
+    ) -> None:
+        self._store = store
+        self._say = say
+        self._wait = wait
+        self._moment = moment
+        self._lock = threading.Lock()
+        self._kept: Kept | None = None
+
+    @property
+    def uri(self) -> str:
+        return self._store.uri
+
+    @property
+    def durable_spool(self) -> bool:
+        return self._store.durable_spool
+
+    def put(self, key: str, path: Path, crc32: int | None = None, progress: OnSent | None = None) -> None:
+        self._store.put(key, path, crc32, progress)
+
+    def create(self, key: str, data: bytes) -> str:
+        if self.kept().create:
+            return self._store.create(key, data)
+        if self._tag(key) is not None:
+            raise Conflict(f"{key} exists already")
+        return self._write(key, data)
+
+    def replace(self, key: str, data: bytes, if_match: str) -> str:
+        kept = self.kept()
+        if kept.replace:
+            return self._store.replace(key, data, if_match if kept.quotes else if_match.strip('"'))
+        if self._tag(key) != if_match:
+            raise Conflict(f"{key} was changed meanwhile")
+        return self._write(key, data)
+
+    def get(self, key: str, most: int = SMALL) -> tuple[bytes, str]:
+        return self._store.get(key, most)
+
+    def fetch(self, key: str, path: Path) -> None:
+        self._store.fetch(key, path)
+
+    def list(self, prefix: str, shallow: bool = False) -> list[Entry]:
+        return self._store.list(prefix, shallow)
+
+    def delete(self, key: str) -> None:
+        self._store.delete(key)
+
+    def sweep(self, prefix: str) -> None:
+        self._store.sweep(prefix)
+
+    def kept(self) -> Kept:
+        """What the store keeps; tries it the first time. Raises StoreError, and then tries again the next time."""
+        with self._lock:
+            if self._kept is None:
+                self._kept = probe(self._store)
+                if missing := _MISSING.get((self._kept.create, self._kept.replace)):
+                    self._say(
+                        f"{self.uri} {missing}: two machines that start a run in the same moment may both train it. "
+                        "holdfast looks before and after it writes, which leaves a small gap; a store with "
+                        "conditional writes, such as Amazon S3, leaves none"
+                    )
+            return self._kept
+
+    def _tag(self, key: str) -> str | None:
+        try:
+            return self._store.get(key)[1]
+        except NotFound:
+            return None
+        except TooLarge as error:
+            return error.tag
+
+    def _write(self, key: str, data: bytes) -> str:
+        """Writes whatever stands there, and looks whether it is still ours after a moment: the last writer wins."""
+        _put(self._store, key, data)
+        self._wait(self._moment)
+        with contextlib.suppress(NotFound, TooLarge):
+            there, tag = self._store.get(key)
+            if there == data:
+                return tag
+        raise Conflict(f"{key} was written by another in the same moment")
+
+
+def probe(store: Store) -> Kept:
+    """Tries the conditions on an object of its own, which is deleted afterwards. Raises StoreError."""
+    key = f"{PROBE}{secrets.token_hex(8)}"
+    try:
+        create = _keeps_create(store, key)
+        for quotes in (True, False):
+            if _keeps_replace(store, key, quotes):
+                return Kept(create, replace=True, quotes=quotes)
+        return Kept(create, replace=False)
+    finally:
+        with contextlib.suppress(StoreError):  # not worth a failure; it is small, and its name says what it is
+            store.delete(key)
+
+
+def _keeps_create(store: Store, key: str) -> bool:
+    """Leaves an object behind. A store that refuses the condition itself still has to take a plain write."""
+    try:
+        store.create(key, b"first")
+    except Permanent:
+        _put(store, key, b"first")
+        return False
+    try:
+        store.create(key, b"second")
+    except Conflict:
+        return True
+    return False
+
+
+def _keeps_replace(store: Store, key: str, quotes: bool) -> bool:
+    _put(store, key, b"third")
+    tag = store.get(key)[1]
+    spelt = tag if quotes else tag.strip('"')
+    try:
+        store.replace(key, b"fourth", spelt)
+    except (Conflict, Permanent):
+        return False
+    try:
+        store.replace(key, b"fifth", spelt)
+    except Conflict:
+        return True
+    return False
+
+
+def _put(store: Store, key: str, data: bytes) -> None:
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="holdfast-"))
+            (Path(folder) / "object").write_bytes(data)
+        except OSError as error:
+            raise Transient(f"{key}: {error}") from error
+        store.put(key, Path(folder) / "object")
