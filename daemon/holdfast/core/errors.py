@@ -10,9 +10,10 @@ from enum import IntEnum
 
 
 class Exit(IntEnum):
-    """Exit codes of ``holdfast run``; the numbers are those of BSD's sysexits.h."""
+    """Exit codes; the numbers are those of BSD's sysexits.h. DAMAGED is of ``verify`` and ``pull``, not of ``run``."""
 
     COMPLETE = 0
+    DAMAGED = 65
     FENCED = 69
     FAILED = 70
     UNSTORED = 74
