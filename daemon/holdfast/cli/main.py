@@ -17,7 +17,12 @@ from ..core.errors import Exit, HoldfastError, Permanent, StoreError
 from ..core.redact import Redactor
 from .demo import demo
 from .drill import drill
+from .ls import ls
+from .new import new
+from .prune import prune
+from .pull import pull
 from .run import run
+from .verify import verify
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -26,7 +31,7 @@ def cli() -> None:
     """Training runs that outlive their machines."""
 
 
-for _command in (run, demo, drill):
+for _command in (run, new, ls, verify, pull, prune, demo, drill):
     cli.add_command(_command)
 
 

@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 
 from ..core.errors import Conflict, InvalidPair, NotFound, SettingsError, TooLarge
 from ..core.manifest import PARTS, CheckpointName, Manifest
-from ..core.runs import COMPLETE_FILE, RUN_FILE, RunId, check_name, next_id
+from ..core.runs import COMPLETE_FILE, LEASE_FILE, RUN_FILE, RunId, check_name, next_id
 from .base import Store
+from .contents import Contents, contents_of
 
 
 def find_run(store: Store, name: str, extend: bool) -> tuple[RunId, bool]:
@@ -42,6 +43,45 @@ def newest_run(runs: Iterable[RunId], name: str) -> RunId | None:
 def list_runs(store: Store) -> list[RunId]:
     folders = (RunId.parse(entry.key.rstrip("/")) for entry in store.list("", shallow=True) if entry.key.endswith("/"))
     return [run for run in folders if run is not None]
+
+
+def existing_run(store: Store, text: str) -> RunId:
+    """The run that ``text`` means: a whole run id, or the newest run of that name.
+
+    Raises SettingsError if there is none; StoreError.
+    """
+    given = RunId.parse(text)
+    runs = list_runs(store)
+    found = given if given in runs else max((run for run in runs if run.name == text), default=None)
+    if found is None:
+        names = sorted({run.name for run in runs})
+        there = f"it has {', '.join(names[:5])}{' …' if len(names) > 5 else ''}" if names else "it has no runs at all"
+        raise SettingsError(f"there is no run {text!r} in {store.uri}; {there}")
+    return found
+
+
+def newest_run(store: Store) -> RunId:
+    """The run that was begun last, whatever its name. Raises SettingsError if there is none; StoreError."""
+    runs = list_runs(store)
+    if not runs:
+        raise SettingsError(f"there are no runs in {store.uri}; correct --store, or begin one with holdfast run")
+    return max(runs)
+
+
+def read_contents(store: Store, run: RunId) -> Contents:
+    """What the run has, from one listing."""
+    return contents_of(run, store.list(f"{run}/"))
+
+
+def is_held(store: Store, run: RunId) -> bool:
+    """Does the run's lease name a holder? It may be dead: only whoever waits for the lease finds that out."""
+    try:
+        document = json.loads(store.get(f"{run}/{LEASE_FILE}")[0])
+    except NotFound:
+        return False
+    except (ValueError, RecursionError):
+        return True
+    return not isinstance(document, dict) or document.get("state") != "released"
 
 
 def allot(store: Store, name: str, existing: Iterable[RunId], join: bool) -> RunId:

@@ -1,0 +1,51 @@
+"""What the commands that look into a store share."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..core.manifest import CheckpointName
+from ..core.runs import RunId
+from ..store import Store
+from ..store.catalog import existing_run, newest_run
+from ..store.patient import PatientStore
+from .options import the_store
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="The result as JSON on standard output.")
+run_argument = click.argument("run", required=False, metavar="[RUN]", envvar="HOLDFAST_RUN")
+
+
+def patient_store(settings: dict[str, Any]) -> Store:
+    """Takes the store options out of ``settings``."""
+    return PatientStore(the_store(settings))
+
+
+def chosen_run(store: Store, given: str | None) -> RunId:
+    """The run that was asked for, or else the one that was begun last."""
+    return existing_run(store, given) if given else newest_run(store)
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder for one file at a time, on the disk that TMPDIR names."""
+    with tempfile.TemporaryDirectory(prefix="holdfast-") as folder:
+        yield Path(folder)
+
+
+def name_json(name: CheckpointName) -> dict[str, Any]:
+    """A checkpoint's name, taken apart. ``loss`` is null where none is known or it is not finite."""
+    return {
+        "name": str(name),
+        "epoch": name.epoch,
+        "step": name.step,
+        "loss": float(name.loss) if name.finite and name.loss != "none" else None,
+        "finite": name.finite,
+        "incarnation": name.incarnation,
+        "save": name.save,
+    }

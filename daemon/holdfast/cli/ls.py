@@ -1,0 +1,130 @@
+"""``holdfast ls``."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import click
+
+from ..core.manifest import CheckpointName
+from ..core.runs import RunId
+from ..store import Store
+from ..store.catalog import existing_run, list_runs, read_contents
+from ..store.contents import Contents, Listed
+from . import show
+from .commands import as_json_option, name_json, patient_store
+from .options import config_option, store_options
+from .show import Column, bytes_text
+
+_LISTERS = 8
+_RUNS = (
+    Column("run", style="bold"),
+    Column("state"),
+    Column("pairs", right=True),
+    Column("epoch", right=True),
+    Column("step", right=True),
+    Column("loss", right=True),
+    Column("size", right=True),
+)
+_CHECKPOINTS = (
+    Column("epoch", right=True),
+    Column("step", right=True),
+    Column("loss", right=True),
+    Column("incarnation", right=True),
+    Column("save", right=True),
+    Column("size", right=True),
+    Column("state"),
+)
+
+
+@click.command()
+@config_option
+@store_options
+@as_json_option
+@click.argument("which", required=False, metavar="[RUN]")
+def ls(which: str | None, as_json: bool, **settings: Any) -> int:
+    """List the runs of a store, or the checkpoints of RUN (a name or a run id), newest first.
+
+    Listings are enough for that: no object is read.
+    """
+    store = patient_store(settings)
+    if which is None:
+        _runs(store, as_json)
+    else:
+        _checkpoints(store, _contents(store, which), as_json)
+    return 0
+
+
+def _contents(store: Store, which: str) -> Contents:
+    """A run that is given by its id takes one listing, one that is given by its name another to find it."""
+    run = RunId.parse(which)
+    contents = None if run is None else read_contents(store, run)
+    return contents if contents and not contents.empty else read_contents(store, existing_run(store, which))
+
+
+def _runs(store: Store, as_json: bool) -> None:
+    newest_first = sorted(list_runs(store), reverse=True)
+    with ThreadPoolExecutor(_LISTERS) as pool:
+        found = list(pool.map(lambda run: read_contents(store, run), newest_first))
+    if as_json:
+        show.as_json({"store": store.uri, "runs": [_run_json(contents) for contents in found]})
+    elif found:
+        show.table(_RUNS, [_run_row(contents) for contents in found])
+    else:
+        show.say(f"there are no runs in {store.uri}")
+
+
+def _run_json(contents: Contents) -> dict[str, Any]:
+    return {
+        "run": str(contents.run),
+        "number": contents.run.number,
+        "name": contents.run.name,
+        "complete": contents.complete,
+        "pairs": len(contents.pairs),
+        "newest": name_json(contents.pairs[0].name) if contents.pairs else None,
+        "size": contents.size,
+    }
+
+
+def _run_row(contents: Contents) -> list[str]:
+    newest = _numbers(contents.pairs[0].name) if contents.pairs else ["", "", ""]
+    state = "complete" if contents.complete else "in progress"
+    return [str(contents.run), state, str(len(contents.pairs)), *newest, bytes_text(contents.size)]
+
+
+def _checkpoints(store: Store, contents: Contents, as_json: bool) -> None:
+    if as_json:
+        show.as_json(
+            {
+                "store": store.uri,
+                "run": str(contents.run),
+                "complete": contents.complete,
+                "size": contents.size,
+                "checkpoints": [_checkpoint_json(listed) for listed in contents.pairs],
+                "orphans": [_checkpoint_json(listed) for listed in contents.orphans],
+            }
+        )
+        return
+    if contents.pairs:
+        show.table(_CHECKPOINTS, [_checkpoint_row(listed) for listed in contents.pairs])
+    state = "complete" if contents.complete else "in progress"
+    show.say(f"{contents.run} is {state}: {len(contents.pairs)} checkpoints, {bytes_text(contents.size)} in all")
+    if contents.orphans:
+        size = bytes_text(sum(orphan.size for orphan in contents.orphans))
+        show.say(f"data of {len(contents.orphans)} more have no manifest ({size}): being uploaded, or left by a crash")
+
+
+def _checkpoint_json(listed: Listed) -> dict[str, Any]:
+    return {**name_json(listed.name), "size": listed.size, "missing": list(listed.missing)}
+
+
+def _checkpoint_row(listed: Listed) -> list[str]:
+    name = listed.name
+    incomplete = f"incomplete: no .{' and no .'.join(listed.missing)}" if listed.missing else ""
+    state = incomplete or ("" if name.finite else "not finite")
+    return [*_numbers(name), str(name.incarnation), str(name.save), bytes_text(listed.size), state]
+
+
+def _numbers(name: CheckpointName) -> list[str]:
+    return [str(name.epoch), str(name.step), "" if name.loss == "none" else name.loss]

@@ -1,0 +1,118 @@
+"""How commands show what they found: tables for people, lines for pipes, JSON for programs.
+
+On a terminal rich draws. In a pipe nothing is cut, wrapped or coloured: columns of plain text, one line for each row.
+Results go to standard output; warnings, errors and progress go to standard error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from rich import box
+from rich.console import Console
+from rich.filesize import decimal
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+Advance = Callable[[str, int], None]
+
+
+class Column(NamedTuple):
+    """``right`` is for numbers. ``style`` is rich's."""
+
+    title: str
+    right: bool = False
+    style: str = ""
+
+
+def bytes_text(size: int) -> str:
+    """``1.2 GB``, in powers of ten."""
+    return decimal(size)
+
+
+def clean(text: str) -> str:
+    """What came from a store may hold a terminal's control characters: they are spelled out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+    """Shows rows of text on standard output."""
+    rows = [[clean(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        _draw(columns, rows)
+    else:
+        out("\n".join(plain(columns, rows)))
+
+
+def plain(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table without any decoration, with two spaces or more between its columns."""
+    lines = [[column.title for column in columns], *([cell or "-" for cell in row] for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    return [
+        "  ".join(
+            cell.rjust(width) if column.right else cell.ljust(width)
+            for cell, width, column in zip(line, widths, columns, strict=True)
+        ).rstrip()
+        for line in lines
+    ]
+
+
+def _draw(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+    drawn = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for column in columns:
+        drawn.add_column(
+            column.title, justify="right" if column.right else "left", style=column.style, overflow="fold",
+            no_wrap=column.right,
+        )  # fmt: skip
+    for row in rows:
+        drawn.add_row(*(escape(cell) for cell in row))
+    Console(highlight=False).print(drawn)
+
+
+def out(text: str) -> None:
+    """A line or more on standard output. A reader that went away, as ``head`` does, has seen enough."""
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def as_json(document: Any) -> None:
+    out(json.dumps(document, indent=1, allow_nan=False))
+
+
+def say(text: str) -> None:
+    """A line for people, beside the results."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(f"holdfast: {clean(text)}\n")
+        sys.stderr.flush()
+
+
+def warn(text: str) -> None:
+    say(f"warning: {text}")
+
+
+@contextlib.contextmanager
+def progress(title: str, total: int) -> Iterator[Advance]:
+    """Gives a function to be told which file is next and how many bytes are done since; silent but on a terminal."""
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield lambda text, done: None
+        return
+    columns = (
+        TextColumn(title),
+        BarColumn(),
+        DownloadColumn(),
+        TimeElapsedColumn(),
+        TextColumn("[dim]{task.fields[at]}"),
+    )
+    with Progress(*columns, console=console, transient=True) as shown:
+        task = shown.add_task(title, total=total, at="")
+        yield lambda text, done: shown.update(task, advance=done, at=escape(clean(text)))

@@ -1,0 +1,88 @@
+"""What one listing tells of a run: its pairs, data without a manifest, logs, and whether it is complete.
+
+Nothing is read but the names and sizes that the listing gives, and none of them is trusted: a name that is not
+spelled as holdfast spells it belongs to nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ..core.manifest import PARTS, CheckpointName
+from ..core.runs import COMPLETE_FILE, RunId
+from .base import Entry
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A checkpoint as the listing has it; ``sizes`` are bytes, of those of its three files that are there."""
+
+    name: CheckpointName
+    sizes: Mapping[str, int]
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        return tuple(part for part in PARTS if part not in self.sizes)
+
+    @property
+    def size(self) -> int:
+        """Bytes of data, without the manifest."""
+        return sum(size for part, size in self.sizes.items() if part in PARTS)
+
+    @property
+    def whole_size(self) -> int:
+        return sum(self.sizes.values())
+
+
+@dataclass(frozen=True)
+class Contents:
+    """``pairs`` have a manifest, ``orphans`` have data and none; both newest first. ``others`` are keys in the run."""
+
+    run: RunId
+    pairs: tuple[Listed, ...]
+    orphans: tuple[Listed, ...]
+    others: Mapping[str, int]
+
+    @property
+    def complete(self) -> bool:
+        return COMPLETE_FILE in self.others
+
+    @property
+    def size(self) -> int:
+        """Bytes of everything in the run."""
+        return sum(found.whole_size for found in (*self.pairs, *self.orphans)) + sum(self.others.values())
+
+    @property
+    def empty(self) -> bool:
+        return not (self.pairs or self.orphans or self.others)
+
+    @property
+    def incarnation(self) -> int:
+        """The newest one that has left anything of a checkpoint; 0 if none has."""
+        return max((found.name.incarnation for found in (*self.pairs, *self.orphans)), default=0)
+
+
+def contents_of(run: RunId, entries: Iterable[Entry]) -> Contents:
+    """Sorts out the listing of the run's folder."""
+    found: dict[CheckpointName, dict[str, int]] = {}
+    others: dict[str, int] = {}
+    for entry in entries:
+        key = entry.key.removeprefix(f"{run}/")
+        stem, _, part = key.rpartition(".")
+        name = CheckpointName.parse(stem) if part in ("json", *PARTS) else None
+        if name is None:
+            others[key] = entry.size
+        else:
+            found.setdefault(name, {})[part] = entry.size
+    newest_first = [Listed(name, found[name]) for name in sorted(found, key=_order, reverse=True)]
+    return Contents(
+        run=run,
+        pairs=tuple(listed for listed in newest_first if "json" in listed.sizes),
+        orphans=tuple(listed for listed in newest_first if "json" not in listed.sizes),
+        others=others,
+    )
+
+
+def _order(name: CheckpointName) -> tuple[int, int, str]:
+    return (*name.order, str(name))

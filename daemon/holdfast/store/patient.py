@@ -1,0 +1,68 @@
+"""A store that tries again: for commands that a person waits for. The daemon has a retry loop of its own."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from ..core.errors import Transient
+from ..core.policy import Backoff
+from .base import Entry, Store
+
+T = TypeVar("T")
+_TRIES = 4
+_BACKOFF = Backoff(first=0.5, most=4.0)
+
+
+class PatientStore:
+    """Passes on to another store, and repeats what failed for the moment only, a few times.
+
+    A ``create`` or ``replace`` whose answer was lost is repeated too, and then ends in Conflict.
+    """
+
+    def __init__(self, store: Store, pause: Callable[[float], None] = time.sleep) -> None:
+        self._store = store
+        self._pause = pause
+
+    @property
+    def uri(self) -> str:
+        return self._store.uri
+
+    @property
+    def durable_spool(self) -> bool:
+        return self._store.durable_spool
+
+    def put(self, key: str, path: Path) -> None:
+        self._again(lambda: self._store.put(key, path))
+
+    def create(self, key: str, data: bytes) -> str:
+        return self._again(lambda: self._store.create(key, data))
+
+    def replace(self, key: str, data: bytes, if_match: str) -> str:
+        return self._again(lambda: self._store.replace(key, data, if_match))
+
+    def get(self, key: str) -> tuple[bytes, str]:
+        return self._again(lambda: self._store.get(key))
+
+    def fetch(self, key: str, path: Path) -> None:
+        self._again(lambda: self._store.fetch(key, path))
+
+    def list(self, prefix: str, shallow: bool = False) -> list[Entry]:
+        return self._again(lambda: self._store.list(prefix, shallow))
+
+    def delete(self, key: str) -> None:
+        self._again(lambda: self._store.delete(key))
+
+    def _again(self, call: Callable[[], T]) -> T:
+        failures = 0
+        while True:
+            try:
+                return call()
+            except Transient:
+                failures += 1
+                if failures == _TRIES:
+                    raise
+            self._pause(_BACKOFF.delay(failures, random.random()))
