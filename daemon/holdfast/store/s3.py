@@ -10,6 +10,8 @@ import base64
 import contextlib
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -186,6 +188,19 @@ class S3Store:
                     self._client.abort_multipart_upload(
                         Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"], **self._common
                     )
+
+    def server_time(self) -> datetime:
+        """The server's clock, to the second."""
+        with self._translated(""):
+            answer = self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1, **self._common)
+            return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"]).replace(tzinfo=UTC)
+
+    def try_parts(self, key: str) -> None:
+        """Begins an upload in parts, and aborts it, as large files need both."""
+        where: dict[str, Any] = {"Bucket": self._bucket, "Key": self._key(key), **self._common}
+        with self._translated(key):
+            upload = self._client.create_multipart_upload(**where, **self._encryption)
+            self._client.abort_multipart_upload(**where, UploadId=upload["UploadId"])
 
     def _key(self, key: str) -> str:
         return self._prefix + check_key(key)
