@@ -10,6 +10,7 @@ import pytest
 
 from holdfast.drill.metadata import MetadataService
 
+from .commands import Cli
 from .daemons import Machines, machines
 
 
@@ -31,6 +32,22 @@ def local_park(tmp_path: Path) -> Iterator[Machines]:
     """Machines over a directory."""
     with machines(str(tmp_path / "store"), tmp_path / "machines", {}) as found:
         yield found
+
+
+@pytest.fixture(params=["directory", "s3"])
+def cli(request: pytest.FixtureRequest, tmp_path: Path, scratch: Path) -> Cli:
+    """The commands over a directory, and over S3 by a real server."""
+    if request.param == "directory":
+        return Cli(str(tmp_path / "store"), scratch)
+    bucket: str = request.getfixturevalue("bucket")
+    server: str = request.getfixturevalue("s3_server")
+    return Cli(f"s3://{bucket}/runs", scratch, {"HOLDFAST_ENDPOINT_URL": server})
+
+
+@pytest.fixture
+def local_cli(tmp_path: Path, scratch: Path) -> Cli:
+    """The commands over a directory."""
+    return Cli(str(tmp_path / "store"), scratch)
 
 
 @pytest.fixture

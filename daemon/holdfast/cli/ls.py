@@ -112,7 +112,9 @@ def _checkpoints(store: Store, contents: Contents, as_json: bool) -> None:
     show.say(f"{contents.run} is {state}: {len(contents.pairs)} checkpoints, {bytes_text(contents.size)} in all")
     if contents.orphans:
         size = bytes_text(sum(orphan.size for orphan in contents.orphans))
-        show.say(f"data of {len(contents.orphans)} more have no manifest ({size}): being uploaded, or left by a crash")
+        show.say(
+            f"data of {len(contents.orphans)} more without a manifest ({size}): being uploaded, or left by a crash"
+        )
 
 
 def _checkpoint_json(listed: Listed) -> dict[str, Any]:

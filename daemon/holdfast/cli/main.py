@@ -16,6 +16,7 @@ from .. import __version__
 from ..core.errors import Exit, HoldfastError, Permanent, StoreError
 from ..core.redact import Redactor
 from .demo import demo
+from .doctor import doctor
 from .drill import drill
 from .ls import ls
 from .new import new
@@ -31,7 +32,7 @@ def cli() -> None:
     """Training runs that outlive their machines."""
 
 
-for _command in (run, new, ls, verify, pull, prune, demo, drill):
+for _command in (run, new, ls, verify, pull, prune, doctor, demo, drill):
     cli.add_command(_command)
 
 

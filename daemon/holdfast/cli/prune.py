@@ -20,9 +20,6 @@ from .show import Column, bytes_text
 F = TypeVar("F", bound=Callable[..., Any])
 _COLUMNS = (
     Column("checkpoint"),
-    Column("epoch", right=True),
-    Column("step", right=True),
-    Column("loss", right=True),
     Column("size", right=True),
     Column("what"),
 )
@@ -82,20 +79,19 @@ def _tell(run: str, pruning: Pruning, gone: list[Listed], pairs: int, dry_run: b
         show.table(_COLUMNS, [_row(listed) for listed in gone])
     size = bytes_text(sum(listed.whole_size for listed in gone))
     count = sum("json" in listed.sizes for listed in gone)
-    rest = f" and data without a manifest of {len(gone) - count}" if len(gone) > count else ""
+    rest = f" and {len(gone) - count} without a manifest" if len(gone) > count else ""
     verb = "would be removed" if dry_run else "removed"
     show.say(f"{run}: {count} of {pairs} checkpoints{rest} {verb}, {size}")
     if pruning.held_orphans:
         show.say(
-            f"data without a manifest of {len(pruning.held_orphans)} stay, as a machine holds the run's lease and may "
-            "be uploading them; prune again when the run has stopped"
+            f"data of {len(pruning.held_orphans)} without a manifest stay: a machine holds the run's lease and may be "
+            "uploading them; prune again when the run has stopped"
         )
 
 
 def _row(listed: Listed) -> list[str]:
-    name = listed.name
-    what = "pair" if "json" in listed.sizes else "no manifest"
-    return [str(name), str(name.epoch), str(name.step), name.loss, bytes_text(listed.whole_size), what]
+    what = "pair" if "json" in listed.sizes else "data without a manifest"
+    return [str(listed.name), bytes_text(listed.whole_size), what]
 
 
 def _json(uri: str, run: str, pruning: Pruning, gone: list[Listed], pairs: int, dry_run: bool) -> dict[str, Any]:

@@ -10,7 +10,8 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from rich import box
@@ -19,16 +20,19 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 Advance = Callable[[str, int], None]
+_MOST_DRAWN = 2000  # rich takes its time
 
 
 class Column(NamedTuple):
-    """``right`` is for numbers. ``style`` is rich's."""
+    """``right`` is for numbers. ``style`` is rich's; ``styles`` are those of cells with such a text."""
 
     title: str
     right: bool = False
     style: str = ""
+    styles: Mapping[str, str] = MappingProxyType({})
 
 
 def bytes_text(size: int) -> str:
@@ -44,7 +48,7 @@ def clean(text: str) -> str:
 def table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
     """Shows rows of text on standard output."""
     rows = [[clean(cell) for cell in row] for row in rows]
-    if sys.stdout.isatty():
+    if sys.stdout.isatty() and len(rows) <= _MOST_DRAWN:
         _draw(columns, rows)
     else:
         out("\n".join(plain(columns, rows)))
@@ -64,14 +68,14 @@ def plain(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[str]
 
 
 def _draw(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
-    drawn = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    drawn = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
         drawn.add_column(
             column.title, justify="right" if column.right else "left", style=column.style, overflow="fold",
             no_wrap=column.right,
         )  # fmt: skip
     for row in rows:
-        drawn.add_row(*(escape(cell) for cell in row))
+        drawn.add_row(*(Text(cell, column.styles.get(cell, "")) for cell, column in zip(row, columns, strict=True)))
     Console(highlight=False).print(drawn)
 
 

@@ -1,0 +1,109 @@
+"""``holdfast doctor``."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import secrets
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..core.errors import Exit, SettingsError, StoreError
+from ..store import Store
+from ..store.catalog import existing_run, read_contents
+from ..supervisor.doctor import Facts, Finding, examine
+from ..supervisor.notices import client_from_environment
+from ..supervisor.probes import StoreProbe, host_facts, metadata_facts, work_facts
+from . import show
+from .commands import as_json_option, scratch
+from .options import config_option, option, seconds, store_options, the_store
+from .show import Column
+
+_MIB = 1 << 20
+_COLUMNS = (
+    Column("level", styles={"ok": "green", "warning": "yellow", "problem": "bold red"}),
+    Column("check"),
+    Column("finding"),
+)
+
+
+@click.command()
+@config_option
+@store_options
+@as_json_option
+@option("--run", metavar="NAME", help="The run whose newest pair tells how much a drain has to store.")
+@option("--work-dir", type=click.Path(path_type=Path), default=Path("runs"), help="Where this machine keeps the run.")
+@seconds("--drain-time", 110.0, "The longest that a stop may take.", 1.0)
+@click.option(
+    "--probe-size",
+    type=click.IntRange(0, 4096),
+    default=16,
+    show_default=True,
+    metavar="MIB",
+    help="0: measure nothing.",
+)
+def doctor(run: str | None, work_dir: Path, drain_time: float, probe_size: int, as_json: bool, **settings: Any) -> int:
+    """Try what a training on this machine will need: the store, the disk, the notices, the time to drain.
+
+    Exit 0 if there is no problem (warnings are none), 78 if there is one.
+    """
+    store = the_store(settings)
+    client = client_from_environment(os.environ, time.monotonic)
+    with scratch() as folder:
+        probe = StoreProbe(store, folder, f"holdfast-doctor-{secrets.token_hex(8)}", time.perf_counter)
+        facts = Facts(
+            store=probe.facts(probe_size * _MIB),
+            work=work_facts(work_dir),
+            metadata=metadata_facts(client),
+            host=host_facts(Path("/"), os.environ, os.getpid()),
+            drain_time=drain_time,
+            pair=_newest_size(store, run),
+        )
+    findings = examine(facts)
+    problems = sum(finding.level == "problem" for finding in findings)
+    if as_json:
+        show.as_json(_json(facts, findings, problems))
+    else:
+        show.table(_COLUMNS, [_row(finding) for finding in findings])
+        warnings = sum(finding.level == "warning" for finding in findings)
+        show.say(f"{len(findings)} checks: {problems} problems, {warnings} warnings")
+    return int(Exit.USAGE) if problems else 0
+
+
+def _newest_size(store: Store, run: str | None) -> int | None:
+    """None where there is no such run, or no pair yet; a store that fails has its own finding."""
+    if run is None:
+        return None
+    try:
+        return next((pair.size for pair in read_contents(store, existing_run(store, run)).pairs), None)
+    except (SettingsError, StoreError):
+        return None
+
+
+def _row(finding: Finding) -> list[str]:
+    return [finding.level, finding.check, f"{finding.text}. {_sentence(finding.remedy)}".rstrip(" .")]
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _json(facts: Facts, findings: list[Finding], problems: int) -> dict[str, Any]:
+    store = facts.store
+    return {
+        "store": store.uri,
+        "problems": problems,
+        "findings": [dataclasses.asdict(finding) for finding in findings],
+        "measured": {
+            "round_trip_seconds": store.round_trip,
+            "put_bytes_per_second": store.put_rate,
+            "get_bytes_per_second": store.get_rate,
+            "clock_skew_seconds": store.skew,
+            "pair_bytes": facts.pair,
+            "store_seconds": facts.store_time,
+            "drain_seconds": facts.drain_time,
+        },
+    }
