@@ -69,7 +69,7 @@ def doctor(run: str | None, work_dir: Path, drain_time: float, probe_size: int, 
     else:
         show.table(_COLUMNS, [_row(finding) for finding in findings])
         warnings = sum(finding.level == "warning" for finding in findings)
-        show.say(f"{len(findings)} checks: {problems} problems, {warnings} warnings")
+        show.say(f"{len(findings)} checks: {show.count(problems, 'problem')}, {show.count(warnings, 'warning')}")
     return int(Exit.USAGE) if problems else 0
 
 

@@ -15,7 +15,7 @@ from ..store.contents import Contents, Listed
 from . import show
 from .commands import as_json_option, name_json, patient_store
 from .options import config_option, store_options
-from .show import Column, bytes_text
+from .show import Column, bytes_text, count
 
 _LISTERS = 8
 _RUNS = (
@@ -109,7 +109,9 @@ def _checkpoints(store: Store, contents: Contents, as_json: bool) -> None:
     if contents.pairs:
         show.table(_CHECKPOINTS, [_checkpoint_row(listed) for listed in contents.pairs])
     state = "complete" if contents.complete else "in progress"
-    show.say(f"{contents.run} is {state}: {len(contents.pairs)} checkpoints, {bytes_text(contents.size)} in all")
+    show.say(
+        f"{contents.run} is {state}: {count(len(contents.pairs), 'checkpoint')}, {bytes_text(contents.size)} in all"
+    )
     if contents.orphans:
         size = bytes_text(sum(orphan.size for orphan in contents.orphans))
         show.say(

@@ -15,7 +15,7 @@ from ..supervisor.prune import Pruning, plan, remove
 from . import show
 from .commands import as_json_option, name_json, patient_store, scratch
 from .options import config_option, option, store_options
-from .show import Column, bytes_text
+from .show import Column, bytes_text, count
 
 F = TypeVar("F", bound=Callable[..., Any])
 _COLUMNS = (
@@ -78,10 +78,10 @@ def _tell(run: str, pruning: Pruning, gone: list[Listed], pairs: int, dry_run: b
     if gone:
         show.table(_COLUMNS, [_row(listed) for listed in gone])
     size = bytes_text(sum(listed.whole_size for listed in gone))
-    count = sum("json" in listed.sizes for listed in gone)
-    rest = f" and {len(gone) - count} without a manifest" if len(gone) > count else ""
+    whole = sum("json" in listed.sizes for listed in gone)
+    rest = f" and {len(gone) - whole} without a manifest" if len(gone) > whole else ""
     verb = "would be removed" if dry_run else "removed"
-    show.say(f"{run}: {count} of {pairs} checkpoints{rest} {verb}, {size}")
+    show.say(f"{run}: {whole} of {count(pairs, 'checkpoint')}{rest} {verb}, {size}")
     if pruning.held_orphans:
         show.say(
             f"data of {len(pruning.held_orphans)} without a manifest stay: a machine holds the run's lease and may be "

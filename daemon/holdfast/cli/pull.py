@@ -17,7 +17,7 @@ from ..supervisor.pull_artifacts import pull_artifacts
 from . import show
 from .commands import as_json_option, chosen_run, name_json, patient_store, run_argument
 from .options import config_option, store_options
-from .show import bytes_text
+from .show import bytes_text, count
 
 
 class NothingValid(HoldfastError):
@@ -59,7 +59,7 @@ def pull(run: str | None, to: Path, everything: bool, step: int | None, as_json:
     else:
         _tell(contents, result)
     if candidates and not result.pairs:
-        raise NothingValid(f"none of the {len(candidates)} checkpoints that were asked for is valid")
+        raise NothingValid(f"of {count(len(candidates), 'checkpoint')} that would do, none is valid")
     if not candidates:
         raise SettingsError(f"{contents.run} has no checkpoint that could be restored yet")
     return int(Exit.DAMAGED) if everything and result.damaged else 0
@@ -100,7 +100,7 @@ def _tell(contents: Contents, result: Pulled) -> None:
     show.out(show.clean(str(result.folder)))
     for manifest in result.pairs:
         show.out(f"  {manifest.name}  {bytes_text(manifest.size)}")
-    show.say(f"{contents.run}: {result.fetched} files fetched, {result.present} were here already")
+    show.say(f"{contents.run}: {count(result.fetched, 'file')} fetched, {result.present} here already")
     if result.pairs:
         show.say(f"to open it: {opening(result.folder, result.pairs[0])}")
 

@@ -17,7 +17,7 @@ from ..supervisor.verify import Verdict, check_pair
 from . import show
 from .commands import as_json_option, name_json, patient_store, run_argument, scratch
 from .options import config_option, store_options
-from .show import bytes_text
+from .show import bytes_text, count
 
 
 @click.command()
@@ -83,7 +83,7 @@ def _summary(contents: Contents, verdicts: list[Verdict]) -> str:
     removed = f", {counts['removed']} removed meanwhile" if counts["removed"] else ""
     without = f"; {len(contents.orphans)} without a manifest" if contents.orphans else ""
     return (
-        f"{contents.run}: {len(verdicts)} checkpoints, {size}: "
+        f"{contents.run}: {count(len(verdicts), 'checkpoint')}, {size}: "
         f"{counts['whole']} whole, {counts['damaged']} damaged{removed}{without}"
     )
 
