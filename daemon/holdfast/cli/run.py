@@ -17,6 +17,7 @@ from ..core.errors import EXIT_MEANINGS, SettingsError
 from ..core.machine import Rules
 from ..core.redact import Redactor
 from ..core.runs import RunId, check_name
+from ..store.conditions import Conditional
 from ..supervisor.fork import Source
 from ..supervisor.journal import Journal
 from ..supervisor.lease import LeaseTimes
@@ -71,10 +72,10 @@ def run(**settings: Any) -> int:
     Put the command after '--'. A script that uses holdfast.Resume is asked to save when it has to stop; any other
     command gets SIGTERM.
     """
-    store = the_store(settings)
+    journal = Journal(sys.stderr, Redactor(os.environ))
+    store = Conditional(the_store(settings), lambda text: journal.event("conditions", text, warning=True))
     client = client_from_environment(os.environ, time.monotonic)
     run_settings = _settings(settings)
-    journal = Journal(sys.stderr, Redactor(os.environ))
 
     def watcher(report: Any) -> Watcher:
         return Watcher(

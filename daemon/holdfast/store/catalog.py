@@ -28,13 +28,13 @@ def find_run(store: Store, name: str, extend: bool) -> tuple[RunId, bool]:
             raise SettingsError(f"--run {name}: there is no such run in the store; give a name to start a new one")
         return given, not extend and is_complete(store, given)
     check_name(name)
-    same = newest_run(runs, name)
+    same = newest_called(runs, name)
     if same is not None:
         return same, not extend and is_complete(store, same)
     return allot(store, name, runs, join=True), False
 
 
-def newest_run(runs: Iterable[RunId], name: str) -> RunId | None:
+def newest_called(runs: Iterable[RunId], name: str) -> RunId | None:
     """The newest of that name, or the one whose id it is."""
     given = RunId.parse(name)
     return max((run for run in runs if run == given or run.name == name), default=None)
@@ -50,9 +50,8 @@ def existing_run(store: Store, text: str) -> RunId:
 
     Raises SettingsError if there is none; StoreError.
     """
-    given = RunId.parse(text)
     runs = list_runs(store)
-    found = given if given in runs else max((run for run in runs if run.name == text), default=None)
+    found = newest_called(runs, text)
     if found is None:
         names = sorted({run.name for run in runs})
         there = f"it has {', '.join(names[:5])}{' …' if len(names) > 5 else ''}" if names else "it has no runs at all"

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from ..core.errors import Transient
 from ..core.policy import Backoff
-from .base import Entry, Store
+from .base import SMALL, Entry, OnSent, Store
 
 T = TypeVar("T")
 _TRIES = 4
@@ -35,8 +35,8 @@ class PatientStore:
     def durable_spool(self) -> bool:
         return self._store.durable_spool
 
-    def put(self, key: str, path: Path) -> None:
-        self._again(lambda: self._store.put(key, path))
+    def put(self, key: str, path: Path, crc32: int | None = None, progress: OnSent | None = None) -> None:
+        self._again(lambda: self._store.put(key, path, crc32, progress))
 
     def create(self, key: str, data: bytes) -> str:
         return self._again(lambda: self._store.create(key, data))
@@ -44,8 +44,8 @@ class PatientStore:
     def replace(self, key: str, data: bytes, if_match: str) -> str:
         return self._again(lambda: self._store.replace(key, data, if_match))
 
-    def get(self, key: str) -> tuple[bytes, str]:
-        return self._again(lambda: self._store.get(key))
+    def get(self, key: str, most: int = SMALL) -> tuple[bytes, str]:
+        return self._again(lambda: self._store.get(key, most))
 
     def fetch(self, key: str, path: Path) -> None:
         self._again(lambda: self._store.fetch(key, path))
@@ -55,6 +55,9 @@ class PatientStore:
 
     def delete(self, key: str) -> None:
         self._again(lambda: self._store.delete(key))
+
+    def sweep(self, prefix: str) -> None:
+        self._again(lambda: self._store.sweep(prefix))
 
     def _again(self, call: Callable[[], T]) -> T:
         failures = 0

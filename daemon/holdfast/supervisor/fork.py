@@ -14,7 +14,7 @@ from ..core.manifest import PARTS, CheckpointName, Manifest
 from ..core.runs import RunId, check_name
 from ..spool import Spool, check_file, replacing
 from ..store import Store
-from ..store.catalog import list_pairs, list_runs, newest_run, read_manifest
+from ..store.catalog import list_pairs, list_runs, newest_called, read_manifest
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,10 @@ def locate(store: Store, source: Source, target: str) -> Found | None:
     Raises SettingsError if there is none.
     """
     runs = list_runs(store)
-    there = newest_run(runs, target)
+    there = newest_called(runs, target)
     if there is not None and _exists(store, f"{there}/{source.mark}"):
         return None
-    run = newest_run(runs, source.run)
+    run = newest_called(runs, source.run)
     if run is None:
         raise SettingsError(f"--from {source}: there is no run {source.run!r} in the store (holdfast ls lists them)")
     pairs = list_pairs(store, str(run))
