@@ -86,7 +86,7 @@ class FileRecord:
 
     size: int
     sha256: str
-    crc32: int | None = None
+    crc32: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
