@@ -213,7 +213,12 @@ class StoreConformance:
         store.create("a/c", b"2")
         for _ in range(2):
             store.delete("a/b")
-        for key in ("never/was", "a", "a/c/d"):
+        store.delete("never/was")
+        assert store.list("") == [Entry("a/c", 1)]
+
+    def test_delete_does_not_mind_a_folder_or_what_would_be_below_an_object(self, store: Store) -> None:
+        store.create("a/c", b"2")
+        for key in ("a", "a/c/d"):
             store.delete(key)
         assert store.list("") == [Entry("a/c", 1)]
 

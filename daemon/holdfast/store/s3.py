@@ -182,9 +182,10 @@ class S3Store:
         pages = self._client.get_paginator("list_multipart_uploads").paginate(
             Bucket=self._bucket, Prefix=self._prefix + check_prefix(prefix), **self._common
         )
-        with self._translated(prefix):
+        gone = self._client.exceptions.NoSuchUpload  # aborted meanwhile; some servers say so where there is none at all
+        with self._translated(prefix), contextlib.suppress(gone):
             for upload in [upload for page in pages for upload in page.get("Uploads", [])]:
-                with contextlib.suppress(self._client.exceptions.NoSuchUpload):
+                with contextlib.suppress(gone):
                     self._client.abort_multipart_upload(
                         Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"], **self._common
                     )
