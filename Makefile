@@ -24,9 +24,9 @@ check: $(VENV)/.dev  ## ruff, mypy, and the layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-$(VENV)/.real: tests/real/packages.txt $(VENV)/.dev
+$(VENV)/.real: tests/real/packages.txt tests/real/localstack.txt $(VENV)/.dev
 	@test "$$(id -u)" = 0 || { echo "make test-all starts real servers and containers: it needs root"; exit 1; }
-	DEBIAN_FRONTEND=noninteractive tests/real/install
+	DEBIAN_FRONTEND=noninteractive tests/real/install $(BIN)/python
 	touch $@
 
 setup: $(VENV)/.dev  ## everything that tests need
