@@ -1,0 +1,154 @@
+"""What the events of a start add up to, for ``holdfast status`` and ``/metrics``. Times are seconds since 1970."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from .manifest import CheckpointName
+
+Event = Mapping[str, Any]  # a line of events.jsonl
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A checkpoint, and when something happened to it."""
+
+    checkpoint: str
+    epoch: int
+    step: int
+    at: float
+
+    @classmethod
+    def of(cls, event: Event) -> Mark | None:
+        name = CheckpointName.parse(str(event.get("checkpoint")))
+        return None if name is None else cls(str(name), name.epoch, name.step, _time(event))
+
+
+@dataclass(frozen=True)
+class Facts:
+    """``counts`` is how often each kind of event happened; ``seconds`` and ``size`` are those of all stored pairs.
+
+    ``base`` is the step that this start went on from, ``until`` the end of a stop's time.
+    """
+
+    began: float = 0.0
+    run: str | None = None
+    phase: str = "restoring"
+    incarnation: int | None = None
+    pid: int | None = None
+    base: int = 0
+    saved: Mark | None = None
+    stored: Mark | None = None
+    size: int = 0
+    seconds: float = 0.0
+    notice: str | None = None
+    stopping: str | None = None
+    until: float | None = None
+    warning: str | None = None
+    warned: float | None = None
+    text: str = ""
+    exit_code: int | None = None
+    artifacts: int = 0
+    artifacts_size: int = 0
+    notices: Mapping[str, int] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def restarts(self) -> int:
+        return max(0, self.counts.get("started", 0) - 1)
+
+    @property
+    def ended(self) -> bool:
+        return self.exit_code is not None
+
+    def after(self, event: Event) -> Facts:
+        """With one more event. One that is not as it should be changes nothing but its count."""
+        kind, text = str(event.get("event")), str(event.get("text", ""))
+        facts = replace(
+            self,
+            began=self.began or _time(event),
+            counts={**self.counts, kind: self.counts.get(kind, 0) + 1},
+            text=text or self.text,
+        )
+        if event.get("warning"):
+            facts = replace(facts, warning=text, warned=_time(event))
+        rule = _RULES.get(kind)
+        return facts if rule is None else rule(facts, event)
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+def goodput(base: int, step: int, executed: int) -> float | None:
+    """The share of the batches executed since ``base`` that count; None before the first."""
+    return None if executed <= 0 else max(0.0, min(1.0, (step - base) / executed))
+
+
+def notice_kind(what: str) -> str:
+    """A notice without its details, as a label: ``spot terminate``, ``scheduled maintenance``, ``rebalance`` …"""
+    if what.startswith("spot"):
+        return "spot " + next((action for action in ("terminate", "stop", "hibernate") if action in what), "notice")
+    return next((kind for word, kind in _NOTICES.items() if what.startswith(word)), "other")
+
+
+_NOTICES = {
+    "scheduled maintenance": "maintenance",
+    "Auto Scaling": "autoscaling",
+    "rebalance": "rebalance",
+}
+
+
+def _time(event: Event) -> float:
+    return datetime.fromisoformat(event["at"]).timestamp()
+
+
+def _phase(facts: Facts, event: Event) -> Facts:
+    left = event.get("seconds_left")
+    return replace(facts, phase=event["phase"], until=None if left is None else _time(event) + left)
+
+
+def _stored(facts: Facts, event: Event) -> Facts:
+    mark = Mark.of(event)
+    newest = mark if mark and (facts.stored is None or mark.step >= facts.stored.step) else facts.stored
+    return replace(facts, stored=newest, size=facts.size + event["bytes"], seconds=facts.seconds + event["seconds"])
+
+
+def _restored(facts: Facts, event: Event) -> Facts:
+    """A restart after a crash goes on within this start."""
+    mark = Mark.of(event)
+    if mark is None or facts.counts.get("started"):
+        return facts
+    return replace(facts, base=mark.step, stored=None if event.get("local") else mark)
+
+
+def _notice(facts: Facts, event: Event) -> Facts:
+    kind = notice_kind(event["what"])
+    standing = facts.notice if kind == "rebalance" else event["what"]
+    return replace(facts, notice=standing, notices={**facts.notices, kind: facts.notices.get(kind, 0) + 1})
+
+
+def _artifacts(facts: Facts, event: Event) -> Facts:
+    return replace(
+        facts, artifacts=facts.artifacts + event["files"], artifacts_size=facts.artifacts_size + event["bytes"]
+    )
+
+
+_RULES: dict[str, Callable[[Facts, Event], Facts]] = {
+    "phase": _phase,
+    "lease": lambda facts, event: replace(facts, run=event["run"], incarnation=event["incarnation"]),
+    "complete": lambda facts, event: replace(facts, run=event.get("run", facts.run)),
+    "restored": _restored,
+    "started": lambda facts, event: replace(facts, pid=event["pid"]),
+    "exited": lambda facts, event: replace(facts, pid=None),
+    "saved": lambda facts, event: replace(facts, saved=Mark.of(event) or facts.saved),
+    "stored": _stored,
+    "notice": _notice,
+    "notice-over": lambda facts, event: replace(facts, notice=None),
+    "stopping": lambda facts, event: replace(facts, stopping=event["text"]),
+    "artifacts-stored": _artifacts,
+    "exit": lambda facts, event: replace(facts, exit_code=event["code"], until=None),
+}
