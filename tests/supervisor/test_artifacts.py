@@ -35,8 +35,11 @@ class Machine:
         self.root = self.spool.file("artifacts")
         self.clock = Clock()
         self.wall_ns = LATER
+        self.pressed = False
         self.said: list[tuple[str, str, dict[str, Any]]] = []
-        self.artifacts = Artifacts(store, self.spool, Limits(**limits), self._say, self.clock, lambda: self.wall_ns)
+        self.artifacts = Artifacts(
+            store, self.spool, Limits(**limits), self._say, self.clock, lambda: self.pressed, lambda: self.wall_ns
+        )
 
     def write(self, path: str, content: bytes | str, mtime_ns: int = OLD) -> Path:
         file = self.root / path
@@ -81,8 +84,8 @@ class Machine:
             self.clock.advance(60)
             self.work()
 
-    def conclude(self, ended: bool = True, until: float | None = None) -> None:
-        self.artifacts.conclude(ended, until)
+    def conclude(self, ended: bool = True, deadline: float | None = None) -> None:
+        self.artifacts.conclude(ended, deadline)
         self.insist()
 
     def kinds(self) -> list[str]:
@@ -674,10 +677,37 @@ def test_before_a_deadline_only_what_can_make_it_is_sent(
     machine.sync()
     machine.write("small", "x" * 10)
     machine.write("large", b"x" * 5 * MIB)
-    machine.conclude(ended=False, until=machine.clock() + 30)
+    machine.conclude(ended=False, deadline=machine.clock() + 33)
     assert set(stored(memory)) == {"first", "small"}
     assert set(index(memory)) == {"first", "small"}, "the index knows what was brought"
     assert machine.left_out() == {"large": "no time is left to store it"}
+
+
+def test_what_turns_out_too_slow_is_given_up_before_the_deadline(
+    memory: MemoryStore, store: FlakyStore, machine: Machine
+) -> None:
+    machine.write("a", "1")
+    store.before = lambda operation, key: machine.clock.advance(28 if operation == "put" else 0)
+    machine.conclude(ended=False, deadline=machine.clock() + 30)
+    assert stored(memory) == {}
+    assert machine.left_out() == {"a": "no time is left to store it"}
+
+
+def test_a_file_on_its_way_gives_way_to_a_pair_and_comes_later(
+    memory: MemoryStore, store: FlakyStore, machine: Machine
+) -> None:
+    machine.write("large", "x" * 100)
+
+    def save_a_pair(operation: str, key: str) -> None:
+        machine.pressed = operation == "put"
+
+    store.before = save_a_pair
+    machine.sync()
+    assert stored(memory) == {}
+    store.before = lambda operation, key: None
+    machine.pressed = False
+    machine.sync()
+    assert set(stored(memory)) == {"large"}
 
 
 def test_a_real_server_gets_whole_files_of_many_parts(s3_server: str, bucket: str, tmp_path: Path) -> None:

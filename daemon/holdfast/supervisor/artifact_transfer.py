@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 from ..core.artifacts import (
     FOLDER,
     INDEX_FILE,
     MOST_FILES,
+    MOST_INDEX_BYTES,
     Limits,
     Stored,
     from_key,
@@ -20,12 +23,14 @@ from ..core.artifacts import (
     to_key,
     write_index,
 )
-from ..core.errors import NotFound
+from ..core.errors import NotFound, TooLarge
 from ..spool import TEMPORARY, Spool, record_of
 from ..store import Store
 from .artifact_files import place, reading, seen_at
+from .transfer import GivenUp
 
 INDEX = f"../{INDEX_FILE}"  # no artifact has such a path
+_CHUNK = 1 << 20
 _SPARE = 64 << 20
 _SHARE = 20  # a file rests for so many times the time that sending it took: large growing ones must not keep us busy
 _TELLING = 1 << 20  # smaller files tell the store's latency, not its rate
@@ -39,10 +44,18 @@ class Transfer:
     """``stored`` is what the store has; ``here``, what this machine sent, fetched or saw; ``until`` limits what begins.
 
     Once the command is ``running``, nothing that lies in its folder is touched. ``dirty`` says that the index is not up
-    to date. Everything raises StoreError and OSError.
+    to date. Everything raises StoreError and OSError, and ``send`` GivenUp as soon as something is ``pressed`` for.
     """
 
-    def __init__(self, store: Store, spool: Spool, limits: Limits, say: Say, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        spool: Spool,
+        limits: Limits,
+        say: Say,
+        pressed: Callable[[], bool],
+        clock: Callable[[], float],
+    ) -> None:
         self.root = spool.file(FOLDER)
         self.stored: dict[str, Stored] = {}
         self.here: set[str] = set()
@@ -55,6 +68,7 @@ class Transfer:
         self._spool = spool
         self._limits = limits
         self._say = say
+        self._pressed = pressed
         self._clock = clock
         self._said: set[str] = set()
         self._carried: tuple[int, float] = (0, 0.0)  # bytes and seconds, for the rate
@@ -69,14 +83,28 @@ class Transfer:
                 self.leave_out({path: "no time is left to store it"})
                 return
             began = self._clock()
-            digest = record_of(file.path).sha256
-            self._store.put(self._key(path), file.path)
-            seconds = self._count("stored", file.seen.size, began)
+            try:
+                digest = self._digest(file.path)
+                self._store.put(self._key(path), file.path, progress=self._go_on)
+            finally:
+                self.rests_until[path] = self._clock() + _SHARE * (self._clock() - began)
+            self._count("stored", file.seen.size, began)
             whole = file.now() == file.seen
         self.stored[path] = Stored(file.seen.size, file.seen.mtime_ns, digest if whole else None, file.seen.inode)
-        self.rests_until[path] = self._clock() + _SHARE * seconds
         self._said.discard(path)
         self.dirty = True
+
+    def _digest(self, path: Path) -> str:
+        digest = hashlib.sha256()
+        with path.open("rb", buffering=0) as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+                self._go_on(0)
+        return digest.hexdigest()
+
+    def _go_on(self, sent: int) -> None:
+        if self._pressed() or not self.in_time(0):
+            raise GivenUp
 
     def remove(self, path: str) -> None:
         """From the store, unless it came back."""
@@ -127,10 +155,10 @@ class Transfer:
 
     def _index(self) -> dict[str, Stored]:
         try:
-            return read_index(self._store.get(f"{self._spool.run}/{INDEX_FILE}")[0])
+            return read_index(self._store.get(f"{self._spool.run}/{INDEX_FILE}", MOST_INDEX_BYTES)[0])
         except NotFound:
             return {}
-        except ValueError as error:
+        except (ValueError, TooLarge) as error:
             self.leave_out({INDEX: f"it is no index: {error}"})
             return {}
 
@@ -187,13 +215,12 @@ class Transfer:
     def _doubt(self, path: str, what: str) -> None:
         self._say("artifact-doubtful", f"artifacts/: {shown([path])}: {what}", warning=True, path=ascii(path)[1:-1])
 
-    def _count(self, what: str, size: int, began: float) -> float:
+    def _count(self, what: str, size: int, began: float) -> None:
         seconds = self._clock() - began
         self.done[what] += 1
         self.done[f"{what} bytes"] += size
         if size >= _TELLING:
             self._carried = (self._carried[0] + size, self._carried[1] + seconds)
-        return seconds
 
     def _key(self, path: str) -> str:
         return f"{self._spool.run}/{FOLDER}/{to_key(path)}"

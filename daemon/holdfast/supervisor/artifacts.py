@@ -1,8 +1,9 @@
 """Keeps the run's ``artifacts/`` folder in the store, and brings it to a new machine.
 
 It has no thread and no retries of its own: it hands out small jobs, and whoever runs them (supervisor/upload.py) puts
-every pair before the next one, and runs a job that raised StoreError again later. Data first, the index last, as with
-pairs; but an artifact is never what a training goes on from, so one that cannot be stored is reported and left out.
+every pair before the next one, and runs a job that raised StoreError again later. A file that is on its way gives way
+to a pair. Data first, the index last, as with pairs; but an artifact is never what a training goes on from, so one that
+cannot be stored is reported and left out.
 
 A file that is being written waits until it is quiet, for one look; then it is stored as it is. A growing log may end in
 the middle of a line for a while. What changed while it was sent is sent again, and its record says so until then.
@@ -24,10 +25,12 @@ from ..spool import Spool
 from ..store import Store
 from .artifact_files import look
 from .artifact_transfer import INDEX, Say, Transfer
+from .transfer import GivenUp
 
 Job = Callable[[], None]
 _MOST_TRIES = 8  # about a minute and a half of the uploader's backoff
 _MOST_FAILURES = 3
+_RELEASE_TIME = 3.0  # seconds before a deadline that belong to the lease
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ class _Task:
 class Artifacts:
     """``restore`` first, in any thread; when it has returned, everything else from one thread.
 
-    ``wall_ns`` is the clock that the files' times are from.
+    ``wall_ns`` is the clock that the files' times are from. While something is ``pressed`` for, no file goes on being
+    sent: it comes again later.
     """
 
     def __init__(
@@ -50,9 +54,10 @@ class Artifacts:
         limits: Limits,
         say: Say,
         clock: Callable[[], float] = time.monotonic,
+        pressed: Callable[[], bool] = lambda: False,
         wall_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        self._transfer = Transfer(store, spool, limits, say, clock)
+        self._transfer = Transfer(store, spool, limits, say, pressed, clock)
         self._limits = limits
         self._say = say
         self._clock = clock
@@ -109,13 +114,13 @@ class Artifacts:
             return float("inf")
         return 0.0 if self._tasks or self._transfer.dirty else max(0.0, self._look_at - self._clock())
 
-    def conclude(self, ended: bool, until: float | None) -> None:
+    def conclude(self, ended: bool, deadline: float | None) -> None:
         """The command is gone: one last look, now, after which ``next_job`` has nothing more to give.
 
         ``ended`` says that it ended by itself, so that what it removed is meant to be gone. What cannot be sent before
-        ``until``, by the clock, is left out. Further calls only move ``until``.
+        the ``deadline``, by the clock, is left out. Further calls only move it.
         """
-        self._transfer.until = until
+        self._transfer.until = None if deadline is None else deadline - _RELEASE_TIME
         if not self._concluding:
             self._concluding, self._ended = True, ended
             self._look_at = self._clock()
@@ -164,6 +169,9 @@ class Artifacts:
         task = self._tasks.popleft()
         try:
             task.run()
+        except GivenUp:
+            if self._concluding:
+                self._transfer.leave_out({task.path: "no time is left to store it"})
         except (Permanent, NotFound, OSError) as error:
             self._give_up(task, str(error))
         except StoreError as error:

@@ -222,7 +222,7 @@ class Supervisor:
         self._prepared = prepared
         if self._uploader is None:
             artifacts = Artifacts(
-                self._store, prepared.spool, self._settings.artifacts, self._journal.event, self._clock
+                self._store, prepared.spool, self._settings.artifacts, self._journal.event, self._clock, self._pressed
             )
             artifacts.restore(self._preparer.cancelled)
             self._uploader = self._make_uploader(prepared, artifacts)
@@ -232,6 +232,9 @@ class Supervisor:
         self._executed = Board.read(prepared.spool.file(Board.FILE)).executed
         resume = prepared.resume
         return events.Restored(checkpoint=str(resume.name) if resume else None, step=resume.name.step if resume else 0)
+
+    def _pressed(self) -> bool:
+        return self._uploader is not None and self._uploader.pressed
 
     def _make_uploader(self, prepared: Prepared, artifacts: Artifacts) -> Uploader:
         run, spool, settings = str(prepared.run), prepared.spool, self._settings

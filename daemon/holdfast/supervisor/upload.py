@@ -98,6 +98,11 @@ class Uploader:
         self.paid: set[CheckpointName] = set()
         self._thread = threading.Thread(target=self._run, name="upload", daemon=True)
 
+    @property
+    def pressed(self) -> bool:
+        """Is there something that an errand's long job should give way to?"""
+        return bool(self._owed) or self._dropped
+
     def start(self) -> None:
         self._thread.start()
 
