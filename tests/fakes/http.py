@@ -15,6 +15,7 @@ class Request:
     method: str
     path: str
     headers: Mapping[str, str]
+    body: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,8 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def _serve(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        request = Request(self.command, self.path, {key.lower(): value for key, value in self.headers.items()})
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        request = Request(self.command, self.path, {key.lower(): value for key, value in self.headers.items()}, body)
         self.owner.requests.append(request)
         answer = self.owner.answer(request)
         self.close_connection = True
