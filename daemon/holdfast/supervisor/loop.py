@@ -118,7 +118,9 @@ class Supervisor:
         phase = self._state.phase
         self._state, todo = machine.step(self._state, event, self._clock())
         if self._state.phase is not phase:
-            self._journal.event("phase", phase=self._state.phase.value)
+            deadline = self._state.deadline
+            left = None if deadline is None else round(deadline - self._clock(), 3)
+            self._journal.event("phase", phase=self._state.phase.value, seconds_left=left)
         for effect in todo:
             _PERFORM[type(effect)](self, effect)
         if self._uploader is not None:
