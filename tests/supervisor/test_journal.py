@@ -107,3 +107,40 @@ def test_only_the_owner_may_read_the_events(path: Path) -> None:
     kept.event("kind")
     kept.attach(path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+# --- listeners, and lines for programs -----------------------------------------------------------------------------
+
+
+def test_a_listener_hears_the_whole_event_before_and_after_the_run_is_known(path: Path) -> None:
+    heard: list[tuple[str, Any]] = []
+    kept = journal()
+    kept.event("unheard")
+    kept.listen(lambda kind, event: heard.append((kind, dict(event))))
+    kept.event("first", "text", warning=True, size=3)
+    kept.attach(path)
+    kept.event("second")
+    assert [kind for kind, _ in heard] == ["first", "second"]
+    assert [event for _, event in heard] == events(path)[1:]
+
+
+def test_the_folder_is_known_once_the_file_is(path: Path) -> None:
+    kept = journal()
+    assert kept.folder is None
+    kept.attach(path)
+    assert kept.folder == path.parent
+
+
+def test_the_console_speaks_json_where_it_is_asked_to() -> None:
+    console = io.StringIO()
+    kept = Journal(console, wall=lambda: AT, as_json=True)
+    kept.event("phase", phase="running")
+    kept.event("stored", "two\nlines", size=3)
+    kept.event("passed-over", "damaged", warning=True)
+    kept.event("failed", "broken", warning=True)
+    kept.close()
+    lines = [json.loads(line) for line in console.getvalue().splitlines()]
+    assert [line["level"] for line in lines] == ["info", "warning", "error"]
+    assert lines[0] == {
+        "level": "info", "at": "2026-11-22T16:17:06.123+00:00", "event": "stored", "text": "two\nlines", "size": 3,
+    }  # fmt: skip

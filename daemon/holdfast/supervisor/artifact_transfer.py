@@ -8,7 +8,6 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
 
 from ..core.artifacts import (
     FOLDER,
@@ -27,6 +26,7 @@ from ..core.errors import NotFound, TooLarge
 from ..spool import TEMPORARY, Spool, record_of
 from ..store import Store
 from .artifact_files import place, reading, seen_at
+from .journal import Say
 from .transfer import GivenUp
 
 INDEX = f"../{INDEX_FILE}"  # no artifact has such a path
@@ -34,10 +34,6 @@ _CHUNK = 1 << 20
 _SPARE = 64 << 20
 _SHARE = 20  # a file rests for so many times the time that sending it took: large growing ones must not keep us busy
 _TELLING = 1 << 20  # smaller files tell the store's latency, not its rate
-
-
-class Say(Protocol):
-    def __call__(self, kind: str, text: str = "", *, warning: bool = False, **facts: Any) -> None: ...
 
 
 class Transfer:

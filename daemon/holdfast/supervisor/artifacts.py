@@ -24,7 +24,8 @@ from ..core.errors import NotFound, Permanent, StoreError
 from ..spool import Spool
 from ..store import Store
 from .artifact_files import look
-from .artifact_transfer import INDEX, Say, Transfer
+from .artifact_transfer import INDEX, Transfer
+from .journal import Say
 from .transfer import GivenUp
 
 Job = Callable[[], None]
