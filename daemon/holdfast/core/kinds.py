@@ -1,0 +1,131 @@
+"""Every kind of event in events.jsonl, what it means and what facts it brings. docs/events.md is made of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Kind:
+    """``facts`` are the fields besides ``at``, ``event``, ``text`` and ``warning``."""
+
+    meaning: str
+    facts: dict[str, str] = field(default_factory=dict)
+
+
+_CHECKPOINT = {"checkpoint": "its name"}
+_REASON = {"reason": "what it was saved for: `epoch`, `interval`, a notice, a signal …"}
+_WARNED = "a warning"
+
+SECTIONS: dict[str, dict[str, Kind]] = {
+    "The run": {
+        "lease": Kind("the run's lease is held", {"run": "run id", "incarnation": "the lease's number"}),
+        "waiting": Kind("nothing is started yet: another machine holds the lease, or an interruption notice stands"),
+        "restored": Kind(
+            "the newest valid checkpoint is in the work dir",
+            {**_CHECKPOINT, "local": "true if it was there already"},
+        ),
+        "fresh": Kind("the run has no checkpoint: it starts from the beginning"),
+        "forked": Kind("`--from` copied a checkpoint into the run", _CHECKPOINT),
+        "forked-before": Kind("`--from` was done before, and is not done again"),
+        "passed-over": Kind(f"{_WARNED}: a checkpoint that is damaged, not finite or unusable was passed over"),
+        "origin-changed": Kind(
+            f"{_WARNED}: command, script, versions or CPU are not those of the checkpoint", {"changes": "a list"}
+        ),
+        "phase": Kind(
+            "the supervisor entered a phase",
+            {
+                "phase": "`restoring`, `starting`, `running`, `draining`, `flushing`, `backoff`, `done`, `failed`",
+                "seconds_left": "what a stop may still take; null where there is no end",
+            },
+        ),
+        "complete": Kind("the run was complete already", {"run": "run id, where it is known"}),
+        "exit": Kind("the supervisor is about to exit", {"code": "its exit code"}),
+    },
+    "The command": {
+        "started": Kind("the command was started", {"pid": "its process id", "command": "a list of words"}),
+        "training-began": Kind("its training loop began", {"epochs": "how many it is to do; null if unknown"}),
+        "training-finished": Kind("its training loop did all its epochs"),
+        "exited": Kind(
+            "the command ended",
+            {
+                "code": "its exit code, 128 + n for signal n",
+                "executed": "batches executed in this work dir so far",
+                "last_lines": "the end of what it printed",
+            },
+        ),
+        "crashed": Kind(f"{_WARNED}: it failed, and is started again after a while"),
+        "script": Kind(f"{_WARNED} from holdfast's side in the script"),
+        "terminating": Kind(f"{_WARNED}: it did not stop in time and was sent SIGTERM"),
+        "killing": Kind(f"{_WARNED}: it did not end and was sent SIGKILL"),
+        "failed": Kind("an error: it kept failing, could not be prepared, or holdfast has a defect"),
+    },
+    "Checkpoints": {
+        "saved": Kind("a pair is in the work dir", {**_CHECKPOINT, **_REASON}),
+        "stored": Kind(
+            "a pair is in the store, manifest and all",
+            {**_CHECKPOINT, "bytes": "of both files", "seconds": "that storing it took", **_REASON},
+        ),
+        "skipped": Kind("a pair was not stored because a newer one was there first", {**_CHECKPOINT, **_REASON}),
+        "left-behind": Kind(f"{_WARNED}: a pair could not make it before a deadline and stays in the work dir"),
+        "pair-lost": Kind(f"{_WARNED}: a pair can never be stored: it is damaged or its name is taken"),
+        "save-failed": Kind(f"{_WARNED}: the script could not write a pair; training goes on"),
+        "unstored": Kind(f"{_WARNED}: the command ended without storing its last state"),
+        "no-checkpoint": Kind(f"{_WARNED}: the command ended well and stored nothing at all"),
+        "prune-failed": Kind(f"{_WARNED}: old checkpoints cannot be removed from the store"),
+    },
+    "Interruptions": {
+        "notice": Kind(
+            "an interruption notice or a rebalance recommendation arrived",
+            {"what": "as it is told to people", "seconds": "until the machine goes away; null if unknown"},
+        ),
+        "notice-over": Kind("the notice stands no longer"),
+        "rebalance": Kind("what is done about a rebalance recommendation"),
+        "maintenance": Kind("maintenance is scheduled, and will be drained for"),
+        "stopping": Kind("a stop began: a notice, a signal, or the command's own doing"),
+        "hurrying": Kind(f"{_WARNED}: a second signal; the command is not waited for any longer"),
+        "abandoned": Kind("a deadline or a third signal ended everything; a warning if pairs are not in the store"),
+        "no-metadata": Kind("there is no instance metadata service: only signals can announce an interruption"),
+        "metadata-warning": Kind(f"{_WARNED}: the metadata service does not answer, or not sensibly"),
+    },
+    "The store": {
+        "store-away": Kind(f"{_WARNED}: the store failed; it is tried again"),
+        "fenced": Kind("an error: the lease was taken over; nothing more is stored"),
+    },
+    "Artifacts": {
+        "artifacts-restored": Kind(
+            "what the store had was brought before the command started",
+            {"files": "how many", "bytes": "of all of them", "seconds": "that it took"},
+        ),
+        "artifacts-later": Kind("the rest is brought while the command runs", {"files": "how many are left"}),
+        "artifacts-stored": Kind(
+            "a round of changes is in the store, index and all",
+            {"files": "how many were sent", "bytes": "of all of them", "removed": "how many were removed there"},
+        ),
+        "artifacts-left-out": Kind(
+            f"{_WARNED}: files that are not synced",
+            {"paths": "the first 100 of them", "count": "how many", "reason": "why"},
+        ),
+        "artifact-doubtful": Kind(
+            f"{_WARNED}: a restored file differs from the index, or was being written when it was stored",
+            {"path": "the file"},
+        ),
+    },
+    "Whoever is told": {
+        "notify-failed": Kind(f"{_WARNED}: `--notify-url` could not be reached"),
+    },
+}
+
+KINDS: dict[str, Kind] = {name: kind for section in SECTIONS.values() for name, kind in section.items()}
+
+
+def as_markdown() -> str:
+    """The tables of docs/events.md."""
+    parts = []
+    for title, kinds in SECTIONS.items():
+        lines = [f"## {title}", "", "| event | what happened | facts |", "| --- | --- | --- |"]
+        for name, kind in kinds.items():
+            facts = "<br>".join(f"`{fact}`: {what}" for fact, what in kind.facts.items())
+            lines.append(f"| `{name}` | {kind.meaning} | {facts} |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
