@@ -23,6 +23,7 @@ from .new import new
 from .prune import prune
 from .pull import pull
 from .run import run
+from .status import status
 from .verify import verify
 
 
@@ -32,7 +33,7 @@ def cli() -> None:
     """Training runs that outlive their machines."""
 
 
-for _command in (run, new, ls, verify, pull, prune, doctor, demo, drill):
+for _command in (run, status, new, ls, verify, pull, prune, doctor, demo, drill):
     cli.add_command(_command)
 
 

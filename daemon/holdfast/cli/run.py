@@ -24,7 +24,9 @@ from ..supervisor.lease import LeaseTimes
 from ..supervisor.loop import Supervisor
 from ..supervisor.notices import Watcher, client_from_environment
 from ..supervisor.settings import RunSettings
+from ..supervisor.watch import announcing
 from .options import config_option, option, retention, seconds, store_options, the_store
+from .watching import watch_options, watched
 
 _CODES = "\n".join(f"  {int(code):>2}  {meaning}" for code, meaning in EXIT_MEANINGS.items())
 
@@ -65,6 +67,7 @@ _CODES = "\n".join(f"  {int(code):>2}  {meaning}" for code, meaning in EXIT_MEAN
 @seconds("--artifacts-interval", Limits.interval, "How often to look for changed artifacts.", 0.05)
 @seconds("--artifacts-wait", Limits.wait, "How long a start may wait for the artifacts of earlier ones.")
 @option("--max-restarts", type=click.IntRange(0), default=5, help="Crashes in a row without progress before giving up.")
+@watch_options
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def run(**settings: Any) -> int:
     """Run COMMAND so that its training outlives this machine: restore, train, sync, drain.
@@ -72,7 +75,7 @@ def run(**settings: Any) -> int:
     Put the command after '--'. A script that uses holdfast.Resume is asked to save when it has to stop; any other
     command gets SIGTERM.
     """
-    journal = Journal(sys.stderr, Redactor(os.environ))
+    journal = Journal(sys.stderr, Redactor(os.environ), as_json=settings["log_format"] == "json")
     store = Conditional(the_store(settings), lambda text: journal.event("conditions", text, warning=True))
     client = client_from_environment(os.environ, time.monotonic)
     run_settings = _settings(settings)
@@ -80,16 +83,17 @@ def run(**settings: Any) -> int:
     def watcher(report: Any) -> Watcher:
         return Watcher(
             client=client,
-            report=report,
+            report=announcing(journal, report),
             say=lambda kind, text: journal.event(kind, text, warning=kind == "metadata-warning"),
             drain_time=run_settings.rules.drain_time,
             interval=run_settings.poll_interval,
             rebalance_stands=run_settings.rules.rebalance == "drain",
         )
 
-    return Supervisor(
-        run_settings, store, journal, watcher, os.environ, sys.stdout.buffer if sys.stdout else None
-    ).run()
+    with watched(journal, run_settings.work_dir, settings):
+        return Supervisor(
+            run_settings, store, journal, watcher, os.environ, sys.stdout.buffer if sys.stdout else None
+        ).run()
 
 
 def _settings(given: dict[str, Any]) -> RunSettings:

@@ -1,0 +1,111 @@
+"""``holdfast status``: what the daemons on this machine are doing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from ..core.facts import Mark
+from ..supervisor.status import Status, find
+from .options import config_option, option
+
+_STYLES = {True: "green", False: "red", None: "yellow"}
+
+
+@click.command()
+@config_option
+@option("--work-dir", type=click.Path(path_type=Path), default=Path("runs"), help="Where this machine keeps its runs.")
+@click.option("--run", "name", metavar="NAME", help="Only the runs of this name, or the run of this id.")
+@click.option("--json", "as_json", is_flag=True, help="Print a list for programs and exit.")
+@click.option("--once", is_flag=True, help="Print once and exit, on a terminal too.")
+def status(work_dir: Path, name: str | None, as_json: bool, once: bool) -> int:
+    """Show what the daemons on this machine are doing: live on a terminal, once elsewhere."""
+    if as_json:
+        now = time.time()
+        click.echo(json.dumps([found.to_dict(now) for found in find(work_dir, name)], indent=1))
+    elif once or not sys.stdout.isatty():
+        for line in plain(work_dir, find(work_dir, name), time.time()):
+            click.echo(line)
+    else:
+        _live(work_dir, name)
+    return 0
+
+
+def _live(work_dir: Path, name: str | None) -> None:
+    with contextlib.suppress(KeyboardInterrupt), Live(console=Console(highlight=False), auto_refresh=False) as live:
+        while True:
+            live.update(_drawn(work_dir, find(work_dir, name), time.time()), refresh=True)
+            time.sleep(1.0)
+
+
+def plain(work_dir: Path, found: list[Status], now: float) -> list[str]:
+    """Lines of text, one field on each."""
+    if not found:
+        return [f"no daemon has worked under {work_dir} (--work-dir says where to look)"]
+    lines = []
+    for one in found:
+        lines += [f"{_clean(label)}: {_clean(text)}" for label, text in fields(one, now)] + [""]
+    return lines[:-1]
+
+
+def _drawn(work_dir: Path, found: list[Status], now: float) -> Group | Text:
+    if not found:
+        return Text(plain(work_dir, found, now)[0])
+    tables: list[Table | Text] = []
+    for one in found:
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        for label, text in fields(one, now):
+            table.add_row(Text(label, "dim"), Text(_clean(text), _STYLES[one.alive] if label == "state" else ""))
+        tables += [table, Text()]
+    return Group(*tables[:-1])
+
+
+def fields(status: Status, now: float) -> Iterator[tuple[str, str]]:
+    """Labels and texts of a run, the most telling first."""
+    facts, progress = status.facts, status.progress
+    yield "run", status.run
+    yield "state", status.state + (f", process {status.daemon}" if status.alive else "")
+    yield "at", f"epoch {progress.epoch + 1}, batch {progress.batch}, step {progress.step}"
+    yield "saved", _at(facts.saved, now)
+    yield "stored", _at(facts.stored, now)
+    yield "owed", f"{status.owed} not in the store"
+    if facts.stopping and not facts.ended:
+        left = "" if facts.until is None else f", {max(0.0, facts.until - now):.0f} s are left"
+        yield "stopping", f"{facts.stopping}{left}"
+    if facts.notice:
+        yield "notice", facts.notice
+    if facts.pid is not None and status.alive is not False:
+        yield "command", f"process {facts.pid}, {facts.restarts} restarts"
+    if status.goodput is not None:
+        yield "goodput", f"{100 * status.goodput:.1f} % of the batches of this start count"
+    if facts.incarnation is not None:
+        yield "incarnation", str(facts.incarnation)
+    if facts.warning and facts.warned is not None:
+        yield "last warning", f"{_age(now - facts.warned)} ago: {facts.warning}"
+
+
+def _at(mark: Mark | None, now: float) -> str:
+    return "nothing yet" if mark is None else f"step {mark.step}, {_age(now - mark.at)} ago"
+
+
+def _age(seconds: float) -> str:
+    seconds = max(0.0, seconds)
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _clean(text: str) -> str:
+    """Texts may hold what a store or a script said: no control characters reach the terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
