@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import time
 from collections.abc import Iterator
@@ -17,7 +16,9 @@ from rich.text import Text
 
 from ..core.facts import Mark
 from ..supervisor.status import Status, find
+from . import show
 from .options import config_option, option
+from .show import clean
 
 _STYLES = {True: "green", False: "red", None: "yellow"}
 
@@ -32,10 +33,9 @@ def status(work_dir: Path, name: str | None, as_json: bool, once: bool) -> int:
     """Show what the daemons on this machine are doing: live on a terminal, once elsewhere."""
     if as_json:
         now = time.time()
-        click.echo(json.dumps([found.to_dict(now) for found in find(work_dir, name)], indent=1))
+        show.as_json([found.to_dict(now) for found in find(work_dir, name)])
     elif once or not sys.stdout.isatty():
-        for line in plain(work_dir, find(work_dir, name), time.time()):
-            click.echo(line)
+        show.out("\n".join(plain(work_dir, find(work_dir, name), time.time())))
     else:
         _live(work_dir, name)
     return 0
@@ -54,7 +54,7 @@ def plain(work_dir: Path, found: list[Status], now: float) -> list[str]:
         return [f"no daemon has worked under {work_dir} (--work-dir says where to look)"]
     lines = []
     for one in found:
-        lines += [f"{_clean(label)}: {_clean(text)}" for label, text in fields(one, now)] + [""]
+        lines += [f"{clean(label)}: {clean(text)}" for label, text in fields(one, now)] + [""]
     return lines[:-1]
 
 
@@ -65,7 +65,7 @@ def _drawn(work_dir: Path, found: list[Status], now: float) -> Group | Text:
     for one in found:
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
         for label, text in fields(one, now):
-            table.add_row(Text(label, "dim"), Text(_clean(text), _STYLES[one.alive] if label == "state" else ""))
+            table.add_row(Text(label, "dim"), Text(clean(text), _STYLES[one.alive] if label == "state" else ""))
         tables += [table, Text()]
     return Group(*tables[:-1])
 
@@ -104,8 +104,3 @@ def _age(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.0f} s"
-
-
-def _clean(text: str) -> str:
-    """Texts may hold what a store or a script said: no control characters reach the terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
