@@ -515,12 +515,13 @@ def test_an_outage_at_the_start_costs_no_entry_of_the_index(
     assert two.files() == {"theirs": "1", "mine": "22"}
 
 
+@pytest.mark.parametrize("index", [b'{"files": {"../../x": 5}}', b" " * (17 << 20)], ids=["hostile", "huge"])
 def test_an_index_that_is_none_is_reported_and_the_files_are_restored(
-    memory: MemoryStore, machine: Machine, fresh: Callable[..., Machine]
+    memory: MemoryStore, machine: Machine, fresh: Callable[..., Machine], index: bytes
 ) -> None:
     machine.write("a", "1")
     machine.sync()
-    memory.objects[f"{RUN}/artifacts.json"] = b'{"files": {"../../x": 5}}'
+    memory.objects[f"{RUN}/artifacts.json"] = index
     two = fresh()
     two.restore()
     assert two.files() == {"a": "1"}
