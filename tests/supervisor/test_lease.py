@@ -82,6 +82,46 @@ def test_every_renewal_that_the_observer_sees_restarts_the_count(store: MemorySt
     assert clock.now == 5049 + 30
 
 
+def test_a_store_that_fails_now_and_then_does_not_keep_a_silent_holder_alive(store: MemoryStore, clock: Clock) -> None:
+    """Whoever waits goes on with what it has seen; only the time without an answer does not count."""
+    held(store)
+    flaky = FlakyStore(store)
+    mine, waiting = lease(flaky, clock), Passing(clock)
+    for second in (5010, 5020, 5030):
+        waiting.at(second, lambda: flaky.fail("get", Transient("away")))
+    for _ in range(3):
+        with pytest.raises(Transient):
+            acquire(mine, clock, cancelled=waiting)
+        clock.advance(1)
+    acquire(mine, clock, cancelled=waiting)
+    assert clock.now == 5000 + 30 + 3 * 2, "a failed look costs the second before it and the one after it"
+
+
+def test_an_outage_is_no_silence_of_the_holder(store: MemoryStore, clock: Clock) -> None:
+    """It could not renew either: it is given its time once the store answers again."""
+    held(store)
+    flaky = FlakyStore(store)
+    mine = lease(flaky, clock)
+    with pytest.raises(Transient):
+        acquire(mine, clock, cancelled=Passing(clock).at(5010, lambda: flaky.fail("get", Transient("away"))))
+    clock.advance(3600)
+    acquire(mine, clock)
+    assert clock.now == 5010 + 3600 + 30 - 9
+
+
+def test_the_wait_goes_on_over_failures_of_the_store(store: MemoryStore, clock: Clock) -> None:
+    other, flaky = held(store), FlakyStore(store)
+    mine, waiting = lease(flaky, clock, times=replace(TIMES, wait=60)), Passing(clock)
+    for second in range(5001, 5200, 2):
+        waiting.at(second, other.renew)
+    waiting.at(5040, lambda: flaky.fail("get", Transient("away")))
+    with pytest.raises(Transient):
+        acquire(mine, clock, cancelled=waiting)
+    with pytest.raises(Fenced):
+        acquire(mine, clock, cancelled=waiting)
+    assert clock.now == 5061
+
+
 def test_a_holder_with_a_longer_expiry_is_given_its_time(store: MemoryStore, clock: Clock) -> None:
     held(store, times=replace(TIMES, expiry=60))
     acquire(lease(store, clock), clock)

@@ -64,25 +64,23 @@ class Lease:
         self._done = threading.Event()
         self._thread: threading.Thread | None = None
         self.incarnation = 0
-
         self._given_back = False
+        self._read_at: float | None = None
+        self._tag_seen = ""
+        self._silent = self._waited = 0.0
 
     def acquire(self, floor: int, cancelled: threading.Event, waiting: Callable[[str], None]) -> int:
         """Takes the lease and returns the incarnation, which is greater than ``floor``.
 
         Waits while another holder renews it; raises Fenced after ``times.wait``, Cancelled when told to give up,
-        StoreError when the store fails.
+        StoreError when the store fails. Called again after that, it goes on with what it has seen so far.
         """
-        began = self._clock()
-        seen_tag, seen_at = "", began
         while True:
-            document, tag = self._read()
-            if tag != seen_tag:
-                seen_tag, seen_at = tag, self._clock()
+            document, tag = self._observe()
             last = _incarnation(document)
-            if self._free(document, seen_at) and self._take(max(floor, last) + 1, tag):
+            if self._free(document) and self._take(max(floor, last) + 1, tag):
                 return self.incarnation
-            if self._clock() - began >= self._times.wait:
+            if self._waited >= self._times.wait:
                 raise Fenced(f"the lease is held by {_who(document)} (--lease-wait {self._times.wait:.0f} s is over)")
             waiting(_who(document))
             if cancelled.wait(min(1.0, self._times.expiry / 10)):
@@ -143,6 +141,20 @@ class Lease:
         else:
             raise Fenced(_who(document))
 
+    def _observe(self) -> tuple[dict[str, Any] | None, str]:
+        """Reads the lease, and counts for how long it was seen unchanged.
+
+        Time in which the store did not answer counts for nothing: the holder could not renew then, either.
+        """
+        before, self._read_at = self._read_at, None
+        document, tag = self._read()
+        self._read_at = self._clock()
+        passed = 0.0 if before is None else self._read_at - before
+        self._waited += passed
+        self._silent = self._silent + passed if tag == self._tag_seen else 0.0
+        self._tag_seen = tag
+        return document, tag
+
     def _read(self) -> tuple[dict[str, Any] | None, str]:
         try:
             data, tag = self._store.get(self._key)
@@ -156,14 +168,14 @@ class Lease:
             document = {}
         return (document if isinstance(document, dict) else {}), tag
 
-    def _free(self, document: dict[str, Any] | None, seen_at: float) -> bool:
+    def _free(self, document: dict[str, Any] | None) -> bool:
         if document is None or document.get("state") == "released":
             return True
         if document.get("spool") == self._spool_id:
             return True  # we hold that folder's lock, so whoever wrote this is dead
         expiry = document.get("expiry")
         theirs = float(expiry) if isinstance(expiry, int | float) and 0 < expiry < 3600 else self._times.expiry
-        return self._clock() - seen_at >= max(self._times.expiry, theirs)
+        return self._silent >= max(self._times.expiry, theirs)
 
     def _take(self, incarnation: int, tag: str) -> bool:
         data = self._document("held", incarnation)
