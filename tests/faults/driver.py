@@ -1,0 +1,124 @@
+"""A process that commits, and that may be killed at any moment: what the crash tests drive.
+
+It reads cases from standard input, one JSON object a line, forks for each, and stops the child before its first effect,
+so that a test can attach to it. ``{"store", "endpoint", "work_dir", "report", "die_at"}``: ``die_at`` kills the child
+itself at that effect on files (0 is never), as Python's audit hooks see them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import holdfast.store.s3  # noqa: F401  (loaded before the fork)
+from holdfast.core.manifest import CheckpointName
+from holdfast.store import StoreSettings, open_store
+from holdfast.store.catalog import list_pairs, remove_pair
+from holdfast.supervisor.journal import Journal
+from holdfast.supervisor.prepare import Preparer
+from holdfast.supervisor.settings import RunSettings
+from holdfast.supervisor.upload import store_pair
+from holdfast.training import pair
+from holdfast.training.pair import Draft, Position
+from holdfast.training.session import Session
+
+PAIRS = 2
+_EFFECTS = {"os.rename", "os.remove", "os.link", "os.mkdir", "os.truncate", "os.chmod", "os.rmdir"}
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+
+
+def content(step: int) -> bytes:
+    return f"the state after step {step}".encode() * 1000
+
+
+def draft(step: int) -> Draft:
+    def write_h5(path: Path) -> tuple[str, dict[Any, str]]:
+        path.write_bytes(content(step))
+        return "arrays", {}
+
+    return Draft(Position(step, 0, step), "epoch", {"loss": 1.0 / step}, {}, {"step": step}, write_h5)
+
+
+def work(case: dict[str, Any]) -> None:
+    """Restores, commits up to PAIRS steps, and removes all pairs but the newest, as a daemon and its child would."""
+    report = os.open(case["report"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+    def say(*words: object) -> None:
+        os.write(report, (" ".join(map(str, words)) + "\n").encode())
+
+    store = open_store(case["store"], StoreSettings(endpoint_url=case.get("endpoint")))
+    settings = RunSettings(name="crash", work_dir=Path(case["work_dir"]), command=("true",))
+    preparer = Preparer(settings, store, Journal(None), lambda who: None)
+    prepared = preparer.prepare()
+    if prepared is None:
+        say("complete")
+        return
+    spool, run = prepared.spool, str(prepared.run)
+    step = prepared.resume.name.step if prepared.resume else 0
+    if prepared.resume is not None and spool.file(prepared.resume.name.file("h5")).read_bytes() != content(step):
+        say("damaged", prepared.resume.name)
+    say("resumed", step)
+
+    def pay(name: CheckpointName) -> None:
+        store_pair(store, spool, name)
+        say("stored", name)
+
+    for name in prepared.owed:
+        pay(name)
+    session = Session(spool, prepared.incarnation, prepared.next_save, None, store.durable_spool)
+    while step < PAIRS:
+        step += 1
+        name = pair.write(session, draft(step)).name
+        say("written", name)
+        pay(name)
+    for old in list_pairs(store, run)[1:]:
+        say("removing", old)
+        remove_pair(store, run, old)
+    for old in spool.pairs()[1:]:
+        spool.remove(old)
+    preparer.finish(complete=True)
+    say("done")
+
+
+def die_at(number: int) -> None:
+    """Kills this process when it is about to have its effect of that number."""
+    seen = 0
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal seen
+        if event in _EFFECTS or (event == "open" and (arguments[2] or 0) & _WRITING):
+            seen += 1
+            if seen == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(hook)
+
+
+def main() -> None:
+    for line in sys.stdin:
+        case = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            os.kill(os.getpid(), signal.SIGSTOP)
+            if case.get("die_at"):
+                die_at(case["die_at"])
+            code = 1
+            try:
+                work(case)
+                code = 0
+            except BaseException as error:
+                print(repr(error), file=sys.stderr, flush=True)
+            finally:
+                os._exit(code)
+        os.waitpid(pid, os.WUNTRACED)
+        print(pid, flush=True)
+        _, status = os.waitpid(pid, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+if __name__ == "__main__":
+    main()

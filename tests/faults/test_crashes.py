@@ -1,0 +1,87 @@
+"""Killed at every effect of the commit protocol: after a restart the state is either the old or the new one."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+
+from fakes.proxy import Asked, FaultProxy
+
+from .crashes import Driver, Place, driver, kill_everywhere, strace
+
+CALLS = ("openat", "write", "sendfile", "rename", "link", "unlink", "fsync", "mkdir", "ftruncate", "close")
+EVERYWHERE = ("cut:before", "cut:body", "cut:after")
+
+
+@pytest.fixture
+def killable() -> Iterator[Driver]:
+    with driver() as found:
+        yield found
+
+
+def test_a_kill_at_any_effect_on_files_leaves_the_old_state_or_the_new_one(killable: Driver, tmp_path: Path) -> None:
+    def places(number: int) -> Place:
+        return Place(tmp_path / str(number), str(tmp_path / str(number) / "store"))
+
+    kills = kill_everywhere(
+        killable, places, lambda place, number: killable.run({**place.case, "die_at": number}), least=40
+    )
+    print(f"{kills} kills")
+
+
+class KillAt:
+    """Kills a process when a request of that number comes to a place; counts only requests that have the place."""
+
+    def __init__(self, fault: str, number: int) -> None:
+        self.fault = fault
+        self.number = number
+        self.pid = 0
+
+    def __call__(self, asked: Asked) -> str | None:
+        if not asked.can_have(self.fault):
+            return None
+        self.number -= 1
+        return self.fault if self.number == 0 else None
+
+    def kill(self, asked: Asked, fault: str) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("fault", EVERYWHERE)
+def test_a_kill_at_any_request_leaves_the_old_state_or_the_new_one(
+    killable: Driver, s3_server: str, tmp_path: Path, fault: str
+) -> None:
+    client = boto3.client("s3", endpoint_url=s3_server)
+
+    def places(number: int) -> Place:
+        bucket = f"test-{tmp_path.name.replace('_', '-')[-40:].lower()}-{number}".replace("--", "-")
+        client.create_bucket(Bucket=bucket)
+        return Place(tmp_path / str(number), f"s3://{bucket}/runs", endpoint=s3_server)
+
+    def kill(place: Place, number: int) -> int:
+        plan = KillAt(fault, number)
+        with FaultProxy(s3_server, plan, moment=plan.kill) as proxy:
+            return killable.run({**place.case, "endpoint": proxy.endpoint}, lambda pid: setattr(plan, "pid", pid))
+
+    kills = kill_everywhere(killable, places, kill, least=6 if fault == "cut:body" else 15)
+    print(f"{kills} kills at {fault}")
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("call", CALLS)
+def test_a_kill_at_any_system_call_leaves_the_old_state_or_the_new_one(
+    killable: Driver, tmp_path: Path, call: str
+) -> None:
+    def places(number: int) -> Place:
+        return Place(tmp_path / str(number), str(tmp_path / str(number) / "store"))
+
+    def kill(place: Place, number: int) -> int:
+        return killable.run(place.case, lambda pid: strace(pid, call, number, place.folder / "strace"))
+
+    kills = kill_everywhere(killable, places, kill, least=1)
+    print(f"{kills} kills at {call}")
