@@ -54,7 +54,9 @@ class Process:
 
 
 Slot = st.integers(0, 2)
-Moment = st.none() | st.integers(0, 7)
+Upset = int | tuple[str, bool] | None
+Trouble = st.none() | st.integers(0, 7) | st.tuples(st.sampled_from(OPERATIONS), st.booleans())
+"""What goes wrong in a step: nothing, death before the n-th operation, or one that fails, before or after its effect."""
 
 
 class Holders(RuleBasedStateMachine):
@@ -71,6 +73,7 @@ class Holders(RuleBasedStateMachine):
         self.countdown: int | None = None
         self.flaky.before = self._before
         self.lease_writes: list[float] = []
+        self.lease_written = 0.0
 
     def teardown(self) -> None:
         shutil.rmtree(self.folder)
@@ -79,71 +82,72 @@ class Holders(RuleBasedStateMachine):
 
     @initialize()
     def one_of_them_holds_the_lease_and_has_stored_a_pair(self) -> None:
-        for _ in range(3):
+        for _ in range(5):
             self.go_on(0, None)
 
-    @rule(slot=Slot, dies_at=Moment)
-    def go_on(self, slot: int, dies_at: int | None) -> None:
+    @rule(slot=Slot, trouble=Trouble)
+    def go_on(self, slot: int, trouble: Upset) -> None:
         """What a machine does when nothing disturbs it: start, take the lease and restore, save, upload."""
         process = self.processes.get(slot)
         if process is None:
             self._start(slot)
-            self._look(slot, dies_at)
+            self._look(slot, trouble)
         elif not process.incarnation:
-            self._look(slot, dies_at)
+            self._look(slot, trouble)
         else:
             self._save(process)
-            self._upload(slot, process, dies_at)
+            self._upload(slot, process, trouble)
 
-    @rule(slot=Slot, dies_at=Moment)
-    def replace_a_silent_holder(self, slot: int, dies_at: int | None) -> None:
+    @rule(slot=Slot, trouble=Trouble)
+    def replace_a_silent_holder(self, slot: int, trouble: Upset) -> None:
         for _ in range(3):
             process = self.processes.get(slot)
             if process is None or not process.incarnation:
-                self.go_on(slot, dies_at)
+                self.go_on(slot, trouble)
                 self.clock.advance(TIMES.expiry / 2)
 
     @precondition(lambda self: self._holders())
-    @rule(slot=Slot, dies_at=Moment)
-    def renew(self, slot: int, dies_at: int | None) -> None:
+    @rule(slot=Slot, trouble=Trouble)
+    def renew(self, slot: int, trouble: Upset) -> None:
         process = self._holder(slot)
         if process is not None and not process.fenced:
-            with self._mortal(slot, dies_at):
+            with self._mortal(slot, trouble):
                 process.lease.renew()
                 assert self._lease_now()["incarnation"] == process.incarnation, "who renews is the holder"
 
     @precondition(lambda self: self._holders())
     @rule(slot=Slot)
-    def save(self, slot: int) -> None:
+    def save_more(self, slot: int) -> None:
         process = self._holder(slot)
-        if process is not None:
-            self._save(process)
+        for _ in range(3):
+            if process is not None:
+                self._save(process)
 
     @precondition(lambda self: self._holders())
-    @rule(slot=Slot, dies_at=Moment)
-    def upload(self, slot: int, dies_at: int | None) -> None:
+    @rule(slot=Slot, trouble=Trouble)
+    def upload(self, slot: int, trouble: Upset) -> None:
         """Also by a holder that was replaced: a write that was under way arrives late."""
         process = self._holder(slot)
         if process is not None:
-            self._upload(slot, process, dies_at)
+            self._upload(slot, process, trouble)
 
     @precondition(lambda self: self._holders())
-    @rule(slot=Slot, dies_at=Moment)
-    def prune(self, slot: int, dies_at: int | None) -> None:
+    @rule(slot=Slot, trouble=Trouble)
+    def prune(self, slot: int, trouble: Upset) -> None:
         process = self._holder(slot)
         if process is None:
             return
-        with self._mortal(slot, dies_at):
+        with self._mortal(slot, trouble):
             for old in Retention(2).expendable(list_pairs(self.flaky, RUN)):
                 self.stored.pop(old, None)
                 remove_pair(self.flaky, RUN, old)
 
     @precondition(lambda self: self._holders())
-    @rule(slot=Slot, dies_at=Moment)
-    def release(self, slot: int, dies_at: int | None) -> None:
+    @rule(slot=Slot, trouble=Trouble)
+    def release(self, slot: int, trouble: Upset) -> None:
         process = self._holder(slot)
         if process is not None and not process.fenced:
-            with self._mortal(slot, dies_at):
+            with self._mortal(slot, trouble):
                 process.lease.release()
                 del self.processes[slot]
 
@@ -198,7 +202,7 @@ class Holders(RuleBasedStateMachine):
     @invariant()
     def the_lease_goes_from_hand_to_hand_with_a_growing_number(self) -> None:
         documents = [json.loads(content) for content in self.memory.versions.get(LEASE, ())]
-        self.lease_writes += [self.clock.now] * (len(documents) - len(self.lease_writes))
+        self.lease_writes += [self.lease_written] * (len(documents) - len(self.lease_writes))
         for (before, then), (after, now) in itertools.pairwise(zip(documents, self.lease_writes, strict=True)):
             if before["holder"] == after["holder"]:
                 assert after["incarnation"] >= before["incarnation"]
@@ -216,10 +220,10 @@ class Holders(RuleBasedStateMachine):
         lease = Lease(self.flaky, LEASE, spool.identity(), TIMES, lambda who: None, self.clock)
         self.processes[slot] = Process(lease, spool)
 
-    def _look(self, slot: int, dies_at: int | None) -> None:
+    def _look(self, slot: int, trouble: Upset) -> None:
         """A process that waits takes the lease if it is free, and restores."""
         process = self.processes[slot]
-        with self._mortal(slot, dies_at):
+        with self._mortal(slot, trouble):
             floor = candidates(self.flaky, process.spool).incarnation
             taken = process.lease.acquire(floor, Passing(self.clock), lambda who: None)
             assert taken > max(self.incarnations, default=0), "incarnations strictly grow"
@@ -234,11 +238,11 @@ class Holders(RuleBasedStateMachine):
             save(process.spool, name, next(self.serial))
             process.owed.add(name)
 
-    def _upload(self, slot: int, process: Process, dies_at: int | None) -> None:
+    def _upload(self, slot: int, process: Process, trouble: Upset) -> None:
         name = max(process.owed, key=_order, default=None)
         if name is None:
             return
-        with self._mortal(slot, dies_at):
+        with self._mortal(slot, trouble):
             store_pair(self.flaky, process.spool, name)
             process.owed.remove(name)
             event("stored late" if process.incarnation < max(self.incarnations) else "stored")
@@ -287,23 +291,29 @@ class Holders(RuleBasedStateMachine):
     def _before(self, operation: str, key: str) -> None:
         if self.countdown == 0:
             raise Crash
+        if key == LEASE and operation in ("create", "replace"):
+            self.lease_written = self.clock.now
         if self.countdown is not None:
             self.countdown -= 1
 
-    def _mortal(self, slot: int, dies_at: int | None) -> _Mortal:
-        return _Mortal(self, slot, dies_at)
+    def _mortal(self, slot: int, trouble: Upset) -> _Mortal:
+        return _Mortal(self, slot, trouble)
 
 
 class _Mortal:
-    """What goes wrong for one process, and dies with it before its ``dies_at``-th operation on the store."""
+    """Something goes wrong for one process: a failure that it survives, or its death."""
 
-    def __init__(self, machine: Holders, slot: int, dies_at: int | None) -> None:
+    def __init__(self, machine: Holders, slot: int, trouble: Upset) -> None:
         self._machine = machine
         self._slot = slot
-        self._dies_at = dies_at
+        self._trouble = trouble
 
     def __enter__(self) -> None:
-        self._machine.countdown = self._dies_at
+        if isinstance(self._trouble, tuple):
+            operation, after = self._trouble
+            self._machine.flaky.fail(operation, Transient("away"), after=after)
+        else:
+            self._machine.countdown = self._trouble
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
         self._machine.countdown = None
@@ -334,7 +344,8 @@ def record(data: bytes) -> FileRecord:
 
 
 def _order(name: CheckpointName) -> tuple[int, int]:
-    return name.order
+    """Not the name's own order: that is what is tested."""
+    return name.incarnation, name.save
 
 
 TestHolders = Holders.TestCase
