@@ -37,6 +37,7 @@ from holdfast.core.events import (
     PairSaved,
     PairSkipped,
     PairStored,
+    PairUnusable,
     Progressed,
     RebalanceRecommended,
     Restored,
@@ -101,6 +102,7 @@ EVENTS: tuple[Event, ...] = (
     TrainingBegan(),
     TrainingFinished(),
     CheckpointRefused("the model is another"),
+    PairUnusable(FIRST, "its .h5 is damaged"),
     Progressed(),
     SaveFailed(),
     PairSaved("p"),
@@ -488,6 +490,20 @@ def again(state: State, *events: Event) -> State:
     return on(state, Tick(), Restored(), Spawned(7), *events, ChildExited(1), now=due)[0]
 
 
+def test_a_pair_that_the_child_cannot_use_costs_one_start_and_is_no_failure() -> None:
+    rules = replace(RULES, max_restarts=0)
+    told = PairUnusable(FIRST, "its .h5 is damaged")
+    state, effects = go(NoNotice(), Restored(checkpoint=FIRST, step=10**9), Spawned(7), told, rules=rules)
+    assert [effect.text for effect in effects if isinstance(effect, Say)] == [
+        f"{FIRST}: passed over: its .h5 is damaged"
+    ]
+    assert state.saved_step == 0, "what that pair claimed to hold is not stored"
+    state, effects = on(state, ChildExited(70))
+    assert (state.phase, effects) == (Phase.RESTORING, (Restore(frozenset({FIRST})),))
+    state, _ = on(state, Restored(checkpoint=SECOND, step=4), Spawned(8), ChildExited(1))
+    assert state.phase is Phase.FLUSHING, "a crash after that is one"
+
+
 def test_a_script_that_cannot_use_its_checkpoint_is_not_started_again() -> None:
     state, _ = go(NoNotice(), Restored(checkpoint=FIRST), CheckpointRefused("another model"), ChildExited(1))
     assert state.phase is Phase.FLUSHING
@@ -795,7 +811,7 @@ def test_every_state_within_six_events_of_the_start_keeps_the_promises() -> None
         edge = found - seen
         seen |= found
     assert {state.phase for state, _ in seen} == set(Phase)
-    assert {state.exit_code for state, _ in seen} == {None, *Exit}
+    assert {state.exit_code for state, _ in seen} == {None, *Exit} - {Exit.DAMAGED}
 
 
 @given(st.sampled_from(sorted(LIVING)), st.data())

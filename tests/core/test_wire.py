@@ -19,6 +19,7 @@ from holdfast.core.wire import (
     Stop,
     TrainingBegan,
     TrainingFinished,
+    Unusable,
     Welcome,
     WireError,
     decode,
@@ -36,6 +37,7 @@ MESSAGES: list[Message] = [
     PairSaved("model-0003-00000940-0.1284-i2-q17", "epoch"),
     SaveFailed("No space left on device"),
     Refused("the model is another"),
+    Unusable("model-0000-00000001-none-i1-q1", "its .h5 is damaged"),
     TrainingFinished(),
     Notice("two lines\nof ätext \u2028"),
 ]

@@ -56,7 +56,7 @@ class Process:
 Slot = st.integers(0, 2)
 Upset = int | tuple[str, bool] | None
 Trouble = st.none() | st.integers(0, 7) | st.tuples(st.sampled_from(OPERATIONS), st.booleans())
-"""What goes wrong in a step: nothing, death before the n-th operation, or one that fails, before or after its effect."""
+"""What goes wrong in a step: nothing, death before the n-th operation, or a failure before or after its effect."""
 
 
 class Holders(RuleBasedStateMachine):

@@ -212,10 +212,10 @@ def meeting(lax: LaxStore) -> list[Conditional]:
         flaky = FlakyStore(lax)
         store = Conditional(flaky, lambda text: None, lambda seconds: wait_at(wrote))
         store.kept()
-        first_look = iter([looked])
+        first_write = iter([looked])
 
         def before(operation: str, key: str) -> None:
-            if operation == "get" and (barrier := next(first_look, None)):
+            if operation == "put" and (barrier := next(first_write, None)):  # it has looked, and is about to write
                 barrier.wait()
 
         flaky.before = before

@@ -89,7 +89,7 @@ def test_nothing_is_fetched_of_a_pair_whose_sizes_are_not_the_manifests(
 def test_a_pair_of_another_run_is_passed_over(run: Run, store: MemoryStore, folder: Path) -> None:
     run.pairs(1)
     document = json.loads(store.objects[run.key(name_of(1), "json")])
-    run.damage(name_of(1), "json", json.dumps({**document, "run": "00007-\x1b[2Jother"}).encode())
+    run.damage(name_of(1), "json", json.dumps({**document, "run": "00007-other"}).encode())
     assert "00007" in Pulling(run, folder).newest().warnings[0]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ import pytest
 import tensorflow as tf
 
 import holdfast
-from holdfast.training.session import close_session
+from holdfast.spool import Board
+from holdfast.training.session import close_session, open_session
+from integration.daemons import wait_for
 
 STEPS = 20
 
@@ -88,3 +91,79 @@ def test_what_is_not_plain_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="object"):
         run.commit({}, {"model": object()})
     close_session()
+
+
+# --- what the boundary answers, and what a commit keeps ------------------------------------------------------------
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Any]:
+    close_session()
+    loop = holdfast.session(every=6, directory=str(tmp_path))
+    yield loop
+    close_session()
+
+
+def resumed(directory: Path, every: int = 6) -> Any:
+    """The next start of the same run, whether its loop came to an end or not."""
+    close_session()
+    for mark in directory.glob("*/complete.json"):
+        mark.unlink()
+    return holdfast.session(every=every, directory=str(directory))
+
+
+def test_a_stop_is_due_at_the_next_boundary_whatever_the_interval(run: Any) -> None:
+    assert not run.boundary(1)
+    open_session().ask_stop("test")
+    assert run.should_stop
+    assert run.boundary(2)
+    with pytest.raises(SystemExit) as ended:
+        run.commit({"a": np.zeros(2)})
+    assert ended.value.code == 75
+
+
+def test_a_save_that_was_asked_for_is_due_once(run: Any) -> None:
+    open_session().save_asked = "rebalance"
+    assert run.boundary(1)
+    run.commit({"a": np.zeros(2)})
+    assert not run.boundary(2)
+
+
+def test_the_interval_counts_from_the_last_commit_also_after_a_restart(run: Any, tmp_path: Path) -> None:
+    assert [step for step in range(1, 7) if run.boundary(step)] == [6]
+    run.commit({"a": np.zeros(2)})
+    assert [step for step in range(7, 13) if run.boundary(step)] == [12]
+    wait_for(lambda: not run.busy, "the commit is written")
+    again = resumed(tmp_path)
+    assert again.step == 6
+    assert [step for step in range(7, 13) if again.boundary(step)] == [12]
+
+
+def test_an_array_that_the_loop_changes_afterwards_is_stored_as_it_was(run: Any, tmp_path: Path) -> None:
+    array = np.zeros(1000)
+    run.boundary(6)
+    run.commit({"a": array})
+    array += 1
+    wait_for(lambda: not run.busy, "the commit is written")
+    assert resumed(tmp_path).resume_from.arrays["a"].sum() == 0
+
+
+def test_batches_that_no_commit_holds_are_said(run: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    with run:
+        run.boundary(6)
+        run.commit({"a": np.zeros(2)})
+        run.boundary(8)
+    assert "the last 2 batches are not stored" in capfd.readouterr().err
+
+
+def test_a_loop_that_fails_is_not_complete(run: Any, tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), run:
+        run.boundary(1 // 0)
+    assert list(tmp_path.glob("*/complete.json")) == []
+
+
+def test_batches_done_again_are_counted_again(run: Any, tmp_path: Path) -> None:
+    for step in (1, 2, 3, 1, 2):
+        run.boundary(step)
+    [board] = tmp_path.glob(f"*/{Board.FILE}")
+    assert Board.read(board) == (5, 0, 2, 2)

@@ -44,7 +44,19 @@ class SettingsError(HoldfastError):
 
 
 class InvalidPair(HoldfastError):
-    """A checkpoint that must not be used: damaged, hostile or of an unknown format."""
+    """A checkpoint that must not be used: damaged, hostile or of an unknown format.
+
+    Its text may quote the file, so it is cut down to one short line that moves nobody's cursor.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(one_line(text))
+
+
+def one_line(text: str, most: int = 300) -> str:
+    """``text``, which somebody else wrote, as one line that a terminal or a log shows and does not obey."""
+    shown = "".join(c if c.isprintable() else "?" for c in text[: most + 1])
+    return shown if len(shown) <= most else f"{shown[: most - 1]}…"
 
 
 class NoValidPair(HoldfastError):

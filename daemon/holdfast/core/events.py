@@ -65,6 +65,14 @@ class CheckpointRefused:
 
 
 @dataclass(frozen=True)
+class PairUnusable:
+    """The child cannot read the pair that it was given; it ends, and is started again with an older one."""
+
+    name: str
+    error: str
+
+
+@dataclass(frozen=True)
 class TrainingFinished:
     """The child's training loop ended by itself; the script's tail is left."""
 
@@ -157,6 +165,7 @@ Event = (
     | Spawned
     | TrainingBegan
     | CheckpointRefused
+    | PairUnusable
     | TrainingFinished
     | Progressed
     | PairSaved

@@ -58,6 +58,7 @@ from .events import (
     PairSaved,
     PairSkipped,
     PairStored,
+    PairUnusable,
     Progressed,
     RebalanceRecommended,
     Restored,
@@ -133,6 +134,7 @@ class State:
     finished: bool = False
     trained: bool = False
     refused: bool = False
+    unusable: bool = False
     stopping: str | None = None
     stops: int = 0
     failures: int = 0
@@ -361,6 +363,11 @@ def _refused(state: State, event: CheckpointRefused, now: float) -> Step:
     return replace(state, refused=True), (Say("failed", event.error, warning=True),)
 
 
+def _unusable(state: State, event: PairUnusable, now: float) -> Step:
+    said = Say("passed-over", f"{event.name}: passed over: {event.error}", warning=True)
+    return replace(state, unusable=True, saved_step=0, avoid=state.avoid | {event.name}), (said,)
+
+
 def _finished(state: State, event: TrainingFinished, now: float) -> Step:
     return replace(state, training=False, finished=True), ()
 
@@ -434,6 +441,9 @@ def _exited(state: State, event: ChildExited, now: float) -> Step:
     if event.code == Exit.STOPPED:
         said = Say("stopping", "the command was asked to stop by somebody else, and did")
         return _after(said, _flush(replace(state, deadline=now + state.rules.drain_time), Outcome.STOPPED))
+    if state.unusable:  # no failure: there is one pair less to try
+        state = replace(state, phase=Phase.RESTORING, restore_asked=True, unusable=False, finished=False)
+        return state, (Restore(state.avoid),)
     if not state.trained:
         said = Say("failed", f"the command failed before its first batch (exit {event.code})", warning=True)
         return _after(said, _flush(state, Outcome.FAILED))
@@ -589,6 +599,7 @@ TABLE: dict[tuple[Phase, type[Any]], _Rule] = {
     **{(phase, TrainingBegan): _began for phase in _ALIVE},
     **{(phase, TrainingFinished): _finished for phase in _ALIVE},
     **{(phase, CheckpointRefused): _refused for phase in (*_ALIVE, _P.DRAINING)},
+    **{(phase, PairUnusable): _unusable for phase in (*_ALIVE, _P.DRAINING)},
     **{(phase, ChildExited): _exited for phase in _ALIVE},
     **{(phase, Spawned): _spawned for phase in (*_ALIVE, _P.DRAINING)},
     **{(phase, Progressed): _progressed for phase in (*_ALIVE, _P.DRAINING)},
@@ -597,7 +608,7 @@ TABLE: dict[tuple[Phase, type[Any]], _Rule] = {
     **{
         (phase, event): _stay
         for phase in (_P.RESTORING, _P.FLUSHING, _P.BACKOFF)
-        for event in (Spawned, TrainingBegan, TrainingFinished, CheckpointRefused, Progressed)
+        for event in (Spawned, TrainingBegan, TrainingFinished, CheckpointRefused, PairUnusable, Progressed)
     },
     (_P.DRAINING, NoticeStands): _notice_while_draining,
     (_P.DRAINING, StopRequested): _hurry,

@@ -25,6 +25,7 @@ LASTING = ("epoch", "last epoch")
 MAX_DEPTH = 16
 _LOSS = r"-?(?:0|[1-9]\d{0,6})\.\d{4}|-?[1-9]\.\d{4}e\+\d{2,3}|nan|inf|none"
 _NAME = re.compile(rf"model-(\d{{4,9}})-(\d{{8,15}})-({_LOSS})-i(\d{{1,9}})-q(\d{{1,9}})", re.ASCII)
+_RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CRC32 = re.compile(r"[0-9a-f]{8}")
 
@@ -154,7 +155,7 @@ class Manifest:
             raise InvalidPair(f"{expected}: the manifest's batch is not a count")
         return cls(
             name=expected,
-            run=_text(document, "run", expected),
+            run=_run(document, expected),
             batch=batch,
             kind=_text(document, "kind", expected),
             reason=_text(document, "reason", expected),
@@ -174,7 +175,9 @@ def _document(data: bytes, name: str) -> dict[str, Any]:
     if len(data) > MAX_MANIFEST_BYTES:
         raise InvalidPair(f"{name}: a manifest of {len(data)} bytes is not credible")
     try:
-        document = json.loads(data, parse_float=_finite, parse_constant=_finite)
+        document = json.loads(
+            data.decode("utf-8"), parse_float=_finite, parse_constant=_finite, object_pairs_hook=_unique
+        )
     except (ValueError, RecursionError) as error:
         raise InvalidPair(f"{name}: the manifest is not JSON: {error}") from None
     if not isinstance(document, dict):
@@ -182,6 +185,14 @@ def _document(data: bytes, name: str) -> dict[str, Any]:
     if not _shallow(document, MAX_DEPTH):
         raise InvalidPair(f"{name}: the manifest is nested deeper than {MAX_DEPTH}")
     return document
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A key that stands twice means one thing to one reader and another to the next."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return found
 
 
 def _finite(text: str) -> float:
@@ -198,8 +209,16 @@ def _shallow(value: Any, levels: int) -> bool:
 
 def _text(document: Mapping[str, Any], key: str, name: CheckpointName) -> str:
     value = document.get(key)
-    if not isinstance(value, str) or len(value) > 1000:
+    if not isinstance(value, str) or len(value) > 1000 or not value.isprintable():
         raise InvalidPair(f"{name}: the manifest's {key} is not a short text")
+    return value
+
+
+def _run(document: Mapping[str, Any], name: CheckpointName) -> str:
+    """A run's id is the name of a folder, too: nothing that could lead out of one is a run's."""
+    value = _text(document, "run", name)
+    if _RUN.fullmatch(value) is None:
+        raise InvalidPair(f"{name}: the manifest's run is not a run's id")
     return value
 
 

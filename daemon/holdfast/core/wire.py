@@ -96,6 +96,15 @@ class Refused:
 
 
 @dataclass(frozen=True)
+class Unusable:
+    """Child to supervisor: the pair that Welcome named cannot be read; the child ends and wants an older one."""
+
+    kind: ClassVar[str] = "unusable"
+    name: str
+    error: str
+
+
+@dataclass(frozen=True)
 class TrainingFinished:
     """Child to supervisor: all epochs are done; what is left is the script's tail."""
 
@@ -110,11 +119,20 @@ class Notice:
     text: str
 
 
-Message = Hello | Welcome | Save | Stop | TrainingBegan | PairSaved | SaveFailed | Refused | TrainingFinished | Notice
-_KINDS: dict[str, type[Any]] = {
-    cls.kind: cls
-    for cls in (Hello, Welcome, Save, Stop, TrainingBegan, PairSaved, SaveFailed, Refused, TrainingFinished, Notice)
-}
+Message = (
+    Hello
+    | Welcome
+    | Save
+    | Stop
+    | TrainingBegan
+    | PairSaved
+    | SaveFailed
+    | Refused
+    | Unusable
+    | TrainingFinished
+    | Notice
+)
+_KINDS: dict[str, type[Any]] = {cls.kind: cls for cls in Message.__args__}
 
 
 def encode(message: Message) -> bytes:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.errors import Cancelled, Conflict, Fenced, NotFound, StoreError, TooLarge
+from ..core.errors import Cancelled, Conflict, Fenced, NotFound, StoreError, TooLarge, one_line
 from ..store import Store
 
 FORMAT = 1
@@ -209,4 +209,4 @@ def _incarnation(document: dict[str, Any] | None) -> int:
 def _who(document: dict[str, Any] | None) -> str:
     if not document:
         return "an unreadable holder"
-    return f"{str(document.get('host'))[:80]} (incarnation {_incarnation(document)})"
+    return f"{one_line(str(document.get('host')), 80)} (incarnation {_incarnation(document)})"

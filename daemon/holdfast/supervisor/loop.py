@@ -159,6 +159,8 @@ class Supervisor:
             self._queue.put(events.TrainingFinished())
         elif isinstance(message, wire.Refused):
             self._queue.put(events.CheckpointRefused(message.error))
+        elif isinstance(message, wire.Unusable):
+            self._queue.put(events.PairUnusable(message.name, message.error))
         elif isinstance(message, wire.PairSaved) and CheckpointName.parse(message.name):
             self._reasons[message.name] = message.reason
             self._journal.event("saved", checkpoint=message.name, reason=message.reason)

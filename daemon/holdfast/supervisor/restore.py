@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection
+import shutil
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from ..core.errors import Corrupted, HoldfastError, InvalidPair, NotFound, NoValidPair
-from ..core.manifest import CheckpointName, FileRecord, Manifest
+from ..core.errors import Corrupted, HoldfastError, InvalidPair, NotFound, NoValidPair, SettingsError
+from ..core.manifest import MAX_MANIFEST_BYTES, CheckpointName, FileRecord, Manifest
 from ..spool import Spool, check_file, replacing
 from ..store import Store
 from ..store.catalog import list_pairs, read_manifest
 
+_MAX_NUMBER = 10**8
 Warn = Callable[[str], None]
 T = TypeVar("T")
 _TRIES = 2
@@ -41,7 +43,15 @@ class Candidates:
 
 
 def candidates(store: Store, spool: Spool) -> Candidates:
-    return Candidates(tuple(list_pairs(store, spool.run)), tuple(spool.pairs()))
+    """Raises HoldfastError if a name's numbers leave no room: what is saved after it could be given no name."""
+    found = Candidates(tuple(list_pairs(store, spool.run)), tuple(spool.pairs()))
+    for name in found.newest_first:
+        if max(name.incarnation, name.save) >= _MAX_NUMBER:
+            raise HoldfastError(
+                f"run {spool.run}: {name} was not written by holdfast, and its numbers leave none for further "
+                "checkpoints: remove it from the store, and see who else can write there"
+            )
+    return found
 
 
 def owed(spool: Spool, found: Candidates) -> list[CheckpointName]:
@@ -127,8 +137,27 @@ def _here(spool: Spool, name: CheckpointName) -> Manifest:
     return manifest
 
 
+def _check_sizes(manifest: Manifest, listed: Mapping[str, int | None]) -> None:
+    """Before a byte is fetched: what the store holds may be anything, and the disk is not endless."""
+    for part, record in manifest.files.items():
+        if listed[part] is None:
+            raise InvalidPair(f"its .{part} is not in the store")
+        if listed[part] != record.size:
+            raise InvalidPair(f"its .{part} has {listed[part]} bytes where its manifest says {record.size}")
+
+
 def _bring(store: Store, spool: Spool, name: CheckpointName) -> Manifest:
+    sizes = {entry.key: entry.size for entry in store.list(f"{spool.run}/{name}.")}
+    if sizes.get(f"{spool.run}/{name.file('json')}", 0) > MAX_MANIFEST_BYTES:
+        raise InvalidPair("its manifest is too large to be one")
     manifest = _again(lambda: read_manifest(store, spool.run, name), Corrupted)
+    _check_sizes(manifest, {part: sizes.get(f"{spool.run}/{name.file(part)}") for part in manifest.files})
+    if manifest.size > shutil.disk_usage(spool.path).free:
+        free = shutil.disk_usage(spool.path).free
+        raise SettingsError(
+            f"--work-dir {spool.path.parent}: no room for the checkpoint of {manifest.size / 1e6:.0f} MB, "
+            f"{free / 1e6:.0f} MB are free; make room, or give a folder on another disk"
+        )
     for part, record in manifest.files.items():
         with replacing(spool.file(name.file(part)), durable=False) as temporary:
             fetch = partial(_fetch, store, f"{spool.run}/{name.file(part)}", temporary, record)

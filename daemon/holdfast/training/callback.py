@@ -29,10 +29,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ..core.errors import Exit, HoldfastError
+from ..core.errors import Exit, HoldfastError, InvalidPair
 from ..core.policy import Cadence
 from ..spool import Board, Progress
-from . import chance, data, others, pair, snapshot, spec, variables
+from . import chance, data, facts, others, pair, snapshot, spec, variables
 from .pair import Draft, Place, Position, Saved
 from .plain import from_plain, to_plain
 from .session import Session, open_session
@@ -182,8 +182,7 @@ class _Fit:
 
     def read_checkpoint(self) -> None:
         """Before any ``on_train_begin``: some callbacks need to know that they go on."""
-        name = self._session.resume
-        saved = None if name is None else pair.load_from(self._session, name)
+        saved = pair.load_newest(self._session, facts.checked)
         fit = len(self._session.fits)
         if saved is None or fit > saved.facts["fit"]:
             return
@@ -211,6 +210,9 @@ class _Fit:
         elif self._saved is not None:
             try:
                 self._restore(self._saved)
+            except InvalidPair as error:
+                self._session.pass_over(str(error))
+                raise  # without a supervisor: too much is set already to try another pair here
             except HoldfastError as error:
                 self._session.refuse(str(error))
                 raise
@@ -413,8 +415,8 @@ class _Fit:
             self._finish(self._writer.write_now(self._draft_of(self._validating, reason)))
 
     def _draft_of(self, boundary: _Boundary, reason: str) -> Draft:
-        facts = self._facts(boundary.others)
-        return snapshot.take(self._model, boundary.position, reason, boundary.metrics, facts, boundary.held)
+        told = self._facts(boundary.others)
+        return snapshot.take(self._model, boundary.position, reason, boundary.metrics, told, self._say, boundary.held)
 
     def validation_ends(self) -> None:
         self._validating = None
@@ -479,8 +481,8 @@ class _Fit:
         flush = getattr(self._callbacks, "_flush_futures", None)
         if flush is not None:
             flush()
-        facts = self._facts(others.peek(self._others, self._say))
-        return snapshot.take(self._model, position, reason, _floats(self._logs), facts)
+        told = self._facts(others.peek(self._others, self._say))
+        return snapshot.take(self._model, position, reason, _floats(self._logs), told, self._say)
 
     def _facts(self, peeked: list[Any]) -> dict[str, Any]:
         return {

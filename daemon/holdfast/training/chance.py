@@ -5,7 +5,6 @@ Stateful ``tf.random`` ops keep a state inside of their kernels that nothing can
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
 import keras
@@ -13,14 +12,14 @@ import numpy as np
 import tensorflow as tf
 
 from ..core.errors import InvalidPair
+from . import generators
 from .plain import from_plain, to_plain
 
 
 def get_state() -> dict[str, Any]:
     """Plain values. Nothing is created that the script did not create itself."""
     return {
-        "python": to_plain(random.getstate()),
-        "numpy": to_plain(np.random.get_state()),
+        **generators.get_state(),
         "tensorflow": _tensorflow(),
         "keras": _keras(),
     }
@@ -28,9 +27,8 @@ def get_state() -> dict[str, Any]:
 
 def set_state(state: dict[str, Any]) -> None:
     """Raises InvalidPair if ``state`` is not what ``get_state`` gave."""
+    generators.set_state(state)
     try:
-        random.setstate(state["python"])
-        np.random.set_state(from_plain(state["numpy"]))
         if state["tensorflow"] is not None:
             tf.random.get_global_generator().state.assign(from_plain(state["tensorflow"]))
         if state["keras"] is not None and (generator := _keras_generator()) is not None:

@@ -14,7 +14,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,8 +28,8 @@ import numpy as np
 from ..core.errors import Exit, InvalidPair
 from ..core.policy import Cadence
 from ..spool import Board, Progress
-from . import pair
-from .pair import Draft, Place, Position
+from . import generators, pair
+from .pair import Draft, Place, Position, Saved
 from .plain import from_plain, to_plain
 from .session import Session, open_session
 from .writer import Writer
@@ -146,25 +145,17 @@ class Loop:
         copies = {Place(_GROUP, i): (name, np.array(array)) for i, (name, array) in enumerate(arrays.items())}
         facts = {
             "values": to_plain(values),
-            "random": {"python": to_plain(random.getstate()), "numpy": to_plain(np.random.get_state())},
+            "random": generators.get_state(),
         }
         numbers = {name: float(value) for name, value in metrics.items()}
         return Draft(self._position, reason, numbers, copies, facts, lambda path: _write_h5(path, copies))
 
     def _read(self) -> State | None:
-        if self._session.resume is None:
-            return None
-        saved = pair.load_from(self._session, self._session.resume)
-        try:
-            random.setstate(saved.facts["random"]["python"])
-            np.random.set_state(from_plain(saved.facts["random"]["numpy"]))
-            arrays = dict(saved.values[place] for place in saved.values if place.group == _GROUP)
-            values = from_plain(saved.facts["values"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise InvalidPair(f"{self._session.resume} was not written by holdfast.session: {error!r}") from None
-        self._position = saved.position
-        self._committed_step = saved.position.step
-        return State(arrays, values, saved.position.epoch, saved.position.batch, saved.position.step)
+        state = pair.load_newest(self._session, _state_of)
+        if state is not None:
+            self._position = Position(state.epoch, state.batch, state.step)
+            self._committed_step = state.step
+        return state
 
 
 def session(every: str | int | timedelta = "epoch", directory: str | None = None, keep: int = 5) -> Loop:
@@ -176,6 +167,16 @@ def session(every: str | int | timedelta = "epoch", directory: str | None = None
         keep: how many pairs to keep there.
     """
     return Loop(open_session(directory, keep), Cadence.of(every))
+
+
+def _state_of(saved: Saved) -> State:
+    """Sets the random states, too. Raises InvalidPair if the pair is not a loop's."""
+    if "random" not in saved.facts or "values" not in saved.facts:
+        raise InvalidPair("it was not written by holdfast.session")
+    arrays = dict(saved.values[place] for place in saved.values if place.group == _GROUP)
+    values = from_plain(saved.facts["values"])
+    generators.set_state(saved.facts["random"])
+    return State(arrays, values, saved.position.epoch, saved.position.batch, saved.position.step)
 
 
 def _write_h5(path: Path, values: Mapping[Place, tuple[str, np.ndarray]]) -> tuple[str, dict[Place, str]]:

@@ -11,7 +11,7 @@ import logging
 import os
 import warnings
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +19,37 @@ import h5py
 import keras
 import numpy as np
 
+from ..core.errors import one_line
 from .pair import Place
 from .variables import MODEL, OPTIMIZER
 
 WHOLE, WEIGHTS = "model", "weights"
 
 
+class _NotStorable(Exception):
+    """Keras cannot store this model whole; the text says why."""
+
+
 _not_whole: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
-def write(path: Path, model: keras.Model, variables: Mapping[Place, Any], values: Mapping[Place, Any]) -> str:
-    """Writes ``path`` and returns the kind of file that it became: WHOLE, or WEIGHTS where Keras can't store it so."""
+def write(
+    path: Path,
+    model: keras.Model,
+    variables: Mapping[Place, Any],
+    values: Mapping[Place, Any],
+    say: Callable[[str], None],
+) -> str:
+    """Writes ``path`` and returns the kind of file that it became: WHOLE, or WEIGHTS where Keras can't store it so.
+
+    ``say`` is told why, once for a model, unless it is subclassed: then nothing else is to be expected. Raises OSError.
+    """
     if model not in _not_whole:
-        if _write_whole(path, model, [(variables[place], value) for place, value in values.items()]):
-            return WHOLE
+        try:
+            if _write_whole(path, model, [(variables[place], value) for place, value in values.items()]):
+                return WHOLE
+        except _NotStorable as error:
+            say(f"the model cannot be stored whole, so its .h5 is a weights file: {error}")
         path.write_bytes(b"")
         _not_whole.add(model)
     _write_weights(path, model, variables, values)
@@ -40,17 +57,27 @@ def write(path: Path, model: keras.Model, variables: Mapping[Place, Any], values
 
 
 def _write_whole(path: Path, model: keras.Model, mapping: list[tuple[Any, Any]]) -> bool:
-    """False if Keras cannot store this model whole: a subclassed one, or a layer without a configuration."""
+    """False for a subclassed model. Raises _NotStorable for another that Keras cannot store, and OSError."""
     if type(model).get_config is keras.Model.get_config and not isinstance(model, keras.Sequential):
         return False
     try:
+        model.to_json()
+    except Exception as error:  # the layers' own code, which may raise anything: a layer that cannot be described
+        raise _NotStorable(_reason(error)) from error
+    try:
         with _quiet(), keras.StatelessScope(state_mapping=mapping):
             model.save(str(path))
-    except OSError:
-        raise  # the disk's trouble, not the model's
-    except Exception:
-        return False
+    except OSError as error:
+        if error.errno is not None:
+            raise  # the disk's trouble, not the model's
+        raise _NotStorable(_reason(error)) from error
+    except (TypeError, ValueError, KeyError, NotImplementedError, RuntimeError) as error:  # beyond what HDF5 can hold
+        raise _NotStorable(_reason(error)) from error
     return True
+
+
+def _reason(error: Exception) -> str:
+    return one_line(f"{type(error).__name__}: {error}")
 
 
 def _write_weights(path: Path, model: keras.Model, variables: Mapping[Place, Any], values: Mapping[Place, Any]) -> None:

@@ -1,32 +1,35 @@
 """A pair on its way to disk and back, whatever framework its state comes from. Needs NumPy and h5py, no framework.
 
-The ``.h5`` holds arrays; the ``.pkl`` holds all the rest, and says which array of the ``.h5`` is which variable. What
-an HDF5 file cannot hold stands in the ``.pkl`` as bytes.
+The ``.h5`` holds arrays; the ``.pkl`` holds all the rest, and says which array of the ``.h5`` is which variable, and at
+which offset it stands. What an HDF5 file cannot hold stands in the ``.pkl`` as bytes.
 """
 
 from __future__ import annotations
 
 import errno
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import h5py
 import numpy as np
 
 from ..core import codec
-from ..core.errors import InvalidPair
+from ..core.errors import InvalidPair, one_line
 from ..core.manifest import CheckpointName, Manifest
 from ..spool import record_of, replacing, write_whole
+from . import arrays
+from .arrays import Piece
 from .plain import pack, unpack
 from .session import Session
 
 FORMAT = 1
 _MARGIN = 1 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -104,13 +107,14 @@ def _write(session: Session, draft: Draft) -> Manifest:
     try:
         with replacing(h5, session.durable) as temporary:
             kind, inside = draft.write_h5(temporary)
-        write_whole(pkl, codec.dumps(_document(draft, inside)), session.durable)
+        pieces = arrays.note(h5, inside.values())
+        write_whole(pkl, codec.dumps(_document(draft, inside, pieces)), session.durable)
         manifest = Manifest(
             name=name,
             run=spool.run,
             batch=position.batch,
             kind=kind,
-            reason=draft.reason[:200],
+            reason=one_line(draft.reason)[:200],
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             files={"h5": record_of(h5), "pkl": record_of(pkl)},
             metrics={key: value if math.isfinite(value) else None for key, value in draft.metrics.items()},
@@ -123,8 +127,15 @@ def _write(session: Session, draft: Draft) -> Manifest:
     return manifest
 
 
-def _document(draft: Draft, inside: Mapping[Place, str]) -> dict[str, Any]:
+def _document(draft: Draft, inside: Mapping[Place, str], pieces: Mapping[str, Piece]) -> dict[str, Any]:
     position = draft.position
+
+    def content(place: Place, value: Any) -> dict[str, Any]:
+        name = inside.get(place)
+        if name is None or name not in pieces:
+            return {"value": pack(np.asarray(value))}
+        return {"h5": name, "at": pieces[name].plain()}
+
     return {
         "format": FORMAT,
         "position": {"epoch": position.epoch, "batch": position.batch, "step": position.step},
@@ -133,7 +144,7 @@ def _document(draft: Draft, inside: Mapping[Place, str]) -> dict[str, Any]:
                 "group": place.group,
                 "index": place.index,
                 "path": path,
-                **({"h5": inside[place]} if place in inside else {"value": pack(np.asarray(value))}),
+                **content(place, value),
             }
             for place, (path, value) in draft.values.items()
         ],
@@ -151,37 +162,68 @@ class Saved:
 
 
 def load(h5: Path, pkl: Path) -> Saved:
-    """Reads a pair whose checksums were verified; arrays and plain values only. Raises InvalidPair."""
-    document = codec.loads(pkl.read_bytes())
+    """Reads a pair whose checksums were verified; arrays and plain values only. Raises InvalidPair.
+
+    Whoever wrote the files wrote the checksums too: nothing in them is taken on trust.
+    """
+    document = codec.loads(_content(pkl))
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise InvalidPair(f"{pkl.name}: its format is not known; upgrade holdfast")
     try:
-        position = Position(**{key: int(value) for key, value in document["position"].items()})
-        entries = {Place(str(e["group"]), int(e["index"])): e for e in document["variables"]}
-        inside = {place: str(e["h5"]) for place, e in entries.items() if "h5" in e}
-        values = read_arrays(h5, inside)
-        values |= {place: unpack(e["value"]) for place, e in entries.items() if "h5" not in e}
-        return Saved(position, {place: (str(e["path"]), values[place]) for place, e in entries.items()}, document)
+        position = Position(**{key: _count(document["position"][key]) for key in ("epoch", "batch", "step")})
+        entries = {Place(_text(e["group"]), _count(e["index"])): e for e in document["variables"]}
+        paths = {place: _text(e["path"]) for place, e in entries.items()}
+        names = {place: _text(e["h5"]) for place, e in entries.items() if "h5" in e}
+        pieces = {names[place]: Piece.of(*entries[place]["at"]) for place in names if "at" in entries[place]}
+        packed = {place: unpack(e["value"]) for place, e in entries.items() if "h5" not in e}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InvalidPair(f"{pkl.name} is malformed: {error!r}") from None
+        raise InvalidPair(f"{pkl.name} is malformed: {type(error).__name__}: {error}") from None
+    if unknown := [name for name in names.values() if name not in pieces]:  # older versions noted no offsets
+        pieces |= arrays.locate(h5, unknown)
+    found = arrays.read(h5, pieces)
+    values = {place: packed[place] if place in packed else found[names[place]] for place in entries}
+    return Saved(position, {place: (paths[place], values[place]) for place in entries}, document)
+
+
+def load_newest(session: Session, use: Callable[[Saved], T]) -> T | None:
+    """What ``use`` makes of the pair to go on from, or None if there is none.
+
+    A pair that cannot be read, or that ``use`` raises InvalidPair for, is passed over, and the next older one is taken.
+    """
+    while session.resume is not None:
+        try:
+            return use(load_from(session, session.resume))
+        except InvalidPair as error:
+            session.pass_over(str(error))
+    return None
 
 
 def load_from(session: Session, name: CheckpointName) -> Saved:
-    return load(session.spool.file(name.file("h5")), session.spool.file(name.file("pkl")))
+    """Raises InvalidPair, also if the pair is not where its name says."""
+    saved = load(session.spool.file(name.file("h5")), session.spool.file(name.file("pkl")))
+    position = Position(name.epoch, session.spool.manifest(name).batch, name.step)
+    if saved.position != position:
+        raise InvalidPair(f"its .pkl is about {saved.position}, and its manifest about {position}")
+    return saved
 
 
-def read_arrays(path: Path, names: Mapping[Place, str]) -> dict[Place, np.ndarray]:
-    """Raises InvalidPair if the file is damaged or lacks an array."""
+def _content(path: Path) -> bytes:
     try:
-        with h5py.File(path, "r") as file:
-            return {place: _array(file, name) for place, name in names.items()}
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
-        raise InvalidPair(f"{path.name}: {error}") from None
+        size = path.stat().st_size
+        if size > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2:  # its values are copies
+            raise InvalidPair(f"{path.name} has {size} bytes: this machine's memory does not hold its values")
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidPair(f"{path.name} cannot be read: {error.strerror}") from None
 
 
-def _array(file: h5py.File, name: str) -> np.ndarray:
-    link = file.get(name, getlink=True)
-    dataset = file[name]
-    if not isinstance(link, h5py.HardLink) or not isinstance(dataset, h5py.Dataset) or dataset.external:
-        raise InvalidPair(f"{name} is not an array inside of the file")
-    return np.asarray(dataset[()])
+def _count(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 1 << 62:
+        raise ValueError("a count is none")
+    return value
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise ValueError("a text is none")
+    return value

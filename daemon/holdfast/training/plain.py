@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import numpy as np
 from ..core.errors import InvalidPair
 
 _ARRAY = "~array"
+_DTYPE = re.compile(r"[<>=|]?[A-Za-z][A-Za-z0-9_]{0,20}(\[\w{1,8}\])?")
 
 
 def to_plain(value: Any) -> Any:
@@ -56,14 +59,18 @@ def unpack(value: Any) -> np.ndarray:
     """Raises InvalidPair unless ``value`` is what ``pack`` made."""
     try:
         name, shape, data = value[_ARRAY]
-        dtype = _dtype(name)
-        return np.frombuffer(data, dtype).reshape([int(n) for n in shape]).copy()
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        if not all(type(n) is int and n >= 0 for n in shape):
+            raise ValueError("a shape is none")
+        array = np.frombuffer(data, _dtype(name)).reshape(shape)
+        if array.dtype.kind == "U" and array.size and array.view("uint32").max() > sys.maxunicode:
+            raise ValueError("a text holds what is no character")
+        return array.copy()
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise InvalidPair(f"the .pkl holds a malformed array: {error}") from None
 
 
 def _dtype(name: Any) -> np.dtype[Any]:
-    if not isinstance(name, str):
+    if not isinstance(name, str) or _DTYPE.fullmatch(name) is None:
         raise TypeError("an array's type is not a name")
     try:
         found: np.dtype[Any] = np.dtype(name)
@@ -71,6 +78,8 @@ def _dtype(name: Any) -> np.dtype[Any]:
         import ml_dtypes  # bfloat16 and the eight-bit floats: TensorFlow brings it along
 
         found = np.dtype(getattr(ml_dtypes, name))
+    if found.hasobject:
+        raise TypeError("an array of Python objects")
     return found
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import HoldfastError, InvalidPair, NoValidPair
+from ..core.errors import Exit, HoldfastError, InvalidPair, NoValidPair
 from ..core.manifest import CheckpointName, Manifest, spell_loss
 from ..core.policy import Retention
 from ..core.runs import COMPLETE_FILE, RunId, next_id
@@ -36,6 +36,7 @@ from ..core.wire import (
     Stop,
     TrainingBegan,
     TrainingFinished,
+    Unusable,
     Welcome,
     decode,
     encode,
@@ -124,6 +125,13 @@ class Session:
     def failed(self, error: str) -> None:
         self.say(f"a checkpoint could not be written: {error}")
 
+    def pass_over(self, error: str) -> None:
+        """The pair ``resume`` cannot be used: from here on it is the next older one. Raises NoValidPair without one.
+
+        Under the supervisor the process ends, and is started again with that pair.
+        """
+        raise NotImplementedError
+
     def refuse(self, error: str) -> None:
         """The checkpoint does not fit this script: no start will do better."""
 
@@ -152,7 +160,8 @@ class AloneSession(Session):
         next_save = max((name.save for name in pairs), default=0) + 1
         super().__init__(spool, incarnation, next_save, None, durable=True)
         self._keep = Retention(keep)
-        self.resume = self._newest_valid(pairs)
+        self._untried = pairs
+        self.resume = self._newest_valid() if pairs else None
 
     def began(self, epochs: int | None) -> None:
         self.spool.file(COMPLETE_FILE).unlink(missing_ok=True)
@@ -173,8 +182,13 @@ class AloneSession(Session):
     def _expendable(self) -> list[CheckpointName]:
         return self.spool.pairs()[1:]
 
-    def _newest_valid(self, pairs: list[CheckpointName]) -> CheckpointName | None:
-        for name in pairs:
+    def pass_over(self, error: str) -> None:
+        self.say(f"{self.resume}: passed over: {error}")
+        self.resume = self._newest_valid()
+
+    def _newest_valid(self) -> CheckpointName:
+        while self._untried:
+            name = self._untried.pop(0)
             try:
                 if not name.finite:
                     raise InvalidPair("its loss is not finite")
@@ -183,9 +197,7 @@ class AloneSession(Session):
                 self.say(f"{name}: passed over: {error}")
             else:
                 return name
-        if pairs:
-            raise NoValidPair(f"{self.spool.path}: none of its {len(pairs)} checkpoints is valid; move the folder away")
-        return None
+        raise NoValidPair(f"{self.spool.path}: none of its checkpoints is valid; move the folder away")
 
 
 class SupervisedSession(Session):
@@ -216,6 +228,10 @@ class SupervisedSession(Session):
 
     def failed(self, error: str) -> None:
         self._tell(SaveFailed(error))
+
+    def pass_over(self, error: str) -> None:
+        self._tell(Unusable(str(self.resume), error))
+        raise SystemExit(int(Exit.FAILED))
 
     def refuse(self, error: str) -> None:
         self._tell(Refused(error))

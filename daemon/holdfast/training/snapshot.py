@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +24,20 @@ def take(
     reason: str,
     metrics: Mapping[str, float],
     facts: Mapping[str, Any],
+    say: Callable[[str], None],
     held: Mapping[Place, Any] | None = None,
 ) -> Draft:
-    """A draft whose ``write_h5`` any thread may run. ``held`` are values that were read before."""
+    """A draft whose ``write_h5`` any thread may run. ``held`` are values that were read before.
+
+    ``say`` is told what a person should know, by that thread.
+    """
     parts: dict[Place, Part] = collect(model)
     values = read_all(model) if held is None else held
     # The model file has room for one copy of each variable: further replicas' go into the .pkl.
     variables = {place: parts[place].variable for place in values if "@" not in place.group}
 
     def write_h5(path: Path) -> tuple[str, Mapping[Place, str]]:
-        kind = model_file.write(path, model, variables, {place: values[place] for place in variables})
+        kind = model_file.write(path, model, variables, {place: values[place] for place in variables}, say)
         return kind, model_file.index(path, model, variables)
 
     named = {place: (parts[place].path, value) for place, value in values.items()}

@@ -1,0 +1,58 @@
+"""Values of NumPy as plain ones and back."""
+
+from __future__ import annotations
+
+import enum
+from collections import namedtuple
+from typing import Any
+
+import numpy as np
+import pytest
+
+from holdfast.core.errors import InvalidPair
+from holdfast.training.plain import from_plain, pack, to_plain, unpack
+
+
+class Level(enum.IntEnum):
+    HIGH = 3
+
+
+Point = namedtuple("Point", "x y")
+
+
+def test_a_subclass_of_a_built_in_becomes_the_built_in() -> None:
+    assert type(to_plain(Level.HIGH)) is int
+    assert to_plain({Level.HIGH: True}) == {3: True}
+
+
+@pytest.mark.parametrize("value", [np.bool_(True), np.float32(0.5), np.int64(7), np.str_("x")])
+def test_a_number_of_numpys_becomes_pythons(value: Any) -> None:
+    plain = to_plain(value)
+    assert plain == value
+    assert type(plain) in (bool, float, int, str)
+
+
+def test_a_dict_that_only_looks_like_an_array_stays_a_dict() -> None:
+    value = {"~array": 1, "more": 2}
+    assert from_plain(value) == value
+
+
+@pytest.mark.parametrize("value", [np.array([object()]), np.zeros(2, [("a", "f4")]), Point(1, 2), object()])
+def test_what_cannot_come_back_as_it_was_is_refused(value: Any) -> None:
+    with pytest.raises(TypeError):
+        to_plain(value)
+
+
+def test_the_bytes_of_an_array_are_little_endian() -> None:
+    assert pack(np.array([1], ">i4"))["~array"] == ["int32", [1], b"\x01\0\0\0"]
+
+
+def test_an_array_that_was_read_can_be_changed() -> None:
+    array = unpack(pack(np.zeros(3)))
+    array += 1
+    assert array.tolist() == [1, 1, 1]
+
+
+def test_a_malformed_array_is_invalid() -> None:
+    with pytest.raises(InvalidPair):
+        from_plain([{"~array": None}])
