@@ -212,11 +212,10 @@ def meeting(lax: LaxStore) -> list[Conditional]:
         flaky = FlakyStore(lax)
         store = Conditional(flaky, lambda text: None, lambda seconds: wait_at(wrote))
         store.kept()
-        first_write = iter([looked])
 
         def before(operation: str, key: str) -> None:
-            if operation == "put" and (barrier := next(first_write, None)):  # it has looked, and is about to write
-                barrier.wait()
+            if operation == "put":  # it has looked, and found that it may
+                looked.wait()
 
         flaky.before = before
         return store
