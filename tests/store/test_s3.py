@@ -208,7 +208,7 @@ def test_a_refusal_without_a_body_is_judged_by_its_status(
 
 @pytest.mark.parametrize("status", [409, 412])
 def test_a_conflict_without_a_condition_may_be_over_soon(server: AnsweringServer, scratch: Path, status: int) -> None:
-    server.answer = lambda request: refusal(status, "OperationAborted")
+    server.answer = lambda request: refusal(status, "Conflict")
     for operation in OPERATIONS:
         if operation not in ("create", "replace"):
             with pytest.raises(Transient):
@@ -293,6 +293,22 @@ def test_an_answer_that_is_no_s3_at_all_is_a_store_error(server: AnsweringServer
 
 
 # --- what reaches the wire -------------------------------------------------------------------------------------------
+
+
+def test_a_sweep_goes_on_after_an_upload_that_ended_meanwhile(server: AnsweringServer) -> None:
+    uploads = "".join(f"<Upload><Key>runs/run/{key}</Key><UploadId>{key}</UploadId></Upload>" for key in "ab")
+    listing = f"<ListMultipartUploadsResult><IsTruncated>false</IsTruncated>{uploads}</ListMultipartUploadsResult>"
+    server.answer = lambda request: (
+        Answer(body=listing.encode()) if request.method == "GET" else refusal(404, "NoSuchUpload")
+    )
+    connect(server).sweep("run/")
+    aborted = [request.path.partition("?")[0] for request in server.requests if request.method == "DELETE"]
+    assert aborted == ["/bucket/runs/run/a", "/bucket/runs/run/b"]
+
+
+def test_a_sweep_does_not_mind_a_server_that_answers_that_there_are_no_uploads(server: AnsweringServer) -> None:
+    server.answer = lambda request: refusal(404, "NoSuchUpload")
+    connect(server).sweep("run/")
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
