@@ -31,10 +31,14 @@ def option(name: str, *parameter: str, **attributes: Any) -> Callable[[F], F]:
 
 
 def seconds(name: str, default: float, text: str, least: float = 0.0) -> Callable[[F], F]:
-    return option(name, type=_Seconds(least, 1e7), default=default, metavar="SECONDS", help=text)
+    return option(name, type=_Number(least, 1e7), default=default, metavar="SECONDS", help=text)
 
 
-class _Seconds(click.FloatRange):
+def hours(name: str, text: str) -> Callable[[F], F]:
+    return option(name, type=_Number(0.0, 1e6), metavar="HOURS", help=text)
+
+
+class _Number(click.FloatRange):
     """A range that NaN is not in."""
 
     name = "number of seconds"
@@ -42,7 +46,7 @@ class _Seconds(click.FloatRange):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         number = float(super().convert(value, param, ctx))
         if number != number:
-            self.fail("give a number of seconds", param, ctx)
+            self.fail("give a number", param, ctx)
         return number
 
 

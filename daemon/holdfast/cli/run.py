@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -13,19 +16,21 @@ from typing import Any
 import click
 
 from ..core.artifacts import Limits
-from ..core.errors import EXIT_MEANINGS, SettingsError
+from ..core.errors import EXIT_MEANINGS, Exit, HoldfastError, SettingsError
 from ..core.machine import Rules
 from ..core.redact import Redactor
 from ..core.runs import RunId, check_name
 from ..store.conditions import Conditional
+from ..supervisor.autoscaling import Hook, Member
+from ..supervisor.endings import Closer, Endings, check_choice, decide
 from ..supervisor.fork import Source
 from ..supervisor.journal import Journal
 from ..supervisor.lease import LeaseTimes
 from ..supervisor.loop import Supervisor
-from ..supervisor.notices import Watcher, client_from_environment
+from ..supervisor.notices import MetadataClient, Watcher, client_from_environment
 from ..supervisor.settings import RunSettings
 from ..supervisor.watch import announcing
-from .options import config_option, option, retention, seconds, store_options, the_store
+from .options import config_option, hours, option, retention, seconds, store_options, the_store
 from .watching import watch_options, watched
 
 _CODES = "\n".join(f"  {int(code):>2}  {meaning}" for code, meaning in EXIT_MEANINGS.items())
@@ -67,6 +72,12 @@ _CODES = "\n".join(f"  {int(code):>2}  {meaning}" for code, meaning in EXIT_MEAN
 @seconds("--artifacts-interval", Limits.interval, "How often to look for changed artifacts.", 0.05)
 @seconds("--artifacts-wait", Limits.wait, "How long a start may wait for the artifacts of earlier ones.")
 @option("--max-restarts", type=click.IntRange(0), default=5, help="Crashes in a row without progress before giving up.")
+@hours("--max-hours", "The age at which the run is stopped for good (exit 70), counted over all its machines.")
+@option("--on-complete", default="none", metavar="none|scale-in|COMMAND", help="What ends the costs of a complete run.")
+@option("--on-failure", default="none", metavar="none|scale-in|COMMAND", help="The same, for exits 69, 70 and 78.")
+@option(
+    "--lifecycle-hook", metavar="GROUP/HOOK", help="The Auto Scaling group's termination hook, completed after a drain."
+)
 @watch_options
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def run(**settings: Any) -> int:
@@ -75,9 +86,23 @@ def run(**settings: Any) -> int:
     Put the command after '--'. A script that uses holdfast.Resume is asked to save when it has to stop; any other
     command gets SIGTERM.
     """
-    journal = Journal(sys.stderr, Redactor(os.environ), as_json=settings["log_format"] == "json")
-    store = Conditional(the_store(settings), lambda text: journal.event("conditions", text, warning=True))
     client = client_from_environment(os.environ, time.monotonic)
+    endings = _endings(settings)
+    told = Journal(sys.stderr, Redactor(os.environ), as_json=settings["log_format"] == "json")
+    with contextlib.closing(told) as journal:
+        code = Exit.FAILED
+        try:
+            code = _supervise(settings, client, journal)
+        except HoldfastError as error:
+            code = error.exit_code
+            raise
+        finally:
+            _end(endings, settings["run"], code, client, journal)
+    return code
+
+
+def _supervise(settings: dict[str, Any], client: MetadataClient | None, journal: Journal) -> Exit:
+    store = Conditional(the_store(settings), lambda text: journal.event("conditions", text, warning=True))
     run_settings = _settings(settings)
 
     def watcher(report: Any) -> Watcher:
@@ -94,6 +119,28 @@ def run(**settings: Any) -> int:
         return Supervisor(
             run_settings, store, journal, watcher, os.environ, sys.stdout.buffer if sys.stdout else None
         ).run()
+
+
+def _end(endings: Endings, name: str, code: Exit, client: MetadataClient | None, journal: Journal) -> None:
+    """Gives the machine back, or what else the settings say. The next signal ends that."""
+    hurry = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: hurry.set())
+    closer = Closer(Member(client), lambda kind, text, bad: journal.event(kind, text, warning=bad), os.environ, hurry)
+    closer.close(name, code, decide(code, endings))
+
+
+def _endings(given: dict[str, Any]) -> Endings:
+    """Raises SettingsError."""
+    text = given["lifecycle_hook"]
+    hook = None if text is None else Hook.parse(text)
+    if text is not None and hook is None:
+        raise SettingsError(f"--lifecycle-hook {text!r}: give GROUP/HOOK, the names of the group and of its hook")
+    return Endings(
+        on_complete=check_choice("--on-complete", given["on_complete"]),
+        on_failure=check_choice("--on-failure", given["on_failure"]),
+        hook=hook,
+    )
 
 
 def _settings(given: dict[str, Any]) -> RunSettings:
@@ -118,6 +165,7 @@ def _settings(given: dict[str, Any]) -> RunSettings:
         keep=retention(given["keep_last"], given["keep_every"], given["keep_best"]),
         artifacts=Limits(given["artifacts_limit"], given["artifacts_interval"], given["artifacts_wait"]),
         source=Source.parse(given["source"]) if given["source"] else None,
+        max_hours=given["max_hours"],
     )
 
 

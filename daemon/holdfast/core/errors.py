@@ -27,7 +27,10 @@ EXIT_MEANINGS: dict[Exit, str] = {
     Exit.UNSTORED: "stopped early and the last state could not be stored; it is still in the work dir",
     Exit.FENCED: "another holder kept the run's lease for longer than --lease-wait, or took it over",
     Exit.USAGE: "bad settings or arguments",
-    Exit.FAILED: "the training command failed before its first batch ever, or kept failing without progress",
+    Exit.FAILED: (
+        "the training command failed before its first batch ever, or kept failing without progress; "
+        "or the run is older than --max-hours"
+    ),
 }
 
 

@@ -65,8 +65,14 @@ class Supervisor:
         self._watcher = watcher(self._queue.put)
         self._redactor = Redactor(environment)
         self._origin = origin(settings.command, self._redactor)
+        self._out_of_time = False
         self._preparer = Preparer(
-            settings, store, journal, lambda who: self._queue.put(events.LeaseLost(who)), self._origin
+            settings,
+            store,
+            journal,
+            lambda who: self._queue.put(events.LeaseLost(who)),
+            self._time_is_over,
+            self._origin,
         )
         self._channel = Channel(self._heard, self._welcome)
         self._reaper = Reaper(self._reaped)
@@ -98,7 +104,7 @@ class Supervisor:
                 signal.signal(number, signal.SIG_IGN)  # the exit code is decided
             self._close()
         assert self._state.exit_code is not None
-        return self._state.exit_code
+        return self._final(self._state.exit_code)
 
     # --- the loop --------------------------------------------------------------------------------------------------
 
@@ -136,6 +142,16 @@ class Supervisor:
         if progress.executed > self._executed:
             self._executed = progress.executed
             self._step(events.Progressed(progress.step))
+
+    def _time_is_over(self) -> None:
+        """In a thread of its own. A stop that is under way already is not hurried."""
+        self._out_of_time = True
+        if self._state.phase not in (machine.Phase.DRAINING, machine.Phase.FLUSHING):
+            self._queue.put(events.StopRequested("--max-hours"))
+
+    def _final(self, code: Exit) -> Exit:
+        """A run that was stopped by --max-hours is not to be started again."""
+        return Exit.FAILED if self._out_of_time and code is Exit.STOPPED else code
 
     # --- what threads report ---------------------------------------------------------------------------------------
 
@@ -324,7 +340,7 @@ class Supervisor:
         self._journal.event(effect.kind, effect.text, warning=effect.warning)
 
     def _exit_with(self, effect: effects.ExitWith) -> None:
-        self._journal.event("exit", code=int(effect.code))
+        self._journal.event("exit", code=int(self._final(effect.code)))
 
     # --- odds and ends ---------------------------------------------------------------------------------------------
 
@@ -349,7 +365,6 @@ class Supervisor:
             self._uploader.close()
         self._preparer.close()
         self._channel.close()
-        self._journal.close()
 
 
 _PERFORM: dict[type[Any], Callable[[Supervisor, Any], None]] = {

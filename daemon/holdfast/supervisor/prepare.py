@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from ..core.errors import Cancelled, Conflict, Permanent, StoreError, Transient
@@ -19,6 +20,7 @@ from ..store.catalog import find_run, is_complete
 from .fork import Found, adopt, locate, note
 from .journal import Journal
 from .lease import Lease
+from .lifetime import seconds_left
 from .options import changes
 from .restore import Candidates, bring_newest, candidates, owed
 from .settings import RunSettings
@@ -52,12 +54,14 @@ class Preparer:
         store: Store,
         journal: Journal,
         on_lease_lost: Callable[[str], None],
+        on_out_of_time: Callable[[], None],
         origin: Mapping[str, Any],
     ) -> None:
         self._settings = settings
         self._store = store
         self._journal = journal
         self._on_lease_lost = on_lease_lost
+        self._on_out_of_time = on_out_of_time
         self._origin = origin
         self._held = contextlib.ExitStack()
         self._run: RunId | None = None
@@ -92,6 +96,7 @@ class Preparer:
         if complete:
             self._journal.event("complete", run=str(run))
             return None
+        self._limit(run)
         spool = Spool(self._settings.work_dir / str(run))
         self._held.enter_context(spool.lock())
         self._journal.attach(spool.file("events.jsonl"))
@@ -140,6 +145,17 @@ class Preparer:
             self._patiently(lambda: self._store.sweep(f"{run}/"))
         except Permanent as error:
             self._warn(f"unfinished uploads cannot be cleared: {error}")
+
+    def _limit(self, run: RunId) -> None:
+        """Nothing is begun that is too old already; what becomes too old is stopped. Raises OutOfTime."""
+        hours = self._settings.max_hours
+        if hours is None:
+            return
+        left = self._patiently(lambda: seconds_left(self._store, run, hours, datetime.now(UTC)))
+        timer = threading.Timer(left, self._on_out_of_time)
+        timer.daemon = True
+        timer.start()
+        self._held.callback(timer.cancel)
 
     def _completed_meanwhile(self, run: RunId, reopen: bool) -> bool:
         if reopen:

@@ -18,6 +18,7 @@ class RunSettings:
 
     ``keep_local`` pairs stay on this machine besides those that the store lacks; ``keep`` says which stay in the store.
     ``source`` is the checkpoint of ``--from``.
+    ``max_hours``: the age that the run may reach, over all its machines; None for any.
     """
 
     name: str
@@ -32,3 +33,4 @@ class RunSettings:
     keep: Retention = Retention()
     source: Source | None = None
     artifacts: Limits = Limits()
+    max_hours: float | None = None
