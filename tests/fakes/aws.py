@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import re
 import urllib.parse
+from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -26,10 +27,14 @@ class Call:
 
 
 class Door:
-    """Serves while it is entered. ``calls`` is all that came through, in order."""
+    """Serves while it is entered. ``calls`` is all that came through, in order.
 
-    def __init__(self, behind: str) -> None:
+    ``watch`` sees each call before it is passed on; when it says True, the answer is 500 instead.
+    """
+
+    def __init__(self, behind: str, watch: Callable[[Call], bool] = lambda call: False) -> None:
         self.behind = urllib.parse.urlsplit(behind).netloc
+        self.watch = watch
         self.calls: list[Call] = []
         door = self
 
@@ -98,6 +103,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         call = understand(self.command, self.path, self.headers, body)
         self.owner.calls.append(call)
+        if self.owner.watch(call):
+            self._answer(500, [], b"")
+            return
         if call.operation == "CompleteLifecycleAction":
             self._answer(200, [("Content-Type", "text/xml")], _COMPLETED.encode())
             return

@@ -1,0 +1,151 @@
+"""The role's policy grants what the daemon calls, and nothing else.
+
+The calls are found twice: in the code, by the names of the SDK's methods, and in what a real daemon sends.
+"""
+
+from __future__ import annotations
+
+import ast
+import fnmatch
+import signal
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+import holdfast
+from fakes.aws import Call, Door
+from holdfast.core.errors import Exit
+
+from .conftest import Site
+from .stacks import CODE, create
+
+SOURCE = Path(holdfast.__file__).parent
+ACTIONS = {
+    ("s3", "AbortMultipartUpload"): "s3:AbortMultipartUpload",
+    ("s3", "CompleteMultipartUpload"): "s3:PutObject",
+    ("s3", "CreateMultipartUpload"): "s3:PutObject",
+    ("s3", "DeleteObject"): "s3:DeleteObject",
+    ("s3", "GetObject"): "s3:GetObject",
+    ("s3", "HeadObject"): "s3:GetObject",
+    ("s3", "HeadBucket"): "s3:ListBucket",
+    ("s3", "ListMultipartUploads"): "s3:ListBucketMultipartUploads",
+    ("s3", "ListObjectsV2"): "s3:ListBucket",
+    ("s3", "ListParts"): "s3:ListMultipartUploadParts",
+    ("s3", "PutObject"): "s3:PutObject",
+    ("s3", "UploadPart"): "s3:PutObject",
+    ("autoscaling", "CompleteLifecycleAction"): "autoscaling:CompleteLifecycleAction",
+    ("autoscaling", "TerminateInstanceInAutoScalingGroup"): "autoscaling:TerminateInstanceInAutoScalingGroup",
+}
+"""What IAM asks for each operation, from the Service Authorization Reference."""
+
+TRANSFERS = {
+    "upload_file": {
+        "PutObject",
+        "CreateMultipartUpload",
+        "UploadPart",
+        "CompleteMultipartUpload",
+        "AbortMultipartUpload",
+    },
+    "download_file": {"HeadObject", "GetObject"},
+}
+"""The SDK's own loops, by the operations that they are made of."""
+
+
+def granted(policy: dict[str, Any]) -> dict[str, str]:
+    """Each action with the resource that it is granted on."""
+    found = {}
+    for statement in policy["Statement"]:
+        assert statement["Effect"] == "Allow"
+        actions = statement["Action"]
+        found |= dict.fromkeys([actions] if isinstance(actions, str) else actions, statement["Resource"])
+    return found
+
+
+def operations_named_in(module: Path, service: str) -> set[tuple[str, str]]:
+    """Every operation that the code of ``module`` asks a client for, by its methods' names and its strings."""
+    by_method = boto3.client(service).meta.method_to_api_mapping  # type: ignore[call-overload]
+    nodes = list(ast.walk(ast.parse(module.read_text())))
+    named = {node.value for node in nodes if isinstance(node, ast.Constant) and node.value in by_method}
+    asked = {n.attr for n in nodes if isinstance(n, ast.Attribute) and ast.unparse(n.value) == "self._client"}
+    methods = named | asked - {"exceptions", "meta", "get_paginator"}
+    found = {by_method[method] for method in methods - TRANSFERS.keys()}
+    found |= {operation for method in methods & TRANSFERS.keys() for operation in TRANSFERS[method]}
+    return {(service, operation) for operation in found}
+
+
+def in_the_code() -> set[str]:
+    calls = operations_named_in(SOURCE / "store" / "s3.py", "s3")
+    calls |= operations_named_in(SOURCE / "supervisor" / "autoscaling.py", "autoscaling")
+    return {ACTIONS[call] for call in calls}
+
+
+def test_the_policy_grants_the_calls_that_are_in_the_code_and_no_others(s3_server: str) -> None:
+    assert set(granted(create(s3_server).policies()["holdfast-daemon"])) == in_the_code()
+
+
+def test_only_these_modules_speak_to_aws() -> None:
+    importers = {str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*.py") if "import boto3" in path.read_text()}
+    assert importers == {"store/s3.py", "supervisor/autoscaling.py"}
+
+
+def test_the_policy_grants_every_call_that_a_daemon_makes_and_it_makes_all_of_these(site: Site) -> None:
+    failed: list[Call] = []
+
+    def break_one_part(call: Call) -> bool:
+        if call.operation != "UploadPart" or failed:
+            return False
+        failed.append(call)
+        return True
+
+    site.door.watch = break_one_part
+    hook = ("--lifecycle-hook", site.hook)
+    large = {"SIZE": "2500000", "EVERY": "50"}  # 20 MB: several parts
+    first = site.park.start("one", *hook, HOLD_AT="20", **large)
+    site.park.until_step("one", 20, first)
+    first.process.send_signal(signal.SIGTERM)
+    assert first.wait() == Exit.STOPPED, first.text
+    second = site.park.start("two", *hook, **large)
+    assert second.wait() == Exit.COMPLETE, second.text
+    third = site.park.start("two", *hook, "--extend", "--on-complete", "scale-in", STEPS="70", **large)
+    third.until("given back")
+    site.metadata.documents["autoscaling/target-lifecycle-state"] = "Terminated"
+    assert third.wait() == Exit.COMPLETE, third.text
+    rights = granted(site.stack.policies()["holdfast-daemon"])
+    assert {ACTIONS[call.service, call.operation] for call in site.door.calls} == set(rights)
+    assert outside(site.door, rights, site) == []
+
+
+def outside(door: Door, rights: dict[str, str], site: Site) -> list[str]:
+    """The calls on objects that the policy's resources leave out."""
+    bucket = f"arn:aws:s3:::{site.stack.resources['Bucket']}"
+    return [
+        f"{call.operation} {call.key}"
+        for call in door.made("s3")
+        if not fnmatch.fnmatchcase(
+            f"{bucket}/{call.key}" if call.key else bucket, rights[ACTIONS["s3", call.operation]]
+        )
+    ]
+
+
+def test_the_machine_reads_its_code_and_no_other_object_there(s3_server: str) -> None:
+    policy = create(s3_server).policies()["holdfast-code"]
+    assert granted(policy) == {"s3:GetObject": f"arn:aws:s3:::{CODE.removeprefix('s3://')}"}
+
+
+def test_an_image_needs_no_right_to_an_archive(s3_server: str) -> None:
+    assert set(create(s3_server, Code="registry.example/digits:1").policies()) == {"holdfast-daemon"}
+
+
+def test_another_bucket_and_folder_get_the_rights_instead(s3_server: str) -> None:
+    rights = granted(create(s3_server, ExistingBucket="mine", StorePrefix="a/b").policies()["holdfast-daemon"])
+    assert rights["s3:PutObject"] == "arn:aws:s3:::mine/a/b/*"
+    assert rights["s3:ListBucket"] == "arn:aws:s3:::mine"
+
+
+def test_only_its_own_group_can_be_told(site: Site) -> None:
+    rights = granted(site.stack.policies()["holdfast-daemon"])
+    arn = site.stack.group()["AutoScalingGroupARN"]
+    for action in ("autoscaling:CompleteLifecycleAction", "autoscaling:TerminateInstanceInAutoScalingGroup"):
+        assert fnmatch.fnmatchcase(arn, rights[action])
+        assert not fnmatch.fnmatchcase(arn + "-other", rights[action])

@@ -1,0 +1,196 @@
+"""The template: correct by CloudFormation's own rules, and what comes of it on moto."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from holdfast.core.errors import Exit
+from integration.daemons import SCRIPTS, Daemon
+
+from .stacks import EC2, TEMPLATE, create, properties, template
+
+
+def words(*command: str, given: str = "") -> str:
+    """What a command printed; it must succeed."""
+    done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def written_by(user_data: str, path: str) -> str:
+    """The file that the user data writes from a here-document."""
+    found = re.search(rf"cat >{re.escape(path)} <<'(\w+)'\n(.*?)^\1$", user_data, re.DOTALL | re.MULTILINE)
+    assert found is not None, f"{path} is not written"
+    return found[2]
+
+
+def test_cfn_lint_finds_nothing() -> None:
+    assert words(str(Path(sys.executable).with_name("cfn-lint")), "--", str(TEMPLATE)) == ""
+
+
+def test_cloudformation_takes_it_as_it_is() -> None:
+    assert len(TEMPLATE.read_bytes()) < 51200, "more has to be brought to S3 first"
+
+
+def test_the_group_is_of_one_machine_over_several_types_and_zones(s3_server: str) -> None:
+    group = create(s3_server).group()
+    assert (group["MinSize"], group["DesiredCapacity"], group["MaxSize"]) == (0, 1, 1)
+    assert len(group["AvailabilityZones"]) == 3
+    policy = group["MixedInstancesPolicy"]
+    assert policy["InstancesDistribution"]["SpotAllocationStrategy"] == "price-capacity-optimized"
+    assert policy["InstancesDistribution"]["OnDemandPercentageAboveBaseCapacity"] == 0
+    types = [override["InstanceType"] for override in policy["LaunchTemplate"]["Overrides"]]
+    assert len(set(types)) == 4
+    assert {re.sub(r"^[a-z](7i)z?[.]", r"\1.", name) for name in types} == {"7i.xlarge"}, "one CPU family and size"
+
+
+def test_a_machine_at_risk_is_replaced_before_it_is_taken() -> None:
+    """Read from the template, as moto does not keep it."""
+    assert properties("Group")["CapacityRebalance"] is True
+
+
+def test_types_that_are_left_empty_are_left_out_and_on_demand_is_a_choice(s3_server: str) -> None:
+    policy = create(s3_server, InstanceType2="", InstanceType3="", InstanceType4="", OnDemand="yes").group()[
+        "MixedInstancesPolicy"
+    ]
+    assert [override["InstanceType"] for override in policy["LaunchTemplate"]["Overrides"]] == ["m7i.xlarge"]
+    assert policy["InstancesDistribution"]["OnDemandPercentageAboveBaseCapacity"] == 100
+
+
+def test_the_machine_takes_imdsv2_only_and_has_an_encrypted_disk_and_no_key(s3_server: str) -> None:
+    data = create(s3_server).launch_data()
+    assert data["MetadataOptions"] == {
+        "HttpEndpoint": "enabled",
+        "HttpTokens": "required",
+        "HttpPutResponseHopLimit": 2,
+    }
+    (disk,) = data["BlockDeviceMappings"]
+    assert disk["Ebs"]["Encrypted"]
+    assert disk["Ebs"]["VolumeType"] == "gp3"
+    assert "KeyName" not in data
+
+
+def test_nothing_comes_in_and_https_alone_goes_out() -> None:
+    group = properties("SecurityGroup")
+    assert "SecurityGroupIngress" not in group
+    assert {(rule["FromPort"], rule["ToPort"]) for rule in group["SecurityGroupEgress"]} == {(443, 443)}
+
+
+def test_the_bucket_is_versioned_and_encrypted_and_tidies_up() -> None:
+    bucket = properties("Bucket")
+    assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
+    assert bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    rules: dict[str, Any] = {}
+    for rule in bucket["LifecycleConfiguration"]["Rules"]:
+        assert rule["Status"] == "Enabled"
+        rules |= rule
+    assert rules["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 2}
+    assert rules["NoncurrentVersionExpiration"] == {"NoncurrentDays": 3}
+
+
+def test_the_bucket_is_private_and_outlives_the_stack() -> None:
+    bucket = template()["Resources"]["Bucket"]
+    assert bucket["DeletionPolicy"] == bucket["UpdateReplacePolicy"] == "Retain"
+    assert list(bucket["Properties"]["PublicAccessBlockConfiguration"].values()) == [True] * 4
+    (statement,) = properties("BucketPolicy")["PolicyDocument"]["Statement"]
+    assert statement["Effect"] == "Deny"
+    assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_a_bucket_of_ones_own_is_used_as_it_is(s3_server: str) -> None:
+    stack = create(s3_server, ExistingBucket="mine", StorePrefix="a/b")
+    assert "Bucket" not in stack.resources
+    assert stack.outputs["Store"] == "s3://mine/a/b"
+
+
+def test_stalls_raise_alarms_and_a_group_that_wants_no_machine_raises_none() -> None:
+    """Read from the template, as moto makes no alarms with a stack."""
+    missing, idle = properties("NoMachineAlarm"), properties("IdleMachineAlarm")
+    published = properties("Group")["MetricsCollection"][0]["Metrics"]
+    metrics = {m["Id"]: m["MetricStat"]["Metric"]["MetricName"] for m in missing["Metrics"] if "MetricStat" in m}
+    assert sorted(metrics.values()) == sorted(published), "the alarm needs what the group publishes"
+    assert missing["Metrics"][0]["Expression"] == "wanted - there"
+    assert metrics == {"wanted": "GroupDesiredCapacity", "there": "GroupInServiceInstances"}
+    assert idle["Statistic"] == "Maximum"
+    assert {alarm["TreatMissingData"] for alarm in (missing, idle)} == {"notBreaching"}
+
+
+@pytest.mark.parametrize("code", ["s3://my-code/v1.tar.gz", "123456789012.dkr.ecr.us-east-1.amazonaws.com/digits:1"])
+def test_the_user_data_is_a_script_that_bash_can_read_and_fits(s3_server: str, code: str) -> None:
+    text = create(s3_server, Code=code).user_data()
+    assert words("bash", "-n", given=text) == ""
+    assert "${" not in text
+    assert len(text.encode()) < 16384, "EC2 takes no more"
+
+
+def test_the_settings_that_the_machine_gets_are_settings_that_holdfast_takes(s3_server: str, tmp_path: Path) -> None:
+    stack = create(s3_server, MaxHours="12")
+    text = written_by(stack.user_data(), "/etc/holdfast/holdfast.toml")
+    settings = tomllib.loads(text)
+    assert settings["store"] == stack.outputs["Store"]
+    assert settings["lifecycle-hook"] == f"{stack.name}/holdfast-drain"
+    path = tmp_path / "holdfast.toml"
+    path.write_text(text)
+    given = ["run", "--config", str(path), "--run", "count", "--work-dir", str(tmp_path / "work"), "--store-wait", "5"]
+    daemon = Daemon([*given, "--", sys.executable, str(SCRIPTS / "count.py")], {"HOLDFAST_ENDPOINT_URL": s3_server})
+    assert daemon.wait() == Exit.COMPLETE, daemon.text
+    daemon.close()
+    assert "giving the machine back failed" in daemon.text, "it was asked for, and there is no metadata service here"
+
+
+def test_the_hook_that_the_daemon_completes_is_the_groups(s3_server: str) -> None:
+    """Read from the template, as moto makes no hooks with a group."""
+    (hook,) = properties("Group")["LifecycleHookSpecificationList"]
+    assert hook["LifecycleTransition"] == "autoscaling:EC2_INSTANCE_TERMINATING"
+    assert hook["HeartbeatTimeout"] >= 120, "time for a drain"
+    settings = tomllib.loads(written_by(create(s3_server).user_data(), "/etc/holdfast/holdfast.toml"))
+    assert settings["lifecycle-hook"].endswith(f"/{hook['LifecycleHookName']}")
+
+
+def test_every_parameter_says_what_it_is_for_and_has_a_default_where_one_can_be() -> None:
+    parameters = template()["Parameters"]
+    assert all(parameter.get("Description") for parameter in parameters.values())
+    assert {name for name, parameter in parameters.items() if "Default" not in parameter} == {
+        "RunName",
+        "Code",
+        "Vpc",
+        "Subnets",
+    }
+    shown = template()["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+    assert sorted(name for group in shown for name in group["Parameters"]) == sorted(parameters)
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("RunName", ["digits", "a.b_c-1"], ["", "-x", "a'b", "a b"]),
+        (
+            "Code",
+            ["s3://my-code/a/b-1.tar.gz", "host.example:5000/team/img:1@sha256:" + "0" * 64],
+            ["s3://my-code/x.zip", "a b", "'"],
+        ),
+        ("Training", ["python train.py --epochs=3 --x a,b"], ["python 'a b'", "echo $HOME", "a;b", "a\nb", ""]),
+        (
+            "HoldfastRequirement",
+            ["holdfast[tensorflow]==0.1.0", "holdfast @ https://h.example/h.whl"],
+            ["", "-x", "a'b"],
+        ),
+        ("StorePrefix", ["runs", "team/runs"], ["", "/runs", "runs/", "a//b", "a b"]),
+        ("ExistingBucket", ["", "my-bucket"], ["My", "s3://my-bucket"]),
+    ],
+)
+def test_what_reaches_the_user_data_cannot_break_out_of_its_quotes(name: str, good: list[str], bad: list[str]) -> None:
+    pattern = template()["Parameters"][name]["AllowedPattern"]
+    assert [text for text in good if not re.fullmatch(pattern, text)] == []
+    assert [text for text in bad if re.fullmatch(pattern, text)] == []
+
+
+def test_the_unit_in_the_template_is_the_shipped_one() -> None:
+    words(str(EC2 / "embed-unit"), "--check")
