@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -468,6 +469,17 @@ def test_where_there_is_no_service_that_is_said_once(clock: Clock) -> None:
     [(kind, text)] = watched.said
     assert kind == "no-metadata"
     assert "only signals" in text
+
+
+def test_where_the_token_does_not_arrive_the_hop_limit_and_its_remedy_are_named_once(clock: Clock) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # the kernel takes the connection; nobody ever answers
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        watched = Watched(MetadataClient(endpoint, clock, timeout=0.05))
+        assert watched.look(2) == [NoNotice()]
+    [(kind, text)] = watched.said
+    assert kind == "metadata-warning"
+    assert "hop limit of 1" in text
+    assert "--http-put-response-hop-limit 2" in text
 
 
 def test_where_the_service_is_switched_off_that_is_said_once() -> None:

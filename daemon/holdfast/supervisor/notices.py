@@ -28,11 +28,20 @@ LIFECYCLE = "autoscaling/target-lifecycle-state"
 PATHS = (SPOT, REBALANCE, MAINTENANCE, LIFECYCLE)
 _LEAVING = ("Terminated", "Warmed:Terminated", "Warmed:Stopped", "Warmed:Hibernated")
 _TOKEN_SECONDS = 21600
+_UNHEARD = (
+    "the metadata service takes the question for a token and its answer does not arrive, as in a container on an"
+    " instance with a hop limit of 1, so only signals can announce an interruption; set the limit to 2:"
+    " aws ec2 modify-instance-metadata-options --instance-id ID --http-put-response-hop-limit 2"
+)
 _MAX_BODY = 1 << 16
 
 
 class MetadataAbsent(HoldfastError):
     """Nothing answers: this is not EC2, or a container that the answers don't reach."""
+
+
+class MetadataUnheard(MetadataAbsent):
+    """It takes connections, and its answers do not arrive: the mark of a container behind a hop limit of 1."""
 
 
 class MetadataError(HoldfastError):
@@ -89,12 +98,16 @@ class MetadataClient:
 
     def _request(self, method: str, path: str, headers: Mapping[str, str]) -> tuple[int, str]:
         connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
+        connected = False
         try:
+            connection.connect()
+            connected = True
             connection.request(method, self._prefix + path, headers=dict(headers))
             answer = connection.getresponse()
             return answer.status, self._body(answer).decode("utf-8", "replace")
         except (OSError, UnicodeError) as error:
-            raise MetadataAbsent(f"{self._host}:{self._port}: {error}") from None
+            unheard = connected and method == "PUT" and isinstance(error, TimeoutError)
+            raise (MetadataUnheard if unheard else MetadataAbsent)(f"{self._host}:{self._port}: {error}") from None
         except http.client.HTTPException as error:
             raise MetadataError(f"{path}: {type(error).__name__}: {error}") from None
         finally:
@@ -229,7 +242,12 @@ class Watcher:
             if self._last is not None and not self._absent:  # it answered before: a hiccup
                 self._once("metadata-warning", f"no answer from the metadata service: {error}")
                 return
-            self._once("no-metadata", f"no metadata service here ({error}): only signals can announce an interruption")
+            if isinstance(error, MetadataUnheard):
+                self._once("metadata-warning", f"{_UNHEARD} ({error})")
+            else:
+                self._once(
+                    "no-metadata", f"no metadata service here ({error}): only signals can announce an interruption"
+                )
             reading, self._absent = Reading(), True
         for warning in reading.warnings:
             self._once("metadata-warning", warning)
