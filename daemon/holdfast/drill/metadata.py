@@ -19,9 +19,13 @@ _NOT_FOUND = """<?xml version="1.0" encoding="iso-8859-1"?>
 
 
 class MetadataService:
-    """Serves while it is entered. ``documents`` maps a path under /latest/meta-data/ to its body; others are 404."""
+    """Serves while it is entered. ``documents`` maps a path under /latest/meta-data/ to its body; others are 404.
 
-    def __init__(self, token_seconds: int | None = None) -> None:
+    ``address`` is for a network namespace where EC2's own, 169.254.169.254, port 80, can be had: make it from a thread
+    that is in there.
+    """
+
+    def __init__(self, token_seconds: int | None = None, address: tuple[str, int] = ("127.0.0.1", 0)) -> None:
         self.documents: dict[str, str] = {"autoscaling/target-lifecycle-state": "InService"}
         self.requests: list[str] = []
         self.status: int | None = None
@@ -32,12 +36,12 @@ class MetadataService:
         class Handler(_Handler):
             owner = service
 
-        self._server = _Server(("127.0.0.1", 0), Handler)
+        self._server = _Server(address, Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return "http://{}:{}".format(*self._server.server_address[:2])
 
     def __enter__(self) -> MetadataService:
         self._thread.start()
