@@ -89,6 +89,7 @@ class Supervisor:
         for number in _SIGNALS:
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup means what it says
                 signal.signal(number, self._signalled)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)  # a container's entrypoint holds them back until now
         try:
             self._reaper.start()
             self._channel.start()
