@@ -8,13 +8,13 @@ from typing import Any, TypeVar
 import click
 
 from ..core.errors import SettingsError
-from ..core.policy import Best, Retention
+from ..core.policy import Retention
 from ..store.catalog import existing_run, read_contents
 from ..store.contents import Listed
 from ..supervisor.prune import Pruning, plan, remove
 from . import show
 from .commands import as_json_option, name_json, patient_store, scratch
-from .options import config_option, option, store_options
+from .options import config_option, option, retention, store_options
 from .show import Column, bytes_text, count
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -38,7 +38,7 @@ def retention_options(function: F) -> F:
 def retention_of(settings: dict[str, Any]) -> Retention:
     """Takes the retention options out of ``settings``."""
     last, every, best = (settings.pop(name) for name in ("keep_last", "keep_every", "keep_best"))
-    return Retention(last, every, Best.of(best) if best is not None else None)
+    return retention(last, every, best)
 
 
 @click.command()
@@ -53,8 +53,8 @@ def prune(run: str, dry_run: bool, as_json: bool, **settings: Any) -> int:
 
     It may run while a training goes on. The newest valid checkpoint always stays.
     """
-    retention = retention_of(settings)
-    if retention.unlimited:
+    policy = retention_of(settings)
+    if policy.unlimited:
         raise SettingsError("say what stays: --keep-last N, --keep-every K or --keep-best METRIC, or several of them")
     store = patient_store(settings)
     contents = read_contents(store, existing_run(store, run))
@@ -62,7 +62,7 @@ def prune(run: str, dry_run: bool, as_json: bool, **settings: Any) -> int:
         scratch() as folder,
         show.progress("checking the newest", contents.pairs[0].size if contents.pairs else 0) as at,
     ):
-        pruning = plan(store, contents, retention, folder, show.warn, at)
+        pruning = plan(store, contents, policy, folder, show.warn, at)
     removed: list[Listed] = []
     if not dry_run:
         remove(store, contents, pruning, removed.append)

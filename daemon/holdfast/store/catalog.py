@@ -78,7 +78,7 @@ def is_held(store: Store, run: RunId) -> bool:
         document = json.loads(store.get(f"{run}/{LEASE_FILE}")[0])
     except NotFound:
         return False
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, TooLarge):
         return True
     return not isinstance(document, dict) or document.get("state") != "released"
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from ..core.artifacts import FOLDER, INDEX_FILE
 from ..core.errors import NotFound, StoreError
 from ..core.manifest import FileRecord
 from ..spool import record_of, replacing
@@ -16,8 +17,7 @@ from .fetching import check_room
 from .pull import Pulled, Warn, is_present
 from .verify import Advance
 
-FOLDER = "artifacts"
-INDEX_FILE = "artifacts.json"
+_MOST_INDEX = 16 << 20
 _ESCAPE = re.compile(rb"@([0-9A-F]{2})")
 
 
@@ -88,10 +88,10 @@ def _make_folders(root: Path, folder: Path) -> None:
 
 def _index(store: Store, contents: Contents) -> Mapping[str, FileRecord]:
     """What the store's own list of artifacts says about their content; nothing where there is none to trust."""
-    if not 0 < contents.others.get(INDEX_FILE, 0) < 1 << 24:
+    if not 0 < contents.others.get(INDEX_FILE, 0) <= _MOST_INDEX:
         return {}
     try:
-        files = json.loads(store.get(f"{contents.run}/{INDEX_FILE}")[0])["files"]
+        files = json.loads(store.get(f"{contents.run}/{INDEX_FILE}", _MOST_INDEX)[0])["files"]
         return {key: FileRecord(one["size"], one["sha256"]) for key, one in files.items() if one["sha256"]}
     except (StoreError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
