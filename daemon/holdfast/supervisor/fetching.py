@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from ..store.catalog import read_manifest
 from ..store.contents import Listed
 
 _MARGIN = 1 << 20
+_TRIES = 2
 
 
 def manifest_of(store: Store, run: RunId, listed: Listed) -> Manifest:
@@ -37,12 +39,15 @@ def fetch_part(store: Store, run: RunId, listed: Listed, part: str, record: File
     """Writes the file to ``path`` and checks every byte. Raises InvalidPair."""
     check_listed(listed, part, record)
     check_room(path.parent, record.size)
-    try:
-        store.fetch(f"{run}/{listed.name.file(part)}", path)
-    except NotFound:
-        raise InvalidPair(f"its .{part} is not in the store") from None
-    path.chmod(0o600)  # a client that renames its own temporary file into place has not kept ours
-    check_file(path, record)
+    for _ in range(_TRIES):
+        try:
+            store.fetch(f"{run}/{listed.name.file(part)}", path)
+        except NotFound:
+            raise InvalidPair(f"its .{part} is not in the store") from None
+        path.chmod(0o600)  # a client that renames its own temporary file into place has not kept ours
+        with contextlib.suppress(InvalidPair):  # damaged on its way, perhaps
+            return check_file(path, record)
+    raise InvalidPair(f"its .{part} differs from its checksum")
 
 
 def check_room(folder: Path, size: int) -> None:
