@@ -48,6 +48,7 @@ TRANSFERS = {
         "AbortMultipartUpload",
     },
     "download_file": {"HeadObject", "GetObject"},
+    "download_fileobj": {"HeadObject", "GetObject"},
 }
 """The SDK's own loops, by the operations that they are made of."""
 

@@ -112,6 +112,12 @@ SECTIONS: dict[str, dict[str, Kind]] = {
             {"path": "the file"},
         ),
     },
+    "After the end": {
+        "scaled-in": Kind("the machine was given back to its Auto Scaling group (`--on-complete`, `--on-failure`)"),
+        "let-go": Kind("the action of the group's termination hook was completed (`--lifecycle-hook`)"),
+        "ending": Kind("the command of `--on-complete` or `--on-failure` ended well"),
+        "ending-failed": Kind(f"{_WARNED}: one of these could not be done, so the machine may go on costing"),
+    },
     "Whoever is told": {
         "notify-failed": Kind(f"{_WARNED}: `--notify-url` could not be reached"),
     },
