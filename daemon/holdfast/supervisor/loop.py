@@ -20,7 +20,7 @@ from ..core.errors import Exit, HoldfastError, StoreError
 from ..core.manifest import CheckpointName
 from ..core.policy import Retention
 from ..core.redact import Redactor
-from ..spool import Board, write_whole
+from ..spool import Board, Progress, write_whole
 from ..store import Store
 from .artifacts import Artifacts
 from .channel import Channel
@@ -33,6 +33,7 @@ from .options import origin, training_options
 from .prepare import Prepared, Preparer
 from .restore import newest_here
 from .settings import RunSettings
+from .systemd import Systemd
 from .upload import Uploader
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -76,11 +77,14 @@ class Supervisor:
         )
         self._channel = Channel(self._heard, self._welcome)
         self._reaper = Reaper(self._reaped)
+        self._systemd = Systemd(environment, clock)
+        journal.listen(self._systemd.heard)
         self._prepared: Prepared | None = None
         self._uploader: Uploader | None = None
         self._tee: Tee | None = None
         self._pid: int | None = None
         self._executed = 0
+        self._progress = Progress()
         self._reasons: dict[str, str] = {}
         self._avoid: frozenset[str] = frozenset()
 
@@ -94,6 +98,7 @@ class Supervisor:
             self._reaper.start()
             self._channel.start()
             self._watcher.start()
+            self._systemd.ready()
             while not self._state.ended:
                 self._turn()
         except Exception as error:  # the child must not go on alone, whatever it was
@@ -111,13 +116,15 @@ class Supervisor:
 
     def _turn(self) -> None:
         due = self._state.next_time()
-        wait = _HEARTBEAT if due is None else min(_HEARTBEAT, max(0.0, due - self._clock()))
+        heartbeat = min(_HEARTBEAT, self._systemd.interval)
+        wait = heartbeat if due is None else min(heartbeat, max(0.0, due - self._clock()))
         with contextlib.suppress(queue.Empty):
             self._step(self._queue.get(timeout=wait))
         self._look_at_board()
         due = self._state.next_time()
         if due is not None and self._clock() >= due:
             self._step(events.Tick())
+        self._systemd.turn(self._state, self._progress)
 
     def _step(self, event: events.Event) -> None:
         if isinstance(event, events.ChildExited):
@@ -139,7 +146,7 @@ class Supervisor:
     def _look_at_board(self) -> None:
         if self._pid is None or self._prepared is None or self._state.ended:
             return
-        progress = Board.read(self._prepared.spool.file(Board.FILE))
+        self._progress = progress = Board.read(self._prepared.spool.file(Board.FILE))
         if progress.executed > self._executed:
             self._executed = progress.executed
             self._step(events.Progressed(progress.step))
