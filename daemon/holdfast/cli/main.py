@@ -15,6 +15,7 @@ from click.core import ParameterSource
 from .. import __version__
 from ..core.errors import Exit, HoldfastError, Permanent, StoreError
 from ..core.redact import Redactor
+from ..supervisor.systemd import is_journal
 from .demo import demo
 from .doctor import doctor
 from .drill import drill
@@ -88,5 +89,6 @@ def _from_file(error: click.UsageError) -> bool:
 
 
 def _complain(text: str, code: int) -> int:
-    print(f"holdfast: error: {Redactor(os.environ).text(text)}", file=sys.stderr)  # noqa: T201
+    level = "<3>" if is_journal(sys.stderr, os.environ) else ""
+    print(f"{level}holdfast: error: {Redactor(os.environ).text(text)}", file=sys.stderr)  # noqa: T201
     return code

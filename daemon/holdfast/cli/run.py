@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import shutil
 import signal
@@ -29,6 +30,7 @@ from ..supervisor.lease import LeaseTimes
 from ..supervisor.loop import Supervisor
 from ..supervisor.notices import MetadataClient, Watcher, client_from_environment
 from ..supervisor.settings import RunSettings
+from ..supervisor.systemd import is_journal
 from ..supervisor.watch import announcing
 from .options import config_option, hours, option, retention, seconds, store_options, the_store
 from .watching import watch_options, watched
@@ -88,7 +90,12 @@ def run(**settings: Any) -> int:
     """
     client = client_from_environment(os.environ, time.monotonic)
     endings = _endings(settings)
-    told = Journal(sys.stderr, Redactor(os.environ), as_json=settings["log_format"] == "json")
+    told = Journal(
+        sys.stderr,
+        Redactor(os.environ),
+        as_json=settings["log_format"] == "json",
+        levels=is_journal(sys.stderr, os.environ),
+    )
     with contextlib.closing(told) as journal:
         code = Exit.FAILED
         try:
@@ -104,6 +111,8 @@ def run(**settings: Any) -> int:
 def _supervise(settings: dict[str, Any], client: MetadataClient | None, journal: Journal) -> Exit:
     store = Conditional(the_store(settings), lambda text: journal.event("conditions", text, warning=True))
     run_settings = _settings(settings)
+    with contextlib.suppress(OSError, ValueError, RuntimeError):  # standard error may be closed, or no real file
+        faulthandler.enable()  # a watchdog's SIGABRT shows where the supervisor hung
 
     def watcher(report: Any) -> Watcher:
         return Watcher(

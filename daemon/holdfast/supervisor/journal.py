@@ -15,6 +15,7 @@ from ..core.redact import Redactor
 from ..spool import append_to
 
 NOTHING_SECRET = Redactor({})
+_LEVELS = {"error": 3, "warning": 4, "info": 6}
 _ERRORS = ("failed", "fenced")
 Listener = Callable[[str, Mapping[str, Any]], None]
 
@@ -60,7 +61,8 @@ class Console:
 class Journal:
     """Keeps events until the run's folder is known, then appends them to its events.jsonl. Tells no secret.
 
-    ``as_json`` makes the console's lines JSON objects, like those of the file and with a level.
+    ``as_json`` makes the console's lines JSON objects, like those of the file and with a level. ``levels``: the console
+    is systemd's journal, and each line begins with its level (sd-daemon(3)).
     """
 
     def __init__(
@@ -69,9 +71,11 @@ class Journal:
         redactor: Redactor = NOTHING_SECRET,
         wall: Callable[[], datetime] = lambda: datetime.now(UTC),
         as_json: bool = False,
+        levels: bool = False,
     ) -> None:
         self._console = None if console is None else Console(console)
         self._redactor = redactor
+        self._levels = levels
         self._wall = wall
         self._as_json = as_json
         self._listeners: list[Listener] = []
@@ -122,7 +126,8 @@ class Journal:
         if self._as_json:
             return json.dumps({"level": level, **event}) + "\n"
         label = "" if level == "info" else f"{level}: "
-        return f"holdfast: {label}{event['text']}\n"
+        mark = f"<{_LEVELS[level]}>" if self._levels else ""
+        return "".join(f"{mark}{line}\n" for line in f"holdfast: {label}{event['text']}".split("\n"))
 
     def _append(self, line: str) -> None:
         with contextlib.suppress(OSError):  # a full disk must not stop the training

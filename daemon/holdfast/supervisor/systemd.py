@@ -15,7 +15,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import IO, Any
 
 from ..core.errors import EXIT_MEANINGS
 from ..core.machine import Phase, State
@@ -121,6 +121,15 @@ def _left(at: float | None, now: float, word: str = "") -> str:
         return ""
     seconds = f"{max(0.0, at - now):.0f} s"
     return f" {word} {seconds}" if word else f", {seconds} left"
+
+
+def is_journal(stream: IO[str] | None, environment: Mapping[str, str]) -> bool:
+    """Does ``stream`` end in systemd's journal?"""
+    with contextlib.suppress(OSError, ValueError):  # closed, or no real file
+        if stream is not None:
+            found = os.fstat(stream.fileno())
+            return environment.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+    return False
 
 
 def _connect(address: str) -> socket.socket | None:
