@@ -1,7 +1,7 @@
 """A user's own script: arrays, Dropout, BatchNormalization, validation data, two stock callbacks, and holdfast's.
 
 Environment: UNITS (width of a layer), HOLD_AT (stay at that batch of the second epoch), SHUFFLE (an order that
-no later process can continue), EPOCHS, PACE (seconds that a batch takes).
+no later process can continue), EPOCHS, PACE (seconds that a batch takes), JIT (compile with XLA).
 """
 
 import os
@@ -44,7 +44,8 @@ model = keras.Sequential(
         layers.Dense(3, activation="softmax"),
     ]
 )
-model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+jit = True if "JIT" in os.environ else "auto"
+model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=jit)
 samples = {"x": x, "y": y, "batch_size": 16}
 if "SHUFFLE" in os.environ:
     samples = {"x": tf.data.Dataset.from_tensor_slices((x, y)).shuffle(160).batch(16)}
@@ -61,4 +62,6 @@ model.fit(
     ],
     verbose=2,
 )
+if "JIT" in os.environ:
+    print("compiled by XLA:", model.jit_compile)
 print("evaluated", model.evaluate(x, y, verbose=0))
