@@ -144,3 +144,18 @@ def test_the_console_speaks_json_where_it_is_asked_to() -> None:
     assert lines[0] == {
         "level": "info", "at": "2026-11-22T16:17:06.123+00:00", "event": "stored", "text": "two\nlines", "size": 3,
     }  # fmt: skip
+
+
+def test_lines_for_systemds_journal_begin_with_their_level() -> None:
+    console = io.StringIO()
+    kept = Journal(console, wall=lambda: AT, levels=True)
+    kept.event("stored", "a pair")
+    kept.event("crashed", "it failed\nat the end", warning=True)
+    kept.event("failed", "no more", warning=True)
+    kept.close()
+    assert console.getvalue().splitlines() == [
+        "<6>holdfast: a pair",
+        "<4>holdfast: warning: it failed",
+        "<4>at the end",
+        "<3>holdfast: error: no more",
+    ]

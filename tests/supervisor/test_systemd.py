@@ -13,7 +13,7 @@ from holdfast.core.errors import Exit
 from holdfast.core.events import NoticeStands
 from holdfast.core.machine import Phase, State
 from holdfast.spool import Progress
-from holdfast.supervisor.systemd import Systemd, status
+from holdfast.supervisor.systemd import Systemd, is_journal, status
 
 TRAINING = State(phase=Phase.RUNNING)
 AT = Progress(executed=1412, epoch=2, batch=412, step=1412)
@@ -179,3 +179,13 @@ def test_a_training_that_ends_by_itself_is_not_stopping(systemd: Systemd, manage
 def test_the_end_is_named_with_its_code(systemd: Systemd, manager: Manager) -> None:
     systemd.turn(State(phase=Phase.DONE, exit_code=Exit.COMPLETE), AT)
     assert manager.heard() == ["STATUS=exit 0: training is complete and everything is in the store"]
+
+
+def test_the_journal_is_known_by_the_stream_that_systemd_names(tmp_path: Path) -> None:
+    with (tmp_path / "stream").open("w") as stream:
+        found = os.fstat(stream.fileno())
+        assert is_journal(stream, {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"})
+        assert not is_journal(stream, {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino + 1}"})
+        assert not is_journal(stream, {})
+    assert not is_journal(stream, {"JOURNAL_STREAM": "1:1"}), "it is closed"
+    assert not is_journal(None, {"JOURNAL_STREAM": "1:1"})
