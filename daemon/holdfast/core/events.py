@@ -127,10 +127,14 @@ class PairLeft:
 
 @dataclass(frozen=True)
 class ChildExited:
-    """``code`` as a shell reports it (128 + n for signal n). ``chance`` is uniform in [0, 1), for the backoff."""
+    """``code`` as a shell reports it (128 + n for signal n). ``chance`` is uniform in [0, 1), for the backoff.
+
+    ``how`` is for people: what ended it, where the code alone does not say it.
+    """
 
     code: int
     chance: float = 0.0
+    how: str = ""
 
 
 @dataclass(frozen=True)

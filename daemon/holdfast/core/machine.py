@@ -445,16 +445,16 @@ def _exited(state: State, event: ChildExited, now: float) -> Step:
         state = replace(state, phase=Phase.RESTORING, restore_asked=True, unusable=False, finished=False)
         return state, (Restore(state.avoid),)
     if not state.trained:
-        said = Say("failed", f"the command failed before its first batch (exit {event.code})", warning=True)
+        said = Say("failed", f"the command failed before its first batch ({_how(event)})", warning=True)
         return _after(said, _flush(state, Outcome.FAILED))
     if state.refused:
         return _flush(state, Outcome.FAILED)
     failures = state.failures + 1
     if failures > state.rules.max_restarts:
-        said = Say("failed", f"the command failed {failures} times without progress (exit {event.code})", warning=True)
+        said = Say("failed", f"the command failed {failures} times without progress ({_how(event)})", warning=True)
         return _after(said, _flush(state, Outcome.FAILED))
     wait = state.rules.backoff.delay(failures, event.chance)
-    said = Say("crashed", f"the command failed (exit {event.code}); starting it again in {wait:.1f} s", warning=True)
+    said = Say("crashed", f"the command failed ({_how(event)}); starting it again in {wait:.1f} s", warning=True)
     state = replace(state, phase=Phase.BACKOFF, failures=failures, retry_at=now + wait, finished=False)
     return _after(said, _blame(state))
 
@@ -471,6 +471,10 @@ def _blame(state: State) -> Step:
     return replace(state, avoid=state.avoid | {state.resumed}), (Say("passed-over", text, warning=True),)
 
 
+def _how(event: ChildExited) -> str:
+    return event.how or f"exit {event.code}"
+
+
 def _exited_while_draining(state: State, event: ChildExited, now: float) -> Step:
     state = replace(state, training=False, spawned=False, term_at=None, kill_at=None)
     if state.outcome is Outcome.FENCED:
@@ -479,7 +483,7 @@ def _exited_while_draining(state: State, event: ChildExited, now: float) -> Step
         return _flush(state, Outcome.COMPLETE)
     behind = state.trained and not state.finished and state.step > state.saved_step
     if event.code == Exit.UNSTORED or (behind and event.code != Exit.STOPPED):
-        said = Say("unstored", f"the command ended (exit {event.code}) without storing its last state", warning=True)
+        said = Say("unstored", f"the command ended ({_how(event)}) without storing its last state", warning=True)
         return _after(said, _flush(replace(state, save_failed=True), Outcome.STOPPED))
     return _flush(state, Outcome.STOPPED)
 
