@@ -59,8 +59,9 @@ class Daemon:
         wait_for(lambda: text in self.text, f"{text!r} in:\n{self.text}", alive=self.process)
 
     def child(self) -> psutil.Process:
-        """The training process."""
-        return psutil.Process(self.pid).children()[0]
+        """The training process: below the supervisor is its guardian, and below that the command."""
+        (guardian,) = psutil.Process(self.pid).children()
+        return guardian.children()[0]
 
     def close(self) -> None:
         if self.process.poll() is None:

@@ -2,6 +2,9 @@
 
 One reaper owns every wait status: ``waitpid(-1)`` beside a ``Popen.wait()`` would steal statuses, and a crash would
 read as success. So the child is started by posix_spawn, and a single thread waits for all children, orphans included.
+
+The command is ended in steps: it is asked (core/machine.py says when), it and its tree get SIGTERM, then SIGKILL. What
+it leaves behind is ended by launch.py, which also ends everything when this process is killed.
 """
 
 from __future__ import annotations
@@ -10,19 +13,52 @@ import contextlib
 import ctypes
 import os
 import signal
+import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 import psutil
 
 from ..spool import append_to
+from .memory import MemoryKills
 
 _PR_SET_CHILD_SUBREAPER = 36
+_LOOK_FOR_ORPHANS = 1.0
+_KILL_ROUNDS, _KILL_PAUSE = 100, 0.01
 _TAIL_BYTES = 4096
 _DRAIN_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended: by itself with ``status``, or by ``signal`` (0 is none)."""
+
+    status: int
+    signal: int = 0
+
+    @property
+    def code(self) -> int:
+        """As a shell reports it."""
+        return 128 + self.signal if self.signal else self.status
+
+    def describe(self, out_of_memory: bool = False) -> str:
+        text = f"killed by {_name(self.signal)}" if self.signal else f"exit {self.status}"
+        if out_of_memory:
+            killed = self.signal == signal.SIGKILL
+            return f"{text}: out of memory" if killed else f"{text}, after the kernel killed one of it: out of memory"
+        return text
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
 
 
 class Tee:
@@ -69,10 +105,9 @@ class Tee:
 class Reaper:
     """Waits for every child of this process, its own and those it inherits."""
 
-    def __init__(self, on_exit: Callable[[int, int], None]) -> None:
+    def __init__(self, on_exit: Callable[[int, Ended], None]) -> None:
         self._on_exit = on_exit
         self._have_children = threading.Event()
-        self.orphans = 0
 
     def start(self) -> None:
         """Makes this process the one that inherits the orphans below it, and waits for children from now on."""
@@ -85,49 +120,87 @@ class Reaper:
 
     def _reap(self) -> None:
         while True:
-            self._have_children.wait()
+            self._have_children.wait(_LOOK_FOR_ORPHANS)  # PID 1 inherits some without having had a child
             self._have_children.clear()
             with contextlib.suppress(ChildProcessError):
                 while True:
                     status = os.waitid(os.P_ALL, 0, os.WEXITED)
                     assert status is not None
                     killed = status.si_code != os.CLD_EXITED
-                    self._on_exit(status.si_pid, 128 + status.si_status if killed else status.si_status)
+                    self._on_exit(status.si_pid, Ended(*((0, status.si_status) if killed else (status.si_status, 0))))
 
 
-def spawn(command: Sequence[str], environment: Mapping[str, str], output: int) -> int:
-    """Starts ``command`` in a session of its own, both streams to ``output``, no input; returns its pid.
+class Child:
+    """The command and everything below it, with launch.py's guardian on top; ``pid`` is the guardian's.
 
-    Call from the main thread: the kernel's 'parent is dead' signal follows the thread that started the child.
+    Processes are known by pid and start time (psutil), so that a pid which was given to another one since is safe.
+    Call from the main thread; ``output`` takes both streams.
     """
-    launcher = str(Path(__file__).with_name("launch.py"))
-    argv = [sys.executable, "-I", "-S", launcher, str(os.getpid()), *command]
-    return os.posix_spawn(
-        sys.executable,
-        argv,
-        environment,
-        file_actions=[
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_DUP2, output, 1),
-            (os.POSIX_SPAWN_DUP2, output, 2),
-        ],
-        setsid=True,
-        setsigmask=[],
-        setsigdef=[signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP],
-    )
 
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], output: int) -> None:
+        self._link, theirs = socket.socketpair()
+        self._orphans = 0
+        self._memory = MemoryKills()
+        launcher = str(Path(__file__).with_name("launch.py"))
+        with theirs:
+            theirs.set_inheritable(True)
+            self.pid = os.posix_spawn(
+                sys.executable,
+                [sys.executable, "-I", "-S", launcher, str(theirs.fileno()), *command],
+                environment,
+                file_actions=[
+                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                    (os.POSIX_SPAWN_DUP2, output, 1),
+                    (os.POSIX_SPAWN_DUP2, output, 2),
+                ],
+                setsid=True,
+                setsigmask=[],
+                setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGHUP],
+            )
 
-def terminate(pid: int) -> None:
-    """SIGTERM to the child's process group."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGTERM)
-
-
-def kill_tree(pid: int | None) -> None:
-    """SIGKILL to the child's process group and to whatever else descends from this process."""
-    if pid is not None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, signal.SIGKILL)
-    for process in psutil.Process().children(recursive=True):
+    def tree(self) -> list[psutil.Process]:
+        """The processes below the guardian, as they are now."""
         with contextlib.suppress(psutil.Error):
-            process.kill()
+            return psutil.Process(self.pid).children(recursive=True)
+        return []
+
+    def terminate(self) -> None:
+        """SIGTERM to the whole tree, and to what is stopped, the go to act on it."""
+        for process in self.tree():
+            with contextlib.suppress(psutil.Error):
+                process.terminate()
+                process.resume()
+
+    @property
+    def orphans(self) -> int:
+        """How many processes lost their parent below the command and were reaped, so far."""
+        with contextlib.suppress(OSError):
+            while said := self._link.recv(4096, socket.MSG_DONTWAIT):
+                self._orphans += len(said)
+        return self._orphans
+
+    def describe(self, ended: Ended) -> str:
+        """What ended the command, for people: the code, the signal, the kernel's out-of-memory killer."""
+        return ended.describe(out_of_memory=self._memory.happened())
+
+    def close(self) -> None:
+        """After its end. While it lives, this ends it: the guardian takes the supervisor for dead."""
+        self._link.close()
+
+
+def kill_tree() -> None:
+    """SIGKILL to everything that descends from this process, until nobody is left or it cannot be killed."""
+    for _ in range(_KILL_ROUNDS):
+        found = [process for process in psutil.Process().children(recursive=True) if _lives(process)]
+        if not found:
+            return
+        for process in found:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        time.sleep(_KILL_PAUSE)
+
+
+def _lives(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    return False

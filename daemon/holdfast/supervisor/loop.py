@@ -24,7 +24,7 @@ from ..spool import Board, Progress, write_whole
 from ..store import Store
 from .artifacts import Artifacts
 from .channel import Channel
-from .child import Reaper, Tee, kill_tree, spawn, terminate
+from .child import Child, Ended, Reaper, Tee, kill_tree
 from .errands import BringArtifacts, BringLogs, Prune
 from .journal import Journal
 from .logs import GrowingLogs
@@ -82,7 +82,8 @@ class Supervisor:
         self._prepared: Prepared | None = None
         self._uploader: Uploader | None = None
         self._tee: Tee | None = None
-        self._pid: int | None = None
+        self._child: Child | None = None
+        self._orphans = 0
         self._executed = 0
         self._progress = Progress()
         self._reasons: dict[str, str] = {}
@@ -103,7 +104,7 @@ class Supervisor:
                 self._turn()
         except Exception as error:  # the child must not go on alone, whatever it was
             self._journal.event("failed", f"a defect in holdfast, or a broken machine: {error!r}", warning=True)
-            kill_tree(self._pid)
+            kill_tree()
             return Exit.FAILED
         finally:
             for number in _SIGNALS:
@@ -144,7 +145,7 @@ class Supervisor:
         self._queue.put(events.StopRequested(signal.Signals(number).name))
 
     def _look_at_board(self) -> None:
-        if self._pid is None or self._prepared is None or self._state.ended:
+        if self._child is None or self._prepared is None or self._state.ended:
             return
         self._progress = progress = Board.read(self._prepared.spool.file(Board.FILE))
         if progress.executed > self._executed:
@@ -163,15 +164,16 @@ class Supervisor:
 
     # --- what threads report ---------------------------------------------------------------------------------------
 
-    def _reaped(self, pid: int, code: int) -> None:
+    def _reaped(self, pid: int, ended: Ended) -> None:
         """In the reaper's thread: let the child's last words come before the news of its end."""
-        if pid != self._pid:
-            self._reaper.orphans += 1
+        child = self._child
+        if child is None or pid != child.pid:
+            self._orphans += 1
             return
         self._channel.wait_silent(_LAST_WORDS)
         if self._tee is not None:
             self._tee.finish()
-        self._queue.put(events.ChildExited(code, random.random()))
+        self._queue.put(events.ChildExited(ended.code, random.random(), child.describe(ended)))
 
     def _heard(self, message: wire.Message) -> None:
         """In the channel's thread."""
@@ -287,20 +289,31 @@ class Supervisor:
             wire.RUN_DIR_VARIABLE: str(spool.path.absolute()),
         }
         self._tee = Tee(spool.file("log.txt"), self._console)
-        self._pid = spawn(self._settings.command, environment, self._tee.write_end)
+        self._child = Child(self._settings.command, environment, self._tee.write_end)
         self._reaper.expect()
         self._tee.start()
-        self._journal.event("started", pid=self._pid, command=self._origin["command"])
-        self._queue.put(events.Spawned(self._pid))
+        self._journal.event("started", pid=self._child.pid, command=self._origin["command"])
+        self._queue.put(events.Spawned(self._child.pid))
 
     def _before_exit(self, event: events.ChildExited) -> None:
-        kill_tree(self._pid)  # whatever it left behind must not outlive it
+        kill_tree()  # whatever the guardian could not end
         self._look_at_board()
         lines = self._tee.last_lines() if self._tee is not None else []
-        failed_early = event.code != 0 and not self._state.trained and self._state.stopping is None
-        text = "the command's last lines:\n  " + "\n  ".join(lines) if failed_early and lines else ""
-        self._journal.event("exited", text, code=event.code, executed=self._executed, last_lines=lines)
-        self._pid = None
+        failed = event.code not in (0, Exit.STOPPED) and self._state.stopping is None
+        text = "the command's last lines:\n  " + "\n  ".join(lines) if failed and lines else ""
+        orphans = self._orphans + (self._child.orphans if self._child is not None else 0)
+        self._journal.event(
+            "exited",
+            text,
+            code=event.code,
+            how=event.how,
+            executed=self._executed,
+            orphans=orphans,
+            last_lines=lines,
+        )
+        if self._child is not None:
+            self._child.close()
+        self._child = None
 
     def _ask_save(self, effect: effects.AskSave) -> None:
         self._channel.send(wire.Save(effect.reason))
@@ -310,11 +323,11 @@ class Supervisor:
             self._terminate(effects.Terminate())
 
     def _terminate(self, effect: effects.Terminate) -> None:
-        if self._pid is not None:
-            terminate(self._pid)
+        if self._child is not None:
+            self._child.terminate()
 
     def _kill(self, effect: effects.Kill) -> None:
-        kill_tree(self._pid)
+        kill_tree()
 
     def _upload(self, effect: effects.Upload) -> None:
         name = CheckpointName.parse(effect.name)
