@@ -28,7 +28,7 @@ from holdfast.core.policy import Retention
 from holdfast.spool import Spool, record_of
 from holdfast.store.catalog import list_pairs, remove_pair
 from holdfast.supervisor.lease import Lease, LeaseTimes
-from holdfast.supervisor.restore import bring_newest, candidates, is_whole
+from holdfast.supervisor.restore import bring_newest, candidates, is_whole, owed
 from holdfast.supervisor.upload import store_pair
 
 RUN = "00001-model"
@@ -56,7 +56,7 @@ class Process:
 Slot = st.integers(0, 2)
 Upset = int | tuple[str, bool] | None
 Trouble = st.none() | st.integers(0, 7) | st.tuples(st.sampled_from(OPERATIONS), st.booleans())
-"""What goes wrong in a step: nothing, death before the n-th operation, or a failure before or after its effect."""
+"""What goes wrong: nothing, death before the n-th operation, or one that fails, before or after its effect."""
 
 
 class Holders(RuleBasedStateMachine):
@@ -266,7 +266,7 @@ class Holders(RuleBasedStateMachine):
         event("restored" if manifest else "began anew")
         assert manifest is None or is_whole(process.spool, manifest.name)
         process.next_save = found.next_save
-        process.owed = {name for name in found.owed if is_whole(process.spool, name)}
+        process.owed = set(owed(process.spool, found))
 
     def _newest_valid(self, spool: Spool) -> CheckpointName | None:
         """Judged from the bytes."""
