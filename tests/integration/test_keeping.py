@@ -105,7 +105,7 @@ def test_a_checkpoint_that_the_command_dies_of_is_passed_over(local_park: Machin
     assert first.terminate() == Exit.STOPPED
     second = local_park.start("two", DIES_FROM="35")
     assert second.wait() == Exit.COMPLETE
-    assert second.text.count("from step 35") == 3
+    assert second.lines.count("from step 35") == 3
     assert "died of it 3 times" in second.text
     assert "from step 30" in second.text
 

@@ -43,13 +43,18 @@ SECTIONS: dict[str, dict[str, Kind]] = {
         "exit": Kind("the supervisor is about to exit", {"code": "its exit code"}),
     },
     "The command": {
-        "started": Kind("the command was started", {"pid": "its process id", "command": "a list of words"}),
+        "started": Kind(
+            "the command was started",
+            {"pid": "its guardian's process id, the command is below", "command": "a list of words"},
+        ),
         "training-began": Kind("its training loop began", {"epochs": "how many it is to do; null if unknown"}),
         "training-finished": Kind("its training loop did all its epochs"),
         "exited": Kind(
             "the command ended",
             {
                 "code": "its exit code, 128 + n for signal n",
+                "how": "what ended it: exit code, signal, out of memory",
+                "orphans": "processes below it that lost their parent and were reaped",
                 "executed": "batches executed in this work dir so far",
                 "last_lines": "the end of what it printed",
             },

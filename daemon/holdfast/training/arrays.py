@@ -61,9 +61,11 @@ class Piece:
 
 def note(path: Path, names: Iterable[str]) -> dict[str, Piece]:
     """Where the arrays of a file of our own stand; those that are not in one piece are left out."""
-    found = {}
+    wanted, found = list(names), {}
+    if not wanted:
+        return {}
     with h5py.File(path, "r") as file:
-        for name in names:
+        for name in wanted:
             dataset = file[name]
             offset = dataset.id.get_offset()
             if offset is not None and dataset.id.get_storage_size() == dataset.nbytes:
