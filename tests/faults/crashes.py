@@ -20,7 +20,7 @@ from holdfast.spool import Spool, check_file
 from holdfast.store import StoreSettings, open_store
 from holdfast.store.catalog import list_pairs, read_manifest
 
-from .driver import PAIRS, content
+from .driver import PAIRS, holds
 
 RUN = "00001-crash"
 PATIENCE = 60.0
@@ -91,7 +91,7 @@ class Place:
             self.store.fetch(f"{RUN}/{name.file(part)}", back)
             check_file(back, record)
             if part == "h5":
-                assert back.read_bytes() == content(name.step)
+                assert holds(back, name.step)
 
     def check_after_the_restart(self, lines_before: int, step_before: int) -> None:
         """It went on from what was stored, and came to the undisturbed end."""

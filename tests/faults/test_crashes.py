@@ -14,7 +14,7 @@ from fakes.proxy import Asked, FaultProxy
 
 from .crashes import Driver, Place, driver, kill_everywhere, strace
 
-CALLS = ("openat", "write", "sendfile", "rename", "link", "unlink", "fsync", "mkdir", "ftruncate", "close")
+CALLS = ("openat", "write", "pwrite64", "rename", "link", "unlink", "fsync", "mkdir", "ftruncate", "close")
 EVERYWHERE = ("cut:before", "cut:body", "cut:after")
 
 

@@ -131,9 +131,11 @@ def test_a_training_outlives_a_disk_that_is_full_for_a_while(park: Machines, sma
 def test_the_oldest_stored_pairs_go_where_a_new_one_would_not_fit(
     park: Machines, small_disk: Path, scratch: Path
 ) -> None:
-    """Two pairs that are stored fill what two new ones need: 8 MB are enough for each of them, one after the other."""
+    """Room for two pairs: each new one needs the place of one that is stored. The last two are some steps apart, as a
+    pair that is not yet stored may not go.
+    """
     (small_disk / "somebody-elses").write_bytes(b"x" * (4 * MIB))
-    daemon = park.start("one", **PAIR)
+    daemon = park.start("one", **{**PAIR, "EVERY": "7", "PACE": "0.05"})
     code = daemon.wait()
     check_truth(park, code, daemon, scratch)
     assert code == Exit.COMPLETE, daemon.text
