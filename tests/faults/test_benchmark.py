@@ -8,6 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.whole
 ROOT = Path(__file__).parents[2]
 MUTANT = Path(__file__).with_name("mutant.py")
 

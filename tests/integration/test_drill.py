@@ -55,6 +55,7 @@ def test_a_script_that_does_not_equal_itself_is_found_out() -> None:
     assert "set_random_seed" in report["remedy"]
 
 
+@pytest.mark.whole
 def test_a_shuffle_that_cannot_be_continued_is_named_as_the_cause() -> None:
     command = [sys.executable, str(SCRIPTS / "keras_fit.py")]
     environment = {"SHUFFLE": "1", "EPOCHS": "6", "PACE": "0.02"}

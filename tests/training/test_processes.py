@@ -21,6 +21,7 @@ def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.whole
 def test_every_replicas_own_state_is_kept(tmp_path: Path) -> None:
     undisturbed = run("mirrored.py", str(tmp_path / "a"), str(tmp_path / "a.txt"))
     assert undisturbed.returncode == 0, undisturbed.stderr
