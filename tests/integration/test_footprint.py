@@ -35,6 +35,7 @@ def test_the_supervisor_loads_no_framework() -> None:
     assert not loaded & set(_HEAVY)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("kind", ["directory", "s3"])
 def test_beside_a_sleeping_child_it_needs_under_80_mb_and_1_percent_of_a_core_after_200_mb_too(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest

@@ -10,6 +10,7 @@ from holdfast.store.patient import PatientStore
 from store.conformance import Make, StoreConformance
 
 
+@pytest.mark.whole
 class TestPatientStore(StoreConformance):
     @pytest.fixture
     def make(self) -> Make:
