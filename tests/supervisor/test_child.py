@@ -39,7 +39,7 @@ def obey():
     for line in sys.stdin:
         {"terminate": child.terminate, "kill": kill_tree, "close": child.close}[line.strip()]()
 threading.Thread(target=obey, daemon=True).start()
-print(json.dumps({"pid": child.pid}), flush=True)
+print(json.dumps({"pid": child.pid, "command": child.command}), flush=True)
 ended.wait()
 kill_tree()
 how = child.how
@@ -61,7 +61,8 @@ class Supervised:
                 text=True,
             )
         assert self.process.stdout is not None
-        self.guardian = psutil.Process(json.loads(self.process.stdout.readline())["pid"])
+        began = json.loads(self.process.stdout.readline())
+        self.guardian, self.told = psutil.Process(began["pid"]), began["command"]
 
     @property
     def command(self) -> psutil.Process:
@@ -152,7 +153,7 @@ def test_the_command_has_a_session_and_a_group_of_its_own(start: Start) -> None:
     supervised = start("/bin/sh", "-c", "echo ready; sleep 100")
     supervised.until("ready")
     pid = supervised.command.pid
-    assert os.getsid(pid) == os.getpgid(pid) == pid
+    assert os.getsid(pid) == os.getpgid(pid) == pid == supervised.told
     assert os.getsid(supervised.guardian.pid) != os.getsid(supervised.process.pid)
 
 

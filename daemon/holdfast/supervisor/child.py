@@ -29,6 +29,7 @@ from .memory import MemoryKills
 
 _PR_SET_CHILD_SUBREAPER = 36
 _LOOK_FOR_ORPHANS = 1.0
+_START_SECONDS = 5.0
 _KILL_ROUNDS, _KILL_PAUSE = 100, 0.01
 _TAIL_BYTES = 4096
 _DRAIN_SECONDS = 2.0
@@ -131,7 +132,7 @@ class Reaper:
 
 
 class Child:
-    """The command and everything below it, with launch.py's guardian on top; ``pid`` is the guardian's.
+    """The command and everything below it. ``pid`` is that of launch.py's guardian on top, ``command`` the command's.
 
     Processes are known by pid and start time (psutil), so that a pid which was given to another one since is safe.
     Call from the main thread; ``output`` takes both streams.
@@ -157,6 +158,16 @@ class Child:
                 setsigmask=[],
                 setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGHUP],
             )
+        self.command = self._told()
+
+    def _told(self) -> int:
+        """The guardian says the command's pid as soon as it runs; one that cannot say so stands for it."""
+        self._link.settimeout(_START_SECONDS)
+        said = b""
+        with contextlib.suppress(OSError):
+            while not said.endswith(b"\n") and (byte := self._link.recv(1)):
+                said += byte
+        return int(said) if said.strip().isdigit() else self.pid
 
     def tree(self) -> list[psutil.Process]:
         """The processes below the guardian, as they are now."""

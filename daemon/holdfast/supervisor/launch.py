@@ -5,7 +5,8 @@ other. As the subreaper of everything below, this process inherits what the comm
 is in. When the supervisor dies, however it dies, LINK comes to its end and everything below is killed. Needs no rights.
 
 When the command ends, so does what it left behind: SIGTERM, a moment, SIGKILL. Then this process ends as the command
-did, by the same code or the same signal. Over LINK it says "o" for each orphan that it reaped.
+did, by the same code or the same signal. Over LINK it says the command's pid in a line, then "o" for each orphan that
+it reaped.
 """
 
 import contextlib
@@ -39,6 +40,8 @@ def main() -> None:
     child = os.fork()
     if child == 0:
         _become(command, guardian)
+    with contextlib.suppress(OSError):
+        link.send(f"{child}\n".encode())
     for number in _FORWARDED:
         signal.signal(number, lambda number, frame: _signal_group(child, number))
     _end_as(_watch(child, link, wakeup))

@@ -292,8 +292,8 @@ class Supervisor:
         self._child = Child(self._settings.command, environment, self._tee.write_end)
         self._reaper.expect()
         self._tee.start()
-        self._journal.event("started", pid=self._child.pid, command=self._origin["command"])
-        self._queue.put(events.Spawned(self._child.pid))
+        self._journal.event("started", pid=self._child.command, command=self._origin["command"])
+        self._queue.put(events.Spawned(self._child.command))
 
     def _before_exit(self, event: events.ChildExited) -> None:
         kill_tree()  # whatever the guardian could not end
