@@ -75,7 +75,7 @@ def test_it_is_active_while_it_trains_and_its_status_says_where_it_stands(box: M
     configure(box, HOLD_AT="33")
     box.run("systemctl", "start", UNIT)
     assert box.show(UNIT, "ActiveState") == "active"
-    wait_for(lambda: box.show(UNIT, "StatusText").startswith("epoch 2, batch 12, last stored"), "the status")
+    wait_for(lambda: box.show(UNIT, "StatusText").startswith("epoch 2, batch 13, last stored"), "the status")
     warnings = box.log(UNIT, "--priority=warning")
     assert "holdfast:" not in warnings, "what goes well is no warning in the journal"
 
@@ -101,7 +101,7 @@ def test_a_stop_that_systemctl_did_not_ask_for_is_followed_by_a_restart(box: Mac
 
 
 def test_a_supervisor_that_hangs_is_restarted_by_the_watchdog_and_the_training_goes_on(box: Machine) -> None:
-    configure(box, HOLD_AT="33", drop_in="WatchdogSec=2\nRestartSec=0.1\nTimeoutAbortSec=5")
+    configure(box, HOLD_AT="33", PACE="0.02", drop_in="WatchdogSec=2\nRestartSec=0.1\nTimeoutAbortSec=5")
     box.run("systemctl", "start", UNIT)
     until(box, "stored epoch 1, step 30")
     hung = box.show(UNIT, "MainPID")
@@ -114,7 +114,7 @@ def test_a_supervisor_that_hangs_is_restarted_by_the_watchdog_and_the_training_g
 
 
 def test_a_supervisor_that_is_killed_is_started_again_and_goes_on(box: Machine) -> None:
-    configure(box, HOLD_AT="33", drop_in="RestartSec=0.1")
+    configure(box, HOLD_AT="33", PACE="0.02", drop_in="RestartSec=0.1")
     box.run("systemctl", "start", UNIT)
     until(box, "stored epoch 1, step 30")
     box.run("kill", "-KILL", box.show(UNIT, "MainPID"))
