@@ -167,6 +167,7 @@ class Child:
         with contextlib.suppress(OSError):
             while not said.endswith(b"\n") and (byte := self._link.recv(1)):
                 said += byte
+        self._link.setblocking(False)
         return int(said) if said.strip().isdigit() else self.pid
 
     def tree(self) -> list[psutil.Process]:
@@ -186,7 +187,7 @@ class Child:
     def orphans(self) -> int:
         """How many processes lost their parent below the command and were reaped, so far."""
         with contextlib.suppress(OSError):
-            while said := self._link.recv(4096, socket.MSG_DONTWAIT):
+            while said := self._link.recv(4096):
                 self._orphans += len(said)
         return self._orphans
 
