@@ -95,7 +95,7 @@ def test_status_follows_a_daemon_from_its_start_to_its_end(local_park: Machines)
     found = status_of(local_park, "one")
     assert (found["state"], found["alive"], found["daemon_pid"]) == ("running", True, daemon.pid)
     assert (found["step"], found["epoch"], found["goodput"], found["restarts"]) == (33, 1, 1.0, 0)
-    assert found["child_pid"] == daemon.child().ppid()
+    assert found["child_pid"] == daemon.child().pid
     assert f"state: running, process {daemon.pid}" in status(local_park, "one")
     assert daemon.terminate() == Exit.STOPPED
     ended = status_of(local_park, "one")

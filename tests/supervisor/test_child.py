@@ -62,7 +62,12 @@ class Supervised:
             )
         assert self.process.stdout is not None
         began = json.loads(self.process.stdout.readline())
-        self.guardian, self.told = psutil.Process(began["pid"]), began["command"]
+        self._pid, self.told = began["pid"], began["command"]
+
+    @property
+    def guardian(self) -> psutil.Process:
+        """While it lives: a command that is over at once takes it along."""
+        return psutil.Process(self._pid)
 
     @property
     def command(self) -> psutil.Process:
