@@ -45,7 +45,7 @@ SECTIONS: dict[str, dict[str, Kind]] = {
     "The command": {
         "started": Kind(
             "the command was started",
-            {"pid": "its guardian's process id, the command is below", "command": "a list of words"},
+            {"pid": "its process id", "command": "a list of words"},
         ),
         "training-began": Kind("its training loop began", {"epochs": "how many it is to do; null if unknown"}),
         "training-finished": Kind("its training loop did all its epochs"),
