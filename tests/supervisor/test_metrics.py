@@ -92,7 +92,7 @@ def test_every_promised_number_is_there(journal: Journal, server: MetricsServer,
     }
     assert {name: found.get(name) for name in expected} == expected
     assert found["holdfast_last_stored_timestamp_seconds"] == pytest.approx(NOW.timestamp(), abs=0.01)
-    assert 0 <= found["holdfast_last_stored_age_seconds"] < 240
+    assert 0 <= found["holdfast_last_stored_age_seconds"] < 3600
     assert 0 <= found["holdfast_drain_left_seconds"] <= 110
     assert found["process_resident_memory_bytes"] > 0
 
