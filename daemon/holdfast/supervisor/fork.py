@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 
-from ..core.errors import InvalidPair, NotFound, SettingsError
-from ..core.manifest import PARTS, CheckpointName, Manifest
+from ..core.errors import InvalidPair, NotFound, SettingsError, TooLarge
+from ..core.manifest import PARTS, Manifest
 from ..core.runs import RunId, check_name
-from ..spool import Spool, check_file, replacing
+from ..spool import Spool, replacing
 from ..store import Store
-from ..store.catalog import list_pairs, list_runs, newest_called, read_manifest
+from ..store.catalog import list_runs, newest_called, read_contents
+from ..store.contents import Listed
+from .fetching import fetch_part, manifest_of
 
 
 @dataclass(frozen=True)
@@ -45,14 +47,16 @@ class Source:
 
 @dataclass(frozen=True)
 class Found:
+    """The checkpoints of ``run`` at the step that is meant, newest first: a step may have been saved more than once."""
+
     run: RunId
-    name: CheckpointName
+    pairs: tuple[Listed, ...]
 
 
 def locate(store: Store, source: Source, target: str) -> Found | None:
     """The checkpoint that is meant; None if the run ``target`` went on from it before.
 
-    Raises SettingsError if there is none.
+    Raises SettingsError if there is none that a training could go on from.
     """
     runs = list_runs(store)
     there = newest_called(runs, target)
@@ -61,34 +65,45 @@ def locate(store: Store, source: Source, target: str) -> Found | None:
     run = newest_called(runs, source.run)
     if run is None:
         raise SettingsError(f"--from {source}: there is no run {source.run!r} in the store (holdfast ls lists them)")
-    pairs = list_pairs(store, str(run))
-    for name in pairs:
-        if name.step == source.step:
-            return Found(run, name)
-    nearest = sorted({name.step for name in pairs}, key=lambda step: abs(step - source.step))[:3]
-    hint = f"; the nearest steps are {', '.join(map(str, sorted(nearest)))}" if nearest else "; it has no checkpoints"
-    raise SettingsError(f"--from {source}: {run} has no checkpoint at step {source.step}{hint}")
+    pairs = read_contents(store, run).pairs
+    meant = tuple(one for one in pairs if one.name.step == source.step)
+    if not meant:
+        nearest = sorted({one.name.step for one in pairs}, key=lambda step: abs(step - source.step))[:3]
+        hint = f"the nearest steps are {', '.join(map(str, sorted(nearest)))}" if nearest else "it has no checkpoints"
+        raise SettingsError(f"--from {source}: {run} has no checkpoint at step {source.step}; {hint}")
+    finite = tuple(one for one in meant if one.name.finite)
+    if not finite:
+        raise SettingsError(f"--from {source}: that checkpoint's loss is not finite; give an earlier step")
+    return Found(run, finite)
 
 
 def adopt(store: Store, spool: Spool, source: Source, found: Found, incarnation: int, save: int) -> Manifest:
     """Copies the checkpoint into the spool, as this run's newest pair. Raises SettingsError if it is damaged."""
-    name = replace(found.name, incarnation=incarnation, save=save)
-    try:
-        manifest = read_manifest(store, str(found.run), found.name)
-        for part in PARTS:
-            with replacing(spool.file(name.file(part)), durable=store.durable_spool) as temporary:
-                store.fetch(f"{found.run}/{found.name.file(part)}", temporary)
-                check_file(temporary, manifest.files[part])
-    except (InvalidPair, NotFound) as error:
-        raise SettingsError(f"--from {source}: that checkpoint is no good: {error}") from None
-    adopted = replace(manifest, name=name, run=spool.run, reason=f"from {found.run}@{source.step}")
+    told = ""
+    for listed in found.pairs:
+        try:
+            return _copy(store, spool, source, found.run, listed, incarnation, save)
+        except InvalidPair as error:
+            told = told or str(error)
+    raise SettingsError(f"--from {source}: that checkpoint is no good: {told}")
+
+
+def _copy(
+    store: Store, spool: Spool, source: Source, run: RunId, listed: Listed, incarnation: int, save: int
+) -> Manifest:
+    manifest = manifest_of(store, run, listed)
+    name = replace(listed.name, incarnation=incarnation, save=save)
+    for part in PARTS:
+        with replacing(spool.file(name.file(part)), durable=store.durable_spool) as temporary:
+            fetch_part(store, run, listed, part, manifest.files[part], temporary)
+    adopted = replace(manifest, name=name, run=spool.run, reason=f"from {run}@{source.step}")
     spool.commit(adopted, durable=store.durable_spool)
     return adopted
 
 
-def note(store: Store, run: RunId, source: Source, found: Found) -> None:
+def note(store: Store, run: RunId, source: Source, adopted: Manifest) -> None:
     """Marks it as done. Raises Conflict if it was done before."""
-    document = {"format": 1, "run": str(found.run), "checkpoint": str(found.name)}
+    document = {"format": 1, "checkpoint": str(adopted.name), "reason": adopted.reason}
     store.create(f"{run}/{source.mark}", json.dumps(document).encode())
 
 
@@ -97,4 +112,6 @@ def _exists(store: Store, key: str) -> bool:
         store.get(key)
     except NotFound:
         return False
+    except TooLarge:
+        return True
     return True

@@ -107,6 +107,8 @@ class Preparer:
         lease.keep()
         self._run, self._spool, self.lease = run, spool, lease
         self._journal.event("lease", run=str(run), incarnation=lease.incarnation)
+        if source is not None:
+            source = self._locate()  # another machine may have done it while we waited
         if self._patiently(lambda: self._completed_meanwhile(run, reopen or source is not None)):
             self._patiently(lease.release)
             return None
@@ -134,10 +136,9 @@ class Preparer:
         manifest = self._patiently(lambda: adopt(self._store, spool, source, found, incarnation, save))
         self._patiently(lambda: store_pair(self._store, spool, manifest.name))
         with contextlib.suppress(Conflict):
-            self._patiently(lambda: note(self._store, run, source, found))
-        self._journal.event(
-            "forked", f"run {run}: from {found.run}, step {found.name.step}", checkpoint=str(found.name)
-        )
+            self._patiently(lambda: note(self._store, run, source, manifest))
+        text = f"run {run}: going on {manifest.reason}"
+        self._journal.event("forked", text, checkpoint=str(manifest.name))
 
     def _sweep(self, run: RunId) -> None:
         """Unfinished uploads of dead machines cost money; that they can't be cleared is no reason not to train."""
