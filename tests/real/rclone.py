@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +17,9 @@ def rclone() -> Iterator[S3Server]:
         folder, port = Path(name), free_port()
         server = S3Server(f"http://127.0.0.1:{port}")
         (folder / "buckets").mkdir()
+        installed = str(Path(sys.executable).with_name("rclone"))
         command = [
-            "rclone", "serve", "s3", "--config", "/dev/null", "--addr", f"127.0.0.1:{port}", "--vfs-cache-mode", "off",
+            installed, "serve", "s3", "--config", "/dev/null", "--addr", f"127.0.0.1:{port}", "--vfs-cache-mode", "off",
             "--auth-key", f"{server.access_key},{server.secret_key}", str(folder / "buckets"),
         ]  # fmt: skip
         with running(command, folder / "log") as process:
