@@ -113,5 +113,5 @@ def _exists(store: Store, key: str) -> bool:
     except NotFound:
         return False
     except TooLarge:
-        return True
+        pass
     return True
