@@ -49,6 +49,7 @@ from holdfast.core.events import (
     Tick,
     TrainingBegan,
     TrainingFinished,
+    in_order,
 )
 from holdfast.core.machine import Phase, Rules, State, Step, step
 from holdfast.core.policy import Backoff
@@ -364,6 +365,17 @@ def test_a_second_stop_kills_the_child_and_keeps_the_flush() -> None:
 
 def test_a_third_stop_gives_up_everything() -> None:
     assert acts(go(*TRAIN, STOP, STOP, STOP)[1]) == [Kill(), ExitWith(Exit.UNSTORED)]
+
+
+def test_a_third_stop_that_arrives_with_the_news_of_the_last_pair_finds_nothing_owed() -> None:
+    state, _ = go(*TRAIN, PairSaved(FIRST), STOP, STOP, ChildExited(75), SpoolScanned(NOTHING))
+    for event in in_order([STOP, PairStored(FIRST)]):
+        state, effects = on(state, event)
+    assert effects[-1] == ExitWith(Exit.STOPPED)
+
+
+def test_what_arrives_together_keeps_its_order_but_for_stored_pairs() -> None:
+    assert in_order([STOP, ChildExited(0), PairStored("a"), NOTICE]) == [PairStored("a"), STOP, ChildExited(0), NOTICE]
 
 
 def test_stops_are_counted_on_through_drain_and_flush() -> None:

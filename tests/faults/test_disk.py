@@ -131,11 +131,9 @@ def test_a_training_outlives_a_disk_that_is_full_for_a_while(park: Machines, sma
 def test_the_oldest_stored_pairs_go_where_a_new_one_would_not_fit(
     park: Machines, small_disk: Path, scratch: Path
 ) -> None:
-    """Room for two pairs: each new one needs the place of one that is stored. The last two are some steps apart, as a
-    pair that is not yet stored may not go.
-    """
+    """Room for one pair and a half: each needs the place of the one before, which may go once it is stored."""
     (small_disk / "somebody-elses").write_bytes(b"x" * (4 * MIB))
-    daemon = park.start("one", **{**PAIR, "EVERY": "7", "PACE": "0.05"})
+    daemon = park.start("one", **PAIR)
     code = daemon.wait()
     check_truth(park, code, daemon, scratch)
     assert code == Exit.COMPLETE, daemon.text

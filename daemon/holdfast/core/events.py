@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .errors import Exit
@@ -184,3 +185,11 @@ Event = (
     | LeaseLost
     | Tick
 )
+
+
+def in_order(arrived: Iterable[Event]) -> list[Event]:
+    """What arrived together, in the order in which it is decided on.
+
+    What is in the store is heard of first: a stop that gives up all that is owed must not call it left behind.
+    """
+    return sorted(arrived, key=lambda event: not isinstance(event, PairStored))

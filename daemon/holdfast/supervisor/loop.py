@@ -119,13 +119,22 @@ class Supervisor:
         due = self._state.next_time()
         heartbeat = min(_HEARTBEAT, self._systemd.interval)
         wait = heartbeat if due is None else min(heartbeat, max(0.0, due - self._clock()))
-        with contextlib.suppress(queue.Empty):
-            self._step(self._queue.get(timeout=wait))
+        for event in self._arrived(wait):
+            self._step(event)
         self._look_at_board()
         due = self._state.next_time()
         if due is not None and self._clock() >= due:
             self._step(events.Tick())
         self._systemd.turn(self._state, self._progress)
+
+    def _arrived(self, wait: float) -> list[events.Event]:
+        """All that happened meanwhile."""
+        arrived: list[events.Event] = []
+        with contextlib.suppress(queue.Empty):
+            arrived.append(self._queue.get(timeout=wait))
+            while True:
+                arrived.append(self._queue.get_nowait())
+        return events.in_order(arrived)
 
     def _step(self, event: events.Event) -> None:
         if isinstance(event, events.ChildExited):

@@ -45,6 +45,8 @@ from ..spool import Board, Spool, write_whole
 
 DEFAULT_DIRECTORY = "runs"
 PRESS_AFTER = 1.0
+ROOM_WAIT = 10.0
+_LOOK_EVERY = 0.05
 
 _open: Session | None = None
 
@@ -222,6 +224,15 @@ class SupervisedSession(Session):
     def finished(self) -> None:
         super().finished()
         self._tell(TrainingFinished())
+
+    def make_room(self) -> bool:
+        """A pair that is on its way to the store may go soon, so it is waited for: ROOM_WAIT seconds at most."""
+        patience = time.monotonic() + ROOM_WAIT
+        while not super().make_room():
+            if not self.spool.pairs() or time.monotonic() >= patience:
+                return False
+            time.sleep(_LOOK_EVERY)
+        return True
 
     def saved(self, manifest: Manifest) -> None:
         self._tell(PairSaved(str(manifest.name), manifest.reason))
