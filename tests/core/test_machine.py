@@ -39,6 +39,7 @@ from holdfast.core.events import (
     PairStored,
     PairUnusable,
     Progressed,
+    Ready,
     RebalanceRecommended,
     Restored,
     RestoreFailed,
@@ -61,6 +62,7 @@ NOTICE = NoticeStands("spot notice", 80)
 NO_LONGER_OWED = SpoolScanned(NOTHING)
 
 START = (NoNotice(), Restored(), Spawned(7))
+EARLY = (NoNotice(), Ready(pairs=True), Spawned(7))
 TRAIN = (*START, TrainingBegan(), Progressed())
 FIRST = "model-0000-00000001-none-i1-q1"
 SECOND = "model-0000-00000002-none-i1-q2"
@@ -73,10 +75,12 @@ WAYS: dict[str, tuple[Phase, tuple[Event, ...]]] = {
     "waiting while a notice stands": (Phase.RESTORING, (NOTICE,)),
     "restoring": (Phase.RESTORING, (NoNotice(),)),
     "starting": (Phase.STARTING, START),
+    "starting while the pair is on its way": (Phase.STARTING, EARLY),
     "training": (Phase.RUNNING, TRAIN),
     "owing a pair": (Phase.RUNNING, (*TRAIN, PairSaved("p"))),
     "in the script's tail": (Phase.RUNNING, (*TRAIN, TrainingFinished())),
     "draining before training": (Phase.DRAINING, (*START, STOP)),
+    "draining while the pair is on its way": (Phase.DRAINING, (*EARLY, STOP)),
     "draining": (Phase.DRAINING, (*TRAIN, STOP)),
     "draining the tail": (Phase.DRAINING, (*TRAIN, TrainingFinished(), STOP)),
     "hurrying": (Phase.DRAINING, (*TRAIN, STOP, STOP)),
@@ -86,6 +90,7 @@ WAYS: dict[str, tuple[Phase, tuple[Event, ...]]] = {
     "flushing an owed pair": (Phase.FLUSHING, (*FLUSH, SpoolScanned(frozenset({"p"})))),
     "finalizing": (Phase.FLUSHING, (*FLUSH, NO_LONGER_OWED)),
     "backing off": (Phase.BACKOFF, CRASH),
+    "backing off while the pair is on its way": (Phase.BACKOFF, (*EARLY, ChildExited(1))),
     "done": (Phase.DONE, (*FLUSH, NO_LONGER_OWED, Finalized())),
     "failed": (Phase.FAILED, (*START, ChildExited(1), NO_LONGER_OWED, Finalized())),
 }
@@ -97,6 +102,7 @@ EVENTS: tuple[Event, ...] = (
     NOTICE,
     RebalanceRecommended(),
     STOP,
+    Ready(),
     Restored(),
     RestoreFailed("no such bucket", Exit.USAGE),
     Spawned(7),
@@ -127,8 +133,9 @@ VARIANTS: tuple[Event, ...] = (
 )
 # What the supervisor itself asked for is answered in some phases only; anything else may arrive while it lives.
 ANSWERED_IN: dict[type[Any], set[Phase]] = {
-    Restored: {Phase.RESTORING, Phase.FLUSHING},
-    RestoreFailed: {Phase.RESTORING, Phase.FLUSHING},
+    Ready: {Phase.RESTORING, Phase.FLUSHING},
+    Restored: {Phase.RESTORING, Phase.STARTING, Phase.DRAINING, Phase.FLUSHING, Phase.BACKOFF},
+    RestoreFailed: {Phase.RESTORING, Phase.STARTING, Phase.DRAINING, Phase.FLUSHING, Phase.BACKOFF},
     ChildExited: {Phase.STARTING, Phase.RUNNING, Phase.DRAINING},
     SpoolScanned: {Phase.FLUSHING},
     Finalized: {Phase.FLUSHING},
@@ -269,6 +276,48 @@ def test_a_notice_while_restoring_exits_with_75_at_once() -> None:
 @pytest.mark.parametrize("code", [Exit.USAGE, Exit.FENCED, Exit.FAILED, Exit.STOPPED])
 def test_a_failed_restore_exits_with_its_own_code(code: Exit) -> None:
     assert acts(go(NoNotice(), RestoreFailed("why", code))[1]) == [ExitWith(code)]
+
+
+# --- a command that starts while its pair is on its way --------------------------------------------------------------
+
+
+def test_the_command_need_not_wait_for_its_pair() -> None:
+    assert acts(go(NoNotice(), Ready())[1]) == [Spawn()]
+    assert acts(go(*EARLY, Restored(checkpoint=FIRST, step=1))[1]) == []
+
+
+def test_a_restore_that_fails_beside_the_command_ends_it_and_the_run_with_its_own_code() -> None:
+    state, effects = go(*EARLY, RestoreFailed("no room", Exit.USAGE))
+    assert acts(effects) == [Kill()]
+    state, effects = on(state, ChildExited(137))
+    assert acts(effects) == [ScanSpool()]
+    assert on(state, NO_LONGER_OWED, Finalized())[0].exit_code is Exit.USAGE
+
+
+def test_a_command_that_ends_well_beside_a_failed_restore_is_not_complete() -> None:
+    state, _ = go(*EARLY, RestoreFailed("none is valid", Exit.FAILED), ChildExited(0), NO_LONGER_OWED, Finalized())
+    assert state.exit_code is Exit.FAILED
+
+
+def test_a_command_that_fails_before_its_pair_is_here_is_started_again_without_a_second_restore() -> None:
+    state, effects = go(*EARLY, ChildExited(1))
+    assert state.phase is Phase.BACKOFF
+    state, effects = step(state, Tick(), 1000.0)
+    assert (state.phase, effects) == (Phase.RESTORING, ())
+    assert acts(on(state, Restored(checkpoint=FIRST))[1]) == [Spawn()]
+
+
+def test_a_pair_that_comes_during_the_backoff_is_looked_at_again() -> None:
+    state, _ = go(*EARLY, ChildExited(1), Restored(checkpoint=FIRST))
+    assert acts(step(state, Tick(), 1000.0)[1]) == [Restore()]
+
+
+def test_a_pair_that_is_still_on_its_way_is_not_blamed() -> None:
+    state, _ = go(*START[:1], Ready(pairs=True), Restored(checkpoint=FIRST), ChildExited(1))
+    for _ in range(2):
+        state, _ = step(state, Tick(), 1000.0)
+        state, _ = on(state, Ready(pairs=True), ChildExited(1), Restored(checkpoint=FIRST))
+    assert state.avoid == NOTHING
 
 
 # --- stops and the drain -------------------------------------------------------------------------------------------

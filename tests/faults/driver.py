@@ -68,9 +68,10 @@ def work(case: dict[str, Any]) -> None:
         say("complete")
         return
     spool, run = prepared.spool, str(prepared.run)
-    step = prepared.resume.name.step if prepared.resume else 0
-    if prepared.resume is not None and not holds(spool.file(prepared.resume.name.file("h5")), step):
-        say("damaged", prepared.resume.name)
+    resume = preparer.bring(prepared, ())
+    step = resume.name.step if resume else 0
+    if resume is not None and not holds(spool.file(resume.name.file("h5")), step):
+        say("damaged", resume.name)
     say("resumed", step)
 
     def pay(name: CheckpointName) -> None:
@@ -79,7 +80,7 @@ def work(case: dict[str, Any]) -> None:
 
     for name in prepared.owed:
         pay(name)
-    session = Session(spool, prepared.incarnation, prepared.next_save, None, store.durable_spool)
+    session = Session(spool, prepared.incarnation, prepared.found.next_save, None, store.durable_spool)
     while step < PAIRS:
         step += 1
         name = pair.write(session, draft(step)).name

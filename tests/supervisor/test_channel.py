@@ -4,6 +4,7 @@ import contextlib
 import queue
 import socket
 import stat
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -22,6 +23,7 @@ from holdfast.core.wire import (
     encode,
 )
 from holdfast.supervisor.channel import Channel
+from integration.daemons import wait_for
 
 WELCOME = Welcome("/runs/00001-digits", "00001-digits", 2, 18, None, False, {"command": ["python"]})
 
@@ -31,7 +33,9 @@ class Side:
 
     def __init__(self) -> None:
         self.heard: queue.SimpleQueue[Message] = queue.SimpleQueue()
-        self.channel = Channel(self.heard.put, lambda: WELCOME)
+        self.ready = threading.Event()
+        self.ready.set()
+        self.channel = Channel(self.heard.put, lambda: WELCOME, self.ready)
 
     def hear(self) -> Message:
         return self.heard.get(timeout=30)
@@ -131,6 +135,24 @@ def test_after_the_child_is_gone_the_next_one_is_welcomed(child: Child, side: Si
     child.hang_up()
     side.channel.wait_silent(30)
     assert not side.channel.send(Stop("SIGTERM"))
+    assert stranger.say(Hello(pid=2)).hear() == WELCOME
+
+
+def test_a_child_is_welcomed_when_what_it_goes_on_from_is_here(stranger: Child, side: Side) -> None:
+    side.ready.clear()
+    stranger.say(Hello(pid=1))
+    assert not side.channel.send(Stop("SIGTERM"))
+    side.ready.set()
+    assert stranger.hear() == WELCOME
+
+
+def test_a_child_that_gives_up_waiting_makes_room_for_the_next_one(side: Side, stranger: Child) -> None:
+    side.ready.clear()
+    impatient = Child(side).say(Hello(pid=1))
+    wait_for(lambda: not side.channel.wait_silent(0), "the Hello to be heard")
+    impatient.hang_up()
+    side.channel.wait_silent(30)
+    side.ready.set()
     assert stranger.say(Hello(pid=2)).hear() == WELCOME
 
 

@@ -47,6 +47,12 @@ _CODES = "\n".join(f"  {int(code):>2}  {meaning}" for code, meaning in EXIT_MEAN
 @option("--run", required=True, metavar="NAME", help="Continue the newest run of this name, or begin the first.")
 @option("--work-dir", type=click.Path(path_type=Path), default=Path("runs"), help="Where this machine keeps the run.")
 @option("--extend", is_flag=True, help="Reopen the run if it is complete (3 epochs, then on to 6).")
+@option(
+    "--restore-first",
+    is_flag=True,
+    help="Start the command when its checkpoint is here, for a script that looks for the files itself.  [default: at"
+    " once; holdfast.Resume and holdfast.session wait for the checkpoint]",
+)
 @seconds("--drain-time", 110.0, "The longest that a stop may take; a notice's own deadline may be sooner.", 1.0)
 @option(
     "--rebalance",
@@ -166,6 +172,7 @@ def _settings(given: dict[str, Any]) -> RunSettings:
         work_dir=_writable(given["work_dir"]),
         command=_command(given["command"]),
         extend=given["extend"],
+        restore_first=given["restore_first"],
         rules=Rules(drain_time=given["drain_time"], max_restarts=given["max_restarts"], rebalance=given["rebalance"]),
         lease=LeaseTimes(given["lease_heartbeat"], given["lease_expiry"], given["lease_wait"]),
         poll_interval=given["poll_interval"],

@@ -9,7 +9,8 @@ from .errors import Exit
 
 @dataclass(frozen=True)
 class Restore:
-    """Take the lease, find the newest valid pair, bring it here. Answered by Restored or RestoreFailed.
+    """Take the lease, find the newest valid pair, bring it here. Answered by Restored or RestoreFailed, and before
+    that by Ready where the command need not wait for the pair.
 
     The pairs to ``avoid`` are passed over: the command died of them.
     """

@@ -34,8 +34,18 @@ class StopRequested:
 
 
 @dataclass(frozen=True)
+class Ready:
+    """The lease is held and the run's folder is there: the command may start while its pair is still on the way.
+
+    ``pairs`` says whether the run has any.
+    """
+
+    pairs: bool = False
+
+
+@dataclass(frozen=True)
 class Restored:
-    """The lease is held. ``checkpoint`` is the pair to go on from; ``complete`` says that there is nothing to do."""
+    """``checkpoint`` is here, the pair to go on from; ``complete`` says that there is nothing to do."""
 
     complete: bool = False
     checkpoint: str | None = None
@@ -165,6 +175,7 @@ Event = (
     | NoticeStands
     | RebalanceRecommended
     | StopRequested
+    | Ready
     | Restored
     | RestoreFailed
     | Spawned

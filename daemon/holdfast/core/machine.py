@@ -9,8 +9,8 @@ monotonic seconds. An event that a phase has no rule for raises IllegalTransitio
         │             └───────────┼─┼─► DRAINING
         └──────── BACKOFF ◄───────┘ └──────────┘
 
-RESTORING  waits while an interruption notice stands, then for the lease, then for the newest valid pair
-STARTING   the command runs and has not begun to train
+RESTORING  waits while an interruption notice stands, then for the lease
+STARTING   the command runs and has not begun to train; the newest valid pair is on its way here, or is here
 RUNNING    it trains
 DRAINING   it was asked to stop, and has a little time to save
 FLUSHING   it is gone; what it left goes to the store
@@ -60,6 +60,7 @@ from .events import (
     PairStored,
     PairUnusable,
     Progressed,
+    Ready,
     RebalanceRecommended,
     Restored,
     RestoreFailed,
@@ -120,13 +121,15 @@ class Rules:
 class State:
     """All that the supervisor remembers. The times are monotonic seconds; None is never.
 
-    ``resumed`` is the pair that the command was last started from, ``moved`` whether it trained a batch since, and
-    ``deaths`` how often in a row it died without one. ``left`` says that older pairs stay unsent in the work dir.
+    ``bringing`` says that the pair to go on from is on its way. ``resumed`` is the one that the command was last
+    started from, ``moved`` whether it trained a batch since, and ``deaths`` how often in a row it died without one.
+    ``left`` says that older pairs stay unsent in the work dir, ``fault`` how a run ends that could not be restored.
     """
 
     rules: Rules = Rules()
     phase: Phase = Phase.RESTORING
     restore_asked: bool = False
+    bringing: bool = False
     leased: bool = False
     notice: NoticeStands | None = None
     spawned: bool = False
@@ -156,6 +159,7 @@ class State:
     term_at: float | None = None
     kill_at: float | None = None
     retry_at: float | None = None
+    fault: Exit | None = None
     exit_code: Exit | None = None
 
     @property
@@ -319,30 +323,48 @@ def _rebalance(state: State, event: RebalanceRecommended, now: float) -> Step:
 # --- rules: the child ----------------------------------------------------------------------------------------------
 
 
-def _restored(state: State, event: Restored, now: float) -> Step:
-    if event.complete:
-        return _end(state, Exit.COMPLETE, Say("complete", "the run is complete; nothing to do (--extend reopens it)"))
+def _ready(state: State, event: Ready, now: float) -> Step:
+    return _start(replace(state, bringing=True, trained=state.trained or event.pairs))
+
+
+def _start(state: State) -> Step:
     state = replace(
-        state,
-        phase=Phase.STARTING,
-        leased=True,
-        saved_step=max(state.saved_step, event.step),
-        save_failed=False,
-        spawned=False,
-        training=False,
-        trained=state.trained or event.checkpoint is not None,
-        resumed=event.checkpoint,
-        moved=False,
-        deaths=state.deaths if event.checkpoint == state.resumed else 0,
+        state, phase=Phase.STARTING, leased=True, save_failed=False, spawned=False, training=False, moved=False
     )
     return state, (Spawn(),)
 
 
+def _restored(state: State, event: Restored, now: float) -> Step:
+    if event.complete:
+        return _end(state, Exit.COMPLETE, Say("complete", "the run is complete; nothing to do (--extend reopens it)"))
+    return _start(_brought(state, event, now)[0])
+
+
+def _brought(state: State, event: Restored, now: float) -> Step:
+    return replace(
+        state,
+        bringing=False,
+        saved_step=max(state.saved_step, event.step),
+        trained=state.trained or event.checkpoint is not None,
+        resumed=event.checkpoint,
+        deaths=state.deaths if event.checkpoint == state.resumed else 0,
+    ), ()
+
+
 def _restore_failed(state: State, event: RestoreFailed, now: float) -> Step:
+    """What an earlier start left here, or the training stored here before a restart, is still owed."""
+    said, state = _not_brought(state, event)
+    return _after(said, _flush(state, Outcome.FAILED)) if state.leased else _end(state, event.code, said)
+
+
+def _restore_failed_beside_command(state: State, event: RestoreFailed, now: float) -> Step:
+    said, state = _not_brought(state, event)
+    return state, (said, Kill())
+
+
+def _not_brought(state: State, event: RestoreFailed) -> tuple[Say, State]:
     said = Say("failed", event.error, warning=event.code is not Exit.STOPPED)
-    if state.leased:  # a restart: what the training stored here before is still owed
-        return _after(said, _flush(state, Outcome.FAILED))
-    return _end(state, event.code, said)
+    return said, replace(state, bringing=False, fault=event.code, retry_at=None)
 
 
 def _spawned(state: State, event: Spawned, now: float) -> Step:
@@ -436,6 +458,8 @@ def _when_stored(state: State) -> Step:
 
 def _exited(state: State, event: ChildExited, now: float) -> Step:
     state = replace(state, training=False, spawned=False, term_at=None, kill_at=None)
+    if state.fault is not None:
+        return _flush(state, Outcome.FAILED)
     if event.code == 0:
         return _flush(state, Outcome.COMPLETE)
     if event.code == Exit.STOPPED:
@@ -461,7 +485,7 @@ def _exited(state: State, event: ChildExited, now: float) -> Step:
 
 def _blame(state: State) -> Step:
     """A pair that the command died of a few times, before it trained a single batch, is passed over from now on."""
-    if state.resumed is None or state.moved:
+    if state.resumed is None or state.moved or state.bringing:
         return state, ()
     state = replace(state, deaths=state.deaths + 1)
     if state.deaths < MOST_DEATHS:
@@ -526,7 +550,7 @@ def _ending(state: State) -> Exit:
     if state.outcome is Outcome.FENCED:
         return Exit.FENCED
     if state.outcome is Outcome.FAILED:
-        return Exit.FAILED
+        return state.fault or Exit.FAILED
     if _missing(state):
         return Exit.UNSTORED
     return Exit.COMPLETE if state.outcome is Outcome.COMPLETE else Exit.STOPPED
@@ -584,9 +608,10 @@ def _tick_while_flushing(state: State, event: Tick, now: float) -> Step:
 
 
 def _tick_in_backoff(state: State, event: Tick, now: float) -> Step:
-    if _due(state.retry_at, now):
-        return replace(state, phase=Phase.RESTORING, restore_asked=True, retry_at=None), (Restore(state.avoid),)
-    return state, ()
+    if not _due(state.retry_at, now):
+        return state, ()
+    state = replace(state, phase=Phase.RESTORING, restore_asked=True, retry_at=None)
+    return state, () if state.bringing else (Restore(state.avoid),)
 
 
 _P = Phase
@@ -595,8 +620,11 @@ TABLE: dict[tuple[Phase, type[Any]], _Rule] = {
     (_P.RESTORING, NoNotice): _clear_before_restore,
     (_P.RESTORING, NoticeStands): _notice_while_restoring,
     (_P.RESTORING, StopRequested): _stop_while_restoring,
+    (_P.RESTORING, Ready): _ready,
     (_P.RESTORING, Restored): _restored,
-    (_P.RESTORING, RestoreFailed): _restore_failed,
+    **{(phase, Restored): _brought for phase in (_P.STARTING, _P.DRAINING, _P.BACKOFF)},
+    **{(phase, RestoreFailed): _restore_failed for phase in (_P.RESTORING, _P.BACKOFF)},
+    (_P.STARTING, RestoreFailed): _restore_failed_beside_command,
     **{(phase, NoticeStands): _notice for phase in _ALIVE},
     **{(phase, StopRequested): _stop for phase in _ALIVE},
     **{(phase, RebalanceRecommended): _rebalance for phase in _ALIVE},
@@ -638,7 +666,8 @@ TABLE: dict[tuple[Phase, type[Any]], _Rule] = {
     **{(phase, PairLost): _lost for phase in Phase if phase not in (_P.DONE, _P.FAILED)},
     **{(phase, LeaseLost): _fenced for phase in Phase if phase not in (_P.DONE, _P.FAILED)},
     **{(phase, Tick): _stay for phase in (_P.RESTORING, *_ALIVE)},
-    **{(_P.FLUSHING, event): _stay for event in (Restored, RestoreFailed)},
+    **{(_P.FLUSHING, event): _stay for event in (Ready, Restored, RestoreFailed)},
+    (_P.DRAINING, RestoreFailed): _stay,
     # An ended machine only waits for the shell to leave; what still arrives is too late to matter.
     **{(phase, event): _stay for phase in (_P.DONE, _P.FAILED) for event in Event.__args__},
 }

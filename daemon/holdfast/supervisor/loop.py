@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from ..core import effects, events, machine, wire
 from ..core.errors import Exit, HoldfastError, StoreError
-from ..core.manifest import CheckpointName
+from ..core.manifest import CheckpointName, Manifest
 from ..core.policy import Retention
 from ..core.redact import Redactor
 from ..spool import Board, Progress, write_whole
@@ -75,11 +75,13 @@ class Supervisor:
             self._time_is_over,
             self._origin,
         )
-        self._channel = Channel(self._heard, self._welcome)
+        self._brought = threading.Event()
+        self._channel = Channel(self._heard, self._welcome, self._brought)
         self._reaper = Reaper(self._reaped)
         self._systemd = Systemd(environment, clock)
         journal.listen(self._systemd.heard)
         self._prepared: Prepared | None = None
+        self._resume: Manifest | None = None
         self._uploader: Uploader | None = None
         self._tee: Tee | None = None
         self._child: Child | None = None
@@ -237,12 +239,13 @@ class Supervisor:
 
     def _restore(self, effect: effects.Restore) -> None:
         self._avoid = effect.avoid
+        self._brought.clear()
         threading.Thread(target=self._prepare, args=(effect.avoid,), name="restore", daemon=True).start()
 
     def _prepare(self, avoid: frozenset[str]) -> None:
         """In a thread of its own."""
         try:
-            event = self._begin(self._preparer.prepare(avoid))
+            event = self._bring(self._preparer.prepare(), avoid)
         except StoreError as error:
             self._queue.put(events.RestoreFailed(str(error), Exit.USAGE))
         except HoldfastError as error:
@@ -254,10 +257,18 @@ class Supervisor:
             raise
         else:
             self._queue.put(event)
+            self._brought.set()  # after the news of it: what the training says must come later
 
-    def _begin(self, prepared: Prepared | None) -> events.Event:
+    def _bring(self, prepared: Prepared | None, avoid: frozenset[str]) -> events.Event:
         if prepared is None:
             return events.Restored(complete=True)
+        self._begin(prepared)
+        if not self._settings.restore_first:
+            self._queue.put(events.Ready(pairs=bool(prepared.found.newest_first)))
+        self._resume = resume = self._preparer.bring(prepared, avoid)
+        return events.Restored(checkpoint=str(resume.name) if resume else None, step=resume.name.step if resume else 0)
+
+    def _begin(self, prepared: Prepared) -> None:
         self._prepared = prepared
         if self._uploader is None:
             artifacts = Artifacts(
@@ -269,8 +280,6 @@ class Supervisor:
             for name in prepared.owed:
                 self._queue.put(events.PairSaved(str(name)))
         self._executed = Board.read(prepared.spool.file(Board.FILE)).executed
-        resume = prepared.resume
-        return events.Restored(checkpoint=str(resume.name) if resume else None, step=resume.name.step if resume else 0)
 
     def _pressed(self) -> bool:
         return self._uploader is not None and self._uploader.pressed
@@ -282,9 +291,9 @@ class Supervisor:
         with contextlib.suppress(OSError):  # a full disk must not stop the training
             write_whole(spool.file(OPTIONS_FILE), options, durable=False)
             logs.bring(f"{run}/{OPTIONS_FILE}", spool.file(OPTIONS_FILE))
-        prune = Prune(self._store, run, settings.keep, prepared.stored, self._prune_failed)
+        prune = Prune(self._store, run, settings.keep, prepared.found.stored, self._prune_failed)
         keep = Retention(settings.keep_local)
-        newest = max((name.order for name in prepared.stored), default=(0, 0))
+        newest = max((name.order for name in prepared.found.stored), default=(0, 0))
         errands = (prune, logs, BringArtifacts(artifacts))
         return Uploader(self._store, spool, self, errands, self._preparer.finish, keep, newest, clock=self._clock)
 
@@ -361,7 +370,7 @@ class Supervisor:
 
     def _finalize(self, effect: effects.Finalize) -> None:
         assert self._uploader is not None
-        if effect.complete and self._prepared and self._prepared.resume is None and not self._uploader.paid:
+        if effect.complete and self._resume is None and not self._uploader.paid:
             text = "the command stored no checkpoint: does the script use holdfast.Resume? (--extend runs it again)"
             self._journal.event("no-checkpoint", text, warning=True)
         self._uploader.finalize(effect.complete)
@@ -378,7 +387,7 @@ class Supervisor:
         """In the channel's thread. A command may start several processes that train, one after the other."""
         assert self._prepared is not None
         prepared = self._prepared
-        newest, next_save = newest_here(prepared.spool, prepared.resume, prepared.next_save, self._avoid)
+        newest, next_save = newest_here(prepared.spool, self._resume, prepared.found.next_save, self._avoid)
         return wire.Welcome(
             run_dir=str(prepared.spool.path.absolute()),
             run=str(prepared.run),

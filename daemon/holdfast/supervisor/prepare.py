@@ -31,18 +31,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Prepared:
-    """``resume`` is in the spool, whole; ``owed`` are pairs that an earlier start left here and never stored.
+    """The lease is held. ``found`` are the run's pairs, here and in the store.
 
-    ``stored`` are those that the store has.
+    ``owed`` are those that an earlier start left here and never stored.
     """
 
     run: RunId
     spool: Spool
     incarnation: int
-    next_save: int
-    resume: Manifest | None
+    found: Candidates
     owed: tuple[CheckpointName, ...]
-    stored: tuple[CheckpointName, ...]
 
 
 class Preparer:
@@ -70,11 +68,30 @@ class Preparer:
         self.lease: Lease | None = None
         self.cancelled = threading.Event()
 
-    def prepare(self, avoid: Collection[str] = ()) -> Prepared | None:
-        """None if the run is complete. Pairs to ``avoid`` are passed over. Raises HoldfastError."""
+    def prepare(self) -> Prepared | None:
+        """None if the run is complete. Raises HoldfastError."""
         if self._run is None or self._spool is None or self.lease is None:
             return self._first()
-        return self._prepared(self._run, self._spool, self.lease, self._known(self._spool), avoid)
+        return self._prepared(self._run, self._spool, self.lease, self._known(self._spool))
+
+    def bring(self, prepared: Prepared, avoid: Collection[str]) -> Manifest | None:
+        """The newest valid pair, whole in the spool; None if the run has none. Pairs to ``avoid`` are passed over.
+
+        Raises HoldfastError.
+        """
+        run, spool, found = prepared.run, prepared.spool, prepared.found
+        resume = self._patiently(lambda: bring_newest(self._store, spool, found, self._warn, avoid))
+        if resume is None:
+            self._journal.event("fresh", f"run {run}: starting from the beginning")
+            return None
+        self._journal.event(
+            "restored",
+            f"run {run}: going on from epoch {resume.name.epoch}, batch {resume.batch} (step {resume.name.step})",
+            checkpoint=str(resume.name),
+            local=resume.name in found.local,
+        )
+        self._report_changes(resume)
+        return resume
 
     def finish(self, complete: bool) -> None:
         """Marks a complete run, and gives the lease back."""
@@ -118,7 +135,7 @@ class Preparer:
         if source is not None:
             self._adopt(run, spool, source, lease.incarnation, found.next_save)
             found = self._patiently(lambda: candidates(self._store, spool))
-        return self._prepared(run, spool, lease, found, ())
+        return self._prepared(run, spool, lease, found)
 
     def _locate(self) -> Found | None:
         source = self._settings.source
@@ -164,20 +181,8 @@ class Preparer:
             return False
         return is_complete(self._store, run)
 
-    def _prepared(self, run: RunId, spool: Spool, lease: Lease, found: Candidates, avoid: Collection[str]) -> Prepared:
-        warn = self._warn
-        resume = self._patiently(lambda: bring_newest(self._store, spool, found, warn, avoid))
-        if resume is not None:
-            self._journal.event(
-                "restored",
-                f"run {run}: going on from epoch {resume.name.epoch}, batch {resume.batch} (step {resume.name.step})",
-                checkpoint=str(resume.name),
-                local=resume.name in found.local,
-            )
-            self._report_changes(resume)
-        else:
-            self._journal.event("fresh", f"run {run}: starting from the beginning")
-        return Prepared(run, spool, lease.incarnation, found.next_save, resume, tuple(owed(spool, found)), found.stored)
+    def _prepared(self, run: RunId, spool: Spool, lease: Lease, found: Candidates) -> Prepared:
+        return Prepared(run, spool, lease.incarnation, found, tuple(owed(spool, found)))
 
     def _report_changes(self, resume: Manifest) -> None:
         """Two starts of one command may end differently for reasons outside of it."""

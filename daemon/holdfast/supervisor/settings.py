@@ -17,7 +17,7 @@ class RunSettings:
     """``store_wait``: the seconds that the store may be unreachable at the start; ``poll_interval``: for notices.
 
     ``keep_local`` pairs stay on this machine besides those that the store lacks; ``keep`` says which stay in the store.
-    ``source`` is the checkpoint of ``--from``.
+    ``source`` is the checkpoint of ``--from``. ``restore_first``: the command waits until its pair is here.
     ``max_hours``: the age that the run may reach, over all its machines; None for any.
     """
 
@@ -32,5 +32,6 @@ class RunSettings:
     keep_local: int = 2
     keep: Retention = Retention()
     source: Source | None = None
+    restore_first: bool = False
     artifacts: Limits = Limits()
     max_hours: float | None = None
