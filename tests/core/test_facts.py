@@ -51,6 +51,12 @@ def test_stored_pairs_add_up_and_the_newest_is_kept() -> None:
     assert (facts.size, facts.seconds) == (20, 2.0)
 
 
+def test_the_seconds_of_saves_add_up_and_an_older_versions_event_has_none() -> None:
+    told = event("saved", checkpoint=str(name_of(1)), seconds=0.25, reason="epoch")
+    untold = event("saved", checkpoint=str(name_of(1)), reason="epoch")
+    assert after(told, untold, told).save_seconds == 0.5
+
+
 def test_what_was_restored_from_the_store_is_stored_and_the_base_of_this_start() -> None:
     restored = event("restored", checkpoint=str(name_of(4)), local=False)
     facts = after(restored)

@@ -34,7 +34,7 @@ MESSAGES: list[Message] = [
     Stop("spot notice"),
     TrainingBegan(6),
     TrainingBegan(None),
-    PairSaved("model-0003-00000940-0.1284-i2-q17", "epoch"),
+    PairSaved("model-0003-00000940-0.1284-i2-q17", "epoch", 0.25),
     SaveFailed("No space left on device"),
     Refused("the model is another"),
     Unusable("model-0000-00000001-none-i1-q1", "its .h5 is damaged"),
@@ -60,7 +60,7 @@ messages: st.SearchStrategy[Message] = st.one_of(
         durable=st.booleans(),
         origin=st.dictionaries(texts, st.lists(texts)),
     ),
-    st.builds(PairSaved, texts, texts),
+    st.builds(PairSaved, texts, texts, st.floats(0, 1e9)),
     *(st.builds(kind, texts) for kind in (Save, Stop, SaveFailed, Refused, Notice)),
 )
 
@@ -110,8 +110,16 @@ def test_any_message_is_one_line_and_comes_back_whole(message: Message) -> None:
         line(kind="hello", pid="1"),
         line(kind="hello", pid=None),
         line(kind="training-began", epochs=1.5),
-        line(kind="pair-saved", name=5, reason="epoch"),
-        line(kind="pair-saved", name=None, reason="epoch"),
+        line(kind="pair-saved", name=5, reason="epoch", seconds=0.5),
+        line(kind="pair-saved", name=None, reason="epoch", seconds=0.5),
+        line(kind="pair-saved", name="model", reason="epoch"),
+        line(kind="pair-saved", name="model", reason="epoch", seconds=1),
+        line(kind="pair-saved", name="model", reason="epoch", seconds=None),
+        line(kind="pair-saved", name="model", reason="epoch", seconds="0.5"),
+        line(kind="pair-saved", name="model", reason="epoch", seconds=-0.5),
+        line(kind="pair-saved", name="model", reason="epoch", seconds=1e10),
+        line(kind="pair-saved", name="model", reason="epoch", seconds=float("nan")),
+        line(kind="pair-saved", name="model", reason="epoch", seconds=float("inf")),
         line(kind="stop", reason=["x"]),
         line(kind="training-finished", epochs=6),
         encode(WELCOME).replace(b"true", b"1"),
@@ -131,7 +139,9 @@ def test_what_is_no_message_is_a_wire_error(data: bytes) -> None:
     | st.builds(
         lambda message, changes: json.dumps({**json.loads(encode(message)), **changes}).encode(),
         st.sampled_from(MESSAGES),
-        st.dictionaries(st.sampled_from(["kind", "pid", "name", "reason", "epochs", "resume", "x"]), json_values),
+        st.dictionaries(
+            st.sampled_from(["kind", "pid", "name", "reason", "epochs", "resume", "seconds", "x"]), json_values
+        ),
     )
 )
 @settings(deadline=None, max_examples=300)

@@ -58,6 +58,8 @@ def test_metrics_tell_how_a_training_stands(local_park: Machines, metadata: Meta
     wait_for(lambda: scrape(at).get("holdfast_last_stored_step") == 30, "the stored pair", alive=daemon.process)
     found = scrape(at)
     assert (found["holdfast_phase running"], found["holdfast_step"], found["holdfast_goodput_ratio"]) == (1, 33, 1)
+    assert found["holdfast_save_seconds_count"] == found["holdfast_checkpoints_saved_total"]
+    assert 0 < found["holdfast_save_seconds_sum"] < PATIENCE
     assert found["holdfast_stored_bytes_total"] > 0
     assert found["holdfast_lease_incarnation"] == 1
     metadata.recommend_rebalance()

@@ -100,7 +100,7 @@ def test_a_hello_is_answered_with_a_welcome(child: Child, side: Side) -> None:
 
 
 def test_what_the_child_says_is_passed_on_in_order(child: Child, side: Side) -> None:
-    said: list[Message] = [TrainingBegan(6), PairSaved("model", "epoch"), Notice("a line\nand another")]
+    said: list[Message] = [TrainingBegan(6), PairSaved("model", "epoch", 0.5), Notice("a line\nand another")]
     for message in said:
         child.say(message)
     assert [side.hear() for _ in said] == said

@@ -62,7 +62,7 @@ def test_every_promised_number_is_there(journal: Journal, server: MetricsServer,
     journal.event("started", pid=1, command=[])
     journal.event("started", pid=2, command=[])
     board.write(Progress(50, 2, 5, 40))
-    journal.event("saved", checkpoint=str(name_of(2)), reason="epoch")
+    journal.event("saved", checkpoint=str(name_of(2)), seconds=0.25, reason="epoch")
     journal.event("stored", checkpoint=str(name_of(2)), bytes=1000, seconds=1.5, reason="epoch")
     journal.event("store-away", "a 500", warning=True)
     journal.event("notice", what="spot notice (terminate at 16:19:15 UTC)", seconds=119.0)
@@ -79,6 +79,8 @@ def test_every_promised_number_is_there(journal: Journal, server: MetricsServer,
         "holdfast_batches_executed_total": 50,
         "holdfast_goodput_ratio": 0.8,
         "holdfast_checkpoints_saved_total": 1,
+        "holdfast_save_seconds_count": 1,
+        "holdfast_save_seconds_sum": 0.25,
         "holdfast_checkpoints_stored_total": 1,
         "holdfast_stored_bytes_total": 1000,
         "holdfast_store_duration_seconds_count": 1,

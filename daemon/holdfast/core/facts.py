@@ -30,7 +30,8 @@ class Mark:
 
 @dataclass(frozen=True)
 class Facts:
-    """``counts`` is how often each kind of event happened; ``seconds`` and ``size`` are those of all stored pairs.
+    """``counts`` is how often each kind of event happened; ``seconds`` and ``size`` are those of all stored pairs,
+    ``save_seconds`` those of all saved ones.
 
     ``base`` is the step that this start went on from, ``until`` the end of a stop's time.
     """
@@ -45,6 +46,7 @@ class Facts:
     stored: Mark | None = None
     size: int = 0
     seconds: float = 0.0
+    save_seconds: float = 0.0
     notice: str | None = None
     stopping: str | None = None
     until: float | None = None
@@ -111,6 +113,13 @@ def _phase(facts: Facts, event: Event) -> Facts:
     return replace(facts, phase=event["phase"], until=None if left is None else _time(event) + left)
 
 
+def _saved(facts: Facts, event: Event) -> Facts:
+    """Older versions did not tell how long it took."""
+    return replace(
+        facts, saved=Mark.of(event) or facts.saved, save_seconds=facts.save_seconds + event.get("seconds", 0.0)
+    )
+
+
 def _stored(facts: Facts, event: Event) -> Facts:
     mark = Mark.of(event)
     newest = mark if mark and (facts.stored is None or mark.step >= facts.stored.step) else facts.stored
@@ -144,7 +153,7 @@ _RULES: dict[str, Callable[[Facts, Event], Facts]] = {
     "restored": _restored,
     "started": lambda facts, event: replace(facts, pid=event["pid"]),
     "exited": lambda facts, event: replace(facts, pid=None),
-    "saved": lambda facts, event: replace(facts, saved=Mark.of(event) or facts.saved),
+    "saved": _saved,
     "stored": _stored,
     "notice": _notice,
     "notice-over": lambda facts, event: replace(facts, notice=None),

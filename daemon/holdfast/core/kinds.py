@@ -66,7 +66,10 @@ SECTIONS: dict[str, dict[str, Kind]] = {
         "failed": Kind("an error: it kept failing, could not be prepared, or holdfast has a defect"),
     },
     "Checkpoints": {
-        "saved": Kind("a pair is in the work dir", {**_CHECKPOINT, **_REASON}),
+        "saved": Kind(
+            "a pair is in the work dir",
+            {**_CHECKPOINT, "seconds": "from the snapshot until its files were whole", **_REASON},
+        ),
         "stored": Kind(
             "a pair is in the store, manifest and all",
             {**_CHECKPOINT, "bytes": "of both files", "seconds": "that storing it took", **_REASON},

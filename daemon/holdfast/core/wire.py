@@ -18,6 +18,7 @@ from .errors import HoldfastError
 SOCKET_VARIABLE = "HOLDFAST_SOCKET"
 RUN_DIR_VARIABLE = "HOLDFAST_RUN_DIR"
 MAX_LINE_BYTES = 1 << 20
+_LONGEST_SECONDS = 1e9
 
 
 class WireError(HoldfastError):
@@ -72,11 +73,19 @@ class TrainingBegan:
 
 @dataclass(frozen=True)
 class PairSaved:
-    """Child to supervisor: the pair and its manifest are in the run's folder."""
+    """Child to supervisor: the pair and its manifest are in the run's folder.
+
+    ``seconds`` is the time from the snapshot until the files were whole.
+    """
 
     kind: ClassVar[str] = "pair-saved"
     name: str
     reason: str
+    seconds: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seconds <= _LONGEST_SECONDS:  # nor is it NaN
+            raise ValueError("seconds")
 
 
 @dataclass(frozen=True)

@@ -200,7 +200,8 @@ class Supervisor:
             self._queue.put(events.PairUnusable(message.name, message.error))
         elif isinstance(message, wire.PairSaved) and CheckpointName.parse(message.name):
             self._reasons[message.name] = message.reason
-            self._journal.event("saved", checkpoint=message.name, reason=message.reason)
+            seconds = round(message.seconds, 3)
+            self._journal.event("saved", checkpoint=message.name, seconds=seconds, reason=message.reason)
             self._queue.put(events.PairSaved(message.name))
         elif isinstance(message, wire.SaveFailed):
             self._journal.event("save-failed", f"a checkpoint could not be written: {message.error}", warning=True)

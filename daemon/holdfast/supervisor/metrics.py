@@ -84,6 +84,8 @@ def _of_checkpoints(standing: Standing, now: float) -> Iterator[Metric]:
     for kind, (name, text) in _COUNTED.items():
         yield _counter(name, text, facts.counts.get(kind, 0))
     yield _counter("holdfast_stored_bytes", "Bytes of the checkpoints that came into the store.", facts.size)
+    text = "Seconds from a checkpoint's snapshot until its files in the work dir were whole."
+    yield SummaryMetricFamily("holdfast_save_seconds", text, facts.counts.get("saved", 0), facts.save_seconds)
     text = "Seconds that storing a checkpoint took."
     yield SummaryMetricFamily("holdfast_store_duration_seconds", text, facts.counts.get("stored", 0), facts.seconds)
     yield from _of_newest("saved", facts.saved, now)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import errno
 import math
 import os
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -54,7 +55,8 @@ class Draft:
     """All that goes into a pair.
 
     ``values`` are arrays (or tensors) with their paths. ``write_h5`` writes the model file and returns its kind and
-    which values stand in it, under which name. ``facts`` are plain values for the ``.pkl``.
+    which values stand in it, under which name. ``facts`` are plain values for the ``.pkl``. ``taken`` is when the
+    snapshot was taken, in monotonic seconds.
     """
 
     position: Position
@@ -63,6 +65,7 @@ class Draft:
     values: Mapping[Place, tuple[str, Any]]
     facts: Mapping[str, Any]
     write_h5: Callable[[Path], tuple[str, Mapping[Place, str]]]
+    taken: float = field(default_factory=time.monotonic)
 
     @property
     def size(self) -> int:

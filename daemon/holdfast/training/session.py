@@ -110,8 +110,8 @@ class Session:
         if self.when_pressed is not None:
             self.when_pressed()
 
-    def saved(self, manifest: Manifest) -> None:
-        """The pair and its manifest are in the spool."""
+    def saved(self, manifest: Manifest, seconds: float) -> None:
+        """The pair and its manifest are in the spool, ``seconds`` after its snapshot."""
 
     def make_room(self) -> bool:
         """Removes the oldest pair that may go, for the disk is full. False if none may."""
@@ -177,7 +177,7 @@ class AloneSession(Session):
         super().close()
         self._lock.__exit__(None, None, None)
 
-    def saved(self, manifest: Manifest) -> None:
+    def saved(self, manifest: Manifest, seconds: float) -> None:
         for name in self._keep.expendable(self.spool.pairs(), ()):
             self.spool.remove(name)
 
@@ -234,8 +234,8 @@ class SupervisedSession(Session):
             time.sleep(_LOOK_EVERY)
         return True
 
-    def saved(self, manifest: Manifest) -> None:
-        self._tell(PairSaved(str(manifest.name), manifest.reason))
+    def saved(self, manifest: Manifest, seconds: float) -> None:
+        self._tell(PairSaved(str(manifest.name), manifest.reason, seconds))
 
     def failed(self, error: str) -> None:
         self._tell(SaveFailed(error))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections import deque
 
 from . import pair
@@ -71,5 +72,5 @@ class Writer:
         except Exception as error:  # whatever it is, the training must not die of it
             self._session.failed(f"{type(error).__name__}: {error}")
             return False
-        self._session.saved(manifest)
+        self._session.saved(manifest, time.monotonic() - draft.taken)
         return True
