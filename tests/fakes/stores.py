@@ -68,8 +68,8 @@ class MemoryStore:
             raise TooLarge(f"{key} has {len(data)} bytes, more than {most}", tag)
         return data, tag
 
-    def fetch(self, key: str, path: Path) -> None:
-        data, _ = self.get(key, most=sys.maxsize)
+    def fetch(self, key: str, path: Path, most: int | None = None) -> None:
+        data, _ = self.get(key, most=sys.maxsize if most is None else most)
         try:
             write_whole(path, data, durable=False)
         except OSError as error:
@@ -191,9 +191,9 @@ class FlakyStore:
         with self._scripted("get", key):
             return self._store.get(key, most)
 
-    def fetch(self, key: str, path: Path) -> None:
+    def fetch(self, key: str, path: Path, most: int | None = None) -> None:
         with self._scripted("fetch", key):
-            self._store.fetch(key, path)
+            self._store.fetch(key, path, most)
 
     def list(self, prefix: str, shallow: bool = False) -> list[Entry]:
         with self._scripted("list", prefix):

@@ -231,6 +231,22 @@ class StoreConformance:
             store.get("key", most=4)
         assert caught.value.tag == tag
 
+    @pytest.mark.parametrize("size", [0, 5, 20 << 20])
+    def test_a_fetch_takes_as_much_as_it_was_told_and_no_byte_more(
+        self, store: Store, scratch: Path, size: int
+    ) -> None:
+        store.put("key", _file(scratch, bytes(size)))
+        store.fetch("key", scratch / "back", most=size)
+        assert (scratch / "back").stat().st_size == size
+
+        store.put("key", _file(scratch, bytes(size + 1)))
+        before = _file(scratch, b"as it was")
+        for path in (before, scratch / "new"):
+            with pytest.raises(TooLarge, match="key"):
+                store.fetch("key", path, most=size)
+        assert before.read_bytes() == b"as it was"
+        assert {path.name for path in scratch.iterdir()} == {"back", "file"}
+
     @pytest.mark.parametrize("size", [SMALL, SMALL + 1, 4 * SMALL])
     def test_a_large_object_can_be_replaced_by_its_tag(self, store: Store, scratch: Path, size: int) -> None:
         store.put("key", _file(scratch, bytes(size)))

@@ -233,6 +233,23 @@ def test_an_object_that_changes_while_it_is_fetched_is_a_transient_error(
     assert not (scratch / "back").exists()
 
 
+def test_an_object_that_became_huge_is_given_up_as_soon_as_more_comes_than_may(
+    server: AnsweringServer, scratch: Path
+) -> None:
+    part, size = 16 << 20, 1 << 40
+
+    def send(request: Request) -> Answer:
+        first = int(request.headers["range"].removeprefix("bytes=").partition("-")[0])
+        span = f"bytes {first}-{first + part - 1}/{size}"
+        return Answer(206, bytes(part), {"ETag": '"tag"', "Content-Range": span})
+
+    server.answer = send
+    with pytest.raises(TooLarge, match=f"key has more than {part + 1} bytes"):
+        connect(server).fetch("key", scratch / "back", most=part + 1)
+    assert len(server.requests) < 20
+    assert list(scratch.iterdir()) == []
+
+
 @pytest.mark.parametrize(("status", "code"), [(412, "PreconditionFailed"), (409, "Conflict")])
 def test_both_answers_to_a_lost_conditional_write_are_conflicts(
     server: AnsweringServer, status: int, code: str

@@ -87,7 +87,7 @@ def test_a_store_that_is_away_is_not_asked_over_and_over(scratch: Path) -> None:
 
 def test_a_store_that_gives_back_other_bytes_is_found(scratch: Path) -> None:
     class Liar(MemoryStore):
-        def fetch(self, key: str, path: Path) -> None:
+        def fetch(self, key: str, path: Path, most: int | None = None) -> None:
             path.write_bytes(b"something else")
 
     assert probe(Liar(), scratch).denied == {"get": "what came back is not what was put"}

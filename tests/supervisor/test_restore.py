@@ -279,8 +279,8 @@ class BadLine(FlakyStore):
         self.times = times
         self.error = error
 
-    def fetch(self, key: str, path: Path) -> None:
-        super().fetch(key, path)
+    def fetch(self, key: str, path: Path, most: int | None = None) -> None:
+        super().fetch(key, path, most)
         if self.times:
             self.times -= 1
             path.write_bytes(b"damaged on its way")

@@ -101,9 +101,9 @@ def test_an_outage_is_not_taken_for_damage(run: Run, scratch: Path) -> None:
 
 def test_what_was_damaged_on_its_way_only_is_whole(run: Run, scratch: Path) -> None:
     class Noisy(MemoryStore):
-        def fetch(self, key: str, path: Path) -> None:
+        def fetch(self, key: str, path: Path, most: int | None = None) -> None:
             again = key in self.reads
-            super().fetch(key, path)
+            super().fetch(key, path, most)
             if not again:
                 path.write_bytes(b"X" + path.read_bytes()[1:])
 

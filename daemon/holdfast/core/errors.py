@@ -117,8 +117,8 @@ class Permanent(StoreError):
 
 
 class TooLarge(Permanent):
-    """An object is larger than its reader is ready to take into memory. ``tag`` is the object's."""
+    """An object is larger than its reader is ready to take. ``tag`` is the object's, as far as it is known."""
 
-    def __init__(self, text: str, tag: str) -> None:
+    def __init__(self, text: str, tag: str = "") -> None:
         super().__init__(text)
         self.tag = tag

@@ -66,8 +66,12 @@ class Store(Protocol):
     def get(self, key: str, most: int = SMALL) -> tuple[bytes, str]:
         """A small object's content and tag; raises NotFound, and TooLarge for one of more than ``most`` bytes."""
 
-    def fetch(self, key: str, path: Path) -> None:
-        """Writes an object's content to the file ``path``; raises NotFound."""
+    def fetch(self, key: str, path: Path, most: int | None = None) -> None:
+        """Writes an object's content to the file ``path``; raises NotFound, and TooLarge for one of more than ``most``
+        bytes.
+
+        No more than those reach the disk, whatever a listing said before, and ``path`` stays as it was.
+        """
 
     def list(self, prefix: str, shallow: bool = False) -> list[Entry]:
         """All objects whose key starts with ``prefix``, ordered by key.

@@ -81,8 +81,8 @@ class Conditional:
     def get(self, key: str, most: int = SMALL) -> tuple[bytes, str]:
         return self._store.get(key, most)
 
-    def fetch(self, key: str, path: Path) -> None:
-        self._store.fetch(key, path)
+    def fetch(self, key: str, path: Path, most: int | None = None) -> None:
+        self._store.fetch(key, path, most)
 
     def list(self, prefix: str, shallow: bool = False) -> list[Entry]:
         return self._store.list(prefix, shallow)

@@ -23,6 +23,7 @@ from ..core.errors import Conflict, Corrupted, NotFound, Permanent, TooLarge, Tr
 from ..spool import TEMPORARY, replacing, sync_file, sync_folder
 from .base import LOCK, SMALL, Entry, OnSent, check_key, check_prefix
 from .files import a_link, inside, make_folder, open_object, place_of, read_object, tag_of
+from .receiving import Bounded
 from .sending import Meter
 
 _TEMPORARY = re.compile(rf"{re.escape(TEMPORARY)}[0-9a-f]{{12}}-")
@@ -87,10 +88,10 @@ class DirectoryStore:
             raise TooLarge(f"{key} has more than {most} bytes", tag)
         return data, tag
 
-    def fetch(self, key: str, path: Path) -> None:
+    def fetch(self, key: str, path: Path, most: int | None = None) -> None:
         with _translated(key), open_object(self._path(key), key) as source:
             try:
-                with replacing(path, durable=False) as temporary, temporary.open("wb") as file:
+                with replacing(path, durable=False) as temporary, Bounded(temporary, key, most) as file:
                     shutil.copyfileobj(source, file, _CHUNK)
             except OSError as error:
                 raise Transient(f"{path}: {error.strerror}") from error

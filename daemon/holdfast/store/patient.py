@@ -47,8 +47,8 @@ class PatientStore:
     def get(self, key: str, most: int = SMALL) -> tuple[bytes, str]:
         return self._again(lambda: self._store.get(key, most))
 
-    def fetch(self, key: str, path: Path) -> None:
-        self._again(lambda: self._store.fetch(key, path))
+    def fetch(self, key: str, path: Path, most: int | None = None) -> None:
+        self._again(lambda: self._store.fetch(key, path, most))
 
     def list(self, prefix: str, shallow: bool = False) -> list[Entry]:
         return self._again(lambda: self._store.list(prefix, shallow))

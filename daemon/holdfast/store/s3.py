@@ -25,6 +25,7 @@ from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError
 from ..core.errors import Conflict, Corrupted, NotFound, Permanent, SettingsError, StoreError, TooLarge, Transient
 from ..spool import replacing
 from .base import SMALL, Entry, OnSent, StoreSettings, check_key, check_prefix
+from .receiving import Bounded
 from .sending import Body, Meter
 
 if TYPE_CHECKING:
@@ -154,10 +155,14 @@ class S3Store:
                     raise TooLarge(f"{key} has {answer['ContentLength']} bytes, more than {most}", answer["ETag"])
                 return body.read(), answer["ETag"]
 
-    def fetch(self, key: str, path: Path) -> None:
+    def fetch(self, key: str, path: Path, most: int | None = None) -> None:
         """Ranges in parallel, and no HEAD, whose answer could not tell a missing bucket from a missing object."""
         name = self._key(key)
-        with self._translated(key, _READ), replacing(path, durable=False) as temporary, temporary.open("wb") as file:
+        with (
+            self._translated(key, _READ),
+            replacing(path, durable=False) as temporary,
+            Bounded(temporary, key, most) as file,
+        ):
             self._client.download_fileobj(self._bucket, name, file, ExtraArgs=self._common, Config=_TRANSFER)
 
     def list(self, prefix: str, shallow: bool = False) -> list[Entry]:
