@@ -54,7 +54,7 @@ def plant_all(forger: Forger, canary: Path) -> dict[str, str]:
     plant("not a short text", edit=lambda m: m.update(reason="\0\x1b]0;hello\x07"))
     plant("manifest says 1099511627776", edit=lambda m: m["files"]["h5"].update(size=1 << 40))
     plant("not credible", edit=lambda m: m["files"]["pkl"].update(size=1 << 60))
-    plant("too large", raw=lambda text: text + b" " * MAX_MANIFEST_BYTES)
+    plant("not credible", raw=lambda text: text + b" " * MAX_MANIFEST_BYTES)
     plant("not JSON", raw=lambda text: text.replace(b'"batch": ', b'"batch": 1' + b"0" * 100_000))
     plant("a key stands twice", raw=lambda text: text[:-1] + b', "run": "00001-count"}')
     plant("not JSON", raw=lambda text: text.decode().encode("utf-16"))

@@ -14,7 +14,7 @@ from holdfast.core.manifest import CheckpointName
 from holdfast.spool import Spool
 from holdfast.store import Store
 from holdfast.supervisor.pull import Puller
-from holdfast.supervisor.pull_artifacts import path_of, pull_artifacts
+from holdfast.supervisor.pull_artifacts import pull_artifacts
 
 
 @pytest.fixture
@@ -177,6 +177,27 @@ def test_what_is_no_log_is_not_joined(run: Run, folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
+def test_a_log_that_grew_since_it_was_listed_comes_as_it_is_now(run: Run, store: MemoryStore, folder: Path) -> None:
+    run.file("log-i1.txt", b"one\n")
+    pulling = Pulling(run, folder)
+    store.objects["00001-digits/log-i1.txt"] = b"one\ntwo\n"
+    pulling.puller.files()
+    assert (folder / "log.txt").read_bytes() == b"one\ntwo\n"
+
+
+def test_a_log_that_became_huge_since_it_was_listed_is_left_out_and_the_others_come(
+    run: Run, store: MemoryStore, folder: Path
+) -> None:
+    run.file("log-i1.txt", b"one\n")
+    run.file("log-i2.txt", b"two\n")
+    pulling = Pulling(run, folder)
+    store.objects["00001-digits/log-i1.txt"] = bytes(17 << 20)
+    pulling.puller.files()
+    assert (folder / "log.txt").read_bytes() == b"two\n"
+    [warning] = pulling.warnings
+    assert "log-i1.txt" in warning
+
+
 # --- artifacts -----------------------------------------------------------------------------------------------------
 
 
@@ -198,10 +219,16 @@ def test_escaped_names_of_artifacts_are_spelled_out(run: Run, folder: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "key", ["..", "../up", "a/../../up", "a//b", ".", "/etc/x", "@2E@2E/up", "a@2Fb", "@00", "x" * 256, ""]
+    "key", ["..", "../up", "a/../../up", "a//b", ".", "/etc/x", "@2E@2E/up", "a@2Fb", "@00", "x" * 256, "\x1b[2J", "é"]
 )
-def test_names_that_lead_out_of_the_folder_are_none(key: str) -> None:
-    assert path_of(key) is None
+def test_a_name_that_no_artifact_can_have_is_warned_of_and_makes_no_file(
+    run: Run, store: MemoryStore, folder: Path, key: str
+) -> None:
+    store.objects[f"00001-digits/artifacts/{key}"] = b"evil"
+    [warning] = Pulling(run, folder).artifacts().warnings
+    assert "passed over" in warning
+    assert warning.isprintable()
+    assert [path for path in folder.parent.parent.rglob("*") if path.is_file()] == []
 
 
 def test_a_hostile_name_is_warned_of_and_the_rest_comes(run: Run, store: MemoryStore, folder: Path) -> None:
@@ -211,6 +238,18 @@ def test_a_hostile_name_is_warned_of_and_the_rest_comes(run: Run, store: MemoryS
     pulling = Pulling(run, folder).artifacts()
     assert len(pulling.warnings) == 2
     assert [path.name for path in folder.parent.parent.rglob("*") if path.name in ("evil", "good")] == ["good"]
+
+
+def test_an_artifact_that_became_larger_than_it_was_listed_is_left_out_and_the_rest_comes(
+    run: Run, store: MemoryStore, folder: Path
+) -> None:
+    run.file("artifacts/a", b"a")
+    run.file("artifacts/b", b"b")
+    pulling = Pulling(run, folder)
+    store.objects["00001-digits/artifacts/a"] = b"more"
+    [warning] = pulling.artifacts().warnings
+    assert "artifacts/a" in warning
+    assert [path.name for path in folder.rglob("*") if path.is_file()] == ["b"]
 
 
 def test_no_artifact_is_written_through_a_link(run: Run, folder: Path, tmp_path: Path) -> None:
@@ -234,7 +273,10 @@ def test_an_artifact_in_the_place_of_a_folder_is_warned_of(run: Run, folder: Pat
 
 
 def index(**files: bytes) -> bytes:
-    entries = {key: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()} for key, data in files.items()}
+    entries = {
+        key: {"size": len(data), "mtime_ns": 1, "sha256": hashlib.sha256(data).hexdigest()}
+        for key, data in files.items()
+    }
     return json.dumps({"format": 1, "files": entries}).encode()
 
 

@@ -99,6 +99,34 @@ def test_a_damaged_pair_is_reported_passed_over_and_not_deleted(
     assert spool.pairs() == [name_of(1)]
 
 
+@pytest.mark.parametrize("part", PARTS)
+def test_a_file_that_became_huge_after_it_was_listed_is_not_taken_in(
+    store: MemoryStore, spool: Spool, part: str
+) -> None:
+    for save in (1, 2):
+        store_only(store, spool, name_of(save))
+    flaky, key = FlakyStore(store), f"{RUN}/{name_of(2).file(part)}"
+
+    def swap(operation: str, at: str) -> None:
+        if operation == "fetch" and at == key:
+            store.objects[key] = bytes(1 << 20)
+
+    flaky.before = swap
+    restored = Restoring(flaky, spool)
+    assert restored.name == name_of(1)
+    [warning] = restored.warnings
+    assert f"its .{part} has more bytes than" in warning
+
+
+def test_what_a_pair_lacks_here_is_fetched_and_no_more(store: MemoryStore, spool: Spool) -> None:
+    save_pair(spool, name_of(1))
+    store_pair(store, spool, name_of(1))
+    spool.file(name_of(1).file("pkl")).write_bytes(b"rot")
+    store.reads.clear()
+    assert Restoring(store, spool).name == name_of(1)
+    assert store.reads == [f"{RUN}/{name_of(1).file(part)}" for part in ("json", "pkl")]
+
+
 def test_one_flipped_bit_is_noticed(store: MemoryStore, spool: Spool) -> None:
     for save in (1, 2):
         store_only(store, spool, name_of(save))

@@ -102,10 +102,17 @@ def allot(store: Store, name: str, existing: Iterable[RunId], join: bool) -> Run
 
 
 def is_complete(store: Store, run: RunId) -> bool:
+    return exists(store, f"{run}/{COMPLETE_FILE}")
+
+
+def exists(store: Store, key: str) -> bool:
+    """Is there an object of that key, whatever it holds?"""
     try:
-        store.get(f"{run}/{COMPLETE_FILE}")
+        store.get(key)
     except NotFound:
         return False
+    except TooLarge:
+        pass
     return True
 
 

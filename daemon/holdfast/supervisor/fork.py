@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 
-from ..core.errors import InvalidPair, NotFound, SettingsError, TooLarge
-from ..core.manifest import PARTS, Manifest
+from ..core.errors import InvalidPair, SettingsError
+from ..core.manifest import Manifest
 from ..core.runs import RunId, check_name
-from ..spool import Spool, replacing
+from ..spool import Spool
 from ..store import Store
-from ..store.catalog import list_runs, newest_called, read_contents
+from ..store.catalog import exists, list_runs, newest_called, read_contents
 from ..store.contents import Listed
-from .fetching import fetch_part, manifest_of
+from .fetching import bring
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def locate(store: Store, source: Source, target: str) -> Found | None:
     """
     runs = list_runs(store)
     there = newest_called(runs, target)
-    if there is not None and _exists(store, f"{there}/{source.mark}"):
+    if there is not None and exists(store, f"{there}/{source.mark}"):
         return None
     run = newest_called(runs, source.run)
     if run is None:
@@ -91,27 +91,15 @@ def adopt(store: Store, spool: Spool, source: Source, found: Found, incarnation:
 def _copy(
     store: Store, spool: Spool, source: Source, run: RunId, listed: Listed, incarnation: int, save: int
 ) -> Manifest:
-    manifest = manifest_of(store, run, listed)
     name = replace(listed.name, incarnation=incarnation, save=save)
-    for part in PARTS:
-        with replacing(spool.file(name.file(part)), durable=store.durable_spool) as temporary:
-            fetch_part(store, run, listed, part, manifest.files[part], temporary)
-    adopted = replace(manifest, name=name, run=spool.run, reason=f"from {run}@{source.step}")
-    spool.commit(adopted, durable=store.durable_spool)
-    return adopted
+
+    def adapted(manifest: Manifest) -> Manifest:
+        return replace(manifest, name=name, run=spool.run, reason=f"from {run}@{source.step}")
+
+    return bring(store, run, listed, spool, adapted, durable=store.durable_spool).manifest
 
 
 def note(store: Store, run: RunId, source: Source, adopted: Manifest) -> None:
     """Marks it as done. Raises Conflict if it was done before."""
     document = {"format": 1, "checkpoint": str(adopted.name), "reason": adopted.reason}
     store.create(f"{run}/{source.mark}", json.dumps(document).encode())
-
-
-def _exists(store: Store, key: str) -> bool:
-    try:
-        store.get(key)
-    except NotFound:
-        return False
-    except TooLarge:
-        pass
-    return True

@@ -20,8 +20,8 @@ from ..core.policy import Retention
 from ..store import Store
 from ..store.catalog import is_held, remove_pair
 from ..store.contents import Contents, Listed
-from .fetching import manifest_of
-from .verify import Advance, newest_valid
+from .fetching import Advance, manifest_of
+from .verify import newest_valid
 
 Warn = Callable[[str], None]
 _READERS = 8

@@ -13,13 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..core.errors import InvalidPair, NotFound, SettingsError
-from ..core.manifest import FileRecord, Manifest
-from ..spool import TEMPORARY, Spool, record_of, replacing
+from ..core.errors import InvalidPair, NotFound, SettingsError, TooLarge
+from ..core.manifest import Manifest
+from ..spool import TEMPORARY, Spool, replacing
 from ..store import Store
 from ..store.contents import Contents, Listed
-from .fetching import check_listed, check_room, fetch_part, manifest_of
-from .verify import Advance
+from .fetching import Advance, bring, check_room
 
 Warn = Callable[[str], None]
 _GROWING = {
@@ -27,6 +26,7 @@ _GROWING = {
     "events.jsonl": re.compile(r"events-i([1-9]\d{0,8})\.jsonl"),
 }
 _OPTIONS = "training_options.json"
+_GROWTH = 16 << 20  # bytes that a log may grow by after it was listed
 
 
 @dataclass
@@ -76,29 +76,15 @@ class Puller:
 
     def _bring(self, listed: Listed) -> bool:
         try:
-            manifest = manifest_of(self._store, self._contents.run, listed)
-            for part, record in manifest.files.items():
-                check_listed(listed, part, record)
-            for part, record in manifest.files.items():
-                self._part(listed, part, record)
+            brought = bring(self._store, self._contents.run, listed, self._spool, advance=self._advance)
         except InvalidPair as error:
             self._warn(f"{listed.name}: passed over: {error}")
             self.result.damaged.append(listed)
             return False
-        self._spool.commit(manifest, durable=False)
-        self.result.pairs.append(manifest)
+        self.result.pairs.append(brought.manifest)
+        self.result.fetched += brought.fetched
+        self.result.present += brought.present
         return True
-
-    def _part(self, listed: Listed, part: str, record: FileRecord) -> None:
-        path = self._spool.file(listed.name.file(part))
-        self._advance(path.name, 0)
-        if is_present(path, record):
-            self.result.present += 1
-        else:
-            with replacing(path, durable=False) as temporary:
-                fetch_part(self._store, self._contents.run, listed, part, record, temporary)
-            self.result.fetched += 1
-        self._advance(path.name, record.size)
 
     def _join(self, name: str, keys: list[str]) -> None:
         folder = self._spool.path
@@ -109,10 +95,13 @@ class Puller:
             for key in keys:
                 check_room(folder, 2 * self._contents.others[key])
                 piece = Path(part, "piece")
+                most = self._contents.others[key] + _GROWTH
                 try:
-                    self._store.fetch(f"{self._contents.run}/{key}", piece)
+                    self._store.fetch(f"{self._contents.run}/{key}", piece, most)
                 except NotFound:
                     self._warn(f"{key} is gone from the store")
+                except TooLarge as error:
+                    self._warn(f"{key}: left out: {error}, though fewer were listed: pull again")
                 else:
                     append(piece, whole)
         self.result.fetched += 1
@@ -125,11 +114,3 @@ def append(piece: Path, whole: Path) -> None:
         if source.tell():
             source.seek(-1, 2)
             target.write(b"" if source.read(1) == b"\n" else b"\n")
-
-
-def is_present(path: Path, record: FileRecord) -> bool:
-    """Is that very content there, in a file that is no link?"""
-    try:
-        return not path.is_symlink() and path.stat().st_size == record.size and record_of(path) == record
-    except OSError:
-        return False

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import TypeVar
 
-from ..core.errors import Corrupted, HoldfastError, InvalidPair, NotFound, NoValidPair, SettingsError
-from ..core.manifest import MAX_MANIFEST_BYTES, CheckpointName, FileRecord, Manifest
-from ..spool import Spool, check_file, replacing
+from ..core.errors import HoldfastError, InvalidPair, NoValidPair, SettingsError
+from ..core.manifest import CheckpointName, Manifest
+from ..spool import Spool
 from ..store import Store
-from ..store.catalog import list_pairs, read_manifest
+from ..store.catalog import list_pairs
+from .fetching import bring, look_up
 
 _MAX_NUMBER = 10**8
 Warn = Callable[[str], None]
-T = TypeVar("T")
-_TRIES = 2
 
 
 @dataclass(frozen=True)
@@ -137,49 +132,8 @@ def _here(spool: Spool, name: CheckpointName) -> Manifest:
     return manifest
 
 
-def _check_sizes(manifest: Manifest, listed: Mapping[str, int | None]) -> None:
-    """Before a byte is fetched: what the store holds may be anything, and the disk is not endless."""
-    for part, record in manifest.files.items():
-        if listed[part] is None:
-            raise InvalidPair(f"its .{part} is not in the store")
-        if listed[part] != record.size:
-            raise InvalidPair(f"its .{part} has {listed[part]} bytes where its manifest says {record.size}")
-
-
 def _bring(store: Store, spool: Spool, name: CheckpointName) -> Manifest:
-    sizes = {entry.key: entry.size for entry in store.list(f"{spool.run}/{name}.")}
-    if sizes.get(f"{spool.run}/{name.file('json')}", 0) > MAX_MANIFEST_BYTES:
-        raise InvalidPair("its manifest is too large to be one")
-    manifest = _again(lambda: read_manifest(store, spool.run, name), Corrupted)
-    _check_sizes(manifest, {part: sizes.get(f"{spool.run}/{name.file(part)}") for part in manifest.files})
-    if manifest.size > shutil.disk_usage(spool.path).free:
-        free = shutil.disk_usage(spool.path).free
-        raise SettingsError(
-            f"--work-dir {spool.path.parent}: no room for the checkpoint of {manifest.size / 1e6:.0f} MB, "
-            f"{free / 1e6:.0f} MB are free; make room, or give a folder on another disk"
-        )
-    for part, record in manifest.files.items():
-        with replacing(spool.file(name.file(part)), durable=False) as temporary:
-            fetch = partial(_fetch, store, f"{spool.run}/{name.file(part)}", temporary, record)
-            try:
-                _again(fetch, Corrupted, InvalidPair)
-            except NotFound:
-                raise InvalidPair(f"its .{part} is not in the store") from None
-    spool.commit(manifest, durable=False)
-    return manifest
-
-
-def _fetch(store: Store, key: str, path: Path, record: FileRecord) -> None:
-    store.fetch(key, path)
-    check_file(path, record)
-
-
-def _again(call: Callable[[], T], *damage: type[HoldfastError]) -> T:
-    """What was damaged on its way is whole in the store: only what arrives damaged each time is InvalidPair."""
-    for _ in range(_TRIES - 1):
-        with contextlib.suppress(*damage):
-            return call()
     try:
-        return call()
-    except Corrupted as error:
-        raise InvalidPair(str(error)) from None
+        return bring(store, spool.run, look_up(store, spool.run, name), spool).manifest
+    except SettingsError as error:
+        raise SettingsError(f"--work-dir: {error}") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +11,7 @@ from ..core.manifest import CheckpointName
 from ..core.runs import RunId
 from ..store import Store
 from ..store.contents import Contents, Listed
-from .fetching import fetch_part, manifest_of
-
-Advance = Callable[[str, int], None]
+from .fetching import Advance, fetch_part, manifest_of
 
 
 @dataclass(frozen=True)
