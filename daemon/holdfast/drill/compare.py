@@ -9,9 +9,10 @@ from typing import Any
 
 from ..core.errors import HoldfastError
 from ..core.manifest import CheckpointName
-from ..spool import check_file
+from ..spool import Spool
 from ..store import Store
-from ..store.catalog import list_pairs, read_manifest
+from ..store.catalog import list_pairs
+from ..supervisor.fetching import bring, look_up
 
 
 @dataclass(frozen=True)
@@ -40,16 +41,12 @@ def final_state(store: Store, run: str) -> Final:
     names = list_pairs(store, run)
     if not names:
         raise HoldfastError(f"run {run} has no checkpoint in {store.uri}: does the script use holdfast.Resume?")
-    manifest = read_manifest(store, run, names[0])
     with tempfile.TemporaryDirectory(prefix="holdfast-") as folder:
-        paths = {}
-        for part, record in manifest.files.items():
-            paths[part] = Path(folder) / f"pair.{part}"
-            store.fetch(f"{run}/{manifest.name.file(part)}", paths[part])
-            check_file(paths[part], record)
+        spool = Spool(Path(folder))
+        bring(store, run, look_up(store, run, names[0]), spool)
         from ..training.pair import load  # NumPy and h5py: only those who compare need them
 
-        saved = load(paths["h5"], paths["pkl"])
+        saved = load(spool.file(names[0].file("h5")), spool.file(names[0].file("pkl")))
         arrays = {f"{p.group}[{p.index}] {path}": array for p, (path, array) in saved.values.items()}
         own_data = "fit" not in saved.facts or saved.facts.get("data") is not None
         return Final(names[0], arrays, _history(saved.facts), own_data)

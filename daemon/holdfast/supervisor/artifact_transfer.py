@@ -167,7 +167,7 @@ class Transfer:
             return
         temporary, began = self._spool.file(f"{TEMPORARY}artifact"), self._clock()
         try:
-            self._store.fetch(self._key(path), temporary)
+            self._store.fetch(self._key(path), temporary, one.size)
             temporary.chmod(0o600)
             if one.sha256 is not None and record_of(temporary).sha256 != one.sha256:
                 self._doubt(path, "it differs from its checksum: stored after the index was, or damaged")
