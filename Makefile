@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo test test-all check setup clean
+.PHONY: help demo test test-all check docs setup clean
 
 help:           ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -23,6 +23,9 @@ check: $(VENV)/.dev  ## ruff, mypy, and the layers
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+docs: $(VENV)/.dev  ## write the code's own tables into docs/
+	$(BIN)/python docs/fill-tables
 
 $(VENV)/.real: tests/real/packages.txt tests/real/localstack.txt $(VENV)/.dev
 	@test "$$(id -u)" = 0 || { echo "make test-all starts real servers and containers: it needs root"; exit 1; }
