@@ -31,8 +31,8 @@ def on_exit(pid, how):
         child.how = how
         ended.set()
 
-reaper = Reaper(on_exit)
-reaper.start()
+reaper = Reaper()
+reaper.start(on_exit)
 child = Child(sys.argv[1:], os.environ, 2)
 reaper.expect()
 def obey():

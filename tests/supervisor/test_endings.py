@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import subprocess
 import sys
 import threading
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +20,7 @@ from holdfast.core.runs import RunId
 from holdfast.store import open_store
 from holdfast.store.base import StoreSettings
 from holdfast.supervisor.autoscaling import AutoScalingError, Hook, Member
+from holdfast.supervisor.child import Ended
 from holdfast.supervisor.endings import (
     COMMAND_TIME,
     Action,
@@ -54,16 +59,31 @@ class FakeGroup:
         self.calls.append(f"let go {hook.group} {hook.name}")
 
 
+class Started:
+    """A real command; its end is waited for here, as the tests have no reaper (tests/supervisor/test_aside.py does)."""
+
+    def __init__(self, words: Sequence[str], environment: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(words, env=environment, start_new_session=True)
+
+    def poll(self) -> Ended | None:
+        code = self._process.poll()
+        return None if code is None else Ended(max(0, code), max(0, -code))
+
+    def signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+
+
 def close(group: FakeGroup, clock: Clock, *actions: Action, code: Exit = Exit.COMPLETE) -> list[str]:
     said: list[str] = []
-    closer = Closer(group, lambda kind, text, bad: said.append(text), {}, Passing(clock), clock)
+    closer = Closer(group, lambda kind, text, bad: said.append(text), {}, Passing(clock), Started, clock)
     closer.close("digits", code, actions)
     return said
 
 
 def run_command(code: str, exit_code: Exit) -> list[str]:
     said: list[str] = []
-    closer = Closer(FakeGroup(Clock()), lambda kind, text, bad: said.append(text), {}, threading.Event())
+    closer = Closer(FakeGroup(Clock()), lambda kind, text, bad: said.append(text), {}, threading.Event(), Started)
     closer.close("digits", exit_code, (RunCommand((sys.executable, "-c", code)),))
     return said
 
@@ -129,7 +149,7 @@ def test_a_group_that_cannot_be_told_is_a_warning() -> None:
 
 def test_without_a_metadata_service_giving_back_is_a_warning() -> None:
     said: list[str] = []
-    closer = Closer(Member(None), lambda kind, text, bad: said.append(text), {}, threading.Event())
+    closer = Closer(Member(None), lambda kind, text, bad: said.append(text), {}, threading.Event(), Started)
     closer.close("digits", Exit.COMPLETE, (GiveBack(True),))
     assert "AWS_EC2_METADATA_DISABLED" in said[0]
 
@@ -147,6 +167,12 @@ def test_a_command_that_fails_is_a_warning() -> None:
     assert said == [f"{sys.executable} failed (exit 3)"]
 
 
+def test_a_command_that_is_not_there_any_more_is_a_warning() -> None:
+    clock = Clock()
+    said = close(FakeGroup(clock), clock, RunCommand(("/nonexistent/command",)))
+    assert said == ["/nonexistent/command: No such file or directory"]
+
+
 def test_a_command_that_takes_too_long_is_ended() -> None:
     clock = Clock()
     said = close(FakeGroup(clock), clock, RunCommand((sys.executable, "-c", "import time; time.sleep(600)")))
@@ -156,7 +182,7 @@ def test_a_command_that_takes_too_long_is_ended() -> None:
 def test_a_stop_ends_the_command() -> None:
     hurry, said = threading.Event(), list[str]()
     hurry.set()
-    closer = Closer(FakeGroup(Clock()), lambda kind, text, bad: said.append(text), {}, hurry)
+    closer = Closer(FakeGroup(Clock()), lambda kind, text, bad: said.append(text), {}, hurry, Started)
     closer.close("digits", Exit.COMPLETE, (RunCommand((sys.executable, "-c", "import time; time.sleep(600)")),))
     assert said == [f"{sys.executable} was ended: holdfast was asked to stop"]
 

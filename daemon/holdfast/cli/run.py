@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ from ..core.machine import Rules
 from ..core.redact import Redactor
 from ..core.runs import RunId, check_name
 from ..store.conditions import Conditional
+from ..supervisor.aside import Aside
 from ..supervisor.autoscaling import Hook, Member
+from ..supervisor.child import Reaper
 from ..supervisor.endings import Closer, Endings, check_choice, decide
 from ..supervisor.fork import Source
 from ..supervisor.journal import Journal
@@ -95,7 +98,7 @@ def run(**settings: Any) -> int:
     command gets SIGTERM.
     """
     client = client_from_environment(os.environ, time.monotonic)
-    endings = _endings(settings)
+    endings, reaper = _endings(settings), Reaper()
     told = Journal(
         sys.stderr,
         Redactor(os.environ),
@@ -105,16 +108,16 @@ def run(**settings: Any) -> int:
     with contextlib.closing(told) as journal:
         code = Exit.FAILED
         try:
-            code = _supervise(settings, client, journal)
+            code = _supervise(settings, client, journal, reaper)
         except HoldfastError as error:
             code = error.exit_code
             raise
         finally:
-            _end(endings, settings["run"], code, client, journal)
+            _end(endings, settings["run"], code, client, journal, reaper)
     return code
 
 
-def _supervise(settings: dict[str, Any], client: MetadataClient | None, journal: Journal) -> Exit:
+def _supervise(settings: dict[str, Any], client: MetadataClient | None, journal: Journal, reaper: Reaper) -> Exit:
     store = Conditional(the_store(settings), lambda text: journal.event("conditions", text, warning=True))
     run_settings = _settings(settings)
     with contextlib.suppress(OSError, ValueError, RuntimeError):  # standard error may be closed, or no real file
@@ -132,16 +135,25 @@ def _supervise(settings: dict[str, Any], client: MetadataClient | None, journal:
 
     with watched(journal, run_settings.work_dir, settings):
         return Supervisor(
-            run_settings, store, journal, watcher, os.environ, sys.stdout.buffer if sys.stdout else None
+            run_settings, store, journal, watcher, os.environ, sys.stdout.buffer if sys.stdout else None, reaper
         ).run()
 
 
-def _end(endings: Endings, name: str, code: Exit, client: MetadataClient | None, journal: Journal) -> None:
+def _end(
+    endings: Endings, name: str, code: Exit, client: MetadataClient | None, journal: Journal, reaper: Reaper
+) -> None:
     """Gives the machine back, or what else the settings say. The next signal ends that."""
     hurry = threading.Event()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # as the supervisor has it, which may not have come so far
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: hurry.set())
-    closer = Closer(Member(client), lambda kind, text, bad: journal.event(kind, text, warning=bad), os.environ, hurry)
+    closer = Closer(
+        Member(client),
+        lambda kind, text, bad: journal.event(kind, text, warning=bad),
+        os.environ,
+        hurry,
+        partial(Aside, reaper),
+    )
     closer.close(name, code, decide(code, endings))
 
 

@@ -104,14 +104,20 @@ class Tee:
 
 
 class Reaper:
-    """Waits for every child of this process, its own and those it inherits."""
+    """Waits for every child of this process, its own and those it inherits. There is one in a process, to its end."""
 
-    def __init__(self, on_exit: Callable[[int, Ended], None]) -> None:
-        self._on_exit = on_exit
+    def __init__(self) -> None:
+        self._on_exit: Callable[[int, Ended], None] | None = None
         self._have_children = threading.Event()
 
-    def start(self) -> None:
-        """Makes this process the one that inherits the orphans below it, and waits for children from now on."""
+    def start(self, on_exit: Callable[[int, Ended], None]) -> None:
+        """Makes this process the one that inherits the orphans below it, and waits for children from now on.
+
+        Started again, it tells the new ``on_exit`` from then on.
+        """
+        begun, self._on_exit = self._on_exit is not None, on_exit
+        if begun:
+            return
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         threading.Thread(target=self._reap, name="reaper", daemon=True).start()
@@ -128,6 +134,7 @@ class Reaper:
                     status = os.waitid(os.P_ALL, 0, os.WEXITED)
                     assert status is not None
                     killed = status.si_code != os.CLD_EXITED
+                    assert self._on_exit is not None
                     self._on_exit(status.si_pid, Ended(*((0, status.si_status) if killed else (status.si_status, 0))))
 
 

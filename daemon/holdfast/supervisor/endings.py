@@ -7,19 +7,18 @@ longer than until the next SIGTERM.
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 import signal
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from ..core.errors import Exit, SettingsError
 from .autoscaling import AutoScalingError, Hook
+from .child import Ended
 
 SCALE_IN = "scale-in"
 NONE = "none"
@@ -114,8 +113,18 @@ class Group(Protocol):
     def let_go(self, hook: Hook) -> None: ...
 
 
+class Running(Protocol):
+    """A command that was started (aside.Aside), in a group of its own."""
+
+    def poll(self) -> Ended | None: ...
+    def signal(self, number: int) -> None: ...
+
+
 class Closer:
-    """Does what was decided. ``hurry`` is set by whoever wants the process to end now."""
+    """Does what was decided. ``hurry`` is set by whoever wants the process to end now.
+
+    ``start`` takes a command's words and environment; it raises OSError.
+    """
 
     def __init__(
         self,
@@ -123,12 +132,14 @@ class Closer:
         say: Callable[[str, str, bool], None],
         environment: Mapping[str, str],
         hurry: threading.Event,
+        start: Callable[[Sequence[str], Mapping[str, str]], Running],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._group = group
         self._say = say
         self._environment = environment
         self._hurry = hurry
+        self._start = start
         self._clock = clock
 
     def close(self, run: str, code: Exit, actions: tuple[Action, ...]) -> None:
@@ -193,34 +204,34 @@ class Closer:
     def _command(self, words: tuple[str, ...], run: str, code: Exit) -> None:
         environment = {**self._environment, "HOLDFAST_RUN": run, "HOLDFAST_EXIT_CODE": str(int(code))}
         try:
-            process = subprocess.Popen(words, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
+            command = self._start(words, environment)
         except OSError as error:
             self._say("ending-failed", f"{words[0]}: {error.strerror}", True)
             return
-        why = self._wait(process)
+        why = self._wait(command)
+        ended = command.poll()
         if why:
-            self._end(process)
+            self._end(command)
             self._say("ending-failed", f"{words[0]} was ended: {why}", True)
-        elif process.returncode:
-            self._say("ending-failed", f"{words[0]} failed (exit {process.returncode})", True)
+        elif ended is not None and ended.code:
+            self._say("ending-failed", f"{words[0]} failed ({ended.describe()})", True)
         else:
             self._say("ending", f"ran {words[0]}", False)
 
-    def _wait(self, process: subprocess.Popen[bytes]) -> str:
+    def _wait(self, command: Running) -> str:
         """Empty when the command ended by itself, else why it must be ended."""
         until = self._clock() + COMMAND_TIME
-        while process.poll() is None:
+        while command.poll() is None:
             if self._hurry.wait(_NAP):
                 return "holdfast was asked to stop"
             if self._clock() >= until:
                 return f"it took longer than {COMMAND_TIME:.0f} s"
         return ""
 
-    def _end(self, process: subprocess.Popen[bytes]) -> None:
+    def _end(self, command: Running) -> None:
         """SIGTERM, and SIGKILL to what is left a little later: whoever is told to stop leaves nothing behind."""
         for number, patience in ((signal.SIGTERM, _TERM_TIME), (signal.SIGKILL, 1.0)):
-            try:
-                os.killpg(process.pid, number)
-                process.wait(patience)
-            except (ProcessLookupError, subprocess.TimeoutExpired):
-                continue
+            command.signal(number)
+            until = time.monotonic() + patience
+            while command.poll() is None and time.monotonic() < until:
+                time.sleep(_NAP)

@@ -53,6 +53,7 @@ class Supervisor:
         watcher: Callable[[Callable[[events.Event], None]], Watcher],
         environment: Mapping[str, str],
         console: IO[bytes] | None,
+        reaper: Reaper,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
@@ -77,7 +78,7 @@ class Supervisor:
         )
         self._brought = threading.Event()
         self._channel = Channel(self._heard, self._welcome, self._brought)
-        self._reaper = Reaper(self._reaped)
+        self._reaper = reaper
         self._systemd = Systemd(environment, clock)
         journal.listen(self._systemd.heard)
         self._prepared: Prepared | None = None
@@ -98,7 +99,7 @@ class Supervisor:
                 signal.signal(number, self._signalled)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)  # a container's entrypoint holds them back until now
         try:
-            self._reaper.start()
+            self._reaper.start(self._reaped)
             self._channel.start()
             self._watcher.start()
             self._systemd.ready()

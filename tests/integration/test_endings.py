@@ -1,0 +1,52 @@
+"""What follows the end of a run, by real daemons: the commands of ``--on-complete`` and ``--on-failure``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from holdfast.core.errors import Exit
+
+from .daemons import Machines
+
+
+def python(code: str) -> str:
+    return f'{sys.executable} -c "{code}"'
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import time; time.sleep(1.5); raise SystemExit(3)", "failed (exit 3)"),  # the reaper looks every second
+        ("import os; os.kill(os.getpid(), 9)", "failed (killed by SIGKILL)"),
+        ("pass", "holdfast: ran"),
+    ],
+)
+def test_the_end_of_the_command_is_told_as_it_was(local_park: Machines, code: str, said: str) -> None:
+    """The reaper of the supervisor is there all the time, and takes every status."""
+    daemon = local_park.start("one", "--on-complete", python(code))
+    assert daemon.wait() == Exit.COMPLETE, "it changes nothing"
+    assert said in daemon.text
+
+
+def test_a_command_after_wrong_settings_is_told_as_it_ended_too(local_park: Machines) -> None:
+    """There was no supervisor, and so no reaper."""
+    failing = python("import os, sys; sys.exit(int(os.environ['HOLDFAST_EXIT_CODE']) - 70)")
+    daemon = local_park.start("one", "--on-failure", failing, command=["no-such-program"])
+    assert daemon.wait() == Exit.USAGE
+    assert "failed (exit 8)" in daemon.text
+
+
+def test_the_command_has_the_default_signals_and_a_session_of_its_own(local_park: Machines, scratch: Path) -> None:
+    found = scratch / "found"
+    code = "import os; print(os.getpid() == os.getsid(0), open('/proc/self/status').read(), file=open('{}', 'w'))"
+    assert local_park.start("one", "--on-complete", python(code.format(found))).wait() == Exit.COMPLETE
+    own, _, status = found.read_text().partition(" ")
+    masks = dict(line.split(":\t") for line in status.splitlines() if line.startswith("Sig"))
+    assert own == "True"
+    assert int(masks["SigBlk"], 16) == 0
+    python_ignores = 1 << 12 | 1 << 24  # SIGPIPE and SIGXFSZ, by itself
+    standard = (1 << 31) - 1  # those above belong to the C library
+    assert int(masks["SigIgn"], 16) & standard & ~python_ignores == 0
