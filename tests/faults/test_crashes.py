@@ -14,7 +14,9 @@ from fakes.proxy import Asked, FaultProxy
 
 from .crashes import Driver, Place, driver, kill_everywhere, strace
 
-CALLS = ("openat", "write", "pwrite64", "rename", "link", "unlink", "fsync", "mkdir", "ftruncate", "close")
+CALLS = ("openat", "write", "pwrite64", "fsync", "ftruncate", "close")
+CALLS += ("rename", "unlink", "mkdir")  # in the spool
+CALLS += ("renameat", "linkat", "unlinkat", "mkdirat")  # in the store
 EVERYWHERE = ("cut:before", "cut:body", "cut:after")
 
 

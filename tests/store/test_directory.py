@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import ctypes
+import itertools
 import os
 import shutil
 import stat
@@ -7,7 +9,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -147,6 +149,53 @@ def test_a_link_on_the_way_to_a_key_is_refused_by_every_operation(
     assert not (scratch / "back").exists()
     if not linked:
         assert store.get(key)[0] == b"as it was", "where the store itself is, is for the user to say"
+
+
+def test_a_folder_that_becomes_a_link_between_two_looks_leads_nowhere(
+    store: DirectoryStore, root: Path, scratch: Path
+) -> None:
+    """Whoever can write in the store may swap a folder at any moment; nothing outside is read, written or removed."""
+    (scratch / "source").write_bytes(b"ours")
+    tag = store.create("run/key", b"ours")
+    theirs, names = scratch / "theirs", ("key", ".tmp-0123456789ab-key")
+    theirs.mkdir()
+    for name in names:
+        (theirs / name).write_bytes(b"theirs")
+    (root / "link").symlink_to(theirs)
+    done = threading.Event()
+
+    def swap() -> None:
+        while not done.is_set():
+            exchange(root / "run", root / "link")
+
+    operations: list[Callable[[], object]] = [
+        lambda: store.get("run/key")[0] == b"ours",
+        lambda: store.fetch("run/key", scratch / "back"),
+        lambda: {entry.size for entry in store.list("run/")} == {4},
+        lambda: store.put("run/new", scratch / "source"),
+        lambda: store.create("run/newer", b"ours"),
+        lambda: store.replace("run/key", b"ours", tag),
+        lambda: store.sweep("run/"),
+        lambda: store.delete("run/key"),
+    ]
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(swap)
+        try:
+            for operation, _ in itertools.product(operations, range(2000)):
+                with suppress(StoreError):
+                    assert operation() is not False
+        finally:
+            done.set()
+    assert other.exception() is None
+    assert {path.name: path.read_bytes() for path in theirs.iterdir()} == dict.fromkeys(names, b"theirs")
+    assert (scratch / "back").read_bytes() == b"ours"
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Each takes the other's name, in one step."""
+    libc, here, exchange = ctypes.CDLL(None, use_errno=True), -100, 2
+    if libc.renameat2(here, os.fsencode(one), here, os.fsencode(other), exchange):
+        raise OSError(ctypes.get_errno(), "renameat2")
 
 
 def test_a_link_beside_what_is_listed_is_in_nobodys_way(store: DirectoryStore, root: Path, scratch: Path) -> None:

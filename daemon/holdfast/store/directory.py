@@ -11,22 +11,30 @@ import contextlib
 import errno
 import fcntl
 import os
-import re
-import secrets
 import shutil
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from ..core.errors import Conflict, Corrupted, NotFound, Permanent, TooLarge, Transient
-from ..spool import TEMPORARY, replacing, sync_file, sync_folder
+from ..spool import replacing
 from .base import LOCK, SMALL, Entry, OnSent, check_key, check_prefix
-from .files import a_link, inside, make_folder, open_object, place_of, read_object, tag_of
+from .files import (
+    make_folder,
+    open_object,
+    opened_folder,
+    opened_root,
+    place_of,
+    read_object,
+    refuse_link,
+    tag_of,
+    written,
+)
 from .receiving import Bounded
 from .sending import Meter
+from .tree import entries_of, removed_meanwhile, sweep
 
-_TEMPORARY = re.compile(rf"{re.escape(TEMPORARY)}[0-9a-f]{{12}}-")
 _CHUNK = 1 << 20
 _TRANSIENT = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT}
 
@@ -44,52 +52,51 @@ class DirectoryStore:
 
     def put(self, key: str, path: Path, crc32: int | None = None, progress: OnSent | None = None) -> None:
         meter, found = Meter(progress), 0
-        with meter, _translated(key), replacing(self._made(key), durable=True) as temporary, _opened(path) as source:
-            with temporary.open("wb") as file:
-                while chunk := source.read(_CHUNK):
-                    found = zlib.crc32(chunk, found)
-                    file.write(chunk)
-                    meter(len(chunk))
+        with (
+            meter,
+            self._translated(key),
+            self._place(key, make=True) as (folder, name),
+            written(folder, name) as file,
+            _opened(path) as source,
+        ):
+            while chunk := source.read(_CHUNK):
+                found = zlib.crc32(chunk, found)
+                file.write(chunk)
+                meter(len(chunk))
             if crc32 is not None and found != crc32:
                 raise Corrupted(f"{key}: the content of {path.name} is not what was recorded (CRC-32)")
 
     def create(self, key: str, data: bytes) -> str:
-        with _translated(key):
-            path = self._made(key)
-            temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(6)}-{path.name}"
+        with self._translated(key), self._place(key, make=True) as (folder, name):
             try:
-                with open(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+                with written(folder, name, new=True) as file:
                     file.write(data)
-                sync_file(temporary)
-                try:
-                    os.link(temporary, path)
-                except FileExistsError:
-                    raise Conflict(f"{key} exists already") from None
-                sync_folder(path.parent)
-            finally:
-                temporary.unlink(missing_ok=True)
+            except FileExistsError:
+                raise Conflict(f"{key} exists already") from None
         return tag_of(data)
 
     def replace(self, key: str, data: bytes, if_match: str) -> str:
         try:
-            with _translated(key), self._locked(key) as path:
-                if read_object(path, key, 0)[1] != if_match:
+            with self._translated(key), self._place(key) as (folder, name), self._locked():
+                with open_object(folder, self._root / key, key) as file:
+                    tag = read_object(file, 0)[1]
+                if tag != if_match:
                     raise Conflict(f"{key} was changed meanwhile")
-                with replacing(path, durable=True) as temporary:
-                    temporary.write_bytes(data)
+                with written(folder, name) as file:
+                    file.write(data)
         except NotFound:
             raise Conflict(f"{key} is gone") from None
         return tag_of(data)
 
     def get(self, key: str, most: int = SMALL) -> tuple[bytes, str]:
-        with _translated(key):
-            data, tag = read_object(self._path(key), key, most)
+        with self._translated(key), self._object(key) as file:
+            data, tag = read_object(file, most)
         if len(data) > most:
             raise TooLarge(f"{key} has more than {most} bytes", tag)
         return data, tag
 
     def fetch(self, key: str, path: Path, most: int | None = None) -> None:
-        with _translated(key), open_object(self._path(key), key) as source:
+        with self._translated(key), self._object(key) as source:
             try:
                 with replacing(path, durable=False) as temporary, Bounded(temporary, key, most) as file:
                     shutil.copyfileobj(source, file, _CHUNK)
@@ -97,84 +104,95 @@ class DirectoryStore:
                 raise Transient(f"{path}: {error.strerror}") from error
 
     def list(self, prefix: str, shallow: bool = False) -> list[Entry]:
-        with _translated(prefix):
-            return sorted(self._walk(self._base(prefix), prefix, shallow), key=lambda entry: entry.key)
+        base = _base(prefix)
+        with self._translated(prefix), removed_meanwhile(), self._folder(base) as folder:
+            found = entries_of(folder, self._root / base, base, prefix, shallow)
+            return sorted(found, key=lambda entry: entry.key)
+        return []
 
     def delete(self, key: str) -> None:
-        with _translated(key), contextlib.suppress(FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            self._path(key).unlink()
+        gone = contextlib.suppress(NotFound, FileNotFoundError, IsADirectoryError)
+        with self._translated(key), gone, self._place(key) as (folder, name):
+            os.unlink(name, dir_fd=folder)
 
     def sweep(self, prefix: str) -> None:
-        with _translated(prefix):
-            self._sweep(self._base(prefix), prefix)
+        base = _base(prefix)
+        with self._translated(prefix), removed_meanwhile(), self._folder(base) as folder:
+            sweep(folder, self._root / base, base, prefix)
 
-    def _sweep(self, base: str, prefix: str) -> None:
-        for entry in self._entries(base):
-            if entry.is_dir(follow_symlinks=False):
-                self._sweep(f"{base}{entry.name}/", prefix)
-            elif _TEMPORARY.match(entry.name) and (base + _TEMPORARY.sub("", entry.name)).startswith(prefix):
-                Path(entry.path).unlink(missing_ok=True)
+    @contextlib.contextmanager
+    def _folder(self, key: str, make: bool = False) -> Iterator[int]:
+        """A descriptor of the folder, or of the root for an empty key."""
+        path = self._root
+        with contextlib.ExitStack() as stack:
+            folder = stack.enter_context(opened_root(path))
+            for part in key.strip("/").split("/") if key else ():
+                path = path / part
+                folder = stack.enter_context(opened_folder(folder, path, make))
+            yield folder
 
-    def _walk(self, base: str, prefix: str, shallow: bool) -> Iterator[Entry]:
-        for entry in self._entries(base):
-            key = base + entry.name
-            folder = f"{key}/"
-            if entry.name == LOCK or entry.name.startswith(TEMPORARY):
-                continue
-            if entry.is_symlink() and (key.startswith(prefix) or prefix.startswith(folder)):
-                raise a_link(Path(entry.path))
-            if entry.is_dir(follow_symlinks=False):
-                if shallow and folder.startswith(prefix):
-                    yield Entry(folder, 0)
-                elif folder.startswith(prefix) or prefix.startswith(folder):
-                    yield from self._walk(folder, prefix, shallow)
-            elif key.startswith(prefix) and entry.is_file(follow_symlinks=False):
-                with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
-                    yield Entry(key, entry.stat(follow_symlinks=False).st_size)
-
-    def _base(self, prefix: str) -> str:
-        """The folder below which all keys with this prefix are."""
-        folder, slash, _ = check_prefix(prefix).rpartition("/")
-        if folder:
-            inside(self._root, folder)
-        return folder + slash
-
-    def _entries(self, base: str) -> Iterable[os.DirEntry[str]]:
+    @contextlib.contextmanager
+    def _place(self, key: str, make: bool = False) -> Iterator[tuple[int, str]]:
+        """The folder of an object and its name there. Raises NotFound where there can be none; Permanent for a link."""
+        base, _, name = check_key(key).rpartition("/")
+        if make:
+            self._make_home()
         try:
-            return [*os.scandir(self._root / base)]
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+            with self._folder(base, make) as folder:
+                refuse_link(folder, self._root / key)
+                yield folder, name
+        except NotADirectoryError:
+            if make:
+                raise
+            raise NotFound(f"{key} is not in the store") from None
 
-    def _path(self, key: str) -> Path:
-        return inside(self._root, check_key(key))
+    @contextlib.contextmanager
+    def _object(self, key: str) -> Iterator[IO[bytes]]:
+        with self._place(key) as (folder, _), open_object(folder, self._root / key, key) as file:
+            yield file
 
-    def _made(self, key: str) -> Path:
-        """The path for ``key``, with its folder. A root that was there once is never made again: what stands in its
-        place after it was removed or unmounted is not the store.
+    def _make_home(self) -> None:
+        """A root that was there once is never made again: what stands in its place after it was removed or unmounted
+        is not the store.
         """
-        path = self._path(key)
         self._check_home()
         try:
-            make_folder(path.parent)
+            make_folder(self._root)
         except FileNotFoundError as error:
-            raise Permanent(f"{path.parent}: no folder can be made there") from error
+            raise Permanent(f"{self._root}: no folder can be made there") from error
         self._home = place_of(self._root)
-        return path
 
     def _check_home(self) -> None:
         if self._home is not None and self._home != place_of(self._root):
             raise Transient(f"{self._root} is not the folder that it was: removed, or unmounted?")
 
     @contextlib.contextmanager
-    def _locked(self, key: str) -> Iterator[Path]:
-        path = self._path(key)
+    def _locked(self) -> Iterator[None]:
         self._check_home()
-        descriptor = os.open(self._root / LOCK, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with self._folder("") as root:
+            descriptor = os.open(LOCK, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=root)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield path
+            yield
         finally:
             os.close(descriptor)
+
+    @contextlib.contextmanager
+    def _translated(self, key: str) -> Iterator[None]:
+        """The operating system's errors become the store's, here and nowhere else."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise NotFound(f"{key} is not in the store") from error
+        except OSError as error:
+            kind = Transient if error.errno in _TRANSIENT else Permanent
+            raise kind(f"{self._root / key}: {error.strerror}") from error
+
+
+def _base(prefix: str) -> str:
+    """The folder below which all keys with this prefix are; with a '/' at its end, unless it is the root."""
+    folder, slash, _ = check_prefix(prefix).rpartition("/")
+    return folder + slash
 
 
 @contextlib.contextmanager
@@ -186,15 +204,3 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         raise Transient(f"{path}: {error.strerror}") from error
     with file:
         yield file
-
-
-@contextlib.contextmanager
-def _translated(key: str) -> Iterator[None]:
-    """The operating system's errors become the store's, here and nowhere else."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise NotFound(f"{key} is not in the store") from error
-    except OSError as error:
-        kind = Transient if error.errno in _TRANSIENT else Permanent
-        raise kind(f"{key or 'the store'}: {error.strerror} ({error.filename})") from error

@@ -1,30 +1,26 @@
-"""Files and folders of a directory store: private, without links, and on disk when a call returns."""
+"""Files and folders of a directory store: private, without links, and on disk when a call returns.
+
+Everything below the store's root is reached from the descriptor of the folder that it is in, and no step follows a
+link. Whoever can write there may put one in at any moment: a look at a path before it is opened would come too early.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
+import secrets
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from ..core.errors import NotFound, Permanent
-from ..spool import sync_folder
+from ..spool import TEMPORARY, sync_folder
 from .base import SMALL
 
-
-def inside(root: Path, key: str) -> Path:
-    """The path for ``key``, or for a folder. Raises Permanent if anything below ``root`` on the way to it is a link.
-
-    A link would lead out of the store, or make one object of two.
-    """
-    path = root
-    for part in key.split("/"):
-        path = path / part
-        if path.is_symlink():
-            raise a_link(path)
-    return path
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 def a_link(path: Path) -> Permanent:
@@ -43,12 +39,56 @@ def make_folder(path: Path) -> None:
         sync_folder(folder.parent)
 
 
-def open_object(path: Path, key: str) -> IO[bytes]:
-    """Opens a file for reading. A folder or a key below a file is no object; a pipe or device is never waited for."""
+@contextlib.contextmanager
+def opened_root(root: Path) -> Iterator[int]:
+    """Where the store itself is, is for its user to say: links on the way there are followed."""
+    descriptor = os.open(root, _FOLDER)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def opened_folder(at: int, path: Path, make: bool = False) -> Iterator[int]:
+    """The folder in ``at`` that has the last name of ``path``. Raises Permanent for a link; OSError."""
+    descriptor = _open_folder(at, path, make)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _open_folder(at: int, path: Path, make: bool) -> int:
+    try:
+        return os.open(path.name, _FOLDER | os.O_NOFOLLOW, dir_fd=at)
     except NotADirectoryError:
-        raise NotFound(f"{key} is not in the store") from None
+        refuse_link(at, path)
+        raise
+    except FileNotFoundError:
+        if not make:
+            raise
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path.name, 0o700, dir_fd=at)
+    os.fsync(at)
+    return _open_folder(at, path, make=False)
+
+
+def refuse_link(at: int, path: Path) -> None:
+    """Raises Permanent if what has the last name of ``path`` in the folder ``at`` is a link."""
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISLNK(os.stat(path.name, dir_fd=at, follow_symlinks=False).st_mode):
+            raise a_link(path)
+
+
+def open_object(at: int, path: Path, key: str) -> IO[bytes]:
+    """Opens a file of the folder ``at``. A folder is no object; a pipe or device is never waited for."""
+    try:
+        descriptor = os.open(path.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=at)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise a_link(path) from None
+        raise
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode):
         return open(descriptor, "rb")
@@ -58,14 +98,36 @@ def open_object(path: Path, key: str) -> IO[bytes]:
     raise Permanent(f"{path} is not a plain file")
 
 
-def read_object(path: Path, key: str, most: int) -> tuple[bytes, str]:
+def read_object(file: IO[bytes], most: int) -> tuple[bytes, str]:
     """At most one byte more than ``most``, and the tag: the content's; of a large file it is place, size and date."""
-    with open_object(path, key) as file:
-        data = file.read(max(most, SMALL) + 1)
-        status = os.fstat(file.fileno())
+    data = file.read(max(most, SMALL) + 1)
     if len(data) > SMALL:
+        status = os.fstat(file.fileno())
         return data[: most + 1], f"large-{status.st_ino}-{status.st_size}-{status.st_mtime_ns}"
     return data[: most + 1], tag_of(data)
+
+
+@contextlib.contextmanager
+def written(at: int, name: str, new: bool = False) -> Iterator[IO[bytes]]:
+    """Gives a temporary file of the folder ``at``; when the block ends well it is on disk and has the ``name``.
+
+    A ``new`` one replaces nothing: raises FileExistsError.
+    """
+    temporary = f"{TEMPORARY}{secrets.token_hex(6)}-{name}"
+    try:
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+        with open(os.open(temporary, flags, 0o600, dir_fd=at), "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if new:
+            os.link(temporary, name, src_dir_fd=at, dst_dir_fd=at, follow_symlinks=False)
+        else:
+            os.rename(temporary, name, src_dir_fd=at, dst_dir_fd=at)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=at)
+    os.fsync(at)
 
 
 def tag_of(data: bytes) -> str:
