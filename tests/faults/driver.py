@@ -21,10 +21,10 @@ import holdfast.store.s3  # noqa: F401  (loaded before the fork)
 from holdfast.core.manifest import CheckpointName
 from holdfast.store import StoreSettings, open_store
 from holdfast.store.catalog import list_pairs, remove_pair
+from holdfast.supervisor.commit import store_pair
 from holdfast.supervisor.journal import Journal
 from holdfast.supervisor.prepare import Preparer
 from holdfast.supervisor.settings import RunSettings
-from holdfast.supervisor.upload import store_pair
 from holdfast.training import pair
 from holdfast.training.pair import Draft, Position
 from holdfast.training.session import Session

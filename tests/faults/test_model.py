@@ -27,9 +27,9 @@ from holdfast.core.manifest import PARTS, CheckpointName, FileRecord, Manifest
 from holdfast.core.policy import Retention
 from holdfast.spool import Spool, record_of
 from holdfast.store.catalog import list_pairs, remove_pair
+from holdfast.supervisor.commit import store_pair
 from holdfast.supervisor.lease import Lease, LeaseTimes
 from holdfast.supervisor.restore import bring_newest, candidates, is_whole, owed
-from holdfast.supervisor.upload import store_pair
 
 RUN = "00001-model"
 LEASE = f"{RUN}/lease.json"

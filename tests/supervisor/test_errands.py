@@ -10,8 +10,8 @@ from holdfast.core.errors import Permanent, Transient
 from holdfast.core.policy import Best, Retention
 from holdfast.spool import Spool
 from holdfast.store.catalog import list_pairs
-from holdfast.supervisor.errands import BringLogs, Prune
-from holdfast.supervisor.upload import Closing, store_pair
+from holdfast.supervisor.commit import store_pair
+from holdfast.supervisor.errands import BringLogs, Closing, Prune
 
 RUN = "00001-digits"
 

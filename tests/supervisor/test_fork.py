@@ -11,8 +11,8 @@ from holdfast.core.errors import Conflict, SettingsError
 from holdfast.core.manifest import PARTS, CheckpointName
 from holdfast.core.runs import RunId
 from holdfast.spool import Spool
+from holdfast.supervisor.commit import store_pair
 from holdfast.supervisor.fork import Found, Source, adopt, locate, note
-from holdfast.supervisor.upload import store_pair
 
 RUN = "00001-digits"
 SOURCE = Source("digits", 20)

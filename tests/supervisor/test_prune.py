@@ -13,8 +13,8 @@ from holdfast.core.policy import Best, Retention
 from holdfast.spool import Spool
 from holdfast.store import Store
 from holdfast.store.contents import Contents, Listed
+from holdfast.supervisor.commit import store_pair
 from holdfast.supervisor.prune import Pruning, plan, remove
-from holdfast.supervisor.upload import store_pair
 from holdfast.supervisor.verify import check_pair
 
 LAST = Retention(last=1)

@@ -12,8 +12,8 @@ from holdfast.core.runs import RunId
 from holdfast.spool import Spool
 from holdfast.store import Store
 from holdfast.store.catalog import list_pairs
+from holdfast.supervisor.commit import store_pair
 from holdfast.supervisor.restore import bring_newest, candidates, newest_here, owed
-from holdfast.supervisor.upload import store_pair
 
 RUN = "00001-digits"
 DIGITS = RunId(1, "digits")

@@ -13,7 +13,9 @@ from holdfast.core.errors import Conflict, Corrupted, InvalidPair, NotFound, Per
 from holdfast.core.manifest import PARTS, CheckpointName, Manifest
 from holdfast.core.policy import Backoff, Retention
 from holdfast.spool import Spool
-from holdfast.supervisor.upload import Closing, Errand, Uploader, store_pair
+from holdfast.supervisor.commit import store_pair
+from holdfast.supervisor.errands import Closing, Errand
+from holdfast.supervisor.upload import Uploader
 
 RUN = "00001-digits"
 AT_ONCE = Backoff(first=0.001, most=0.002)

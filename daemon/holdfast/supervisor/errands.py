@@ -3,20 +3,67 @@
 from __future__ import annotations
 
 import contextlib
+import random
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from ..core.errors import InvalidPair, Permanent, StoreError
 from ..core.manifest import CheckpointName, Manifest
-from ..core.policy import Retention
+from ..core.policy import Backoff, Retention
 from ..store import Store
 from ..store.catalog import read_manifest, remove_pair
 from .artifacts import Artifacts
-from .upload import Closing, Job
 
 LOG_INTERVAL = 30.0
 Changed = Callable[[], list[tuple[str, Path]]]
 """Keys and files: what has grown since the last call (GrowingLogs.changed)."""
+Job = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Closing:
+    """The end is near: ``complete``, or stopped; ``deadline`` is on the uploader's clock."""
+
+    complete: bool
+    deadline: float | None
+
+
+class Errand(Protocol):
+    """Work that is done between pairs, in jobs small enough that a new pair needn't wait long.
+
+    One that is not ``vital`` is left undone when a deadline is near.
+    """
+
+    vital: bool
+
+    def job(self, now: float, closing: Closing | None) -> Job | None:
+        """What is to be done now, if anything; ``closing`` asks for the rest.
+
+        A job raises StoreError or OSError if it failed, and is asked for again later.
+        """
+
+    def stored(self, manifest: Manifest) -> None:
+        """A pair came into the store."""
+
+
+class Turn:
+    """An errand, and when it may be asked again after it failed."""
+
+    def __init__(self, errand: Errand) -> None:
+        self.errand = errand
+        self.failures = 0
+        self._not_before = float("-inf")
+
+    def job(self, now: float) -> Job | None:
+        return self.errand.job(now, None) if now >= self._not_before else None
+
+    def postpone(self, now: float, backoff: Backoff) -> float:
+        self.failures += 1
+        wait = backoff.delay(self.failures, random.random())
+        self._not_before = now + wait
+        return wait
 
 
 class BringLogs:

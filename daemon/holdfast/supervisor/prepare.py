@@ -17,6 +17,7 @@ from ..core.runs import COMPLETE_FILE, LEASE_FILE, RunId
 from ..spool import Spool
 from ..store import Store
 from ..store.catalog import find_run, is_complete
+from .commit import store_pair
 from .fork import Found, adopt, locate, note
 from .journal import Journal
 from .lease import Lease
@@ -24,7 +25,6 @@ from .lifetime import seconds_left
 from .options import changes
 from .restore import Candidates, bring_newest, candidates, owed
 from .settings import RunSettings
-from .upload import store_pair
 
 T = TypeVar("T")
 

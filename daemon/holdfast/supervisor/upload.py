@@ -11,17 +11,17 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
-from ..core.errors import Conflict, Corrupted, InvalidPair, NotFound, StoreError, Transient
-from ..core.manifest import PARTS, CheckpointName, Manifest
+from ..core.errors import Conflict, InvalidPair, StoreError
+from ..core.manifest import CheckpointName
 from ..core.policy import Backoff, Owed, Retention, must_give_way, next_upload, superseded
 from ..spool import Spool
-from ..store import OnSent, Store
+from ..store import Store
+from .commit import store_pair
+from .errands import Closing, Errand, Job, Turn
 from .transfer import GivenUp, Rate, Transfer
 
-Job = Callable[[], None]
 BACKOFF = Backoff(first=0.5, most=30.0)
 _PATIENCE = 2.0
 
@@ -35,32 +35,6 @@ class Listener(Protocol):
     def left(self, name: CheckpointName) -> None: ...
     def failing(self, error: str, retry_in: float) -> None: ...
     def finalized(self) -> None: ...
-
-
-@dataclass(frozen=True)
-class Closing:
-    """The end is near: ``complete``, or stopped; ``deadline`` is on the uploader's clock."""
-
-    complete: bool
-    deadline: float | None
-
-
-class Errand(Protocol):
-    """Work that is done between pairs, in jobs small enough that a new pair needn't wait long.
-
-    One that is not ``vital`` is left undone when a deadline is near.
-    """
-
-    vital: bool
-
-    def job(self, now: float, closing: Closing | None) -> Job | None:
-        """What is to be done now, if anything; ``closing`` asks for the rest.
-
-        A job raises StoreError or OSError if it failed, and is asked for again later.
-        """
-
-    def stored(self, manifest: Manifest) -> None:
-        """A pair came into the store."""
 
 
 class Uploader:
@@ -81,7 +55,7 @@ class Uploader:
         self._store = store
         self._spool = spool
         self._listener = listener
-        self._errands = [_Turn(errand) for errand in errands]
+        self._errands = [Turn(errand) for errand in errands]
         self._finish = finish
         self._keep = keep
         self._backoff = backoff
@@ -257,7 +231,7 @@ class Uploader:
         for name in behind:
             self._listener.left(name)
 
-    def _run_errand(self, turn: _Turn, job: Job) -> None:
+    def _run_errand(self, turn: Turn, job: Job) -> None:
         """An errand that fails waits for its next turn; it holds up no other and no pair."""
         try:
             job()
@@ -280,67 +254,3 @@ class Uploader:
         self._finish(self._finalize)
         self._dropped = True
         self._listener.finalized()
-
-
-class _Turn:
-    """An errand, and when it may be asked again after it failed."""
-
-    def __init__(self, errand: Errand) -> None:
-        self.errand = errand
-        self.failures = 0
-        self._not_before = float("-inf")
-
-    def job(self, now: float) -> Job | None:
-        return self.errand.job(now, None) if now >= self._not_before else None
-
-    def postpone(self, now: float, backoff: Backoff) -> float:
-        self.failures += 1
-        wait = backoff.delay(self.failures, random.random())
-        self._not_before = now + wait
-        return wait
-
-
-def store_pair(store: Store, spool: Spool, name: CheckpointName, progress: OnSent | None = None) -> Manifest:
-    """Data first, manifest last and create-only (design invariant 1).
-
-    Raises InvalidPair or OSError if the pair in the spool is no good, Conflict if the name is another pair's, the
-    store's other errors, and what ``progress`` raises.
-    """
-    manifest = spool.manifest(name)
-    for part, record in manifest.files.items():
-        if spool.file(name.file(part)).stat().st_size != record.size:
-            raise InvalidPair(f"{name}: its .{part} is not what its manifest says")
-    key, data = f"{spool.run}/{name.file('json')}", manifest.to_json()
-    if not _is_stored(store, key, data):  # the data of a pair that exists is never written again
-        _put_data(store, spool, manifest, progress)
-        try:
-            store.create(key, data)
-        except Conflict as error:  # our own, by an earlier try whose answer was lost; else it is raised
-            if not _is_stored(store, key, data):
-                raise Transient(f"{key} was neither written nor there before: {error}") from None
-    return manifest
-
-
-def _put_data(store: Store, spool: Spool, manifest: Manifest, progress: OnSent | None) -> None:
-    """The checksums travel along: they were taken when the files were written, and a store that can compares them."""
-    for part in PARTS:
-        file = manifest.name.file(part)
-        try:
-            store.put(f"{spool.run}/{file}", spool.file(file), manifest.files[part].crc32, progress)
-        except Corrupted:
-            spool.verify(manifest)  # damaged on this disk: no other try will help
-            raise
-
-
-def _is_stored(store: Store, key: str, data: bytes) -> bool:
-    """True if this very manifest is there: an earlier try arrived, and only its answer was lost.
-
-    Raises Conflict if another pair has the name.
-    """
-    try:
-        there, _ = store.get(key)
-    except NotFound:
-        return False
-    if there != data:
-        raise Conflict(f"{key} is another pair's manifest")
-    return True
