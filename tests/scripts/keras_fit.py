@@ -1,7 +1,8 @@
 """A user's own script: arrays, Dropout, BatchNormalization, validation data, two stock callbacks, and holdfast's.
 
 Environment: UNITS (width of a layer), HOLD_AT (stay at that batch of the second epoch), SHUFFLE (an order that
-no later process can continue), EPOCHS, PACE (seconds that a batch takes), JIT (compile with XLA).
+no later process can continue), EPOCHS, PACE (seconds that a batch takes), JIT (compile with XLA), EVERY (batches
+between saves).
 """
 
 import os
@@ -58,7 +59,7 @@ model.fit(
         keras.callbacks.EarlyStopping(patience=5),
         keras.callbacks.ReduceLROnPlateau(patience=1, min_delta=1.0),
         HoldAt(),
-        holdfast.Resume(),
+        holdfast.Resume(every=int(os.environ["EVERY"]) if "EVERY" in os.environ else "epoch"),
     ],
     verbose=2,
 )
