@@ -253,6 +253,8 @@ class SupervisedSession(Session):
     def close(self) -> None:
         super().close()
         self.when_pressed = None
+        with contextlib.suppress(OSError):
+            self._stream.shutdown(socket.SHUT_RDWR)  # a close alone waits for the thread that reads
         self._stream.close()
 
     def _tell(self, message: Message) -> None:
