@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 
 import pytest
 
+from fakes.manager import Manager
 from holdfast.core.errors import Exit
 
-from .daemons import Machines
+from .daemons import Machines, wait_for
 
 
 def python(code: str) -> str:
@@ -50,3 +52,24 @@ def test_the_command_has_the_default_signals_and_a_session_of_its_own(local_park
     python_ignores = 1 << 12 | 1 << 24  # SIGPIPE and SIGXFSZ, by itself
     standard = (1 << 31) - 1  # those above belong to the C library
     assert int(masks["SigIgn"], 16) & standard & ~python_ignores == 0
+
+
+def test_the_watchdog_is_fed_as_long_as_the_command_runs(local_park: Machines, tmp_path: Path, scratch: Path) -> None:
+    begun, go = scratch / "begun", scratch / "go"
+    waiting = f"/bin/sh -c 'touch {begun}; for i in $(seq 600); do [ -e {go} ] && exit; sleep 0.05; done'"
+    with contextlib.closing(Manager(f"{tmp_path}/notify")) as manager:
+        watched = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "1000000"}
+        daemon = local_park.start("one", "--on-complete", waiting, **watched)
+        wait_for(begun.exists, f"the command; {daemon.text}", alive=daemon.process)
+        manager.heard()
+        lines: list[str] = []
+
+        def fed() -> bool:
+            lines.extend(manager.heard())
+            return lines.count("WATCHDOG=1") >= 4
+
+        wait_for(fed, "two seconds' food", alive=daemon.process, patience=20)
+        go.touch()
+        assert daemon.wait() == Exit.COMPLETE
+    assert "EXTEND_TIMEOUT_USEC=20000000" in lines
+    assert "holdfast: ran" in daemon.text

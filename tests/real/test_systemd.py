@@ -131,6 +131,28 @@ def test_a_run_that_is_complete_is_not_started_again(box: Machine) -> None:
     assert "Scheduled restart" not in box.log(UNIT)
 
 
+def test_a_command_that_follows_the_end_may_take_longer_than_the_watchdog_waits(box: Machine) -> None:
+    slow = "sh -c 'sleep 6; echo all is told >/var/lib/holdfast/count/told'"
+    configure(box, drop_in="WatchdogSec=2", HOLDFAST_ON_COMPLETE=slow)
+    box.run("systemctl", "start", UNIT)
+    until_state(box, "inactive")
+    assert "Watchdog timeout" not in box.log(UNIT)
+    assert (folder(box).parent / "told").read_text() == "all is told\n"
+    assert "holdfast: ran sh" in box.log(UNIT)
+
+
+def test_a_stop_that_comes_while_such_a_command_runs_has_time_to_end_it(box: Machine) -> None:
+    """It heeds no SIGTERM, so that its end takes longer than the stop timeout."""
+    deaf = "trap : TERM; touch /var/lib/holdfast/count/begun; while :; do sleep 0.1; done"
+    configure(box, drop_in="TimeoutStopSec=2", HOLDFAST_ON_COMPLETE=f"sh -c '{deaf}'")
+    box.run("systemctl", "start", UNIT)
+    wait_for((folder(box).parent / "begun").exists, "the command")
+    box.run("systemctl", "stop", UNIT)
+    assert box.show(UNIT, "ActiveState") == "inactive", box.log(UNIT)
+    assert box.show(UNIT, "Result") == "success"
+    assert "asked to stop" in box.log(UNIT)
+
+
 def test_a_command_that_fails_is_not_started_again(box: Machine) -> None:
     configure(box, training="python -c 'import nothing_like_it'", drop_in="RestartSec=0.1")
     box.run("systemctl", "start", UNIT, check=False)

@@ -76,7 +76,7 @@ class Started:
 
 def close(group: FakeGroup, clock: Clock, *actions: Action, code: Exit = Exit.COMPLETE) -> list[str]:
     said: list[str] = []
-    closer = Closer(group, lambda kind, text, bad: said.append(text), {}, Passing(clock), Started, clock)
+    closer = Closer(group, lambda kind, text, bad: said.append(text), {}, Passing(clock), Started, clock=clock)
     closer.close("digits", code, actions)
     return said
 

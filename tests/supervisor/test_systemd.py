@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fakes.clocks import Clock
+from fakes.manager import Manager
 from holdfast.core.errors import Exit
 from holdfast.core.events import NoticeStands
 from holdfast.core.machine import Phase, State
@@ -17,28 +17,6 @@ from holdfast.supervisor.systemd import Systemd, is_journal, status
 
 TRAINING = State(phase=Phase.RUNNING)
 AT = Progress(executed=1412, epoch=2, batch=412, step=1412)
-
-
-class Manager:
-    """The service manager's end of the socket."""
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind("\0" + address[1:] if address.startswith("@") else address)
-        self._socket.setblocking(False)
-
-    def heard(self) -> list[str]:
-        """The lines since the last call."""
-        lines: list[str] = []
-        while True:
-            try:
-                lines += self._socket.recv(65536).decode().split("\n")
-            except BlockingIOError:
-                return lines
-
-    def close(self) -> None:
-        self._socket.close()
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -167,6 +145,24 @@ def test_a_stop_is_announced_once_and_its_timeout_extended_while_there_is_time(
     ]
     systemd.turn(state, AT)
     assert not any(line.startswith("EXTEND") for line in manager.heard())
+
+
+def test_an_ending_feeds_the_watchdog_and_extends_whatever_timeout_runs(
+    watched: Callable[..., Systemd], manager: Manager, clock: Clock
+) -> None:
+    systemd = watched(WATCHDOG_USEC="2000000")
+    heard = []
+    for _ in range(5):
+        systemd.ending()
+        heard.append(manager.heard())
+        clock.advance(0.25)
+    extended = "EXTEND_TIMEOUT_USEC=20000000"
+    assert heard == [["WATCHDOG=1", extended], [], [extended], [], ["WATCHDOG=1", extended]]
+
+
+def test_an_ending_that_nobody_watches_only_extends(systemd: Systemd, manager: Manager) -> None:
+    systemd.ending()
+    assert manager.heard() == ["EXTEND_TIMEOUT_USEC=20000000"]
 
 
 def test_a_training_that_ends_by_itself_is_not_stopping(systemd: Systemd, manager: Manager) -> None:

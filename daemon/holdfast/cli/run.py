@@ -33,7 +33,7 @@ from ..supervisor.lease import LeaseTimes
 from ..supervisor.loop import Supervisor
 from ..supervisor.notices import MetadataClient, Watcher, client_from_environment
 from ..supervisor.settings import RunSettings
-from ..supervisor.systemd import is_journal
+from ..supervisor.systemd import Systemd, is_journal
 from ..supervisor.watch import announcing
 from .options import config_option, hours, option, retention, seconds, store_options, the_store
 from .watching import watch_options, watched
@@ -153,6 +153,7 @@ def _end(
         os.environ,
         hurry,
         partial(Aside, reaper),
+        Systemd(os.environ).ending,
     )
     closer.close(name, code, decide(code, endings))
 

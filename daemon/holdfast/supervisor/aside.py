@@ -16,8 +16,8 @@ _DEFAULTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signa
 class Aside:
     """Starts at once, found by PATH and without a shell; raises OSError if it cannot.
 
-    The reaper tells nobody else from now on. Ends are queued before they are sorted: the command may be gone before
-    its pid is known here.
+    The reaper tells nobody else from now on. All ends are queued before the command's own is picked out: it may be gone
+    before its pid is known here.
     """
 
     def __init__(self, reaper: Reaper, words: Sequence[str], environment: Mapping[str, str]) -> None:

@@ -123,7 +123,8 @@ class Running(Protocol):
 class Closer:
     """Does what was decided. ``hurry`` is set by whoever wants the process to end now.
 
-    ``start`` takes a command's words and environment; it raises OSError.
+    ``start`` takes a command's words and environment; it raises OSError. ``turn`` is called all the time, for whoever
+    watches that the main thread does not hang.
     """
 
     def __init__(
@@ -133,6 +134,7 @@ class Closer:
         environment: Mapping[str, str],
         hurry: threading.Event,
         start: Callable[[Sequence[str], Mapping[str, str]], Running],
+        turn: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._group = group
@@ -140,10 +142,12 @@ class Closer:
         self._environment = environment
         self._hurry = hurry
         self._start = start
+        self._turn = turn
         self._clock = clock
 
     def close(self, run: str, code: Exit, actions: tuple[Action, ...]) -> None:
         for action in actions:
+            self._turn()
             self._do(run, code, action)
 
     def _do(self, run: str, code: Exit, action: Action) -> None:
@@ -194,6 +198,7 @@ class Closer:
         until = self._clock() + seconds
         while thread.is_alive() and self._clock() < until:
             thread.join(min(seconds, _NAP))
+            self._turn()
             if self._hurry.is_set():
                 until = min(until, self._clock() + _LAST_WORDS)
         if thread.is_alive():
@@ -222,6 +227,7 @@ class Closer:
         """Empty when the command ended by itself, else why it must be ended."""
         until = self._clock() + COMMAND_TIME
         while command.poll() is None:
+            self._turn()
             if self._hurry.wait(_NAP):
                 return "holdfast was asked to stop"
             if self._clock() >= until:
@@ -234,4 +240,5 @@ class Closer:
             command.signal(number)
             until = time.monotonic() + patience
             while command.poll() is None and time.monotonic() < until:
+                self._turn()
                 time.sleep(_NAP)

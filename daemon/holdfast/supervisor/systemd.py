@@ -23,6 +23,7 @@ from ..spool import Progress
 
 _STATUS_EVERY = 5.0
 _EXTENSION = 20.0
+_EXTEND_EVERY = 0.5
 _LAST_STEPS = 5.0
 _SEND_SECONDS = 0.5
 
@@ -41,6 +42,7 @@ class Systemd:
         self._clock = clock
         self._watchdog = _watchdog(environment, os.getpid() if pid is None else pid)
         self._fed_at = -float("inf")
+        self._extended_at = -float("inf")
         self._said = ""
         self._said_at = -float("inf")
         self._phase: Phase | None = None
@@ -67,6 +69,20 @@ class Systemd:
             return
         now = self._clock()
         lines = [*self._stop(state, now), *self._feed(now), *self._status(state, progress, now)]
+        if lines:
+            self._send("\n".join(lines))
+
+    def ending(self) -> None:
+        """Call all the time while the machine is given back, or a command follows the end: that has bounds of its own.
+
+        It may come before READY or in a stop, so the timeout of either is extended. STOPPING is not said: from then on
+        systemd would keep a ``systemctl stop`` to itself.
+        """
+        now = self._clock()
+        lines = self._feed(now)
+        if now - self._extended_at >= _EXTEND_EVERY:
+            self._extended_at = now
+            lines.append(f"EXTEND_TIMEOUT_USEC={int(_EXTENSION * 1e6)}")
         if lines:
             self._send("\n".join(lines))
 
