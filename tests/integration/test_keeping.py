@@ -90,13 +90,14 @@ def test_a_source_that_is_not_there_is_a_clear_error_and_makes_no_run(
     assert [entry.key for entry in store_of(local_park).list("", shallow=True)] == [f"{RUN}/"]
 
 
-def test_a_damaged_source_is_a_clear_error(local_park: Machines) -> None:
+def test_a_damaged_source_is_a_clear_error_and_makes_no_run(local_park: Machines) -> None:
     assert local_park.start("one", **EPOCHS).wait() == Exit.COMPLETE
     damaged = next(Path(local_park.store, RUN).glob("model-*-00000040-*.h5"))
-    damaged.write_bytes(damaged.read_bytes()[:-1])
+    damaged.write_bytes(bytes([damaged.read_bytes()[0] ^ 1]) + damaged.read_bytes()[1:])
     daemon = local_park.start("two", "--run", "other", "--from", "count@40")
     assert daemon.wait() == Exit.USAGE
     assert "that checkpoint is no good" in daemon.text
+    assert [entry.key for entry in store_of(local_park).list("", shallow=True)] == [f"{RUN}/"]
 
 
 def test_a_checkpoint_that_the_command_dies_of_is_passed_over(local_park: Machines) -> None:

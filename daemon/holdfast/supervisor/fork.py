@@ -1,22 +1,31 @@
 """``--from RUN@STEP``: a run goes on from a checkpoint of another run (a fork) or from an older one of its own.
 
 The checkpoint is copied into the run as its newest pair, so nothing is deleted and the order of pairs stays what it is.
-It is done once: a mark in the store says so, and the same command started again just goes on.
+It is fetched and checked before a run is allotted for it: a source that is no good leaves nothing behind. It is done
+once: a mark in the store says so, and the same command started again just goes on.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ..core.errors import InvalidPair, SettingsError
 from ..core.manifest import Manifest
 from ..core.runs import RunId, check_name
 from ..spool import Spool
 from ..store import Store
-from ..store.catalog import exists, list_runs, newest_called, read_contents
+from ..store.catalog import list_runs, newest_called, read_contents
 from ..store.contents import Listed
 from .fetching import bring
+
+_MARK = "from-"
+_MOST_DIGITS = 15
 
 
 @dataclass(frozen=True)
@@ -30,8 +39,13 @@ class Source:
     def parse(cls, text: str) -> Source:
         """Raises SettingsError unless ``text`` is RUN@STEP."""
         run, _, step = text.rpartition("@")
-        if not run or not step.isdecimal() or len(step) > 15:
+        if not run or not (step.isascii() and step.isdecimal()):
             raise SettingsError(f"--from {text!r}: give RUN@STEP, as in 00001-digits@940 (holdfast ls shows the steps)")
+        if len(step) > _MOST_DIGITS:
+            raise SettingsError(
+                f"--from {text!r}: a step has {_MOST_DIGITS} digits at most, and this one {len(step)} "
+                "(holdfast ls shows the steps)"
+            )
         if RunId.parse(run) is None:
             check_name(run, "--from")
         return cls(run, int(step))
@@ -39,10 +53,8 @@ class Source:
     def __str__(self) -> str:
         return f"{self.run}@{self.step}"
 
-    @property
-    def mark(self) -> str:
-        """The object in the run's folder that says that this was done."""
-        return f"from-{self}.json"
+    def means(self, run: RunId, step: int) -> bool:
+        return step == self.step and self.run in (str(run), run.name)
 
 
 @dataclass(frozen=True)
@@ -52,17 +64,47 @@ class Found:
     run: RunId
     pairs: tuple[Listed, ...]
 
+    def __str__(self) -> str:
+        return f"{self.run}@{self.pairs[0].name.step}"
 
-def locate(store: Store, source: Source, target: str) -> Found | None:
-    """The checkpoint that is meant; None if the run ``target`` went on from it before.
+    @property
+    def mark(self) -> str:
+        """The object in the run's folder that says that this was done, however it was spelled."""
+        return f"{_MARK}{self}.json"
 
-    Raises SettingsError if there is none that a training could go on from.
+
+@dataclass(frozen=True)
+class Fork:
+    """The checkpoint to go on from, whole, in a spool of its own."""
+
+    found: Found
+    spool: Spool
+    manifest: Manifest
+
+
+def done_before(store: Store, source: Source, target: str) -> str | None:
+    """The mark that says that the run ``target`` went on from there before.
+
+    A name stands for whichever run had it then: the same command does the same thing once, though that name has a newer
+    run by now.
     """
-    runs = list_runs(store)
-    there = newest_called(runs, target)
-    if there is not None and exists(store, f"{there}/{source.mark}"):
+    there = newest_called(list_runs(store), target)
+    if there is None:
         return None
-    run = newest_called(runs, source.run)
+    prefix = f"{there}/{_MARK}"
+    for entry in store.list(prefix):
+        run, _, step = entry.key.removeprefix(prefix).removesuffix(".json").rpartition("@")
+        if str(source) == f"{run}@{step}":  # spelled as it was given, by early versions
+            return entry.key
+        found = RunId.parse(run)
+        if found is not None and step.isdecimal() and source.means(found, int(step)):
+            return entry.key
+    return None
+
+
+def locate(store: Store, source: Source) -> Found:
+    """The checkpoint that is meant. Raises SettingsError if there is none that a training could go on from."""
+    run = newest_called(list_runs(store), source.run)
     if run is None:
         raise SettingsError(f"--from {source}: there is no run {source.run!r} in the store (holdfast ls lists them)")
     pairs = read_contents(store, run).pairs
@@ -77,29 +119,42 @@ def locate(store: Store, source: Source, target: str) -> Found | None:
     return Found(run, finite)
 
 
-def adopt(store: Store, spool: Spool, source: Source, found: Found, incarnation: int, save: int) -> Manifest:
-    """Copies the checkpoint into the spool, as this run's newest pair. Raises SettingsError if it is damaged."""
+@contextlib.contextmanager
+def waiting_room(work_dir: Path, found: Found, target: str) -> Iterator[Spool]:
+    """A folder for the checkpoint until its run has it. What a killed process left there is used by the next.
+
+    Raises Busy while another process does the same.
+    """
+    spool = Spool(work_dir / f".from-{found}-to-{target}")
+    with spool.lock():
+        try:
+            yield spool
+        finally:
+            shutil.rmtree(spool.path, ignore_errors=True)
+
+
+def fetch(store: Store, source: Source, found: Found, spool: Spool) -> Fork:
+    """Brings the newest of the checkpoints that is whole. Raises SettingsError if none is; StoreError."""
     told = ""
     for listed in found.pairs:
         try:
-            return _copy(store, spool, source, found.run, listed, incarnation, save)
+            return Fork(found, spool, bring(store, found.run, listed, spool, durable=store.durable_spool).manifest)
         except InvalidPair as error:
             told = told or str(error)
     raise SettingsError(f"--from {source}: that checkpoint is no good: {told}")
 
 
-def _copy(
-    store: Store, spool: Spool, source: Source, run: RunId, listed: Listed, incarnation: int, save: int
-) -> Manifest:
-    name = replace(listed.name, incarnation=incarnation, save=save)
+def adopt(fork: Fork, spool: Spool, incarnation: int, save: int, durable: bool) -> Manifest:
+    """Moves the checkpoint into the run's spool, as its newest pair."""
+    old, name = fork.manifest, replace(fork.manifest.name, incarnation=incarnation, save=save)
+    for part in old.files:
+        os.rename(fork.spool.file(old.name.file(part)), spool.file(name.file(part)))
+    adopted = replace(old, name=name, run=spool.run, reason=f"from {fork.found}")
+    spool.commit(adopted, durable)
+    return adopted
 
-    def adapted(manifest: Manifest) -> Manifest:
-        return replace(manifest, name=name, run=spool.run, reason=f"from {run}@{source.step}")
 
-    return bring(store, run, listed, spool, adapted, durable=store.durable_spool).manifest
-
-
-def note(store: Store, run: RunId, source: Source, adopted: Manifest) -> None:
+def note(store: Store, run: RunId, found: Found, adopted: Manifest) -> None:
     """Marks it as done. Raises Conflict if it was done before."""
     document = {"format": 1, "checkpoint": str(adopted.name), "reason": adopted.reason}
-    store.create(f"{run}/{source.mark}", json.dumps(document).encode())
+    store.create(f"{run}/{found.mark}", json.dumps(document).encode())

@@ -18,7 +18,7 @@ from ..spool import Spool
 from ..store import Store
 from ..store.catalog import find_run, is_complete
 from .commit import store_pair
-from .fork import Found, adopt, locate, note
+from .fork import Fork, adopt, done_before, fetch, locate, note, waiting_room
 from .journal import Journal
 from .lease import Lease
 from .lifetime import seconds_left
@@ -65,6 +65,7 @@ class Preparer:
         self._run: RunId | None = None
         self._spool: Spool | None = None
         self._waiting_for = ""
+        self._told_of_fork = False
         self.lease: Lease | None = None
         self.cancelled = threading.Event()
 
@@ -108,8 +109,12 @@ class Preparer:
         self._held.close()
 
     def _first(self) -> Prepared | None:
-        source, reopen = self._locate(), self._settings.extend
-        run, complete = self._reach(lambda: find_run(self._store, self._settings.name, reopen or source is not None))
+        with contextlib.ExitStack() as room:
+            return self._begin(self._fork(room))
+
+    def _begin(self, fork: Fork | None) -> Prepared | None:
+        reopen = self._settings.extend
+        run, complete = self._reach(lambda: find_run(self._store, self._settings.name, reopen or fork is not None))
         if complete:
             self._journal.event("complete", run=str(run))
             return None
@@ -124,36 +129,44 @@ class Preparer:
         lease.keep()
         self._run, self._spool, self.lease = run, spool, lease
         self._journal.event("lease", run=str(run), incarnation=lease.incarnation)
-        if source is not None:
-            source = self._locate()  # another machine may have done it while we waited
-        if self._patiently(lambda: self._completed_meanwhile(run, reopen or source is not None)):
+        if self._forked_before(str(run)):  # by another machine, while we waited
+            fork = None
+        if self._patiently(lambda: self._completed_meanwhile(run, reopen or fork is not None)):
             self._patiently(lease.release)
             return None
         self._sweep(run)
         # Only now: a drain that was going on while we waited has stored its pair.
         found = self._patiently(lambda: candidates(self._store, spool))
-        if source is not None:
-            self._adopt(run, spool, source, lease.incarnation, found.next_save)
+        if fork is not None:
+            self._adopt(run, spool, fork, lease.incarnation, found.next_save)
             found = self._patiently(lambda: candidates(self._store, spool))
         return self._prepared(run, spool, lease, found)
 
-    def _locate(self) -> Found | None:
-        source = self._settings.source
-        if source is None:
+    def _fork(self, room: contextlib.ExitStack) -> Fork | None:
+        """What to go on from by ``--from``, here and whole before anything is begun; None if that was done before."""
+        source, store, target = self._settings.source, self._store, self._settings.name
+        if source is None or self._forked_before(target):
             return None
-        found = self._reach(lambda: locate(self._store, source, self._settings.name))
-        if found is None:
-            text = f"--from {source} was done before: going on with the run (delete its {source.mark} to do it again)"
-            self._journal.event("forked-before", text)
-        return found
+        found = self._reach(lambda: locate(store, source))
+        spool = room.enter_context(waiting_room(self._settings.work_dir, found, target))
+        return self._patiently(lambda: fetch(store, source, found, spool))
 
-    def _adopt(self, run: RunId, spool: Spool, found: Found, incarnation: int, save: int) -> None:
-        source = self._settings.source
-        assert source is not None
-        manifest = self._patiently(lambda: adopt(self._store, spool, source, found, incarnation, save))
+    def _forked_before(self, target: str) -> bool:
+        source, reach = self._settings.source, self._reach if self.lease is None else self._patiently
+        if source is None:
+            return False
+        mark = reach(lambda: done_before(self._store, source, target))
+        if mark is not None and not self._told_of_fork:
+            self._told_of_fork = True
+            text = f"--from {source} was done before: going on with the run (delete {mark} to do it again)"
+            self._journal.event("forked-before", text)
+        return mark is not None
+
+    def _adopt(self, run: RunId, spool: Spool, fork: Fork, incarnation: int, save: int) -> None:
+        manifest = adopt(fork, spool, incarnation, save, self._store.durable_spool)
         self._patiently(lambda: store_pair(self._store, spool, manifest.name))
         with contextlib.suppress(Conflict):
-            self._patiently(lambda: note(self._store, run, source, manifest))
+            self._patiently(lambda: note(self._store, run, fork.found, manifest))
         text = f"run {run}: going on {manifest.reason}"
         self._journal.event("forked", text, checkpoint=str(manifest.name))
 

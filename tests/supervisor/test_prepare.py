@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from fakes.pairs import name_of, save_pair
+from fakes.stored import Run
+from fakes.stores import FlakyStore, MemoryStore
+from holdfast.core.errors import SettingsError
+from holdfast.store import Store
+from holdfast.store.catalog import list_pairs
+from holdfast.supervisor.commit import store_pair
+from holdfast.supervisor.fork import Source
+from holdfast.supervisor.journal import Journal
+from holdfast.supervisor.prepare import Prepared, Preparer
+from holdfast.supervisor.settings import RunSettings
+
+RUN = "00001-digits"
+Start = Callable[..., Preparer]
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def run(store: MemoryStore, scratch: Path) -> Run:
+    """Its pairs are at the steps 10, 20 and 30."""
+    run = Run(store, scratch)
+    run.pairs(1, 2, 3)
+    return run
+
+
+@pytest.fixture
+def start(store: MemoryStore, tmp_path: Path) -> Iterator[Start]:
+    """Makes the preparer of a machine."""
+    made: list[Preparer] = []
+
+    def make(machine: str, source: str = "", name: str = "digits", through: Store | None = None) -> Preparer:
+        given = Source.parse(source) if source else None
+        settings = RunSettings(name=name, work_dir=tmp_path / machine, command=("true",), source=given)
+        made.append(Preparer(settings, through or store, Journal(None), lambda who: None, lambda: None, {}))
+        return made[-1]
+
+    yield make
+    for preparer in made:
+        preparer.close()
+
+
+def prepared(preparer: Preparer) -> Prepared:
+    found = preparer.prepare()
+    assert found is not None
+    return found
+
+
+def train_one(store: Store, at: Prepared) -> None:
+    """Stores the pair of the next step, as a training and its uploader would."""
+    name = name_of(at.found.next_save, incarnation=at.incarnation)
+    save_pair(at.spool, name)
+    store_pair(store, at.spool, name)
+
+
+@pytest.mark.parametrize("spelled", ["digits@20", f"{RUN}@20"])
+def test_of_two_machines_with_one_roll_back_the_second_goes_on_from_what_the_first_did(
+    run: Run, store: MemoryStore, start: Start, spelled: str
+) -> None:
+    """The first does all of its work after the second has looked, and before it has the lease."""
+    flaky, first = FlakyStore(store), start("one", "digits@20")
+
+    def the_first_is_faster(operation: str, key: str) -> None:
+        if key.endswith("lease.json"):
+            flaky.before = lambda operation, key: None
+            train_one(store, prepared(first))
+            first.finish(complete=False)
+
+    flaky.before = the_first_is_faster
+    preparer = start("two", spelled, through=flaky)
+    second = prepared(preparer)
+
+    newest = list_pairs(store, RUN)[0]
+    resume = preparer.bring(second, ())
+    assert resume is not None
+    assert resume.name == newest
+    assert (newest.incarnation, second.incarnation) == (2, 3)
+    assert sum(key.startswith(f"{RUN}/from-") for key in store.objects) == 1
+
+
+def test_a_fork_is_the_newest_pair_of_its_run_and_leaves_nothing_beside_it(
+    run: Run, store: MemoryStore, start: Start, tmp_path: Path
+) -> None:
+    first = start("one", "digits@20", name="other")
+    resume = first.bring(prepared(first), ())
+    assert resume is not None
+    assert (resume.run, resume.name.step) == ("00002-other", 20)
+    assert list_pairs(store, "00002-other") == [resume.name]
+    assert [path.name for path in (tmp_path / "one").iterdir()] == ["00002-other"]
+
+
+@pytest.mark.parametrize("part", ["h5", "pkl", "json"])
+def test_a_damaged_source_is_refused_before_a_run_is_allotted_for_it(
+    run: Run, store: MemoryStore, start: Start, tmp_path: Path, part: str
+) -> None:
+    run.flip(name_of(2), part)
+    before = dict(store.objects)
+    refused = start("one", "digits@20", name="other")
+    with pytest.raises(SettingsError, match="that checkpoint is no good"):
+        refused.prepare()
+    assert store.objects == before
+    assert list((tmp_path / "one").iterdir()) == []
