@@ -228,6 +228,12 @@ def test_what_is_no_plain_file_is_neither_listed_nor_waited_for(
         store.fetch("run/pipe", scratch / "back")
 
 
+def test_a_folder_in_the_place_of_an_object_is_no_conflict_that_could_pass(store: DirectoryStore, root: Path) -> None:
+    (root / "run" / "lease.json").mkdir(parents=True)
+    with pytest.raises(Permanent, match=r"lease\.json is a folder where a file of the store should be: remove it"):
+        store.create("run/lease.json", b"{}")
+
+
 def test_a_key_below_an_object_cannot_be_written(store: DirectoryStore, scratch: Path) -> None:
     source = scratch / "source"
     source.write_bytes(b"data")

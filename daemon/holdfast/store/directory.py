@@ -27,6 +27,7 @@ from .files import (
     opened_root,
     place_of,
     read_object,
+    refuse_folder,
     refuse_link,
     tag_of,
     written,
@@ -72,6 +73,7 @@ class DirectoryStore:
                 with written(folder, name, new=True) as file:
                     file.write(data)
             except FileExistsError:
+                refuse_folder(folder, self._root / key)
                 raise Conflict(f"{key} exists already") from None
         return tag_of(data)
 

@@ -63,7 +63,9 @@ def _open_folder(at: int, path: Path, make: bool) -> int:
     try:
         return os.open(path.name, _FOLDER | os.O_NOFOLLOW, dir_fd=at)
     except NotADirectoryError:
-        refuse_link(at, path)
+        mode = _mode(at, path)
+        if stat.S_ISLNK(mode) or stat.S_ISDIR(mode):  # the latter: it was a link a moment ago
+            raise a_link(path) from None
         raise
     except FileNotFoundError:
         if not make:
@@ -76,9 +78,22 @@ def _open_folder(at: int, path: Path, make: bool) -> int:
 
 def refuse_link(at: int, path: Path) -> None:
     """Raises Permanent if what has the last name of ``path`` in the folder ``at`` is a link."""
-    with contextlib.suppress(FileNotFoundError):
-        if stat.S_ISLNK(os.stat(path.name, dir_fd=at, follow_symlinks=False).st_mode):
-            raise a_link(path)
+    if stat.S_ISLNK(_mode(at, path)):
+        raise a_link(path)
+
+
+def refuse_folder(at: int, path: Path) -> None:
+    """Raises Permanent if a folder has the name of an object: nothing can be read there, and nothing written."""
+    if stat.S_ISDIR(_mode(at, path)):
+        raise Permanent(f"{path} is a folder where a file of the store should be: remove it")
+
+
+def _mode(at: int, path: Path) -> int:
+    """What has the last name of ``path`` in the folder ``at``; 0 if nothing has."""
+    try:
+        return os.stat(path.name, dir_fd=at, follow_symlinks=False).st_mode
+    except FileNotFoundError:
+        return 0
 
 
 def open_object(at: int, path: Path, key: str) -> IO[bytes]:
