@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,9 +9,10 @@ import pytest
 from fakes.pairs import name_of, save_pair
 from fakes.stored import Run
 from fakes.stores import FlakyStore, MemoryStore
-from holdfast.core.errors import SettingsError
+from holdfast.core.errors import Permanent, SettingsError, Transient
 from holdfast.store import Store
 from holdfast.store.catalog import list_pairs
+from holdfast.store.directory import DirectoryStore
 from holdfast.supervisor.commit import store_pair
 from holdfast.supervisor.fork import Source
 from holdfast.supervisor.journal import Journal
@@ -110,3 +112,44 @@ def test_a_damaged_source_is_refused_before_a_run_is_allotted_for_it(
         refused.prepare()
     assert store.objects == before
     assert list((tmp_path / "one").iterdir()) == []
+
+
+def test_a_folder_in_the_place_of_the_lease_is_told_at_once(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "store" / RUN / "lease.json").mkdir(parents=True)
+    with pytest.raises(Permanent, match=r"lease\.json is a folder"):
+        start("one", through=DirectoryStore(tmp_path / "store")).prepare()
+
+
+class Waits(threading.Event):
+    """Notes for how long was waited, and does not wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.seconds.append(timeout or 0.0)
+        return self.is_set()
+
+
+def test_failures_of_the_store_that_do_not_follow_on_each_other_are_waited_out_one_by_one(
+    run: Run, store: MemoryStore, start: Start
+) -> None:
+    run.lease("held")
+    flaky, waits = FlakyStore(store), Waits()
+    looks = 0
+
+    def now_and_then(operation: str, key: str) -> None:
+        nonlocal looks
+        if operation == "get" and key.endswith("lease.json"):
+            looks += 1
+            if looks == 20:
+                run.lease("released")
+            elif looks % 2:
+                raise Transient("once")
+
+    flaky.before = now_and_then
+    preparer = start("one", through=flaky)
+    preparer.cancelled = waits
+    prepared(preparer)
+    assert waits.seconds == [0.375, 1.0] * 9 + [0.375]

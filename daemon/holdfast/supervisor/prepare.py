@@ -66,6 +66,7 @@ class Preparer:
         self._spool: Spool | None = None
         self._waiting_for = ""
         self._told_of_fork = False
+        self._failures = 0  # of the store, in a row
         self.lease: Lease | None = None
         self.cancelled = threading.Event()
 
@@ -215,6 +216,7 @@ class Preparer:
         self._journal.event("passed-over", text, warning=True)
 
     def _say_waiting(self, holder: str) -> None:
+        self._failures = 0  # the store has answered: this is no outage that goes on
         if holder != self._waiting_for:
             self._waiting_for = holder
             self._journal.event("waiting", f"waiting for the lease: it is held by {holder}")
@@ -228,13 +230,13 @@ class Preparer:
         return self._retry(call, float("inf"))
 
     def _retry(self, call: Callable[[], T], until: float) -> T:
-        failures = 0
+        self._failures = 0
         while True:
             try:
                 return call()
             except Transient as error:
-                failures += 1
-                wait = Backoff(first=0.5, most=10.0).delay(failures, 0.5)
+                self._failures += 1
+                wait = Backoff(first=0.5, most=10.0).delay(self._failures, 0.5)
                 if time.monotonic() + wait >= until:
                     raise
                 self._journal.event("store-away", f"{error}; trying again", warning=True)
