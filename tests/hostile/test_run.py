@@ -124,7 +124,7 @@ def test_where_only_hostile_pairs_are_left_nothing_starts_over(park: Machines, f
     forger.plant(edit=lambda m: m.update(run="../../etc"))
     daemon = park.start("second", **STEPS)
     assert daemon.wait() == Exit.FAILED, daemon.text
-    assert "none of them is valid" in daemon.text
+    assert "none is valid" in daemon.text
     assert "from step 0" not in daemon.text
     assert "Traceback" not in daemon.text
 

@@ -25,7 +25,7 @@ def test_damage_ends_with_65_and_every_finding_has_a_line(cli: Cli) -> None:
     assert done.stdout.splitlines() == [
         f"00001-digits/{name_of(4)}: whole, 85 bytes",
         f"00001-digits/{name_of(3)}: damaged: its .pkl is not in the store",
-        f"00001-digits/{name_of(2)}: damaged: unreadable manifest: {name_of(2)}: the manifest is not JSON: "
+        f"00001-digits/{name_of(2)}: damaged: unreadable manifest: the manifest is not JSON: "
         "Expecting value: line 1 column 1 (char 0)",
         f"00001-digits/{name_of(1)}: damaged: its .h5 differs from its checksum",
         f"00001-digits/{name_of(5)}: data without a manifest, 85 bytes: no checkpoint",

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from ..core.errors import Exit, SettingsError, StoreError
+from ..core.words import count
 from ..store import Store
 from ..store.catalog import existing_run, read_contents
 from ..supervisor.doctor import Facts, Finding, examine
@@ -69,7 +70,7 @@ def doctor(run: str | None, work_dir: Path, drain_time: float, probe_size: int, 
     else:
         show.table(_COLUMNS, [_row(finding) for finding in findings])
         warnings = sum(finding.level == "warning" for finding in findings)
-        show.say(f"{len(findings)} checks: {show.count(problems, 'problem')}, {show.count(warnings, 'warning')}")
+        show.say(f"{len(findings)} checks: {count(problems, 'problem')}, {count(warnings, 'warning')}")
     return int(Exit.USAGE) if problems else 0
 
 

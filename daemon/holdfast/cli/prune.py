@@ -9,13 +9,14 @@ import click
 
 from ..core.errors import SettingsError
 from ..core.policy import Retention
+from ..core.words import count
 from ..store.catalog import existing_run, read_contents
 from ..store.contents import Listed
 from ..supervisor.prune import Pruning, plan, remove
 from . import show
 from .commands import as_json_option, name_json, patient_store, scratch
 from .options import config_option, option, retention, store_options
-from .show import Column, bytes_text, count
+from .show import Column, bytes_text
 
 F = TypeVar("F", bound=Callable[..., Any])
 _COLUMNS = (

@@ -9,6 +9,7 @@ import click
 
 from ..core.errors import Exit, HoldfastError, SettingsError
 from ..core.manifest import Manifest
+from ..core.words import count
 from ..store import Store
 from ..store.catalog import read_contents
 from ..store.contents import Contents, Listed
@@ -17,7 +18,7 @@ from ..supervisor.pull_artifacts import pull_artifacts
 from . import show
 from .commands import as_json_option, chosen_run, name_json, patient_store, run_argument
 from .options import config_option, store_options
-from .show import bytes_text, count
+from .show import bytes_text
 
 
 class NothingValid(HoldfastError):

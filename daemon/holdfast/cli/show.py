@@ -40,11 +40,6 @@ def bytes_text(size: int) -> str:
     return decimal(size)
 
 
-def count(number: int, noun: str) -> str:
-    """``1 pair``, ``2 pairs``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def clean(text: str) -> str:
     """What came from a store may hold a terminal's control characters: they are spelled out."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from ..core.errors import Exit, SettingsError
+from ..core.words import count
 from ..store import Store
 from ..store.catalog import existing_run, list_runs, read_contents
 from ..store.contents import Contents, Listed
@@ -17,7 +18,7 @@ from ..supervisor.verify import Verdict, check_pair
 from . import show
 from .commands import as_json_option, name_json, patient_store, run_argument, scratch
 from .options import config_option, store_options
-from .show import bytes_text, count
+from .show import bytes_text
 
 
 @click.command()

@@ -55,6 +55,10 @@ class InvalidPair(HoldfastError):
     def __init__(self, text: str) -> None:
         super().__init__(one_line(text))
 
+    def of(self, name: object) -> InvalidPair:
+        """The same, for whoever names the pair itself."""
+        return InvalidPair(str(self).removeprefix(f"{name}: "))
+
 
 def one_line(text: str, most: int = 300) -> str:
     """``text``, which somebody else wrote, as one line that a terminal or a log shows and does not obey."""

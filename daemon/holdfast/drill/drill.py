@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import Exit, HoldfastError
+from ..core.words import count
 from ..spool import Progress
 from ..store.directory import DirectoryStore
 from .compare import Difference, Final, differences, final_state
@@ -87,7 +88,7 @@ class Drill:
         report = Report(seed)
         self._tell("the reference: the command undisturbed")
         reference, report.batches, pace = self._undisturbed("reference")
-        self._tell(f"{report.batches} batches; once more, to see whether it equals itself")
+        self._tell(f"{_batches(report.batches)}; once more, to see whether it equals itself")
         again, _, _ = self._undisturbed("reference-again")
         report.differences = differences(reference, again)
         report.deterministic = not report.differences
@@ -157,7 +158,7 @@ class Drill:
         took = time.monotonic() - started
         redone = last.step - machine.resumed_at() if machine.progress().executed else 0
         report.interruptions.append(Interruption(kind, planned, last.step, redone, round(took, 2)))
-        self._tell(f"{machine.name}: goes on, {redone} batches to redo, first new batch after {took:.1f} s")
+        self._tell(f"{machine.name}: goes on, {_batches(redone)} to redo, first new batch after {took:.1f} s")
 
     def _complete(self, machine: DrillMachine, report: Report) -> None:
         code = machine.wait(self._patience)
@@ -173,11 +174,9 @@ class Drill:
         redone = sum(i.redone for i in report.interruptions)
         for interruption in report.interruptions:
             if interruption.kind != "sigkill" and interruption.redone:
-                report.problems.append(f"{interruption.redone} batches were redone after a {interruption.kind}")
+                report.problems.append(f"redone after a {interruption.kind}: {_batches(interruption.redone)}")
         if report.executed != report.batches + redone:
-            report.problems.append(
-                f"{report.executed} batches were executed where {report.batches + redone} explain it"
-            )
+            report.problems.append(f"executed: {_batches(report.executed)}, where {report.batches + redone} explain it")
         if any(i.redone == i.struck > 1 for i in report.interruptions if i.kind != "sigkill"):
             report.problems.append("the script started over instead of going on")
             report.cause = "the script does not use what was restored"
@@ -229,6 +228,10 @@ def _plan(batches: int, interruptions: int, kinds: Sequence[str], chance: random
     order = [kinds[i % len(kinds)] for i in range(interruptions)]
     chance.shuffle(order)
     return list(zip(moments, order, strict=True))
+
+
+def _batches(number: int) -> str:
+    return count(number, "batch", "batches")
 
 
 def _why_not_deterministic(found: list[Difference], reference: Final) -> tuple[str, str]:

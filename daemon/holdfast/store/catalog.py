@@ -131,6 +131,8 @@ def read_manifest(store: Store, run: str, name: CheckpointName) -> Manifest:
         raise InvalidPair("its manifest is gone from the store") from None
     except TooLarge as error:
         raise InvalidPair(f"its manifest is none: {error}") from None
+    except InvalidPair as error:
+        raise error.of(name) from None
     if manifest.run != run:
         raise InvalidPair(f"it belongs to run {manifest.run}")
     return manifest

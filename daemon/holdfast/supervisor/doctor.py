@@ -13,6 +13,7 @@ from typing import Literal
 from rich.filesize import decimal
 
 from ..core.policy import ask_time
+from ..core.words import count
 
 Level = Literal["ok", "warning", "problem"]
 _MB, _GB = 10**6, 10**9
@@ -217,7 +218,8 @@ def room(facts: Facts) -> Finding | None:
         if free < 2 * facts.pair:
             remedy = "two pairs must fit: make room, or give another --work-dir"
             return Finding("disk", "problem", f"{text}, and a pair has {_size(facts.pair)}", remedy)
-        return Finding("disk", "ok", f"{text}: {free // max(facts.pair, 1)} pairs of {_size(facts.pair)}")
+        fitting = count(free // max(facts.pair, 1), "pair")
+        return Finding("disk", "ok", f"{text}: room for {fitting} of {_size(facts.pair)}")
     if free < _GB:
         return Finding("disk", "warning", text, "two pairs must fit: make sure that they do, or make room")
     return Finding("disk", "ok", f"{text}: room for two pairs of up to {_size(free / 2)}")

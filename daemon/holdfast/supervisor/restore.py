@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ..core.errors import HoldfastError, InvalidPair, NoValidPair, SettingsError
 from ..core.manifest import CheckpointName, Manifest
+from ..core.words import count
 from ..spool import Spool
 from ..store import Store
 from ..store.catalog import list_pairs
@@ -93,7 +94,7 @@ def bring_newest(
                 warn(f"{name}: passed over: {error}")
     if found.newest_first:
         raise NoValidPair(
-            f"run {spool.run} has {len(found.newest_first)} checkpoints and none of them is valid: nothing started. "
+            f"run {spool.run} has {count(len(found.newest_first), 'checkpoint')} and none is valid: nothing started. "
             "Look at them with the store's own tools, or begin anew under another --run name"
         )
     return None
@@ -128,6 +129,8 @@ def _here(spool: Spool, name: CheckpointName) -> Manifest:
         manifest = spool.manifest(name)
     except OSError as error:
         raise InvalidPair(f"the manifest in the work dir cannot be read: {error.strerror}") from None
+    except InvalidPair as error:
+        raise error.of(name) from None
     spool.verify(manifest)
     return manifest
 

@@ -19,6 +19,7 @@ from typing import IO, Any
 
 from ..core.errors import EXIT_MEANINGS
 from ..core.machine import Phase, State
+from ..core.words import count
 from ..spool import Progress
 
 _STATUS_EVERY = 5.0
@@ -127,7 +128,7 @@ def status(state: State, progress: Progress, epochs: int | None, stored_ago: flo
         Phase.STARTING: "starting the command",
         Phase.RUNNING: f"{where}, {stored}",
         Phase.DRAINING: f"draining ({state.stopping or 'finishing'}){_left(state.deadline, now)}: {where}, {stored}",
-        Phase.FLUSHING: f"storing what is left{_left(state.deadline, now)}: {len(state.owed)} pairs",
+        Phase.FLUSHING: f"storing what is left{_left(state.deadline, now)}: {count(len(state.owed), 'pair')}",
         Phase.BACKOFF: f"the command failed; starting it again{_left(state.retry_at, now, 'in')}",
     }[state.phase]
 
