@@ -112,17 +112,47 @@ def test_a_file_that_was_changed_here_is_fetched_again(run: Run, folder: Path) -
     assert path.read_bytes() == content_of(name_of(1), "h5")
 
 
+PULLED = [
+    *(name_of(1).file(part) for part in ("h5", "pkl", "json")),
+    "log.txt",
+    "events.jsonl",
+    "training_options.json",
+]
+
+
+@pytest.mark.parametrize("name", PULLED)
+@pytest.mark.parametrize("dangling", [False, True])
 def test_a_link_in_the_place_of_a_file_is_replaced_and_its_target_is_left(
-    run: Run, folder: Path, tmp_path: Path
+    run: Run, folder: Path, tmp_path: Path, name: str, dangling: bool
+) -> None:
+    run.pairs(1)
+    for key in ("log-i1.txt", "events-i1.jsonl", "training_options.json"):
+        run.file(key, b"the run's\n")
+    other = tmp_path / "other"
+    if not dangling:
+        other.write_bytes(b"somebody's")
+    folder.mkdir(parents=True)
+    (folder / name).symlink_to(other)
+    pulling = Pulling(run, folder).newest()
+    pulling.puller.files()
+    assert sorted(path.name for path in folder.iterdir() if not path.is_symlink()) == sorted(PULLED)
+    assert other.exists() is not dangling
+    assert dangling or other.read_bytes() == b"somebody's"
+
+
+@pytest.mark.parametrize("dangling", [False, True])
+def test_a_link_in_the_place_of_the_runs_folder_is_refused(
+    run: Run, folder: Path, tmp_path: Path, dangling: bool
 ) -> None:
     run.pairs(1)
     other = tmp_path / "other"
-    other.write_bytes(b"somebody's")
-    folder.mkdir(parents=True)
-    (folder / name_of(1).file("h5")).symlink_to(other)
-    Pulling(run, folder).newest()
-    assert other.read_bytes() == b"somebody's"
-    assert not (folder / name_of(1).file("h5")).is_symlink()
+    if not dangling:
+        other.mkdir()
+    folder.parent.mkdir()
+    folder.symlink_to(other)
+    with pytest.raises(SettingsError, match=r"is a link, and pull follows none.*--to"):
+        Pulling(run, folder)
+    assert not other.exists() or list(other.iterdir()) == []
 
 
 def test_all_pairs_come_and_the_damaged_ones_are_remembered(run: Run, folder: Path) -> None:
@@ -252,15 +282,38 @@ def test_an_artifact_that_became_larger_than_it_was_listed_is_left_out_and_the_r
     assert [path.name for path in folder.rglob("*") if path.is_file()] == ["b"]
 
 
-def test_no_artifact_is_written_through_a_link(run: Run, folder: Path, tmp_path: Path) -> None:
-    run.file("artifacts/tb/x", b"x")
+@pytest.mark.parametrize("linked", ["artifacts", "artifacts/tb", "artifacts/tb/deep"])
+@pytest.mark.parametrize("same", [False, True])
+def test_no_artifact_is_written_or_found_through_a_link(
+    run: Run, folder: Path, tmp_path: Path, linked: str, same: bool
+) -> None:
+    """Even where the very content is there already: what pull calls here is in the folder."""
+    run.file("artifacts/tb/deep/x", b"x")
+    run.file("artifacts.json", index(**{"tb/deep/x": b"x"}))
     other = tmp_path / "other"
-    other.mkdir()
-    (folder / "artifacts").mkdir(parents=True)
-    (folder / "artifacts/tb").symlink_to(other)
+    inside = other / "artifacts/tb/deep/x".removeprefix(linked).strip("/")
+    inside.parent.mkdir(parents=True)
+    if same:
+        inside.write_bytes(b"x")
+    (folder / linked).parent.mkdir(parents=True)
+    (folder / linked).symlink_to(other)
     pulling = Pulling(run, folder).artifacts()
-    assert "is a link" in pulling.warnings[0]
-    assert list(other.iterdir()) == []
+    [warning] = pulling.warnings
+    assert f"{linked} is a link" in warning
+    assert (pulling.result.fetched, pulling.result.present) == (0, 0)
+    assert [path for path in other.rglob("*") if path.is_file()] == [inside] * same
+
+
+def test_an_artifact_replaces_a_link_of_its_name_and_leaves_its_target(run: Run, folder: Path, tmp_path: Path) -> None:
+    run.file("artifacts/x", b"x")
+    other = tmp_path / "other"
+    other.write_bytes(b"somebody's")
+    (folder / "artifacts").mkdir(parents=True)
+    (folder / "artifacts/x").symlink_to(other)
+    assert Pulling(run, folder).artifacts().warnings == []
+    assert other.read_bytes() == b"somebody's"
+    assert not (folder / "artifacts/x").is_symlink()
+    assert [path.name for path in folder.iterdir()] == ["artifacts"]
 
 
 def test_an_artifact_in_the_place_of_a_folder_is_warned_of(run: Run, folder: Path) -> None:

@@ -48,6 +48,8 @@ class Puller:
             raise SettingsError(
                 f"{folder} is the work dir of a training on this machine; give another folder with --to"
             )
+        if folder.is_symlink():
+            raise SettingsError(f"{folder} is a link, and pull follows none: give another folder with --to")
         self._store = store
         self._contents = contents
         self._spool = Spool(folder)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from ..core.artifacts import FOLDER, INDEX_FILE, MOST_INDEX_BYTES, from_key, read_index
 from ..core.errors import NotFound, StoreError, TooLarge
 from ..core.manifest import FileRecord
-from ..spool import record_of, replacing
+from ..spool import TEMPORARY, record_of
 from ..store import Store
 from ..store.contents import Contents
+from .artifact_files import place
 from .fetching import Advance, check_room, is_present
 from .pull import Pulled, Warn
 
@@ -22,20 +24,20 @@ def pull_artifacts(
     index = _index(store, contents)
     for key, size, name in artifacts_of(contents, warn):
         advance(key, 0)
-        path = folder / FOLDER / name
         record = index.get(name)
-        if record is not None and is_present(path, record):
-            result.present += 1
+        try:
+            _refuse_links(folder, f"{FOLDER}/{name}")
+            if record is not None and is_present(folder / FOLDER / name, record):
+                result.present += 1
+            else:
+                fetched = _fetch(store, f"{contents.run}/{FOLDER}/{key}", folder, name, size)
+                result.fetched += 1
+                if record is not None and fetched != record:
+                    warn(f"{FOLDER}/{key}: differs from its checksum: damaged, or being replaced just now")
+        except (OSError, NotFound, TooLarge) as error:
+            warn(f"{FOLDER}/{key}: passed over: {error}")
         else:
-            try:
-                _fetch(store, f"{contents.run}/{FOLDER}/{key}", folder, path, size)
-            except (OSError, NotFound, TooLarge) as error:
-                warn(f"{FOLDER}/{key}: passed over: {error}")
-                continue
-            result.fetched += 1
-            if record is not None and record_of(path) != record:
-                warn(f"{FOLDER}/{key}: differs from its checksum: damaged, or being replaced just now")
-        advance(key, size)
+            advance(key, size)
 
 
 def artifacts_of(contents: Contents, warn: Warn) -> Iterator[tuple[str, int, str]]:
@@ -52,25 +54,25 @@ def artifacts_of(contents: Contents, warn: Warn) -> Iterator[tuple[str, int, str
             yield below, size, path
 
 
-def _fetch(store: Store, key: str, folder: Path, path: Path, size: int) -> None:
-    _make_folders(folder, path.parent)
-    check_room(path.parent, size)
-    with replacing(path, durable=False) as temporary:
+def _fetch(store: Store, key: str, folder: Path, name: str, size: int) -> FileRecord:
+    check_room(folder, size)
+    with tempfile.TemporaryDirectory(".artifact", TEMPORARY, folder) as room:
+        file = Path(room, "file")
         try:
-            store.fetch(key, temporary, size)
+            store.fetch(key, file, size)
         except ValueError as error:  # the store itself refuses such a key
             raise OSError(str(error)) from None
-        temporary.chmod(0o600)
+        file.chmod(0o600)
+        record = record_of(file)
+        place(folder / FOLDER, name, file, replace=True)
+    return record
 
 
-def _make_folders(root: Path, folder: Path) -> None:
-    """Like mkdir with parents, but through no link: what the run holds stays in ``root``."""
-    at = root
-    for part in folder.relative_to(root).parts:
-        at = at / part
-        if at.is_symlink():
+def _refuse_links(folder: Path, path: str) -> None:
+    """Raises OSError if a link is on the way: what the run holds stays in ``folder``."""
+    for at in PurePath(path).parents:
+        if (folder / at).is_symlink() and at != PurePath():
             raise OSError(f"{at} is a link")
-        at.mkdir(mode=0o700, exist_ok=True)
 
 
 def _index(store: Store, contents: Contents) -> Mapping[str, FileRecord]:
