@@ -14,6 +14,7 @@ from pathlib import Path
 from holdfast.core.errors import Conflict, Corrupted, NotFound, Permanent, StoreError, TooLarge, Transient
 from holdfast.spool import write_whole
 from holdfast.store import SMALL, Entry, OnSent, Store, check_key, check_prefix
+from holdfast.store.wrapper import Wrapper
 
 
 class MemoryStore:
@@ -148,7 +149,7 @@ class _Fault:
     suffix: str
 
 
-class FlakyStore:
+class FlakyStore(Wrapper):
     """Passes on to another store, and raises what it was told to.
 
     ``fail`` scripts one failure, before the effect or after it (the answer was lost). While ``outage`` is set,
@@ -156,18 +157,10 @@ class FlakyStore:
     """
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        super().__init__(store)
         self._faults: list[_Fault] = []
         self.outage: StoreError | None = None
         self.before: Callable[[str, str], None] = lambda operation, key: None
-
-    @property
-    def uri(self) -> str:
-        return self._store.uri
-
-    @property
-    def durable_spool(self) -> bool:
-        return self._store.durable_spool
 
     def fail(
         self, operation: str, error: StoreError, *, after: bool = False, suffix: str = "", times: int = 1

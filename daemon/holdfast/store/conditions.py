@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import Conflict, NotFound, Permanent, StoreError, TooLarge, Transient
-from .base import SMALL, Entry, OnSent, Store
+from .base import Store
+from .wrapper import Wrapper
 
 PROBE = ".holdfast-probe-"
 _MISSING = {
@@ -35,7 +36,7 @@ class Kept:
     quotes: bool = True
 
 
-class Conditional:
+class Conditional(Wrapper):
     """A store whose conditional writes hold, or, where it cannot hold them, are checked before and after.
 
     ``say`` is told once, in one line, what is missing. ``wait`` passes the ``moment`` (seconds) that a write is given
@@ -45,23 +46,12 @@ class Conditional:
     def __init__(
         self, store: Store, say: Callable[[str], None], wait: Callable[[float], None] = time.sleep, moment: float = 1.0
     ) -> None:
-        self._store = store
+        super().__init__(store)
         self._say = say
         self._wait = wait
         self._moment = moment
         self._lock = threading.Lock()
         self._kept: Kept | None = None
-
-    @property
-    def uri(self) -> str:
-        return self._store.uri
-
-    @property
-    def durable_spool(self) -> bool:
-        return self._store.durable_spool
-
-    def put(self, key: str, path: Path, crc32: int | None = None, progress: OnSent | None = None) -> None:
-        self._store.put(key, path, crc32, progress)
 
     def create(self, key: str, data: bytes) -> str:
         if self.kept().create:
@@ -77,21 +67,6 @@ class Conditional:
         if self._tag(key) != if_match:
             raise Conflict(f"{key} was changed meanwhile")
         return self._write(key, data)
-
-    def get(self, key: str, most: int = SMALL) -> tuple[bytes, str]:
-        return self._store.get(key, most)
-
-    def fetch(self, key: str, path: Path, most: int | None = None) -> None:
-        self._store.fetch(key, path, most)
-
-    def list(self, prefix: str, shallow: bool = False) -> list[Entry]:
-        return self._store.list(prefix, shallow)
-
-    def delete(self, key: str) -> None:
-        self._store.delete(key)
-
-    def sweep(self, prefix: str) -> None:
-        self._store.sweep(prefix)
 
     def kept(self) -> Kept:
         """What the store keeps; tries it the first time. Raises StoreError, and then tries again the next time."""

@@ -11,29 +11,22 @@ from typing import TypeVar
 from ..core.errors import Transient
 from ..core.policy import Backoff
 from .base import SMALL, Entry, OnSent, Store
+from .wrapper import Wrapper
 
 T = TypeVar("T")
 _TRIES = 4
 _BACKOFF = Backoff(first=0.5, most=4.0)
 
 
-class PatientStore:
+class PatientStore(Wrapper):
     """Passes on to another store, and repeats what failed for the moment only, a few times.
 
     A ``create`` or ``replace`` whose answer was lost is repeated too, and then ends in Conflict.
     """
 
     def __init__(self, store: Store, pause: Callable[[float], None] = time.sleep) -> None:
-        self._store = store
+        super().__init__(store)
         self._pause = pause
-
-    @property
-    def uri(self) -> str:
-        return self._store.uri
-
-    @property
-    def durable_spool(self) -> bool:
-        return self._store.durable_spool
 
     def put(self, key: str, path: Path, crc32: int | None = None, progress: OnSent | None = None) -> None:
         self._again(lambda: self._store.put(key, path, crc32, progress))

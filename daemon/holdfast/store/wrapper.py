@@ -1,0 +1,46 @@
+"""What every store that stands before another one passes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .base import SMALL, Entry, OnSent, Store
+
+
+class Wrapper:
+    """Passes all calls on as they are. A subclass says what it is there for."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @property
+    def uri(self) -> str:
+        return self._store.uri
+
+    @property
+    def durable_spool(self) -> bool:
+        return self._store.durable_spool
+
+    def put(self, key: str, path: Path, crc32: int | None = None, progress: OnSent | None = None) -> None:
+        self._store.put(key, path, crc32, progress)
+
+    def create(self, key: str, data: bytes) -> str:
+        return self._store.create(key, data)
+
+    def replace(self, key: str, data: bytes, if_match: str) -> str:
+        return self._store.replace(key, data, if_match)
+
+    def get(self, key: str, most: int = SMALL) -> tuple[bytes, str]:
+        return self._store.get(key, most)
+
+    def fetch(self, key: str, path: Path, most: int | None = None) -> None:
+        self._store.fetch(key, path, most)
+
+    def list(self, prefix: str, shallow: bool = False) -> list[Entry]:
+        return self._store.list(prefix, shallow)
+
+    def delete(self, key: str) -> None:
+        self._store.delete(key)
+
+    def sweep(self, prefix: str) -> None:
+        self._store.sweep(prefix)
