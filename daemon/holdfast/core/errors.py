@@ -29,7 +29,7 @@ EXIT_MEANINGS: dict[Exit, str] = {
     Exit.USAGE: "bad settings or arguments",
     Exit.FAILED: (
         "the training command failed before its first batch ever, or kept failing without progress; "
-        "or the run is older than --max-hours"
+        "or none of the run's checkpoints is valid; or the run is older than --max-hours"
     ),
 }
 
