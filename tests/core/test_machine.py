@@ -125,6 +125,7 @@ EVENTS: tuple[Event, ...] = (
 )
 VARIANTS: tuple[Event, ...] = (
     Restored(complete=True),
+    Restored(over="it is too old"),
     Restored(checkpoint=FIRST),
     ChildExited(0),
     ChildExited(75),
@@ -271,6 +272,14 @@ def test_a_stop_before_the_start_exits_with_75_at_once(before: tuple[Event, ...]
 
 def test_a_notice_while_restoring_exits_with_75_at_once() -> None:
     assert acts(go(NoNotice(), NOTICE)[1]) == [ExitWith(Exit.STOPPED)]
+
+
+def test_a_run_that_is_too_old_stores_what_is_owed_and_starts_nothing() -> None:
+    state, effects = go(NoNotice(), PairSaved(SECOND), Restored(over="older than --max-hours 2"))
+    assert acts(effects) == [ScanSpool()]
+    assert (state.phase, state.deadline) == (Phase.FLUSHING, RULES.drain_time)
+    assert on(state, NO_LONGER_OWED, PairStored(SECOND), Finalized())[0].exit_code is Exit.STOPPED
+    assert on(state, NO_LONGER_OWED, Tick(), now=RULES.drain_time)[0].exit_code is Exit.UNSTORED
 
 
 @pytest.mark.parametrize("code", [Exit.USAGE, Exit.FENCED, Exit.FAILED, Exit.STOPPED])

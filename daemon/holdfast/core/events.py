@@ -45,11 +45,15 @@ class Ready:
 
 @dataclass(frozen=True)
 class Restored:
-    """``checkpoint`` is here, the pair to go on from; ``complete`` says that there is nothing to do."""
+    """``checkpoint`` is here, the pair to go on from; ``complete`` says that there is nothing to do.
+
+    ``over`` says why nothing may be trained any more, though an earlier start left pairs here that are owed.
+    """
 
     complete: bool = False
     checkpoint: str | None = None
     step: int = 0
+    over: str = ""
 
 
 @dataclass(frozen=True)

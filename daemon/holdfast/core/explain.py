@@ -97,7 +97,7 @@ def _label(state: State, event: Event) -> str:
     if isinstance(event, Tick):
         return "it is time" if state.phase is Phase.BACKOFF else "no time is left"
     if isinstance(event, Restored):
-        return "already complete" if event.complete else "restored"
+        return "already complete" if event.complete else "too old" if event.over else "restored"
     if isinstance(event, Finalized):
         return "ended as it should" if step(state, event, 0.0)[0].phase is Phase.DONE else "ended otherwise"
     return {

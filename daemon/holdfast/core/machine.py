@@ -337,6 +337,8 @@ def _start(state: State) -> Step:
 def _restored(state: State, event: Restored, now: float) -> Step:
     if event.complete:
         return _end(state, Exit.COMPLETE, Say("complete", "the run is complete; nothing to do (--extend reopens it)"))
+    if event.over:  # what an earlier start left is stored within a drain's time
+        return _flush_before(replace(state, leased=True), event.over, None, now)
     return _start(_brought(state, event, now)[0])
 
 

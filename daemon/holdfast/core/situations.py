@@ -96,6 +96,7 @@ def after_events(state: State, *events: Event) -> Step:
 TRIED: tuple[Event, ...] = (
     Restored(),
     Restored(complete=True),
+    Restored(over="older than --max-hours"),
     RestoreFailed("the store is away", Exit.USAGE),
     TrainingBegan(),
     ChildExited(0),
