@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,37 @@ def test_the_watchdog_is_fed_as_long_as_the_command_runs(local_park: Machines, t
         assert daemon.wait() == Exit.COMPLETE
     assert "EXTEND_TIMEOUT_USEC=20000000" in lines
     assert "holdfast: ran" in daemon.text
+
+
+@contextlib.contextmanager
+def store_away(park: Machines) -> Iterator[None]:
+    store = Path(park.store)
+    away = store.rename(store.with_name("away"))
+    store.write_text("not a directory")
+    yield
+    store.unlink()
+    away.rename(store)
+
+
+def test_a_last_state_that_could_not_be_stored_keeps_its_machine_until_it_is(local_park: Machines) -> None:
+    """However old the run is, and whatever is wrong with the store or the settings meanwhile."""
+    limits = ("--max-hours", "0.003", "--drain-time", "2", "--on-failure", "scale-in")  # some eleven seconds
+    first = local_park.start("one", *limits, HOLD_AT="33", EVERY="1000")
+    local_park.until_step("one", 33, first)
+    with store_away(local_park):
+        assert first.wait() == Exit.UNSTORED
+        assert "step 33" not in first.text
+        unreached = ("--store", "s3://bucket/runs", "--endpoint-url", "http://127.0.0.1:9")
+        away = local_park.start("one", *limits, *unreached)
+        assert away.wait() == Exit.UNSTORED, "no wrong setting, where a state waits for it"
+        wrong = local_park.start("one", *limits, command=["no-such-program"])
+        assert wrong.wait() == Exit.USAGE
+        for daemon in (first, away, wrong):
+            assert "the last state is on this machine alone, which is kept" in daemon.text
+            assert "giving the machine back" not in daemon.text
+    last = local_park.start("one", *limits)
+    assert last.wait() == Exit.FAILED
+    assert "older than --max-hours" in last.text
+    assert "stored epoch 1, step 33 (left over" in last.text
+    assert "from step" not in last.text, "nothing is trained any more"
+    assert "giving the machine back" in last.text

@@ -27,6 +27,7 @@ from holdfast.supervisor.endings import (
     Closer,
     Endings,
     GiveBack,
+    Keep,
     LetGo,
     RunCommand,
     check_choice,
@@ -35,6 +36,7 @@ from holdfast.supervisor.endings import (
 from holdfast.supervisor.lifetime import OutOfTime, seconds_left
 
 HOOK = Hook("group", "drain")
+PAIR = Path("/work/00001-digits/model-0001-00000004-none-i1-q2")
 NOW = datetime(2026, 11, 22, 16, tzinfo=UTC)
 
 
@@ -118,6 +120,28 @@ def test_a_hook_is_completed_after_every_exit_but_the_one_that_leaves_the_last_s
         GiveBack(decrement=True),
         LetGo(HOOK, await_it=True),
     )
+
+
+@pytest.mark.parametrize("code", [Exit.FAILED, Exit.USAGE, Exit.UNSTORED])
+def test_a_machine_that_alone_has_the_last_state_is_not_given_back(code: Exit) -> None:
+    endings = Endings(on_complete="scale-in", on_failure="scale-in", hook=HOOK)
+    assert decide(code, endings, PAIR) == (Keep(PAIR),)
+
+
+def test_a_command_runs_all_the_same() -> None:
+    assert decide(Exit.FAILED, Endings(on_failure="tell"), PAIR) == (RunCommand(("tell",)), Keep(PAIR))
+
+
+@pytest.mark.parametrize("code", [Exit.COMPLETE, Exit.STOPPED, Exit.FENCED])
+def test_a_pair_that_no_longer_counts_keeps_no_machine(code: Exit) -> None:
+    endings = Endings(on_complete="scale-in", on_failure="scale-in", hook=HOOK)
+    assert decide(code, endings, PAIR) == decide(code, endings)
+
+
+def test_a_machine_that_is_kept_says_what_is_on_it() -> None:
+    clock = Clock()
+    (said,) = close(FakeGroup(clock), clock, Keep(PAIR), code=Exit.UNSTORED)
+    assert f"{PAIR}.*" in said
 
 
 def test_a_machine_that_stays_completes_nothing() -> None:

@@ -26,10 +26,11 @@ from ..store.conditions import Conditional
 from ..supervisor.aside import Aside
 from ..supervisor.autoscaling import Hook, Member
 from ..supervisor.child import Reaper
-from ..supervisor.endings import Closer, Endings, check_choice, decide
+from ..supervisor.endings import Action, Closer, Endings, check_choice, decide
 from ..supervisor.fork import Source
 from ..supervisor.journal import Journal
 from ..supervisor.lease import LeaseTimes
+from ..supervisor.left import only_here
 from ..supervisor.loop import Supervisor
 from ..supervisor.notices import MetadataClient, Watcher, client_from_environment
 from ..supervisor.settings import RunSettings
@@ -113,7 +114,8 @@ def run(**settings: Any) -> int:
             code = error.exit_code
             raise
         finally:
-            _end(endings, settings["run"], code, client, journal, reaper)
+            actions = decide(code, endings, only_here(settings["work_dir"], settings["run"]))
+            _end(actions, settings["run"], code, client, journal, reaper)
     return code
 
 
@@ -140,7 +142,7 @@ def _supervise(settings: dict[str, Any], client: MetadataClient | None, journal:
 
 
 def _end(
-    endings: Endings, name: str, code: Exit, client: MetadataClient | None, journal: Journal, reaper: Reaper
+    actions: tuple[Action, ...], name: str, code: Exit, client: MetadataClient | None, journal: Journal, reaper: Reaper
 ) -> None:
     """Gives the machine back, or what else the settings say. The next signal ends that."""
     hurry = threading.Event()
@@ -155,7 +157,7 @@ def _end(
         partial(Aside, reaper),
         Systemd(os.environ).ending,
     )
-    closer.close(name, code, decide(code, endings))
+    closer.close(name, code, actions)
 
 
 def _endings(given: dict[str, Any]) -> Endings:

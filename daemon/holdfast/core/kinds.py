@@ -122,6 +122,9 @@ SECTIONS: dict[str, dict[str, Kind]] = {
     },
     "After the end": {
         "scaled-in": Kind("the machine was given back to its Auto Scaling group (`--on-complete`, `--on-failure`)"),
+        "kept": Kind(
+            f"{_WARNED}: the last state is in this machine's work dir alone, so the machine is not given back"
+        ),
         "let-go": Kind("the action of the group's termination hook was completed (`--lifecycle-hook`)"),
         "ending": Kind("the command of `--on-complete` or `--on-failure` ended well"),
         "ending-failed": Kind(f"{_WARNED}: one of these could not be done, so the machine may go on costing"),

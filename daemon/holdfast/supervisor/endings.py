@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from ..core.errors import Exit, SettingsError
@@ -55,7 +56,14 @@ class LetGo:
     await_it: bool = False
 
 
-Action = GiveBack | RunCommand | LetGo
+@dataclass(frozen=True)
+class Keep:
+    """The machine stays, for the last state of the run is on it alone: ``pair`` in its work dir."""
+
+    pair: Path
+
+
+Action = GiveBack | RunCommand | LetGo | Keep
 
 
 @dataclass(frozen=True)
@@ -67,18 +75,23 @@ class Endings:
     hook: Hook | None = None
 
 
-def decide(code: Exit, endings: Endings) -> tuple[Action, ...]:
+def decide(code: Exit, endings: Endings, only_here: Path | None = None) -> tuple[Action, ...]:
     """A run that was stopped goes on elsewhere, so 75 and 74 give nothing back.
 
     After 69 another holder trains. It may be this group's next machine, so the group goes on wanting as many as before.
-    After 74 the last state is on this machine alone: its hook is left waiting, which keeps the disk for a while.
+    ``only_here`` is a last state that the store lacks (left.only_here): a machine that has it stays, and its hook is
+    left waiting, which keeps the disk for a while. After 0 and 75 it is stored, and after 69 another's state counts.
     """
     if code is Exit.COMPLETE:
         done = _chosen(endings.on_complete, decrement=True)
-    elif code in (Exit.FAILED, Exit.USAGE, Exit.FENCED):
-        done = _chosen(endings.on_failure, decrement=code is not Exit.FENCED)
+    elif code is Exit.FENCED:
+        done = _chosen(endings.on_failure, decrement=False)
+    elif code in (Exit.FAILED, Exit.USAGE):
+        done = _chosen(endings.on_failure, decrement=True)
     else:
         done = ()
+    if only_here is not None and code in (Exit.FAILED, Exit.USAGE, Exit.UNSTORED):
+        return (*(action for action in done if not isinstance(action, GiveBack)), Keep(only_here))
     if endings.hook is None or code is Exit.UNSTORED:
         return done
     return (*done, LetGo(endings.hook, await_it=any(isinstance(action, GiveBack) for action in done)))
@@ -153,6 +166,9 @@ class Closer:
     def _do(self, run: str, code: Exit, action: Action) -> None:
         if isinstance(action, RunCommand):
             self._command(action.words, run, code)
+        elif isinstance(action, Keep):
+            text = f"the last state is on this machine alone, which is kept: {action.pair}.*; the next start stores it"
+            self._say("kept", text, True)
         elif isinstance(action, GiveBack):
             self._bounded(GIVE_BACK_TIME, "giving the machine back", lambda: self._give_back(action.decrement))
         else:

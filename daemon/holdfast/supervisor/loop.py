@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import IO, Any
 
 from ..core import effects, events, machine, wire
-from ..core.errors import Exit, HoldfastError, StoreError
+from ..core.errors import Exit, HoldfastError, StoreError, Transient
 from ..core.manifest import CheckpointName, Manifest
 from ..core.policy import Retention
 from ..core.redact import Redactor
@@ -27,6 +27,7 @@ from .channel import Channel
 from .child import Child, Ended, Reaper, Tee, kill_tree
 from .errands import BringArtifacts, BringLogs, Prune
 from .journal import Journal
+from .left import only_here
 from .logs import GrowingLogs
 from .notices import Watcher
 from .options import origin, training_options
@@ -249,7 +250,7 @@ class Supervisor:
         try:
             event = self._bring(self._preparer.prepare(), avoid)
         except StoreError as error:
-            self._queue.put(events.RestoreFailed(str(error), Exit.USAGE))
+            self._queue.put(self._unreached(error))
         except HoldfastError as error:
             self._queue.put(events.RestoreFailed(str(error), error.exit_code))
         except OSError as error:
@@ -261,10 +262,19 @@ class Supervisor:
             self._queue.put(event)
             self._brought.set()  # after the news of it: what the training says must come later
 
+    def _unreached(self, error: StoreError) -> events.RestoreFailed:
+        """A store that is away is taken for a wrong setting, but not where a state of this machine waits for it."""
+        left = only_here(self._settings.work_dir, self._settings.name) if isinstance(error, Transient) else None
+        if left is None:
+            return events.RestoreFailed(str(error), Exit.USAGE)
+        return events.RestoreFailed(f"{error}; the last state is on this machine alone: {left}.*", Exit.UNSTORED)
+
     def _bring(self, prepared: Prepared | None, avoid: frozenset[str]) -> events.Event:
         if prepared is None:
             return events.Restored(complete=True)
         self._begin(prepared)
+        if prepared.over:
+            return events.Restored(over=prepared.over)
         if not self._settings.restore_first:
             self._queue.put(events.Ready(pairs=bool(prepared.found.newest_first)))
         self._resume = resume = self._preparer.bring(prepared, avoid)
@@ -272,6 +282,7 @@ class Supervisor:
 
     def _begin(self, prepared: Prepared) -> None:
         self._prepared = prepared
+        self._out_of_time = self._out_of_time or bool(prepared.over)
         if self._uploader is None:
             artifacts = Artifacts(
                 self._store, prepared.spool, self._settings.artifacts, self._journal.event, self._clock, self._pressed

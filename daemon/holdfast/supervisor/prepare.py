@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -21,9 +21,10 @@ from .commit import store_pair
 from .fork import Fork, adopt, done_before, fetch, locate, note, waiting_room
 from .journal import Journal
 from .lease import Lease
-from .lifetime import seconds_left
+from .left import only_here
+from .lifetime import OutOfTime, seconds_left
 from .options import changes
-from .restore import Candidates, bring_newest, candidates, owed
+from .restore import Candidates, bring_newest, candidates, mark_stored, owed
 from .settings import RunSettings
 
 T = TypeVar("T")
@@ -33,7 +34,8 @@ T = TypeVar("T")
 class Prepared:
     """The lease is held. ``found`` are the run's pairs, here and in the store.
 
-    ``owed`` are those that an earlier start left here and never stored.
+    ``owed`` are those that an earlier start left here and never stored. ``over`` says that the run is too old: there is
+    nothing to do but to store what is owed.
     """
 
     run: RunId
@@ -41,6 +43,7 @@ class Prepared:
     incarnation: int
     found: Candidates
     owed: tuple[CheckpointName, ...]
+    over: str = ""
 
 
 class Preparer:
@@ -119,7 +122,7 @@ class Preparer:
         if complete:
             self._journal.event("complete", run=str(run))
             return None
-        self._limit(run)
+        over = self._limit(run)
         spool = Spool(self._settings.work_dir / str(run))
         self._held.enter_context(spool.lock())
         self._journal.attach(spool.file("events.jsonl"))
@@ -138,6 +141,8 @@ class Preparer:
         self._sweep(run)
         # Only now: a drain that was going on while we waited has stored its pair.
         found = self._patiently(lambda: candidates(self._store, spool))
+        if over:
+            return replace(self._prepared(run, spool, lease, found), over=over)
         if fork is not None:
             self._adopt(run, spool, fork, lease.incarnation, found.next_save)
             found = self._patiently(lambda: candidates(self._store, spool))
@@ -178,16 +183,25 @@ class Preparer:
         except Permanent as error:
             self._warn(f"unfinished uploads cannot be cleared: {error}")
 
-    def _limit(self, run: RunId) -> None:
-        """Nothing is begun that is too old already; what becomes too old is stopped. Raises OutOfTime."""
+    def _limit(self, run: RunId) -> str:
+        """Stops what becomes too old. A run that is too old already is begun only to store what it left here.
+
+        Raises OutOfTime, or returns its text in that case; empty is the usual one.
+        """
         hours = self._settings.max_hours
         if hours is None:
-            return
-        left = self._patiently(lambda: seconds_left(self._store, run, hours, datetime.now(UTC)))
+            return ""
+        try:
+            left = self._patiently(lambda: seconds_left(self._store, run, hours, datetime.now(UTC)))
+        except OutOfTime as error:
+            if only_here(self._settings.work_dir, str(run)) is None:
+                raise
+            return str(error)
         timer = threading.Timer(left, self._on_out_of_time)
         timer.daemon = True
         timer.start()
         self._held.callback(timer.cancel)
+        return ""
 
     def _completed_meanwhile(self, run: RunId, reopen: bool) -> bool:
         if reopen:
@@ -196,6 +210,7 @@ class Preparer:
         return is_complete(self._store, run)
 
     def _prepared(self, run: RunId, spool: Spool, lease: Lease, found: Candidates) -> Prepared:
+        mark_stored(spool, set(found.local) & set(found.stored))
         return Prepared(run, spool, lease.incarnation, found, tuple(owed(spool, found)))
 
     def _report_changes(self, resume: Manifest) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from ..core.errors import HoldfastError, InvalidPair, NoValidPair, SettingsError
@@ -115,6 +115,13 @@ def newest_here(
     return resume, next_save
 
 
+def mark_stored(spool: Spool, names: Iterable[CheckpointName]) -> None:
+    """Notes which of the pairs here the store has, so that without it one knows whether the newest is only here."""
+    with contextlib.suppress(OSError):  # a full disk
+        for name in names:
+            spool.mark_stored(name)
+
+
 def is_whole(spool: Spool, name: CheckpointName) -> bool:
     """Is the pair in the spool, and undamaged?"""
     try:
@@ -137,6 +144,8 @@ def _here(spool: Spool, name: CheckpointName) -> Manifest:
 
 def _bring(store: Store, spool: Spool, name: CheckpointName) -> Manifest:
     try:
-        return bring(store, spool.run, look_up(store, spool.run, name), spool).manifest
+        manifest = bring(store, spool.run, look_up(store, spool.run, name), spool).manifest
     except SettingsError as error:
         raise SettingsError(f"--work-dir: {error}") from None
+    mark_stored(spool, [name])
+    return manifest
