@@ -38,6 +38,10 @@ def test_every_kind_is_counted_and_a_second_start_is_a_restart() -> None:
     assert Facts().restarts == 0
 
 
+def test_the_orphans_of_all_starts_of_the_command_add_up() -> None:
+    assert after(event("exited", code=1, orphans=2), event("exited", code=0, orphans=1)).orphans == 3
+
+
 def test_stored_pairs_add_up_and_the_newest_is_kept() -> None:
     facts = after(
         event("saved", 1, checkpoint=str(name_of(2)), reason="epoch"),

@@ -203,3 +203,22 @@ def test_a_status_file_that_cannot_be_written_stops_nothing(local_park: Machines
     in_its_place.touch()
     assert local_park.start("one").wait() == Exit.COMPLETE
     shutil.rmtree(in_its_place.parent)
+
+
+def test_orphans_are_counted_for_each_end_of_the_command_and_shown(local_park: Machines, scratch: Path) -> None:
+    """The first start leaves two behind, and the second, which ends well, one."""
+    leave = "(setsid sleep 1000 &)"
+    script = f"if [ -e {scratch}/again ]; then {leave}; else touch {scratch}/again; {leave}; {leave}; exit 3; fi"
+    lines = [
+        "import holdfast, subprocess, sys",
+        "with holdfast.session(every=1) as run:",
+        "    run.boundary(1)",
+        "    run.commit({'w': [1.0]})",
+        f"sys.exit(subprocess.call(['/bin/sh', '-c', {script!r}]))",
+    ]
+    daemon = local_park.start("one", command=[sys.executable, "-c", "\n".join(lines)])
+    assert daemon.wait() == Exit.COMPLETE, daemon.text
+    ends = [event["orphans"] for event in local_park.events("one") if event["event"] == "exited"]
+    assert ends == [2, 1]
+    assert status_of(local_park, "one")["orphans"] == 3
+    assert "orphans: 3 processes were left behind and reaped" in status(local_park, "one")

@@ -60,6 +60,7 @@ def test_every_promised_number_is_there(journal: Journal, server: MetricsServer,
     journal.attach(spool.file("events.jsonl"))
     journal.event("lease", run=RUN, incarnation=3)
     journal.event("started", pid=1, command=[])
+    journal.event("exited", code=1, orphans=2)
     journal.event("started", pid=2, command=[])
     board.write(Progress(50, 2, 5, 40))
     journal.event("saved", checkpoint=str(name_of(2)), seconds=0.25, reason="epoch")
@@ -74,6 +75,7 @@ def test_every_promised_number_is_there(journal: Journal, server: MetricsServer,
         "holdfast_phase running": 0,
         "holdfast_lease_incarnation": 3,
         "holdfast_restarts_total": 1,
+        "holdfast_orphans_total": 2,
         "holdfast_epoch": 2,
         "holdfast_step": 40,
         "holdfast_batches_executed_total": 50,

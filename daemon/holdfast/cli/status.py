@@ -86,6 +86,8 @@ def fields(status: Status, now: float) -> Iterator[tuple[str, str]]:
         yield "notice", facts.notice
     if facts.pid is not None and status.alive is not False:
         yield "command", f"process {facts.pid}, {facts.restarts} restarts"
+    if facts.orphans:
+        yield "orphans", f"{facts.orphans} processes were left behind and reaped"
     if status.goodput is not None:
         yield "goodput", f"{100 * status.goodput:.1f} % of the batches of this start count"
     if facts.incarnation is not None:

@@ -33,7 +33,8 @@ class Facts:
     """``counts`` is how often each kind of event happened; ``seconds`` and ``size`` are those of all stored pairs,
     ``save_seconds`` those of all saved ones.
 
-    ``base`` is the step that this start went on from, ``until`` the end of a stop's time.
+    ``base`` is the step that this start went on from, ``until`` the end of a stop's time,
+    ``orphans`` the processes below the command that lost their parent and were reaped.
     """
 
     began: float = 0.0
@@ -54,6 +55,7 @@ class Facts:
     warned: float | None = None
     text: str = ""
     exit_code: int | None = None
+    orphans: int = 0
     artifacts: int = 0
     artifacts_size: int = 0
     notices: Mapping[str, int] = field(default_factory=dict)
@@ -152,7 +154,7 @@ _RULES: dict[str, Callable[[Facts, Event], Facts]] = {
     "complete": lambda facts, event: replace(facts, run=event.get("run", facts.run)),
     "restored": _restored,
     "started": lambda facts, event: replace(facts, pid=event["pid"]),
-    "exited": lambda facts, event: replace(facts, pid=None),
+    "exited": lambda facts, event: replace(facts, pid=None, orphans=facts.orphans + event.get("orphans", 0)),
     "saved": _saved,
     "stored": _stored,
     "notice": _notice,

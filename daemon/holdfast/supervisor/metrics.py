@@ -60,6 +60,9 @@ def _of_the_run(facts: Facts) -> Iterator[Metric]:
     if facts.incarnation is not None:
         yield _gauge("holdfast_lease_incarnation", "The number of the lease that is held.", facts.incarnation)
     yield _counter("holdfast_restarts", "Starts of the command after the first.", facts.restarts)
+    yield _counter(
+        "holdfast_orphans", "Processes below the command that lost their parent and were reaped.", facts.orphans
+    )
     events = CounterMetricFamily("holdfast_events", "Events by kind (docs/events.md).", labels=["event"])
     for kind, count in sorted(facts.counts.items()):
         events.add_metric([kind], count)

@@ -127,6 +127,7 @@ class Status:
             "seconds_left": None if facts.until is None else round(max(0.0, facts.until - now), 1),
             "child_pid": facts.pid,
             "restarts": facts.restarts,
+            "orphans": facts.orphans,
             "warning": facts.warning,
             "warned": facts.warned,
         }
