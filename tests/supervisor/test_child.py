@@ -227,6 +227,17 @@ def test_the_command_dies_with_a_guardian_that_was_killed(start: Start, pids: Pa
     ended(left)
 
 
+def test_the_command_dies_even_if_guardian_and_supervisor_are_killed_at_once(start: Start, pids: Path) -> None:
+    """What it started outlives it then: see docs/supervision.md."""
+    supervised = start("/bin/sh", "-c", f"echo $$ >>{pids}; while :; do sleep 0.05; done")
+    left, guardian = of(pids, 1), supervised.guardian
+    guardian.suspend()  # it cannot see the other's end
+    supervised.process.kill()
+    supervised.process.wait(60)
+    guardian.kill()
+    ended(left)
+
+
 @pytest.mark.parametrize(
     ("how", "out_of_memory", "text"),
     [
