@@ -12,6 +12,7 @@ from holdfast.core.effects import (
     AskSave,
     AskStop,
     DropUploads,
+    DumpStacks,
     Effect,
     ExitWith,
     Finalize,
@@ -46,6 +47,7 @@ from holdfast.core.events import (
     SaveFailed,
     Spawned,
     SpoolScanned,
+    Stalled,
     StopRequested,
     Tick,
     TrainingBegan,
@@ -55,11 +57,12 @@ from holdfast.core.events import (
 from holdfast.core.machine import Phase, Rules, State, Step, step
 from holdfast.core.policy import Backoff
 
-RULES = Rules(drain_time=100, term_time=5, max_restarts=2, backoff=Backoff(first=4, factor=2, most=60))
+RULES = Rules(drain_time=100, term_time=5, dump_time=3, max_restarts=2, backoff=Backoff(first=4, factor=2, most=60))
 NOTHING: frozenset[str] = frozenset()
 STOP = StopRequested("SIGTERM")
 NOTICE = NoticeStands("spot notice", 80)
 NO_LONGER_OWED = SpoolScanned(NOTHING)
+STALLED = Stalled(1800)
 
 START = (NoNotice(), Restored(), Spawned(7))
 EARLY = (NoNotice(), Ready(pairs=True), Spawned(7))
@@ -79,6 +82,9 @@ WAYS: dict[str, tuple[Phase, tuple[Event, ...]]] = {
     "training": (Phase.RUNNING, TRAIN),
     "owing a pair": (Phase.RUNNING, (*TRAIN, PairSaved("p"))),
     "in the script's tail": (Phase.RUNNING, (*TRAIN, TrainingFinished())),
+    "hanging at the start": (Phase.STARTING, (*START, STALLED)),
+    "hanging": (Phase.RUNNING, (*TRAIN, STALLED)),
+    "draining what hangs": (Phase.DRAINING, (*TRAIN, STALLED, STOP)),
     "draining before training": (Phase.DRAINING, (*START, STOP)),
     "draining while the pair is on its way": (Phase.DRAINING, (*EARLY, STOP)),
     "draining": (Phase.DRAINING, (*TRAIN, STOP)),
@@ -118,6 +124,7 @@ EVENTS: tuple[Event, ...] = (
     PairSkipped("p"),
     PairLeft("p"),
     ChildExited(1),
+    STALLED,
     SpoolScanned(frozenset({"p"})),
     Finalized(),
     LeaseLost("other"),
@@ -138,6 +145,7 @@ ANSWERED_IN: dict[type[Any], set[Phase]] = {
     Restored: {Phase.RESTORING, Phase.STARTING, Phase.DRAINING, Phase.FLUSHING, Phase.BACKOFF},
     RestoreFailed: {Phase.RESTORING, Phase.STARTING, Phase.DRAINING, Phase.FLUSHING, Phase.BACKOFF},
     ChildExited: {Phase.STARTING, Phase.RUNNING, Phase.DRAINING},
+    Stalled: {Phase.STARTING, Phase.RUNNING, Phase.DRAINING},
     SpoolScanned: {Phase.FLUSHING},
     Finalized: {Phase.FLUSHING},
 }
@@ -647,6 +655,94 @@ def test_a_stop_between_two_starts_stores_what_is_owed_and_exits_with_75(event: 
         ended, _ = on(flushing, NO_LONGER_OWED, PairStored("p"), Finalized())
         assert ended.exit_code is Exit.STOPPED
         assert on(between, STOP, STOP, STOP)[0].exit_code is Exit.UNSTORED
+
+
+# --- hangs ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["starting", "training", "in the script's tail"])
+def test_a_command_that_hangs_writes_its_stacks_is_killed_and_started_again(name: str) -> None:
+    state, effects = step(way(name), STALLED, 10.0)
+    assert effects == (
+        Say("stalled", "no batch, no CPU and no data for 1800 s: the command hangs", warning=True),
+        DumpStacks(),
+    )
+    assert (state.phase, state.next_time()) == (way(name).phase, 13)
+    assert step(state, Tick(), 12.9) == (state, ())
+    state, effects = step(state, Tick(), 13.0)
+    assert acts(effects) == [Kill()]
+    state, effects = on(state, ChildExited(137, how="killed by SIGKILL"), now=13.0)
+    assert state.phase is Phase.BACKOFF
+    assert any(
+        isinstance(said, Say) and "the command failed (it hung); starting it again" in said.text for said in effects
+    )
+    assert acts(step(state, Tick(), 20.0)[1]) == [Restore()]
+
+
+def test_a_hang_before_the_first_batch_ever_is_no_failure_of_the_script() -> None:
+    """A crash there is one. What hangs is as a rule something that the script waits for."""
+    state, _ = go(*START, STALLED, ChildExited(137))
+    assert state.phase is Phase.BACKOFF
+    state, _ = on(state, Tick(), Restored(), Spawned(8), ChildExited(1), now=100.0)
+    assert state.phase is Phase.FLUSHING
+
+
+def test_hangs_without_progress_come_to_an_end_as_crashes_do() -> None:
+    state, _ = go(*TRAIN)
+    for _ in range(RULES.max_restarts):
+        state, _ = on(state, STALLED, ChildExited(137), now=0.0)
+        assert state.phase is Phase.BACKOFF
+        state, _ = on(state, Tick(), Restored(checkpoint=FIRST), Spawned(8), TrainingBegan(), now=100.0)
+    state, effects = on(state, STALLED, ChildExited(137), now=200.0)
+    assert (state.phase, acts(effects)) == (Phase.FLUSHING, [ScanSpool()])
+    assert isinstance(effects[0], Say)
+    assert effects[0].text == "the command failed 3 times without progress (it hung)"
+
+
+def test_a_pair_is_not_blamed_for_hangs() -> None:
+    state, _ = go(NoNotice(), Restored(checkpoint=FIRST, step=1), Spawned(7), rules=replace(RULES, max_restarts=9))
+    for _ in range(5):
+        state, _ = on(state, STALLED, ChildExited(137), now=0.0)
+        state, effects = on(state, Tick(), now=100.0)
+        assert acts(effects) == [Restore()]
+        state, _ = on(state, Restored(checkpoint=FIRST, step=1), Spawned(8))
+
+
+def test_a_batch_after_all_saves_what_seemed_to_hang() -> None:
+    state, _ = on(way("hanging"), Progressed(2), now=1.0)
+    assert state.next_time() is None
+    assert on(state, ChildExited(0))[0].phase is Phase.FLUSHING
+    crashed = on(state, ChildExited(1, how="exit 1"))[1]
+    assert isinstance(crashed[0], Say)
+    assert "(exit 1)" in crashed[0].text, "it did not die of the hang"
+
+
+def test_what_ends_well_while_it_seemed_to_hang_has_ended_well() -> None:
+    assert acts(step(way("hanging"), ChildExited(0), 1.0)[1]) == [ScanSpool()]
+
+
+def test_a_drain_of_what_hangs_keeps_to_the_drains_times() -> None:
+    """It may have slept only, and have a state to save."""
+    state = way("draining what hangs")
+    assert (state.next_time(), state.deadline) == (60, 100)
+    assert on(state, Progressed(5), now=1.0)[0].next_time() == 60
+    assert on(way("draining"), STALLED, now=1.0) == (way("draining"), ())
+    assert on(way("hanging at the start"), STOP)[0].next_time() == 60
+
+
+def test_the_next_start_is_not_known_to_hang() -> None:
+    state, _ = go(*TRAIN, STALLED, ChildExited(137))
+    state, _ = on(state, Tick(), Restored(checkpoint=FIRST), Spawned(8), now=100.0)
+    assert on(state, Tick(), now=1000.0)[1] == ()
+    assert "exit 1" in str(on(state, ChildExited(1, how="exit 1"))[1])
+
+
+def test_what_cannot_be_killed_is_tried_again_when_it_is_seen_to_hang_again() -> None:
+    state, _ = on(way("hanging"), Tick(), now=10.0)
+    assert state.next_time() is None
+    state, effects = on(state, STALLED, now=2000.0)
+    assert acts(effects) == [DumpStacks()]
+    assert acts(on(state, Tick(), now=2003.0)[1]) == [Kill()]
 
 
 # --- pairs ---------------------------------------------------------------------------------------------------------

@@ -36,6 +36,14 @@ class AskStop:
 
 
 @dataclass(frozen=True)
+class DumpStacks:
+    """Have the training process write its stacks to the log, if it can, and write down what the tree is made of.
+
+    Whoever is stopped in the tree is woken: it may go on.
+    """
+
+
+@dataclass(frozen=True)
 class Terminate:
     """SIGTERM to the child's process group."""
 
@@ -91,6 +99,7 @@ Effect = (
     | Spawn
     | AskSave
     | AskStop
+    | DumpStacks
     | Terminate
     | Kill
     | Upload

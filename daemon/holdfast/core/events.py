@@ -153,6 +153,13 @@ class ChildExited:
 
 
 @dataclass(frozen=True)
+class Stalled:
+    """The command lives and gave no sign of life for ``seconds``: no batch, no CPU, no bytes."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
 class SpoolScanned:
     """The pairs in the spool that the store does not have, after the child is gone."""
 
@@ -195,6 +202,7 @@ Event = (
     | PairSkipped
     | PairLeft
     | ChildExited
+    | Stalled
     | SpoolScanned
     | Finalized
     | LeaseLost

@@ -33,6 +33,7 @@ from .effects import (
     AskSave,
     AskStop,
     DropUploads,
+    DumpStacks,
     Effect,
     ExitWith,
     Finalize,
@@ -67,6 +68,7 @@ from .events import (
     SaveFailed,
     Spawned,
     SpoolScanned,
+    Stalled,
     StopRequested,
     Tick,
     TrainingBegan,
@@ -105,10 +107,14 @@ MOST_DEATHS = 3
 
 @dataclass(frozen=True)
 class Rules:
-    """``drain_time`` is the seconds that a stop may take in all where no notice says less."""
+    """``drain_time`` is the seconds that a stop may take in all where no notice says less.
+
+    ``dump_time`` is how long a command that hangs has to write its stacks, or to do a batch after all.
+    """
 
     drain_time: float = 110.0
     term_time: float = 5.0
+    dump_time: float = 3.0
     max_restarts: int = 5
     backoff: Backoff = Backoff()
     rebalance: str = "save"
@@ -123,7 +129,8 @@ class State:
 
     ``bringing`` says that the pair to go on from is on its way. ``resumed`` is the one that the command was last
     started from, ``moved`` whether it trained a batch since, and ``deaths`` how often in a row it died without one.
-    ``left`` says that older pairs stay unsent in the work dir, ``fault`` how a run ends that could not be restored.
+    ``stalled`` says that it hangs and is being ended. ``left`` says that older pairs stay unsent in the work dir,
+    ``fault`` how a run ends that could not be restored.
     """
 
     rules: Rules = Rules()
@@ -144,6 +151,7 @@ class State:
     resumed: str | None = None
     moved: bool = False
     deaths: int = 0
+    stalled: bool = False
     avoid: frozenset[str] = frozenset()
     owed: frozenset[str] = frozenset()
     left: bool = False
@@ -244,6 +252,8 @@ def _drain(state: State, reason: str, seconds: float | None, now: float) -> Step
         stopping=None if state.finished else reason,
         deadline=now + window,
         term_at=now + ask_time(window),
+        kill_at=None,
+        stalled=False,  # a drain has deadlines of its own
     )
     said = Say("stopping", f"{reason}: draining, {window:.0f} s are left")
     if state.training:
@@ -329,7 +339,14 @@ def _ready(state: State, event: Ready, now: float) -> Step:
 
 def _start(state: State) -> Step:
     state = replace(
-        state, phase=Phase.STARTING, leased=True, save_failed=False, spawned=False, training=False, moved=False
+        state,
+        phase=Phase.STARTING,
+        leased=True,
+        save_failed=False,
+        spawned=False,
+        training=False,
+        moved=False,
+        stalled=False,
     )
     return state, (Spawn(),)
 
@@ -405,6 +422,8 @@ def _finished_while_draining(state: State, event: TrainingFinished, now: float) 
 def _progressed(state: State, event: Progressed, now: float) -> Step:
     """Batches that were done before, and are done again after a crash, are no progress."""
     state = replace(state, trained=True, moved=True, deaths=0)
+    if state.stalled:  # it only slept, or was woken: it need not be ended
+        state = replace(state, stalled=False, kill_at=None)
     if event.step <= state.step:
         return state, ()
     return replace(state, step=event.step, failures=0), ()
@@ -458,7 +477,15 @@ def _when_stored(state: State) -> Step:
     return state, ()
 
 
+def _stalled(state: State, event: Stalled, now: float) -> Step:
+    """One that is not gone after a kill, for it is stuck in a broken disk, is told and killed again and again."""
+    text = f"no batch, no CPU and no data for {event.seconds:.0f} s: the command hangs"
+    state = replace(state, stalled=True, kill_at=now + state.rules.dump_time)
+    return state, (Say("stalled", text, warning=True), DumpStacks())
+
+
 def _exited(state: State, event: ChildExited, now: float) -> Step:
+    event = replace(event, how="it hung") if state.stalled else event
     state = replace(state, training=False, spawned=False, term_at=None, kill_at=None)
     if state.fault is not None:
         return _flush(state, Outcome.FAILED)
@@ -470,7 +497,7 @@ def _exited(state: State, event: ChildExited, now: float) -> Step:
     if state.unusable:  # no failure: there is one pair less to try
         state = replace(state, phase=Phase.RESTORING, restore_asked=True, unusable=False, finished=False)
         return state, (Restore(state.avoid),)
-    if not state.trained:
+    if not state.trained and not state.stalled:  # a hang may well be the network's, and not the script's
         said = Say("failed", f"the command failed before its first batch ({_how(event)})", warning=True)
         return _after(said, _flush(state, Outcome.FAILED))
     if state.refused:
@@ -487,7 +514,7 @@ def _exited(state: State, event: ChildExited, now: float) -> Step:
 
 def _blame(state: State) -> Step:
     """A pair that the command died of a few times, before it trained a single batch, is passed over from now on."""
-    if state.resumed is None or state.moved or state.bringing:
+    if state.resumed is None or state.moved or state.bringing or state.stalled:
         return state, ()
     state = replace(state, deaths=state.deaths + 1)
     if state.deaths < MOST_DEATHS:
@@ -596,6 +623,12 @@ def _due(at: float | None, now: float) -> bool:
     return at is not None and now >= at
 
 
+def _tick_while_alive(state: State, event: Tick, now: float) -> Step:
+    if not _due(state.kill_at, now):
+        return state, ()
+    return replace(state, kill_at=None), (Say("killing", "the command hangs: SIGKILL", warning=True), Kill())
+
+
 def _tick_while_draining(state: State, event: Tick, now: float) -> Step:
     if _due(state.term_at, now):
         said = Say("terminating", "the command did not stop in time: SIGTERM", warning=True)
@@ -635,6 +668,8 @@ TABLE: dict[tuple[Phase, type[Any]], _Rule] = {
     **{(phase, CheckpointRefused): _refused for phase in (*_ALIVE, _P.DRAINING)},
     **{(phase, PairUnusable): _unusable for phase in (*_ALIVE, _P.DRAINING)},
     **{(phase, ChildExited): _exited for phase in _ALIVE},
+    **{(phase, Stalled): _stalled for phase in _ALIVE},
+    (_P.DRAINING, Stalled): _stay,
     **{(phase, Spawned): _spawned for phase in (*_ALIVE, _P.DRAINING)},
     **{(phase, Progressed): _progressed for phase in (*_ALIVE, _P.DRAINING)},
     **{(phase, PairSaved): _saved for phase in Phase if phase not in (_P.DONE, _P.FAILED)},
@@ -667,7 +702,8 @@ TABLE: dict[tuple[Phase, type[Any]], _Rule] = {
     **{(phase, PairLeft): _left for phase in Phase if phase not in (_P.DONE, _P.FAILED)},
     **{(phase, PairLost): _lost for phase in Phase if phase not in (_P.DONE, _P.FAILED)},
     **{(phase, LeaseLost): _fenced for phase in Phase if phase not in (_P.DONE, _P.FAILED)},
-    **{(phase, Tick): _stay for phase in (_P.RESTORING, *_ALIVE)},
+    **{(phase, Tick): _tick_while_alive for phase in _ALIVE},
+    (_P.RESTORING, Tick): _stay,
     **{(_P.FLUSHING, event): _stay for event in (Ready, Restored, RestoreFailed)},
     (_P.DRAINING, RestoreFailed): _stay,
     # An ended machine only waits for the shell to leave; what still arrives is too late to matter.
