@@ -726,6 +726,8 @@ def test_a_drain_of_what_hangs_keeps_to_the_drains_times() -> None:
     state = way("draining what hangs")
     assert (state.next_time(), state.deadline) == (60, 100)
     assert on(state, Progressed(5), now=1.0)[0].next_time() == 60
+    late, _ = on(state, Tick(), now=60.0)
+    assert late.next_time() == on(late, Progressed(5), now=61.0)[0].next_time() == 65
     assert on(way("draining"), STALLED, now=1.0) == (way("draining"), ())
     assert on(way("hanging at the start"), STOP)[0].next_time() == 60
 
@@ -735,6 +737,17 @@ def test_the_next_start_is_not_known_to_hang() -> None:
     state, _ = on(state, Tick(), Restored(checkpoint=FIRST), Spawned(8), now=100.0)
     assert on(state, Tick(), now=1000.0)[1] == ()
     assert "exit 1" in str(on(state, ChildExited(1, how="exit 1"))[1])
+
+
+def test_a_hang_that_is_seen_again_while_it_is_being_ended_changes_nothing() -> None:
+    """--stall-timeout may be shorter than the time for the stacks."""
+    assert on(way("hanging"), STALLED, now=1.0) == (way("hanging"), ())
+
+
+def test_what_waits_for_its_pair_does_not_hang() -> None:
+    early, _ = go(*EARLY)
+    assert on(early, STALLED) == (early, ())
+    assert acts(on(early, Restored(checkpoint=FIRST), STALLED)[1]) == [DumpStacks()]
 
 
 def test_what_cannot_be_killed_is_tried_again_when_it_is_seen_to_hang_again() -> None:

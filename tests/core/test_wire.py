@@ -16,6 +16,7 @@ from holdfast.core.wire import (
     Refused,
     Save,
     SaveFailed,
+    StacksBy,
     Stop,
     TrainingBegan,
     TrainingFinished,
@@ -39,6 +40,7 @@ MESSAGES: list[Message] = [
     Refused("the model is another"),
     Unusable("model-0000-00000001-none-i1-q1", "its .h5 is damaged"),
     TrainingFinished(),
+    StacksBy(4711, 50),
     Notice("two lines\nof ätext \u2028"),
 ]
 
@@ -60,6 +62,7 @@ messages: st.SearchStrategy[Message] = st.one_of(
         durable=st.booleans(),
         origin=st.dictionaries(texts, st.lists(texts)),
     ),
+    st.builds(StacksBy, st.integers(1, (1 << 31) - 1), st.integers(1, 64)),
     st.builds(PairSaved, texts, texts, st.floats(0, 1e9)),
     *(st.builds(kind, texts) for kind in (Save, Stop, SaveFailed, Refused, Notice)),
 )
@@ -120,6 +123,13 @@ def test_any_message_is_one_line_and_comes_back_whole(message: Message) -> None:
         line(kind="pair-saved", name="model", reason="epoch", seconds=1e10),
         line(kind="pair-saved", name="model", reason="epoch", seconds=float("nan")),
         line(kind="pair-saved", name="model", reason="epoch", seconds=float("inf")),
+        line(kind="stacks-by", pid=0, signal=50),
+        line(kind="stacks-by", pid=-1, signal=50),
+        line(kind="stacks-by", pid=1 << 31, signal=50),
+        line(kind="stacks-by", pid=4711, signal=0),
+        line(kind="stacks-by", pid=4711, signal=65),
+        line(kind="stacks-by", pid=4711, signal="50"),
+        line(kind="stacks-by", pid=4711, signal=50.0),
         line(kind="stop", reason=["x"]),
         line(kind="training-finished", epochs=6),
         encode(WELCOME).replace(b"true", b"1"),
@@ -140,7 +150,8 @@ def test_what_is_no_message_is_a_wire_error(data: bytes) -> None:
         lambda message, changes: json.dumps({**json.loads(encode(message)), **changes}).encode(),
         st.sampled_from(MESSAGES),
         st.dictionaries(
-            st.sampled_from(["kind", "pid", "name", "reason", "epochs", "resume", "seconds", "x"]), json_values
+            st.sampled_from(["kind", "pid", "name", "reason", "epochs", "resume", "seconds", "signal", "x"]),
+            json_values,
         ),
     )
 )

@@ -35,6 +35,7 @@ def refused(daemon: Daemon, *parts: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
+        ([*GOOD, "--stall-timeout", "0.5"], ["--stall-timeout 0.5", "1 s or more", "0 to never"]),
         (["--run", "count"], ["--store"]),
         (["--store", "{tmp}/store"], ["--run"]),
         ([*GOOD, "--store", "ftp://host/x"], ["--store", "s3://"]),

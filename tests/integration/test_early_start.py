@@ -98,6 +98,14 @@ def test_a_command_that_fails_before_its_checkpoint_is_here_is_started_again(
     assert park.kinds("two").count("started") == 2
 
 
+def test_a_command_that_waits_for_its_checkpoint_does_not_hang(park: Machines, gate: Gate) -> None:
+    daemon = park.start("two", "--stall-timeout", "1", "--store-wait", "60", **ON)
+    wait_for(lambda: park.kinds("two").count("store-away") >= 5, daemon.text, alive=daemon.process)
+    gate.opened.set()
+    assert daemon.wait() == Exit.COMPLETE, daemon.text
+    assert "stalled" not in park.kinds("two")
+
+
 def test_checkpoints_that_cannot_be_brought_end_the_command_beside_them(park: Machines, gate: Gate) -> None:
     gate.opened.set()
     remove_all_data(park)

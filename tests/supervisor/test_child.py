@@ -37,7 +37,11 @@ child = Child(sys.argv[1:], os.environ, 2)
 reaper.expect()
 def obey():
     for line in sys.stdin:
-        {"terminate": child.terminate, "kill": kill_tree, "close": child.close}[line.strip()]()
+        word, *numbers = line.split()
+        if word == "stacks":
+            print("asked:", child.dump_stacks(*map(int, numbers)), file=sys.stderr, flush=True)
+        else:
+            {"terminate": child.terminate, "kill": kill_tree, "close": child.close}[word]()
 threading.Thread(target=obey, daemon=True).start()
 print(json.dumps({"pid": child.pid, "command": child.command}), flush=True)
 ended.wait()
@@ -236,6 +240,53 @@ def test_the_command_dies_even_if_guardian_and_supervisor_are_killed_at_once(sta
     supervised.process.wait(60)
     guardian.kill()
     ended(left)
+
+
+LISTENS = "import faulthandler; faulthandler.register(50, file=2); print('ready', flush=True)"
+
+
+def test_a_process_that_listens_is_asked_for_its_stacks(start: Start) -> None:
+    code = f"{LISTENS}\nimport threading\ndef wait_here(): threading.Event().wait()\nwait_here()"
+    supervised = start(sys.executable, "-c", code)
+    supervised.until("ready")
+    supervised.tell(f"stacks {supervised.command.pid} 50")
+    supervised.until("asked: True")
+    supervised.until("in wait_here")
+
+
+def test_a_stopped_process_is_woken_to_write_its_stacks(start: Start) -> None:
+    supervised = start(sys.executable, "-c", f"{LISTENS}\nwhile True: pass")
+    supervised.until("ready")
+    command = supervised.command
+    command.suspend()
+    wait_for(lambda: command.status() == psutil.STATUS_STOPPED, "its stop")
+    supervised.tell(f"stacks {command.pid} 50")
+    supervised.until("most recent call first")
+    assert command.status() != psutil.STATUS_STOPPED
+
+
+def test_a_process_that_would_die_of_the_signal_is_not_sent_it(start: Start) -> None:
+    supervised = start("/bin/sh", "-c", "echo ready; while :; do sleep 0.05; done")
+    supervised.until("ready")
+    command = supervised.command
+    supervised.tell(f"stacks {command.pid} 50")
+    supervised.until("asked: False")
+    assert command.is_running()
+    supervised.tell("terminate")
+    assert supervised.result()["signal"] == signal.SIGTERM
+
+
+def test_a_process_that_is_not_the_commands_is_not_sent_anything(start: Start) -> None:
+    heard = []
+    before = signal.signal(50, lambda number, frame: heard.append(number))
+    try:
+        supervised = start("/bin/sh", "-c", "echo ready; while :; do sleep 0.05; done")
+        supervised.until("ready")
+        supervised.tell(f"stacks {os.getpid()} 50")
+        supervised.until("asked: False")
+        assert heard == []
+    finally:
+        signal.signal(50, before)
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,7 @@ def test_every_promised_number_is_there(journal: Journal, server: MetricsServer,
     journal.event("saved", checkpoint=str(name_of(2)), seconds=0.25, reason="epoch")
     journal.event("stored", checkpoint=str(name_of(2)), bytes=1000, seconds=1.5, reason="epoch")
     journal.event("store-away", "a 500", warning=True)
+    journal.event("stalled", "no batch", warning=True)
     journal.event("notice", what="spot notice (terminate at 16:19:15 UTC)", seconds=119.0)
     journal.event("phase", phase="draining", seconds_left=110.0)
     found = scrape(server)
@@ -90,6 +91,7 @@ def test_every_promised_number_is_there(journal: Journal, server: MetricsServer,
         "holdfast_last_stored_step": 20,
         "holdfast_checkpoints_owed": 0,
         "holdfast_store_failures_total": 1,
+        "holdfast_stalls_total": 1,
         "holdfast_notices_total spot terminate": 1,
         "holdfast_notice_standing": 1,
         "holdfast_events_total stored": 1,

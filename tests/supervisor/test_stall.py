@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from holdfast.supervisor.stall import BYTES_PER_SECOND, CPU_SHARE, LONGEST_STEP, Stall, Vitals, measure
+from holdfast.supervisor.stall import BYTES_PER_SECOND, CPU_SHARE, LONGEST_STEP, Stall, Vitals, describe, measure
 from integration.daemons import wait_for
 
 TIMEOUT = 100.0
@@ -203,3 +203,13 @@ def test_a_process_that_is_gone_or_a_zombie_counts_as_nothing(begin: Begin) -> N
     zombie.parent().kill()  # type: ignore[union-attr]
     wait_for(lambda: not zombie.is_running(), "its end")
     assert measure([zombie]) == Vitals()
+
+
+def test_a_tree_is_described_by_what_can_be_seen_from_outside(begin: Begin) -> None:
+    process = begin(f"import threading; threading.Thread(target=threading.Event().wait, daemon=True).start(); {WORK}")
+    name = process.name()
+    wait_for(lambda: process.status() == psutil.STATUS_SLEEPING, "its sleep")
+    assert describe([process]) == [{"pid": process.pid, "name": name, "status": "sleeping", "threads": 2}]
+    process.kill()
+    wait_for(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, "its end")
+    assert len(describe([process] * 100)) <= 50

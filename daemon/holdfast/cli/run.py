@@ -84,6 +84,7 @@ _CODES = "\n".join(f"  {int(code):>2}  {meaning}" for code, meaning in EXIT_MEAN
 @seconds("--artifacts-interval", Limits.interval, "How often to look for changed artifacts.", 0.05)
 @seconds("--artifacts-wait", Limits.wait, "How long a start may wait for the artifacts of earlier ones.")
 @option("--max-restarts", type=click.IntRange(0), default=5, help="Crashes in a row without progress before giving up.")
+@seconds("--stall-timeout", 0.0, "Restart a command that does no batch, and nothing else, for so long; 0 for never.")
 @hours("--max-hours", "The age at which the run is stopped for good (exit 70), counted over all its machines.")
 @option("--on-complete", default="none", metavar="none|scale-in|COMMAND", help="What ends the costs of a complete run.")
 @option("--on-failure", default="none", metavar="none|scale-in|COMMAND", help="The same, for exits 69, 70 and 78.")
@@ -196,8 +197,15 @@ def _settings(given: dict[str, Any]) -> RunSettings:
         keep=retention(given["keep_last"], given["keep_every"], given["keep_best"]),
         artifacts=Limits(given["artifacts_limit"], given["artifacts_interval"], given["artifacts_wait"]),
         source=Source.parse(given["source"]) if given["source"] else None,
+        stall_timeout=_stall_timeout(given["stall_timeout"]),
         max_hours=given["max_hours"],
     )
+
+
+def _stall_timeout(given: float) -> float:
+    if 0 < given < 1:
+        raise SettingsError(f"--stall-timeout {given:g}: give 1 s or more (1800, say), or 0 to never restart it")
+    return given
 
 
 def _command(command: tuple[str, ...]) -> tuple[str, ...]:

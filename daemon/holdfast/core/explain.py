@@ -24,6 +24,7 @@ from .events import (
     Restored,
     RestoreFailed,
     SpoolScanned,
+    Stalled,
     StopRequested,
     Tick,
     TrainingBegan,
@@ -52,6 +53,7 @@ _WORDS: dict[type[todo.Effect], Callable[..., str]] = {
     todo.Spawn: lambda effect: "starts the command",
     todo.AskSave: lambda effect: "asks the script to save",
     todo.AskStop: lambda effect: "asks the script to save and to stop",
+    todo.DumpStacks: lambda effect: "the stacks of its threads go to the log; what is stopped is woken",
     todo.Terminate: lambda effect: "SIGTERM to the command and all below it",
     todo.Kill: lambda effect: "SIGKILL to the command and all below it",
     todo.Upload: lambda effect: "stores the pair",
@@ -199,6 +201,10 @@ def lease_lost() -> str:
     return _situations(lambda one: [_ask(one.state(), LeaseLost("another"))], "another holder takes the lease over")
 
 
+def hangs() -> str:
+    return _situations(lambda one: [_ask(one.state(), Stalled(1800.0))], "the command hangs")
+
+
 STOPS = (
     ("a signal", STOP),
     ("a notice, 60 s ahead", NoticeStands("spot notice", 60.0)),
@@ -300,6 +306,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "rebalance": rebalance,
     "drains": drains,
     "ends": ends,
+    "hangs": hangs,
     "lease": lease_lost,
     "codes": codes,
 }

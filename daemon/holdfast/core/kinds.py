@@ -61,6 +61,14 @@ SECTIONS: dict[str, dict[str, Kind]] = {
         ),
         "crashed": Kind(f"{_WARNED}: it failed, and is started again after a while"),
         "script": Kind(f"{_WARNED} from holdfast's side in the script"),
+        "stalled": Kind(f"{_WARNED}: it hangs (`--stall-timeout`), and is killed unless it does a batch now"),
+        "stacks": Kind(
+            "what it is made of while it hangs",
+            {
+                "processes": "a list of `pid`, `name`, `status` and `threads` (a count), 50 at most",
+                "logged": "true if its training process was asked to write the stacks of its threads to the log",
+            },
+        ),
         "terminating": Kind(f"{_WARNED}: it did not stop in time and was sent SIGTERM"),
         "killing": Kind(f"{_WARNED}: it did not end and was sent SIGKILL"),
         "failed": Kind("an error: it kept failing, could not be prepared, or holdfast has a defect"),

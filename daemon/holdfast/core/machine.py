@@ -479,6 +479,8 @@ def _when_stored(state: State) -> Step:
 
 def _stalled(state: State, event: Stalled, now: float) -> Step:
     """One that is not gone after a kill, for it is stuck in a broken disk, is told and killed again and again."""
+    if state.kill_at is not None or state.bringing:  # then it waits for its pair
+        return state, ()
     text = f"no batch, no CPU and no data for {event.seconds:.0f} s: the command hangs"
     state = replace(state, stalled=True, kill_at=now + state.rules.dump_time)
     return state, (Say("stalled", text, warning=True), DumpStacks())

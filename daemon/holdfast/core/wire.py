@@ -19,6 +19,7 @@ SOCKET_VARIABLE = "HOLDFAST_SOCKET"
 RUN_DIR_VARIABLE = "HOLDFAST_RUN_DIR"
 MAX_LINE_BYTES = 1 << 20
 _LONGEST_SECONDS = 1e9
+_LAST_SIGNAL = 64
 
 
 class WireError(HoldfastError):
@@ -121,6 +122,19 @@ class TrainingFinished:
 
 
 @dataclass(frozen=True)
+class StacksBy:
+    """Child to supervisor: ``signal`` makes process ``pid`` write the stacks of its threads to its standard error."""
+
+    kind: ClassVar[str] = "stacks-by"
+    pid: int
+    signal: int
+
+    def __post_init__(self) -> None:
+        if not (0 < self.pid < 1 << 31 and 0 < self.signal <= _LAST_SIGNAL):
+            raise ValueError("pid or signal")
+
+
+@dataclass(frozen=True)
 class Notice:
     """Child to supervisor: something a person should know."""
 
@@ -139,6 +153,7 @@ Message = (
     | Refused
     | Unusable
     | TrainingFinished
+    | StacksBy
     | Notice
 )
 _KINDS: dict[str, type[Any]] = {cls.kind: cls for cls in Message.__args__}

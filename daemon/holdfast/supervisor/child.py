@@ -177,6 +177,12 @@ class Child:
         self._link.setblocking(False)
         return int(said) if said.strip().isdigit() else self.pid
 
+    def family(self) -> list[psutil.Process]:
+        """The guardian, whose account has what orphans used, and the tree."""
+        with contextlib.suppress(psutil.Error):
+            return [psutil.Process(self.pid), *self.tree()]
+        return []
+
     def tree(self) -> list[psutil.Process]:
         """The processes below the guardian, as they are now."""
         with contextlib.suppress(psutil.Error):
@@ -189,6 +195,21 @@ class Child:
             with contextlib.suppress(psutil.Error):
                 process.terminate()
                 process.resume()
+
+    def dump_stacks(self, pid: int, number: int) -> bool:
+        """Asks a process of the tree for its stacks, by a signal. False if there is none, or it would die of that.
+
+        Whoever is stopped in the tree is woken to hear it.
+        """
+        asked = False
+        for process in self.tree():
+            with contextlib.suppress(psutil.Error, OSError):
+                if process.pid == pid and catches(pid, number):
+                    process.send_signal(number)
+                    asked = True
+                if process.status() == psutil.STATUS_STOPPED:
+                    process.resume()
+        return asked
 
     @property
     def orphans(self) -> int:
@@ -217,6 +238,13 @@ def kill_tree() -> None:
             with contextlib.suppress(psutil.Error):
                 process.kill()
         time.sleep(_KILL_PAUSE)
+
+
+def catches(pid: int, number: int) -> bool:
+    """Has the process a handler for that signal? Raises OSError if there is no such process."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    mask = next((int(line.split()[1], 16) for line in lines if line.startswith("SigCgt:")), 0)
+    return bool(mask >> (number - 1) & 1)
 
 
 def _lives(process: psutil.Process) -> bool:

@@ -34,6 +34,7 @@ from .options import origin, training_options
 from .prepare import Prepared, Preparer
 from .restore import newest_here
 from .settings import RunSettings
+from .stall import Stall, describe, measure
 from .systemd import Systemd
 from .upload import Uploader
 
@@ -87,6 +88,8 @@ class Supervisor:
         self._uploader: Uploader | None = None
         self._tee: Tee | None = None
         self._child: Child | None = None
+        self._stall: Stall | None = None
+        self._stacks: wire.StacksBy | None = None
         self._orphans = 0
         self._executed = 0
         self._progress = Progress()
@@ -126,6 +129,7 @@ class Supervisor:
         for event in self._arrived(wait):
             self._step(event)
         self._look_at_board()
+        self._look_for_stall()
         due = self._state.next_time()
         if due is not None and self._clock() >= due:
             self._step(events.Tick())
@@ -164,6 +168,15 @@ class Supervisor:
         if progress.executed > self._executed:
             self._executed = progress.executed
             self._step(events.Progressed(progress.step))
+
+    def _look_for_stall(self) -> None:
+        """A command that waits for its pair does not hang."""
+        child, state = self._child, self._state
+        if child is None or self._stall is None or state.ended or state.bringing:
+            return
+        seconds = self._stall.look(self._executed, self._clock(), lambda: measure(child.family()))
+        if seconds is not None:
+            self._step(events.Stalled(seconds))
 
     def _time_is_over(self) -> None:
         """In a thread of its own. A stop that is under way already is not hurried."""
@@ -208,6 +221,8 @@ class Supervisor:
         elif isinstance(message, wire.SaveFailed):
             self._journal.event("save-failed", f"a checkpoint could not be written: {message.error}", warning=True)
             self._queue.put(events.SaveFailed())
+        elif isinstance(message, wire.StacksBy):
+            self._stacks = message
         elif isinstance(message, wire.Notice):
             self._journal.event("script", message.text, warning=True)
 
@@ -319,6 +334,8 @@ class Supervisor:
             wire.SOCKET_VARIABLE: str(self._channel.path),
             wire.RUN_DIR_VARIABLE: str(spool.path.absolute()),
         }
+        self._stacks = None
+        self._stall = Stall(self._settings.stall_timeout) if self._settings.stall_timeout else None
         self._tee = Tee(spool.file("log.txt"), self._console)
         self._child = Child(self._settings.command, environment, self._tee.write_end)
         self._reaper.expect()
@@ -352,6 +369,13 @@ class Supervisor:
     def _ask_stop(self, effect: effects.AskStop) -> None:
         if not self._channel.send(wire.Stop(effect.reason)):
             self._terminate(effects.Terminate())
+
+    def _dump_stacks(self, effect: effects.DumpStacks) -> None:
+        if self._child is None:
+            return
+        processes = describe(self._child.tree())
+        asked = self._stacks is not None and self._child.dump_stacks(self._stacks.pid, self._stacks.signal)
+        self._journal.event("stacks", processes=processes, logged=asked)
 
     def _terminate(self, effect: effects.Terminate) -> None:
         if self._child is not None:
@@ -424,6 +448,7 @@ _PERFORM: dict[type[Any], Callable[[Supervisor, Any], None]] = {
     effects.Spawn: Supervisor._spawn,
     effects.AskSave: Supervisor._ask_save,
     effects.AskStop: Supervisor._ask_stop,
+    effects.DumpStacks: Supervisor._dump_stacks,
     effects.Terminate: Supervisor._terminate,
     effects.Kill: Supervisor._kill,
     effects.Upload: Supervisor._upload,

@@ -30,6 +30,7 @@ _COUNTED = {
     "left-behind": ("holdfast_checkpoints_left_behind", "Checkpoints that could not make it before a deadline."),
     "save-failed": ("holdfast_save_failures", "Checkpoints that the training could not write."),
     "store-away": ("holdfast_store_failures", "Calls to the store that failed and were tried again."),
+    "stalled": ("holdfast_stalls", "Times that the command was found to hang (--stall-timeout)."),
     "crashed": ("holdfast_crashes", "Times that the command failed and was to be started again."),
 }
 

@@ -18,6 +18,7 @@ class RunSettings:
 
     ``keep_local`` pairs stay on this machine besides those that the store lacks; ``keep`` says which stay in the store.
     ``source`` is the checkpoint of ``--from``. ``restore_first``: the command waits until its pair is here.
+    ``stall_timeout``: the seconds without a sign of life after which the command hangs; 0 for never.
     ``max_hours``: the age that the run may reach, over all its machines; None for any.
     """
 
@@ -34,4 +35,5 @@ class RunSettings:
     source: Source | None = None
     restore_first: bool = False
     artifacts: Limits = Limits()
+    stall_timeout: float = 0.0
     max_hours: float | None = None

@@ -8,8 +8,10 @@ counted by the training itself (spool.Board), not read from what it prints.
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import psutil
 
@@ -25,6 +27,7 @@ BYTES_PER_SECOND = 10_000
 LONGEST_STEP = 5.0
 _LOOKS = 20
 _LONGEST_PAUSE = 10.0
+_MOST_TOLD = 50
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,16 @@ class Stall:
         # come and go would look like it.
         grown = vitals.held - first.held >= BYTES_PER_SECOND * self._timeout
         return None if grown else now - began
+
+
+def describe(processes: Iterable[psutil.Process]) -> list[dict[str, Any]]:
+    """What can be told of a tree from outside: of each process its pid, name, status and number of threads."""
+    found: list[dict[str, Any]] = []
+    for process in itertools.islice(processes, _MOST_TOLD):
+        with contextlib.suppress(psutil.Error), process.oneshot():
+            told = {"name": process.name(), "status": process.status(), "threads": process.num_threads()}
+            found.append({"pid": process.pid, **told})
+    return found
 
 
 def measure(processes: Iterable[psutil.Process]) -> Vitals:

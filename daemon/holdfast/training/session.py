@@ -33,6 +33,7 @@ from ..core.wire import (
     Refused,
     Save,
     SaveFailed,
+    StacksBy,
     Stop,
     TrainingBegan,
     TrainingFinished,
@@ -42,6 +43,7 @@ from ..core.wire import (
     encode,
 )
 from ..spool import Board, Spool, write_whole
+from .stacks import Stacks
 
 DEFAULT_DIRECTORY = "runs"
 PRESS_AFTER = 1.0
@@ -211,6 +213,9 @@ class SupervisedSession(Session):
         self.origin = welcome.origin
         self._stream = stream
         self._lock = threading.Lock()
+        self._stacks = Stacks()
+        if self._stacks.signal is not None:
+            self._tell(StacksBy(os.getpid(), self._stacks.signal))
         threading.Thread(target=self._listen, name="holdfast", daemon=True).start()
 
     @property
@@ -253,6 +258,7 @@ class SupervisedSession(Session):
     def close(self) -> None:
         super().close()
         self.when_pressed = None
+        self._stacks.close()
         with contextlib.suppress(OSError):
             self._stream.shutdown(socket.SHUT_RDWR)  # a close alone waits for the thread that reads
         self._stream.close()
