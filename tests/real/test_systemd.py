@@ -183,6 +183,18 @@ def test_what_a_drain_could_not_store_is_stored_by_the_restart(box: Machine) -> 
     until(box, "stored epoch 1, step 33 (left over")
 
 
+def test_a_training_that_hangs_under_the_hardened_unit_writes_its_stacks_to_the_journal(box: Machine) -> None:
+    """What a process uses, and what it catches, is seen there as well."""
+    settings = {"HOW": "lock", "ONCE": "/var/lib/holdfast/count/once", "HOLDFAST_STALL_TIMEOUT": "2"}
+    configure(box, "python /opt/scripts/stalls.py", **settings)
+    box.run("systemctl", "start", UNIT)
+    until_state(box, "inactive")
+    assert "in wait_for_nobody" in box.log(UNIT)
+    assert "the command hangs" in box.log(UNIT, "--priority=warning")
+    assert [event["event"] for event in events(box)].count("started") == 2
+    assert events(box)[-1]["code"] == Exit.COMPLETE
+
+
 def with_slow_s3(box: Machine) -> dict[str, str]:
     """Starts an S3 server behind a slow link. When the machine's network goes, both are gone."""
     moto = f"/opt/holdfast/bin/python -m moto.server -H 127.0.0.1 -p {S3_PORT}"
