@@ -250,8 +250,33 @@ def test_a_process_that_listens_is_asked_for_its_stacks(start: Start) -> None:
     supervised = start(sys.executable, "-c", code)
     supervised.until("ready")
     supervised.tell(f"stacks {supervised.command.pid} 50")
-    supervised.until("asked: True")
+    supervised.until("asked: 1")
     supervised.until("in wait_here")
+
+
+def test_what_that_process_forked_is_asked_too_and_what_it_started_is_not(start: Start) -> None:
+    lines = [
+        LISTENS,
+        "import os, subprocess, sys, threading",
+        "def the_fork_waits(): threading.Event().wait()",
+        "os.fork() or the_fork_waits()",
+        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(1000)'])",
+        "subprocess.Popen(['sleep', '1000'])",
+        "print('all', flush=True)",
+        "def the_first_waits(): threading.Event().wait()",
+        "the_first_waits()",
+    ]
+    supervised = start(sys.executable, "-c", "\n".join(lines))
+    supervised.until("all")
+    command = supervised.command
+    wait_for(lambda: sorted(p.name() for p in command.children())[-1] == "sleep", "what it started")
+    below = command.children()
+    supervised.tell(f"stacks {command.pid} 50")
+    supervised.until("asked: 2")
+    supervised.until("in the_first_waits")
+    supervised.until("in the_fork_waits")
+    assert len(below) == 3
+    assert all(process.is_running() for process in below)
 
 
 def test_a_stopped_process_is_woken_to_write_its_stacks(start: Start) -> None:
@@ -270,7 +295,7 @@ def test_a_process_that_would_die_of_the_signal_is_not_sent_it(start: Start) -> 
     supervised.until("ready")
     command = supervised.command
     supervised.tell(f"stacks {command.pid} 50")
-    supervised.until("asked: False")
+    supervised.until("asked: 0")
     assert command.is_running()
     supervised.tell("terminate")
     assert supervised.result()["signal"] == signal.SIGTERM
@@ -283,7 +308,7 @@ def test_a_process_that_is_not_the_commands_is_not_sent_anything(start: Start) -
         supervised = start("/bin/sh", "-c", "echo ready; while :; do sleep 0.05; done")
         supervised.until("ready")
         supervised.tell(f"stacks {os.getpid()} 50")
-        supervised.until("asked: False")
+        supervised.until("asked: 0")
         assert heard == []
     finally:
         signal.signal(50, before)

@@ -66,7 +66,7 @@ SECTIONS: dict[str, dict[str, Kind]] = {
             "what it is made of while it hangs",
             {
                 "processes": "a list of `pid`, `name`, `status` and `threads` (a count), 50 at most",
-                "logged": "true if its training process was asked to write the stacks of its threads to the log",
+                "asked": "how many of them were asked to write the stacks of their threads to the log",
             },
         ),
         "terminating": Kind(f"{_WARNED}: it did not stop in time and was sent SIGTERM"),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import os
 import signal
 import socket
@@ -31,6 +32,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 _LOOK_FOR_ORPHANS = 1.0
 _START_SECONDS = 5.0
 _KILL_ROUNDS, _KILL_PAUSE = 100, 0.01
+_MOST_DUMPS, _DUMP_PAUSE = 20, 0.01
 _TAIL_BYTES = 4096
 _DRAIN_SECONDS = 2.0
 
@@ -196,20 +198,22 @@ class Child:
                 process.terminate()
                 process.resume()
 
-    def dump_stacks(self, pid: int, number: int) -> bool:
-        """Asks a process of the tree for its stacks, by a signal. False if there is none, or it would die of that.
+    def dump_stacks(self, pid: int, number: int) -> int:
+        """Asks a process of the tree for its stacks, by a signal, and then those that it forked. Returns how many.
 
-        Whoever is stopped in the tree is woken to hear it.
+        Whoever would die of it is not asked. Whoever is stopped in the tree is woken to hear it.
         """
-        asked = False
-        for process in self.tree():
-            with contextlib.suppress(psutil.Error, OSError):
-                if process.pid == pid and catches(pid, number):
-                    process.send_signal(number)
-                    asked = True
+        tree = self.tree()
+        asked = [process for process in _forks(pid, tree) if catches(process.pid, number)]
+        for process in asked:
+            with contextlib.suppress(psutil.Error):
+                process.send_signal(number)
+                time.sleep(_DUMP_PAUSE)  # so that one after the other writes
+        for process in tree:
+            with contextlib.suppress(psutil.Error):
                 if process.status() == psutil.STATUS_STOPPED:
                     process.resume()
-        return asked
+        return len(asked)
 
     @property
     def orphans(self) -> int:
@@ -240,11 +244,28 @@ def kill_tree() -> None:
         time.sleep(_KILL_PAUSE)
 
 
+def _forks(pid: int, tree: list[psutil.Process]) -> list[psutil.Process]:
+    """The process of that pid in the tree, and those below it that are the same program, as a fork is."""
+    with contextlib.suppress(psutil.Error, StopIteration):
+        top = next(process for process in tree if process.pid == pid)
+        below = itertools.islice(top.children(recursive=True), _MOST_DUMPS)
+        return [top, *(process for process in below if _program(process) == _program(top))]
+    return []
+
+
+def _program(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.Error):
+        return str(process.exe())
+    return ""
+
+
 def catches(pid: int, number: int) -> bool:
-    """Has the process a handler for that signal? Raises OSError if there is no such process."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    mask = next((int(line.split()[1], 16) for line in lines if line.startswith("SigCgt:")), 0)
-    return bool(mask >> (number - 1) & 1)
+    """Has the process a handler for that signal?"""
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        mask = next(line.split()[1] for line in lines if line.startswith("SigCgt:"))
+        return bool(int(mask, 16) >> (number - 1) & 1)
+    return False
 
 
 def _lives(process: psutil.Process) -> bool:

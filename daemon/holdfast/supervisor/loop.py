@@ -374,8 +374,8 @@ class Supervisor:
         if self._child is None:
             return
         processes = describe(self._child.tree())
-        asked = self._stacks is not None and self._child.dump_stacks(self._stacks.pid, self._stacks.signal)
-        self._journal.event("stacks", processes=processes, logged=asked)
+        asked = 0 if self._stacks is None else self._child.dump_stacks(self._stacks.pid, self._stacks.signal)
+        self._journal.event("stacks", processes=processes, asked=asked)
 
     def _terminate(self, effect: effects.Terminate) -> None:
         if self._child is not None:
