@@ -20,6 +20,7 @@ from holdfast.core import wire
 from holdfast.core.errors import Busy, Exit, HoldfastError, NoValidPair
 from holdfast.core.runs import COMPLETE_FILE
 from holdfast.spool import Spool
+from holdfast.supervisor.child import catches
 from holdfast.training.session import Session, close_session, open_session
 from integration.daemons import wait_for
 
@@ -35,17 +36,25 @@ class Supervisor:
         self._stream = socket.socket()
         self._heard: Any = None
         self.hello: wire.Message | None = None
+        self.stacks: wire.StacksBy | None = None
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
 
     def hear(self) -> wire.Message:
-        self._thread.join()
-        return wire.decode(self._heard.readline())
+        return wire.decode(self._line())
 
     def has_heard_all(self) -> bool:
         """Waits until the process says something or hangs up."""
+        return self._line() == b""
+
+    def _line(self) -> bytes:
+        """The next one, but for the first words of every session."""
         self._thread.join()
-        return bool(self._heard.readline() == b"")
+        line: bytes = self._heard.readline()
+        if line and isinstance(message := wire.decode(line), wire.StacksBy):
+            self.stacks = message
+            line = self._heard.readline()
+        return line
 
     def say(self, data: bytes) -> None:
         self._thread.join()
@@ -128,20 +137,33 @@ def test_what_happens_is_told(supervisors: Any, spool: Spool) -> None:
     supervisor = supervisors(welcome(spool))
     session = open_session()
     session.began(6)
-    session.saved(save_pair(spool, name_of(1), batch=3))
+    session.saved(save_pair(spool, name_of(1), batch=3), 0.25)
     session.failed("the disk is full")
     session.refuse("another model")
     session.say("by the way")
     session.finished()
     expected = [
         wire.TrainingBegan(6),
-        wire.PairSaved(str(name_of(1)), "interval"),
+        wire.PairSaved(str(name_of(1)), "interval", 0.25),
         wire.SaveFailed("the disk is full"),
         wire.Refused("another model"),
         wire.Notice("by the way"),
         wire.TrainingFinished(),
     ]
     assert [supervisor.hear() for _ in expected] == expected
+
+
+def test_a_session_says_by_which_signal_it_writes_its_stacks_for_as_long_as_it_lasts(
+    supervisors: Any, spool: Spool
+) -> None:
+    supervisor = supervisors(welcome(spool))
+    open_session().say("hello")
+    assert supervisor.hear() == wire.Notice("hello")
+    assert supervisor.stacks is not None
+    assert supervisor.stacks.pid == os.getpid()
+    assert catches(os.getpid(), supervisor.stacks.signal)
+    close_session()
+    assert not catches(os.getpid(), supervisor.stacks.signal)
 
 
 def test_the_first_reason_to_stop_is_the_one_that_counts(supervisors: Any, spool: Spool) -> None:
@@ -382,11 +404,11 @@ def test_a_training_that_goes_on_is_not_complete() -> None:
 def test_a_few_pairs_are_kept() -> None:
     session = open_session(keep=2)
     for save in (1, 2, 3):
-        session.saved(save_pair(session.spool, name_of(save)))
+        session.saved(save_pair(session.spool, name_of(save)), 0.25)
     assert session.spool.pairs() == [name_of(3), name_of(2)]
     session = again()
     for save in range(4, 9):
-        session.saved(save_pair(session.spool, name_of(save)))
+        session.saved(save_pair(session.spool, name_of(save)), 0.25)
     assert len(session.spool.pairs()) == 5
 
 
