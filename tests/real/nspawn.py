@@ -78,18 +78,26 @@ class Machine:
 @contextmanager
 def machine(folder: Path) -> Iterator[Machine]:
     """Booted, with the shipped unit installed."""
-    with ExitStack() as stack:
-        root = _overlay(folder, stack)
-        (root / "etc/machine-id").write_text(uuid.uuid4().hex + "\n")
+    with overlay(folder) as root:
         for unit in UNITS.glob("*.service"):
             shutil.copy(unit, root / "etc/systemd/system")
-        binds = _environment(root)
-        log = stack.enter_context((folder / "nspawn.log").open("wb"))
+        with booted(root, folder, _environment(root), "--private-network") as found:
+            found.run("ldconfig")
+            yield found
+
+
+@contextmanager
+def booted(
+    root: Path, folder: Path, binds: dict[str, Path], network: str, target: str = "basic.target"
+) -> Iterator[Machine]:
+    """A boot of ``root`` to ``target``; ``network`` is systemd-nspawn's option. Its console goes to ``folder``."""
+    with ExitStack() as stack:
+        log = stack.enter_context((folder / "nspawn.log").open("ab"))
         words = [
             *_in_cgroups(stack),
-            *("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--private-network", "--resolv-conf=off"),
+            *("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", network, "--resolv-conf=off"),
             *(f"--bind-ro={outside}:{inside}" for inside, outside in binds.items()),
-            *("--directory", str(root), "--boot", "--console=read-only", "systemd.unit=basic.target"),
+            *("--directory", str(root), "--boot", "--console=read-only", f"systemd.unit={target}"),
         ]
         process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
         stack.callback(_end, process)
@@ -98,8 +106,16 @@ def machine(folder: Path) -> Iterator[Machine]:
         while not found.booted():
             assert time.monotonic() < until, (folder / "nspawn.log").read_text()
             time.sleep(0.05)
-        found.run("ldconfig")
         yield found
+
+
+@contextmanager
+def overlay(folder: Path) -> Iterator[Path]:
+    """This machine's root, to be written to in memory, as a machine of its own."""
+    with ExitStack() as stack:
+        root = _overlay(folder, stack)
+        (root / "etc/machine-id").write_text(uuid.uuid4().hex + "\n")
+        yield root
 
 
 def _overlay(folder: Path, stack: ExitStack) -> Path:
