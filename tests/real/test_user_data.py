@@ -1,0 +1,187 @@
+"""The template's user data, run as an instance runs it: under a real systemd, with the role's credentials."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.stacks import Stack
+from integration.daemons import wait_for
+
+from .ec2 import CLOUD_FINAL, CODE_BUCKET, Cloud, boot, cloud, furnish, make_wheels
+from .nspawn import ROOT, UNITS, Machine, overlay
+
+pytestmark = [pytest.mark.real, pytest.mark.xdist_group("nspawn"), pytest.mark.timeout(600)]
+RUN = "00001-count"
+UNIT = "holdfast@count"
+SCRIPT = (ROOT / "tests" / "scripts" / "count.py").read_text()
+ARCHIVE = {"train.py": SCRIPT, "requirements.txt": "numpy\nh5py\n"}
+CODE = f"s3://{CODE_BUCKET}/digits/v1.tar.gz"
+PATIENCE = 120.0
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_wheels(tmp_path_factory.mktemp("wheels"))
+
+
+@pytest.fixture
+def aws(wheels: Path) -> Iterator[Cloud]:
+    with cloud(wheels) as found:
+        yield found
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[Path]:
+    with overlay(tmp_path) as found:
+        yield found
+
+
+def set_up(machine: Machine) -> None:
+    """As cloud-init does at the end of an instance's first boot."""
+    machine.run("systemctl", "start", "--no-block", CLOUD_FINAL)
+    wait_for(
+        lambda: machine.show(CLOUD_FINAL, "ActiveState") in ("active", "failed"), "the user data", patience=PATIENCE
+    )
+
+
+def until(machine: Machine, text: str, options: tuple[str, ...] = ()) -> None:
+    wait_for(lambda: text in machine.log(UNIT, *options), f"{text!r} in:\n{machine.log(UNIT)}", patience=PATIENCE)
+
+
+def until_it_ended(machine: Machine) -> None:
+    try:
+        wait_for(lambda: machine.show(UNIT, "ActiveState") != "active", "the unit's end", patience=PATIENCE)
+    except AssertionError:
+        pytest.fail(machine.log(UNIT))
+
+
+def new_stack(aws: Cloud, **parameters: str) -> Stack:
+    stack = aws.stack(Code=CODE, HoldfastRequirement="holdfast", **parameters)
+    aws.ask(lambda: stack.client("s3").create_bucket(Bucket=CODE_BUCKET))
+    return stack
+
+
+def test_a_new_machine_sets_itself_up_trains_and_after_two_more_boots_the_run_is_complete_and_left_alone(
+    aws: Cloud, root: Path, tmp_path: Path
+) -> None:
+    stack = new_stack(aws, Training="env HOLD_AT=33 EVERY=1000 python train.py", MaxHours="12")
+    aws.upload(stack, "digits/v1.tar.gz", ARCHIVE)
+    furnish(root, aws, aws.ask(stack.user_data))
+    with boot(root, tmp_path, aws) as machine:
+        set_up(machine)
+        assert machine.show(CLOUD_FINAL, "Result") == "success", machine.log(CLOUD_FINAL)
+        assert machine.run("systemctl", "is-enabled", UNIT).strip() == "enabled"
+        assert (
+            machine.path("/etc/systemd/system/holdfast@.service").read_text()
+            == (UNITS / "holdfast@.service").read_text().rstrip("\n") + "\n"
+        )
+        assert machine.path("/etc/holdfast/count.env").read_text() == (
+            "TRAINING=env HOLD_AT=33 EVERY=1000 python train.py\nAWS_DEFAULT_REGION=us-east-1\n"
+        )
+        until(machine, "from step 0")
+        assert machine.show(UNIT, "ActiveState") == "active"
+        assert machine.show(UNIT, "WorkingDirectory") == "/opt/holdfast/code"
+        wait_for(lambda: "batch 13" in machine.show(UNIT, "StatusText"), "step 33", patience=PATIENCE)
+        machine.power_off()
+    assert any("-00000033-" in key and key.endswith(".json") for key in aws.keys(stack)), "the drain is stored"
+    assert aws.desired(stack) == 1
+    with boot(root, tmp_path, aws) as machine:
+        until(machine, "from step 33", ("--boot",))
+        until_it_ended(machine)
+        assert machine.show(UNIT, "Result") == "success"
+    stored = aws.keys(stack)
+    assert f"runs/{RUN}/complete.json" in stored
+    assert aws.desired(stack) == 0, "the machine gave itself back"
+    assert aws.state(stack) in ("shutting-down", "terminated")
+    aws.metadata.documents["autoscaling/target-lifecycle-state"] = "InService"  # as if the machine had been kept
+    with boot(root, tmp_path, aws) as machine:
+        until(machine, "nothing to do", ("--boot",))
+        until_it_ended(machine)
+        assert "from step" not in machine.log(UNIT, "--boot")
+    assert aws.keys(stack) == stored
+
+
+@pytest.mark.parametrize(("on_failure", "machines"), [("scale-in", 0), ("none", 1)])
+def test_code_that_does_not_exist_is_named_and_the_machine_stops_costing_unless_it_is_to_be_kept(
+    aws: Cloud, root: Path, tmp_path: Path, on_failure: str, machines: int
+) -> None:
+    stack = new_stack(aws, OnFailure=on_failure)
+    furnish(root, aws, aws.ask(stack.user_data))
+    with boot(root, tmp_path, aws) as machine:
+        set_up(machine)
+        assert machine.show(CLOUD_FINAL, "Result") == "exit-code"
+        log = machine.log(CLOUD_FINAL)
+        assert f"holdfast: this machine could not be set up: fetching {CODE} failed" in log, log
+        assert machine.run("systemctl", "is-enabled", UNIT, check=False).strip() != "enabled"
+        assert machine.path("/var/log/sleep.log").read_text().split() == ["10", "30", "60", "120"], "it was patient"
+    assert aws.desired(stack) == machines
+    assert (aws.state(stack) == "running") is bool(machines)
+
+
+def test_where_nvidias_driver_is_the_training_sees_its_devices_and_they_are_made_before_it(
+    aws: Cloud, root: Path, tmp_path: Path
+) -> None:
+    look = "import os; print('the training sees', sorted(n for n in os.listdir('/dev') if n.startswith('nvidia')))"
+    stack = new_stack(aws)
+    aws.upload(stack, "digits/v1.tar.gz", {"train.py": look})
+    furnish(root, aws, aws.ask(stack.user_data))
+    for name, made in (("nvidia-smi", "/dev/nvidiactl /dev/nvidia0"), ("nvidia-modprobe", "/dev/nvidia-uvm")):
+        (root / "usr/local/bin" / name).write_text(f'#!/bin/sh\necho "$0 $*" >>/var/log/nvidia.log\ntouch {made}\n')
+        (root / "usr/local/bin" / name).chmod(0o755)
+    with boot(root, tmp_path, aws) as machine:
+        set_up(machine)
+        until(machine, "the training sees ['nvidia-uvm', 'nvidia0', 'nvidiactl']")
+        until_it_ended(machine)
+        assert machine.show(UNIT, "PrivateDevices") == "no"
+        assert machine.show(UNIT, "DevicePolicy") == "closed"
+        assert "char-nvidia* rw" in machine.show(UNIT, "DeviceAllow").splitlines()
+        assert [line.rpartition("/")[2] for line in machine.path("/var/log/nvidia.log").read_text().splitlines()] == [
+            "nvidia-smi -L",
+            "nvidia-modprobe -u -c 0",
+        ]
+
+
+_DOCKER = """\
+#!/bin/sh
+echo "$*" >>/var/log/docker.log
+case $1 in login) grep -q . ;; run) echo "a container would train here" ;; esac
+"""
+
+
+def test_an_image_is_pulled_with_the_roles_rights_and_run_with_time_for_a_drain(
+    aws: Cloud, root: Path, tmp_path: Path
+) -> None:
+    """``docker`` writes down what it is asked for; the image and its containers have tests of their own."""
+    registry = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
+    stack = aws.stack(Code=f"{registry}/digits:1", Training="python train.py")
+    furnish(root, aws, aws.ask(stack.user_data))
+    (root / "usr/local/bin/docker").unlink(missing_ok=True)
+    (root / "usr/bin/docker").write_text(_DOCKER)
+    (root / "usr/bin/docker").chmod(0o755)
+    (root / "etc/systemd/system/docker.service").write_text(
+        "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=true\n[Install]\nWantedBy=multi-user.target\n"
+    )
+    with boot(root, tmp_path, aws) as machine:
+        set_up(machine)
+        assert machine.show(CLOUD_FINAL, "Result") == "success", machine.log(CLOUD_FINAL)
+        until(machine, "a container would train here")
+        until_it_ended(machine)
+        assert machine.path("/var/log/docker.log").read_text().splitlines() == [
+            f"login --username AWS --password-stdin {registry}",
+            f"pull -q {registry}/digits:1",
+            "rm --force holdfast-count",
+            "run --rm --name holdfast-count --stop-timeout 120 --env AWS_DEFAULT_REGION --volume holdfast:/runs "
+            f"--volume /etc/holdfast:/etc/holdfast:ro {registry}/digits:1 --run count -- python train.py",
+        ]
+
+
+@pytest.mark.parametrize("code", [CODE, "registry.example/digits:1"])
+def test_shellcheck_finds_nothing_in_the_user_data(aws: Cloud, tmp_path: Path, code: str) -> None:
+    script = tmp_path / "user-data"
+    script.write_text(aws.ask(aws.stack(Code=code).user_data))
+    checked = subprocess.run(["shellcheck", str(script)], capture_output=True, text=True, timeout=60, check=False)
+    assert (checked.returncode, checked.stdout) == (0, "")
