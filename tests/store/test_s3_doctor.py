@@ -12,7 +12,7 @@ from holdfast.core.errors import Permanent
 from holdfast.store.base import StoreSettings
 from holdfast.store.directory import DirectoryStore
 from holdfast.store.s3 import S3Store
-from holdfast.supervisor.probes import HasClock, HasParts
+from holdfast.supervisor.doctor.probe_store import HasClock, HasParts
 
 
 def test_the_servers_clock_is_read_from_its_answers(bucket: str, s3_server: str) -> None:

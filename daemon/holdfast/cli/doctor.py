@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import secrets
 import time
@@ -15,9 +16,11 @@ from ..core.errors import Exit, SettingsError, StoreError
 from ..core.words import count
 from ..store import Store
 from ..store.catalog import existing_run, read_contents
-from ..supervisor.doctor import Facts, Finding, examine
+from ..supervisor.doctor import Facts, Finding, Unit, examine
+from ..supervisor.doctor.probe_host import cgroup_of, host_facts, metadata_facts, work_facts
+from ..supervisor.doctor.probe_store import StoreProbe
+from ..supervisor.doctor.probe_unit import ask_systemctl, unit_facts
 from ..supervisor.notices import client_from_environment
-from ..supervisor.probes import StoreProbe, host_facts, metadata_facts, work_facts
 from . import show
 from .commands import as_json_option, scratch
 from .options import config_option, option, seconds, store_options, the_store
@@ -35,7 +38,7 @@ _COLUMNS = (
 @config_option
 @store_options
 @as_json_option
-@option("--run", metavar="NAME", help="The run whose newest pair tells how much a drain has to store.")
+@option("--run", metavar="NAME", help="The run whose newest pair counts for a drain, and its unit.")
 @option("--work-dir", type=click.Path(path_type=Path), default=Path("runs"), help="Where this machine keeps the run.")
 @seconds("--drain-time", 110.0, "The longest that a stop may take.", 1.0)
 @click.option(
@@ -62,6 +65,7 @@ def doctor(run: str | None, work_dir: Path, drain_time: float, probe_size: int, 
             host=host_facts(Path("/"), os.environ, os.getpid()),
             drain_time=drain_time,
             pair=_newest_size(store, run),
+            unit=unit_facts(cgroup_of(Path("/")), run, ask_systemctl),
         )
     findings = examine(facts)
     problems = sum(finding.level == "problem" for finding in findings)
@@ -106,5 +110,15 @@ def _json(facts: Facts, findings: list[Finding], problems: int) -> dict[str, Any
             "pair_bytes": facts.pair,
             "store_seconds": facts.store_time,
             "drain_seconds": facts.drain_time,
+            "unit": None if facts.unit is None else _unit(facts.unit),
         },
+    }
+
+
+def _unit(unit: Unit) -> dict[str, Any]:
+    """JSON has no infinity: where there is no limit stands null."""
+    return {
+        "name": unit.name,
+        "stop_seconds": unit.stop if math.isfinite(unit.stop) else None,
+        "watchdog_seconds": unit.watchdog if math.isfinite(unit.watchdog) else None,
     }

@@ -35,6 +35,11 @@ class Kept:
     replace: bool
     quotes: bool = True
 
+    @property
+    def missing(self) -> str:
+        """What the store does not do, as a sentence's end; empty if it keeps both."""
+        return _MISSING.get((self.create, self.replace), "")
+
 
 class Conditional(Wrapper):
     """A store whose conditional writes hold, or, where it cannot hold them, are checked before and after.
@@ -73,7 +78,7 @@ class Conditional(Wrapper):
         with self._lock:
             if self._kept is None:
                 self._kept = probe(self._store)
-                if missing := _MISSING.get((self._kept.create, self._kept.replace)):
+                if missing := self._kept.missing:
                     self._say(
                         f"{self.uri} {missing}: two machines that start a run in the same moment may both train it. "
                         "holdfast looks before and after it writes, which leaves a small gap; a store with "
@@ -100,9 +105,9 @@ class Conditional(Wrapper):
         raise Conflict(f"{key} was written by another in the same moment")
 
 
-def probe(store: Store) -> Kept:
+def probe(store: Store, key: str = "") -> Kept:
     """Tries the conditions on an object of its own, which is deleted afterwards. Raises StoreError."""
-    key = f"{PROBE}{secrets.token_hex(8)}"
+    key = key or f"{PROBE}{secrets.token_hex(8)}"
     try:
         create = _keeps_create(store, key)
         for quotes in (True, False):
