@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,6 +60,16 @@ def until_it_ended(machine: Machine) -> None:
         pytest.fail(machine.log(UNIT))
 
 
+def judged(machine: Machine, aws: Cloud) -> dict[str, str]:
+    """What the doctor finds on that machine, by its settings and its unit."""
+    environment = [f"AWS_ENDPOINT_URL={aws.endpoint}", "AWS_DEFAULT_REGION=us-east-1"]
+    words = ["/opt/holdfast/bin/holdfast", "doctor", "--run", "count", "--probe-size", "1", "--json"]
+    found = json.loads(machine.run("env", *environment, *words))
+    assert found["measured"]["unit"] == {"name": f"{UNIT}.service", "stop_seconds": 150.0, "watchdog_seconds": 60.0}
+    wanted = ("stop", "watchdog", "metadata service", "store")
+    return {finding["check"]: finding["level"] for finding in found["findings"] if finding["check"] in wanted}
+
+
 def new_stack(aws: Cloud, **parameters: str) -> Stack:
     stack = aws.stack(Code=CODE, HoldfastRequirement="holdfast", **parameters)
     aws.ask(lambda: stack.client("s3").create_bucket(Bucket=CODE_BUCKET))
@@ -86,6 +97,7 @@ def test_a_new_machine_sets_itself_up_trains_and_after_two_more_boots_the_run_is
         assert machine.show(UNIT, "ActiveState") == "active"
         assert machine.show(UNIT, "WorkingDirectory") == "/opt/holdfast/code"
         wait_for(lambda: "batch 13" in machine.show(UNIT, "StatusText"), "step 33", patience=PATIENCE)
+        assert judged(machine, aws) == {"stop": "ok", "watchdog": "ok", "metadata service": "ok", "store": "ok"}
         machine.power_off()
     assert any("-00000033-" in key and key.endswith(".json") for key in aws.keys(stack)), "the drain is stored"
     assert aws.desired(stack) == 1
