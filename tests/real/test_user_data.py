@@ -160,11 +160,14 @@ def test_where_nvidias_driver_is_the_training_sees_its_devices_and_they_are_made
 _DOCKER = """\
 #!/bin/sh
 echo "$*" >>/var/log/docker.log
-case $1 in login) grep -q . ;; run) echo "a container would train here" ;; esac
+case $1 in
+  login) grep -q . ;;
+  run) code=$(head -n 1 /var/log/codes) && sed -i 1d /var/log/codes && exit "$code" ;;
+esac
 """
 
 
-def test_an_image_is_pulled_with_the_roles_rights_and_run_with_time_for_a_drain(
+def test_an_image_is_pulled_with_the_roles_rights_and_run_again_where_that_helps(
     aws: Cloud, root: Path, tmp_path: Path
 ) -> None:
     """``docker`` writes down what it is asked for; the image and its containers have tests of their own."""
@@ -177,12 +180,15 @@ def test_an_image_is_pulled_with_the_roles_rights_and_run_with_time_for_a_drain(
     (root / "etc/systemd/system/docker.service").write_text(
         "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=true\n[Install]\nWantedBy=multi-user.target\n"
     )
+    (root / "etc/systemd/system/holdfast@.service.d").mkdir()
+    (root / "etc/systemd/system/holdfast@.service.d/test.conf").write_text("[Service]\nRestartSec=0.1\n")
+    (root / "var/log/codes").write_text("75\n74\n70\n")
     with boot(root, tmp_path, aws) as machine:
         set_up(machine)
         assert machine.show(CLOUD_FINAL, "Result") == "success", machine.log(CLOUD_FINAL)
-        until(machine, "a container would train here")
-        until_it_ended(machine)
-        assert machine.path("/var/log/docker.log").read_text().splitlines() == [
+        wait_for(lambda: machine.show(UNIT, "ActiveState") == "failed", "exit 70", patience=PATIENCE)
+        assert machine.show(UNIT, "NRestarts") == "2", "after 75 and 74, and not after 70"
+        assert machine.path("/var/log/docker.log").read_text().splitlines()[:4] == [
             f"login --username AWS --password-stdin {registry}",
             f"pull -q {registry}/digits:1",
             "rm --force holdfast-count",
