@@ -26,7 +26,9 @@ def room(facts: Facts) -> Finding | None:
         if free < 2 * facts.pair:
             remedy = "two pairs must fit: make room, or give another --work-dir"
             return Finding("disk", "problem", f"{text}, and a pair has {size(facts.pair)}", remedy)
-        return Finding("disk", "ok", f"{text}: room for {count(free // max(facts.pair, 1), 'pair')} of {size(facts.pair)}")
+        return Finding(
+            "disk", "ok", f"{text}: room for {count(free // max(facts.pair, 1), 'pair')} of {size(facts.pair)}"
+        )
     if free < GB:
         return Finding("disk", "warning", text, "two pairs must fit: make sure that they do, or make room")
     return Finding("disk", "ok", f"{text}: room for two pairs of up to {size(free / 2)}")
