@@ -131,6 +131,7 @@ def test_without_a_pair_there_is_nothing_to_go_on_from(supervisors: Any, spool: 
     supervisors(welcome(spool))
     session = open_session()
     assert (session.resume, session.durable, session.stopping, session.save_asked) == (None, False, None, None)
+    assert (session.fits, session.step) == ([], 0)
 
 
 def test_what_happens_is_told(supervisors: Any, spool: Spool) -> None:
@@ -262,6 +263,24 @@ def test_sigterm_asks_for_a_stop_between_began_and_finished() -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_sigterm_asks_for_a_stop_under_a_supervisor_too(supervisors: Any, spool: Spool) -> None:
+    """Who signals the whole group does not wait for the supervisor's word."""
+    before = signal.getsignal(signal.SIGTERM)
+    supervisors(welcome(spool))
+    session = open_session()
+    session.began(None)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert session.stopping == "SIGTERM"
+    session.finished()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_script_that_never_closes_its_session_ends_all_the_same(supervisors: Any, spool: Spool) -> None:
+    supervisors(welcome(spool))
+    open_session()
+    assert {thread.daemon for thread in threading.enumerate() if thread.name == "holdfast"} == {True}
+
+
 def test_a_session_gives_back_only_what_it_took() -> None:
     before = signal.getsignal(signal.SIGTERM)
     open_session().began(None)
@@ -315,9 +334,9 @@ def test_a_stop_that_nobody_serves_is_pressed_for_once_and_not_at_once() -> None
     session.ask_stop("second")
     assert session.stopping == "first"
     assert pressed == []
+    assert {thread.daemon for thread in threading.enumerate() if thread.name == "holdfast-press"} == {True}
     wait_for(lambda: bool(pressed), "it is pressed", patience=3)
     assert pressed[0] - asked >= 0.9
-    assert all(thread.daemon for thread in threading.enumerate() if thread.name == "holdfast-press")
 
 
 # --- alone ---------------------------------------------------------------------------------------------------------

@@ -95,9 +95,7 @@ class Session:
 
     def finished(self) -> None:
         """All epochs are done. SIGTERM means again what it meant before."""
-        if self._previous_handler is not None:
-            signal.signal(signal.SIGTERM, self._previous_handler)
-            self._previous_handler = None
+        self._give_back_signal()
 
     def ask_stop(self, reason: str) -> None:
         """Called by a signal handler or another thread. What the training thread has not served after a while is
@@ -144,6 +142,9 @@ class Session:
 
     def close(self) -> None:
         """Gives back what the session holds of this process: the signal handler, and the lock or the connection."""
+        self._give_back_signal()
+
+    def _give_back_signal(self) -> None:
         if self._previous_handler is not None:
             signal.signal(signal.SIGTERM, self._previous_handler)
             self._previous_handler = None
