@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 import yaml
 
 from .stacks import create
@@ -13,8 +14,9 @@ DEPLOY = Path(__file__).parent.parent.parent / "deploy"
 ON = "HOLDFAST_STALL_TIMEOUT=1800"
 
 
-def test_the_unit_does() -> None:
-    assert f"\nEnvironment={ON}\n" in (DEPLOY / "systemd" / "holdfast@.service").read_text()
+@pytest.mark.parametrize("folder", ["systemd", "docker"])
+def test_the_units_do(folder: str) -> None:
+    assert f"\nEnvironment={ON}\n" in (DEPLOY / folder / "holdfast@.service").read_text()
 
 
 def test_the_machines_on_ec2_do(s3_server: str) -> None:
@@ -24,7 +26,7 @@ def test_the_machines_on_ec2_do(s3_server: str) -> None:
 def test_the_containers_on_ec2_do(s3_server: str) -> None:
     """docker passes a variable on that is named without a value."""
     text = create(s3_server, Code="registry.example/my-training:1").user_data()
-    (unit,) = re.findall(r"Requires=docker.service.*?^UNIT$", text, re.DOTALL | re.MULTILINE)
+    (unit,) = re.findall(r"Requires=docker.service.*?^CONTAINER$", text, re.DOTALL | re.MULTILINE)
     assert f"\nEnvironment={ON}\n" in unit
     (command,) = re.findall(r"^ExecStart=(.*?[^\\])$", unit, re.DOTALL | re.MULTILINE)
     assert "--env HOLDFAST_STALL_TIMEOUT \\\n" in command
