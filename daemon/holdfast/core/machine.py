@@ -76,6 +76,7 @@ from .events import (
 )
 from .manifest import CheckpointName
 from .policy import Backoff, ask_time
+from .words import count
 
 
 class Phase(Enum):
@@ -591,7 +592,7 @@ def _abandon(state: State, why: str) -> Step:
     """Ends at once. What is still owed stays in the work dir."""
     stopped = state.scanned and state.outcome is Outcome.STOPPED
     code = _ending(state) if stopped or state.outcome in (Outcome.FAILED, Outcome.FENCED) else Exit.UNSTORED
-    said = Say("abandoned", f"{why}: {len(state.owed)} pairs are not in the store", warning=bool(state.owed))
+    said = Say("abandoned", f"{why}: {count(len(state.owed), 'pair')} not in the store", warning=bool(state.owed))
     return _end(state, code, said, Kill())
 
 
