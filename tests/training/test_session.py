@@ -431,6 +431,15 @@ def test_a_few_pairs_are_kept() -> None:
     assert len(session.spool.pairs()) == 5
 
 
+def test_an_old_pair_that_cannot_be_removed_harms_nobody() -> None:
+    session = open_session(keep=1)
+    save_pair(session.spool, name_of(1))
+    session.spool.file(name_of(1).file("h5")).unlink()
+    session.spool.file(name_of(1).file("h5")).mkdir()
+    session.saved(save_pair(session.spool, name_of(2)), 0.1)
+    assert session.spool.pairs() == [name_of(2)]
+
+
 def test_alone_a_full_disk_costs_the_oldest_pairs_but_never_the_newest() -> None:
     session = open_session()
     for save in (1, 2, 3):

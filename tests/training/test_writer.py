@@ -30,7 +30,8 @@ class Heard(Session):
         self.manifests: list[Manifest] = []
         self.errors: list[str] = []
 
-    def saved(self, manifest: Manifest) -> None:
+    def saved(self, manifest: Manifest, seconds: float) -> None:
+        assert 0 <= seconds < 60
         assert self.spool.manifest(manifest.name) == manifest, "the pair is there when it is told of"
         self.manifests.append(manifest)
 

@@ -181,8 +181,9 @@ class AloneSession(Session):
         self._lock.__exit__(None, None, None)
 
     def saved(self, manifest: Manifest, seconds: float) -> None:
-        for name in self._keep.expendable(self.spool.pairs(), ()):
-            self.spool.remove(name)
+        with contextlib.suppress(OSError):  # what cannot be removed stays: the next pair is written all the same
+            for name in self._keep.expendable(self.spool.pairs(), ()):
+                self.spool.remove(name)
 
     def _expendable(self) -> list[CheckpointName]:
         return self.spool.pairs()[1:]
