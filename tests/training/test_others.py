@@ -89,6 +89,19 @@ def test_what_cannot_be_kept_is_named_and_what_has_no_state_is_not() -> None:
     assert "the callback Forgetful, if it has any, is not kept: give it get_state()" in said[0]
 
 
+def test_a_callback_that_is_new_in_the_script_begins_with_its_own_state() -> None:
+    callbacks = [Mine(5), Mine(6), Mine(7)]
+    set_states(callbacks, [{"class": "Mine", "state": 1}, {"class": "Mine", "state": None}], pytest.fail)
+    assert [mine.state for mine in callbacks] == [1, 6, 7]
+
+
+@pytest.mark.parametrize("half", ["get_state", "set_state"])
+def test_half_an_offer_to_be_kept_is_none(half: str) -> None:
+    callback = Forgetful()
+    setattr(callback, half, pytest.fail)
+    assert len(taken(callback)[1]) == 1
+
+
 def test_a_state_that_is_not_plain_is_named_and_left_out() -> None:
     entries, said = taken(Mine(object()), Mine(2))
     assert [entry["state"] for entry in entries] == [None, 2]
