@@ -696,8 +696,8 @@ def note(text: str) -> None:
 
 
 TestHolders = Holders.TestCase
-TestHolders.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
-TestHolders.pytestmark = [pytest.mark.timeout(240)]
+TestHolders.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
+TestHolders.pytestmark = [pytest.mark.timeout(600)]
 
 
 # --- the histories that matter, each for itself ----------------------------------------------------------------------
