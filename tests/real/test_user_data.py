@@ -192,8 +192,9 @@ def test_an_image_is_pulled_with_the_roles_rights_and_run_again_where_that_helps
             f"login --username AWS --password-stdin {registry}",
             f"pull -q {registry}/digits:1",
             "rm --force holdfast-count",
-            "run --rm --name holdfast-count --stop-timeout 120 --env AWS_DEFAULT_REGION --volume holdfast:/runs "
-            f"--volume /etc/holdfast:/etc/holdfast:ro {registry}/digits:1 --run count -- python train.py",
+            "run --rm --name holdfast-count --stop-timeout 120 --env AWS_DEFAULT_REGION --env HOLDFAST_STALL_TIMEOUT "
+            "--volume holdfast:/runs --volume /etc/holdfast:/etc/holdfast:ro "
+            f"{registry}/digits:1 --run count -- python train.py",
         ]
 
 
