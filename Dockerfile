@@ -14,11 +14,13 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=igno
 WORKDIR /source
 COPY pyproject.toml constraints.txt ./
 # An empty package stands in for holdfast: this layer, the large one, changes with the pins only, never with the code.
-# The base's own pip installs, as images often lack what a virtual environment with a pip of its own needs.
+# The base's own pip installs, as images often lack what a virtual environment with a pip of its own needs. TensorFlow's
+# C++ headers (430 MB) are for building extensions, and there is no compiler here.
 RUN mkdir -p daemon/holdfast && touch daemon/holdfast/__init__.py README.md LICENSE \
  && python3 -m venv --system-site-packages --without-pip /opt/holdfast \
  && /opt/holdfast/bin/python -m pip install ".${EXTRA:+[$EXTRA]}" \
- && /opt/holdfast/bin/python -m pip uninstall --yes holdfast
+ && /opt/holdfast/bin/python -m pip uninstall --yes holdfast \
+ && rm -rf /opt/holdfast/lib/python3*/site-packages/tensorflow/include
 
 FROM dependencies AS package
 COPY README.md LICENSE ./
