@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -56,7 +57,8 @@ class Draft:
 
     ``values`` are arrays (or tensors) with their paths. ``write_h5`` writes the model file and returns its kind and
     which values stand in it, under which name. ``facts`` are plain values for the ``.pkl``. ``taken`` is when the
-    snapshot was taken, in monotonic seconds.
+    snapshot was taken, in monotonic seconds. Once ``may_go`` is set, ``write_h5`` may let go of values that are in the
+    file, so that they need not be in memory and in the file's pages.
     """
 
     position: Position
@@ -66,11 +68,17 @@ class Draft:
     facts: Mapping[str, Any]
     write_h5: Callable[[Path], tuple[str, Mapping[Place, str]]]
     taken: float = field(default_factory=time.monotonic)
+    may_go: threading.Event = field(default_factory=threading.Event, compare=False)
 
     @property
     def size(self) -> int:
         """Bytes of all values."""
-        return sum(_bytes(value) for _, value in self.values.values())
+        return sum(_bytes(value) for _, value in self.values.values() if value is not None)
+
+    @property
+    def spent(self) -> bool:
+        """Has it let go of a value? Then it can be written no second time."""
+        return any(value is None for _, value in self.values.values())
 
 
 def write(session: Session, draft: Draft) -> Manifest:
@@ -89,7 +97,7 @@ def write(session: Session, draft: Draft) -> Manifest:
         try:
             return _write(session, draft)
         except OSError as error:
-            if not _is_full(error) or not session.make_room():
+            if draft.spent or not _is_full(error) or not session.make_room():
                 raise
 
 

@@ -36,9 +36,17 @@ def take(
     # The model file has room for one copy of each variable: further replicas' go into the .pkl.
     variables = {place: parts[place].variable for place in values if "@" not in place.group}
 
+    named = {place: (parts[place].path, value) for place, value in values.items()}
+    draft = Draft(position, reason, metrics, named, facts, lambda path: write_h5(path))
+
     def write_h5(path: Path) -> tuple[str, Mapping[Place, str]]:
-        kind = model_file.write(path, model, variables, {place: values[place] for place in variables}, say)
+        whole = {place: named[place][1] for place in variables}
+        kind = model_file.write(path, model, variables, whole, say, lambda place: let_go(whole, place))
         return kind, model_file.index(path, model, variables)
 
-    named = {place: (parts[place].path, value) for place, value in values.items()}
-    return Draft(position, reason, metrics, named, facts, write_h5)
+    def let_go(whole: dict[Place, Any], place: Place) -> None:
+        if draft.may_go.is_set():
+            del whole[place]
+            named[place] = (named[place][0], None)
+
+    return draft

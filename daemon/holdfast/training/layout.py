@@ -1,0 +1,85 @@
+"""An ``.h5`` in two steps: its structure first, then its large arrays, each at its place.
+
+HDF5 is told where the arrays will stand, and writes nothing there. Then their bytes go to the file as they are, without
+a copy, in large pieces, with the interpreter's lock given back; and whoever holds the arrays is told when each of them
+is written, so that a snapshot need not stay in memory until the last one is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import h5py
+import numpy as np
+
+_LARGE = 1 << 16
+_PAGE = 4096
+_PIECE = 16 << 20
+
+
+class Values(Protocol):
+    def __getitem__(self, key: Any, /) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Planned:
+    """Where an array is to stand in the file."""
+
+    key: Any
+    offset: int
+
+
+class Layout:
+    """A file that is being laid out. ``plan`` is called for each array, ``write`` once the file is closed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._planned: list[Planned] = []
+        self.file = h5py.File(path, "w", alignment_threshold=_LARGE, alignment_interval=_PAGE)
+
+    def __enter__(self) -> Layout:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def plan(self, group: h5py.Group, name: str, key: Any, value: Any) -> None:
+        """Makes the dataset. A small array is written at once. Raises TypeError for a type that HDF5 lacks."""
+        array = np.asarray(value)
+        if array.nbytes < _LARGE:
+            group.create_dataset(name, data=array)
+            return
+        created = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        created.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        created.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        dataset = group.create_dataset(name, array.shape, array.dtype, dcpl=created)
+        self._planned.append(Planned(key, dataset.id.get_offset()))
+
+    def write(self, values: Values, written: Callable[[Any], None]) -> None:
+        """Writes what was planned, and tells the key of each array behind it. Raises OSError.
+
+        The room for all of it is taken first: a full disk is found out while everything is still held.
+        """
+        if not self._planned:
+            return
+        with self._path.open("r+b", buffering=0) as file:
+            end = max(one.offset + np.asarray(values[one.key]).nbytes for one in self._planned)
+            os.posix_fallocate(file.fileno(), 0, max(end, os.fstat(file.fileno()).st_size))
+            left = Counter(one.key for one in self._planned)  # a variable that two layers share stands in both groups
+            for one in self._planned:
+                _write_at(file.fileno(), one.offset, np.ascontiguousarray(values[one.key]))
+                left[one.key] -= 1
+                if not left[one.key]:
+                    written(one.key)
+
+
+def _write_at(descriptor: int, offset: int, array: np.ndarray) -> None:
+    rest = array.reshape(-1).view(np.uint8).data
+    while rest:
+        count = os.pwrite(descriptor, rest[:_PIECE], offset)
+        rest, offset = rest[count:], offset + count

@@ -1,0 +1,138 @@
+"""The ``.h5`` is written here, and is Keras' own all the same: structure first, then the arrays, each let go of."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from holdfast.training import model_file, snapshot
+from holdfast.training.pair import Place, Position
+from holdfast.training.variables import collect
+
+layers = keras.layers
+
+
+def small() -> keras.Model:
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3), layers.BatchNormalization(), layers.Dropout(0.5)])
+    model.compile("adam", "mse", metrics=["mae"])
+    return model
+
+
+def large() -> keras.Model:
+    model = keras.Sequential([keras.Input((300,)), layers.Dense(300), layers.Dense(300)])
+    model.compile(keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(0.1, 5, 0.9), momentum=0.9), "mse")
+    return model
+
+
+def nested_and_shared() -> keras.Model:
+    inner = keras.Sequential([keras.Input((200,)), layers.Dense(200, use_bias=False)], name="zz_inner")
+    shared, inputs = layers.Dense(200, name="a_shared"), keras.Input((200,))
+    model = keras.Model(inputs, layers.Add()([shared(inner(inputs)), shared(inputs)]))
+    model.compile("rmsprop", "mse")
+    return model
+
+
+def with_many_names() -> keras.Model:
+    one = keras.Input((2,))
+    out = one
+    for number in range(700):
+        out = layers.Activation("relu", name=f"{number}-{'n' * 100}")(out)
+    return keras.Model(one, out)
+
+
+def of_halves() -> keras.Model:
+    model = keras.Sequential([keras.Input((300,)), layers.Dense(300, dtype="float16")])
+    model.compile("adam", "mse")
+    return model
+
+
+def everything(path: Path) -> dict[str, Any]:
+    """Every group, attribute and dataset of a file, by name."""
+    found: dict[str, Any] = {}
+
+    def note(name: str, item: Any) -> None:
+        for key, value in item.attrs.items():
+            found[f"{name}@{key}"] = np.asarray(value).tolist()
+        found[name] = None
+        if isinstance(item, h5py.Dataset):
+            found[name] = (str(item.dtype), item.shape, np.asarray(item[()]).tobytes())
+
+    with h5py.File(path) as file:
+        note("", file)
+        file.visititems(note)
+    return found
+
+
+@pytest.mark.parametrize("build", [small, large, nested_and_shared, with_many_names, of_halves])
+def test_the_file_is_what_keras_itself_writes(tmp_path: Path, build: Any) -> None:
+    model = build()
+    if model.compiled:
+        width = model.input_shape[-1]
+        model.fit(np.ones((4, width)), np.ones((4, *model.output_shape[1:])), verbose=0)
+    model.save(tmp_path / "keras.h5")
+    kind, _ = draft_of(model).write_h5(tmp_path / "ours.h5")
+    assert kind == "model"
+    assert everything(tmp_path / "ours.h5") == everything(tmp_path / "keras.h5")
+
+
+def test_it_holds_the_snapshot_and_its_learning_rate_not_what_came_after(tmp_path: Path) -> None:
+    model = small()
+    model.save(tmp_path / "keras.h5")
+    draft = draft_of(model)
+    model.optimizer.learning_rate = 0.5
+    model.layers[0].kernel.assign(np.zeros((4, 3)))
+    draft.write_h5(tmp_path / "ours.h5")
+    assert everything(tmp_path / "ours.h5") == everything(tmp_path / "keras.h5")
+
+
+def test_each_large_value_is_let_go_of_once_it_is_in_the_file(tmp_path: Path) -> None:
+    model = large()
+    variables = {place: part.variable for place, part in collect(model).items()}
+    values = {place: np.asarray(variable.value) for place, variable in variables.items()}
+    gone: list[Place] = []
+
+    def written(place: Place) -> None:
+        assert values[place].tobytes() in (tmp_path / "x.h5").read_bytes()
+        gone.append(place)
+
+    model_file.write(tmp_path / "x.h5", model, variables, values, print, written)
+    assert len(gone) == len(set(gone)) > 0
+    assert {values[place].shape for place in gone} == {(300, 300)}
+
+
+def test_a_draft_lets_go_only_when_it_may(tmp_path: Path) -> None:
+    keeps, lets_go = draft_of(large()), draft_of(large())
+    lets_go.may_go.set()
+    for draft in (keeps, lets_go):
+        draft.write_h5(tmp_path / "x.h5")
+    assert not keeps.spent
+    assert lets_go.spent
+    assert lets_go.size < keeps.size / 10
+
+
+def test_a_disk_without_room_is_found_out_while_everything_is_still_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    draft = draft_of(large())
+    draft.may_go.set()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", full)
+        with pytest.raises(OSError, match="No space"):
+            draft.write_h5(tmp_path / "x.h5")
+    assert not draft.spent
+    draft.write_h5(tmp_path / "x.h5")
+    assert draft.spent
+
+
+def draft_of(model: keras.Model) -> Any:
+    return snapshot.take(model, Position(0, 1, 1), "test", {}, {}, print)
