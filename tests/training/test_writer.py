@@ -18,7 +18,7 @@ from holdfast.training.pair import Draft, Place, Position
 from holdfast.training.session import Session
 from holdfast.training.writer import Writer
 
-BIG = 100 << 20
+BIG = 10 << 20
 PLACE = Place("arrays", 0)
 
 
@@ -109,7 +109,7 @@ def test_only_so_much_may_wait_behind_the_one_being_written(session: Heard, slow
     assert writer.offer(draft(1, slow, 4 * BIG)), "whatever its size, when nothing is under way"
     assert slow.begun.wait(30)
     assert writer.offer(draft(2, slow, BIG))
-    assert writer.offer(draft(3, slow, (256 << 20) - BIG)), "256 MiB may wait"
+    assert writer.offer(draft(3, slow, (16 << 20) - BIG)), "16 MiB may wait"
     assert not writer.offer(draft(4, slow, 1))
     slow.go.set()
     writer.wait()

@@ -1,0 +1,77 @@
+"""The writer holds one large state at a time, and nobody waits for a disk because of that."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from holdfast.core.manifest import Manifest
+from holdfast.spool import Spool
+from holdfast.training.pair import Draft, Place, Position
+from holdfast.training.session import Session
+from holdfast.training.writer import Writer
+
+LARGE, SMALL = 20 << 20, 1 << 10
+
+
+class Told(Session):
+    """A session whose pairs are counted; saving can be held up."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(Spool(folder / "00001-x"), 1, 1, None, durable=False)
+        self.names: list[str] = []
+        self.may_save = threading.Event()
+        self.may_save.set()
+
+    def saved(self, manifest: Manifest, seconds: float) -> None:
+        self.names.append(str(manifest.name))
+        assert self.may_save.wait(30)
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Iterator[Told]:
+    found = Told(tmp_path)
+    yield found
+    found.may_save.set()
+
+
+def draft(step: int, size: int) -> Draft:
+    def write_h5(path: Path) -> tuple[str, dict[Place, str]]:
+        path.write_bytes(b"x")
+        return "arrays", {}
+
+    values: dict[Place, tuple[str, Any]] = {Place("array", 0): ("a", np.zeros(size, "uint8"))}
+    return Draft(Position(0, step, step), "test", {}, values, {}, write_h5)
+
+
+def test_a_second_large_state_is_not_taken_while_the_first_is_being_written(session: Told) -> None:
+    writer = Writer(session)
+    session.may_save.clear()
+    assert writer.offer(draft(1, LARGE))
+    assert not writer.offer(draft(2, LARGE))
+    session.may_save.set()
+    writer.wait()
+    assert [name.split("-")[2] for name in session.names] == ["00000001"]
+
+
+def test_small_states_queue_up(session: Told) -> None:
+    writer = Writer(session)
+    session.may_save.clear()
+    assert all(writer.offer(draft(step, SMALL)) for step in range(1, 6))
+    session.may_save.set()
+    writer.wait()
+    assert len(session.names) == 5
+
+
+def test_what_is_written_in_the_background_may_let_go_and_what_is_written_now_keeps_its_values(session: Told) -> None:
+    writer = Writer(session)
+    behind, now = draft(1, SMALL), draft(2, SMALL)
+    writer.offer(behind)
+    assert writer.write_now(now)
+    assert behind.may_go.is_set()
+    assert not now.may_go.is_set()
