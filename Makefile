@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo test test-all check docs setup clean
+.PHONY: help demo test test-all check docs bench setup clean
 
 help:           ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -24,8 +24,17 @@ check: $(VENV)/.dev  ## ruff, mypy, and the layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
+<<<<<<< HEAD
 docs: $(VENV)/.dev  ## write the code's own tables into docs/
 	$(BIN)/python docs/fill-tables
+=======
+bench: $(VENV)/.dev $(VENV)/.rivals  ## how fast it is, against others and against its targets; about 20 minutes
+	$(BIN)/python benchmarks/bench.py $(BENCH)
+
+$(VENV)/.rivals: benchmarks/rivals.txt $(VENV)/.dev
+	$(BIN)/pip install --quiet --no-deps --upgrade --target $(VENV)/rivals --requirement benchmarks/rivals.txt
+	touch $@
+>>>>>>> 39708da (Measure what checkpoints cost, side by side, by make bench)
 
 $(VENV)/.real: tests/real/packages.txt tests/real/localstack.txt $(VENV)/.dev
 	@test "$$(id -u)" = 0 || { echo "make test-all starts real servers and containers: it needs root"; exit 1; }

@@ -1,0 +1,136 @@
+"""How the times grow: of a pair with the size of its state, and of listing, resuming and pruning with their number.
+
+python benchmarks/growth.py [--quick]
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from daemons import ENVIRONMENT
+from measure import Spread, Verdict, arguments, conclude, machine, table
+from small_s3 import Object, Server
+
+from holdfast.core.manifest import PARTS, CheckpointName
+from holdfast.core.policy import Retention
+from holdfast.core.runs import RunId
+from holdfast.spool import Spool
+from holdfast.store import StoreSettings, open_store
+from holdfast.store.catalog import read_contents
+from holdfast.supervisor.restore import candidates
+from holdfast.training import loop, pair
+from holdfast.training.session import Session
+
+RUN = RunId(1, "bench")
+
+
+def seconds(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+# --- the size of a state -------------------------------------------------------------------------------------------
+
+
+def write_and_read(megabytes: int, folder: Path) -> tuple[float, float]:
+    session = Session(Spool(folder / RUN.name / str(megabytes)), 1, 1, None, durable=False)
+    count = min(megabytes, 64)
+    arrays = [np.full(megabytes * 250_000 // count, float(i), "float32") for i in range(count)]
+    values = {pair.Place("array", i): (str(i), array) for i, array in enumerate(arrays)}
+    del arrays
+    position = pair.Position(0, 1, 1)
+    facts: dict[str, object] = {}
+    draft = pair.Draft(position, "bench", {}, values, facts, lambda path: loop._write_h5(path, values))
+    wrote = seconds(lambda: pair.write(session, draft))
+    values.clear()
+    (name,) = session.spool.pairs()
+    read = seconds(lambda: (session.spool.verify(session.spool.manifest(name)), pair.load_from(session, name)))
+    session.spool.remove(name)
+    return wrote, read
+
+
+def sizes(given: list[int], folder: Path, rounds: int) -> Verdict:
+    found = {size: [write_and_read(size, folder) for _ in range(rounds if size < 4000 else 1)] for size in given}
+    medians = {size: [Spread.of(times).median for times in zip(*pairs, strict=True)] for size, pairs in found.items()}
+    rows = [
+        (f"{size} MB", f"{wrote:.3f}", f"{read:.3f}", f"{wrote / size * 1e3:.2f}", f"{read / size * 1e3:.2f}")
+        for size, (wrote, read) in medians.items()
+    ]
+    table(("state", "write, s", "verify and read, s", "write, s a GB", "read, s a GB"), rows)
+    base, last = given[-2], given[-1]
+    growth = max(medians[last][i] / last / (medians[base][i] / base) for i in (0, 1))
+    return Verdict(f"time linear in bytes, {base} to {last} MB", "1.3 x for a byte", f"{growth:.2f} x", growth <= 1.3)
+
+
+# --- the number of pairs -------------------------------------------------------------------------------------------
+
+
+def names(count: int) -> list[CheckpointName]:
+    return [CheckpointName(n // 10, n, f"{1 / n:.4f}", 1, n) for n in range(1, count + 1)]
+
+
+def fill_directory(folder: Path, count: int) -> str:
+    run = folder / f"store-{count}" / str(RUN)
+    run.mkdir(parents=True)
+    for name in names(count):
+        for part in ("json", *PARTS):
+            run.joinpath(name.file(part)).write_bytes(b"{}")
+    return str(run.parent)
+
+
+def fill_s3(server: Server, count: int) -> str:
+    for name in names(count):
+        for part in ("json", *PARTS):
+            server.objects.all[f"bench/store-{count}/{RUN}/{name.file(part)}"] = Object(b"{}", 2, '"1"')
+    return f"s3://bench/store-{count}"
+
+
+def operations(uri: str, endpoint: str, folder: Path, rounds: int) -> dict[str, float]:
+    """Median seconds. Each one begins with a listing of its own, as the commands do."""
+    store = open_store(uri, StoreSettings(endpoint_url=endpoint))
+    spool, keep = Spool(folder / "spool" / str(RUN)), Retention(3, every=50)
+    calls: dict[str, Callable[[], object]] = {
+        "listing alone": lambda: store.list(f"{RUN}/"),
+        "ls": lambda: read_contents(store, RUN),
+        "resume": lambda: candidates(store, spool).newest_first,
+        "prune": lambda: keep.expendable([listed.name for listed in read_contents(store, RUN).pairs], ()),
+    }
+    return {what: Spread.of([seconds(call) for _ in range(rounds)]).median for what, call in calls.items()}
+
+
+def numbers(given: list[int], folder: Path, rounds: int) -> list[Verdict]:
+    verdicts, rows = [], []
+    os.environ |= ENVIRONMENT
+    with Server() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for kind in ("directory", "S3"):
+            for count in given:
+                uri = fill_directory(folder, count) if kind == "directory" else fill_s3(server, count)
+                times = operations(uri, server.endpoint, folder, rounds)
+                rows.append((f"{kind}, {count} pairs", *(f"{value * 1e3:.1f}" for value in times.values())))
+            alone = times["listing alone"]
+            worst = max(times.values()) / alone
+            what = f"ls, resume and prune among {given[-1]} pairs, {kind}"
+            verdicts.append(Verdict(what, "1.5 x the listing", f"{worst:.2f} x", worst <= 1.5))
+    table(("run", "listing alone, ms", "ls, ms", "resume, ms", "prune, ms"), rows)
+    return verdicts
+
+
+def main() -> None:
+    given = arguments(__doc__)
+    print(f"{machine()}.\n")
+    with tempfile.TemporaryDirectory(prefix="holdfast-bench-") as name:
+        folder = Path(name)
+        linear = sizes([1, 10, 100] if given.quick else [1, 10, 100, 1000, 4000], folder, 3)
+        conclude(linear, *numbers([1, 100, 1000] if given.quick else [1, 100, 1000, 10_000], folder, 5))
+
+
+if __name__ == "__main__":
+    main()

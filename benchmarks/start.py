@@ -1,0 +1,113 @@
+"""From the start of the process to the first new batch: on a new machine, against the same script's cold start.
+
+    python benchmarks/start.py [--quick]
+
+The run has a stored pair of 100 MB. Each start has an empty disk; it trains one new batch, is asked to stop, and gives
+its lease back. After a SIGKILL nobody gives it back, so the next machine waits until it has expired.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import boto3
+from daemons import ENVIRONMENT, start, until
+from measure import Spread, Verdict, arguments, conclude, machine, table, turns
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from fakes.moto import moto_server
+
+TRAINING = str(Path(__file__).with_name("training.py"))
+EXPIRY = 10.0
+SETTINGS = {"MEGABYTES": "100", "STEPS": "4", "EPOCHS": "1000000"}
+
+
+class Machines:
+    """Each start is on a new machine, with an empty disk. Times are seconds from the start of the process."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._count = 0
+
+    def cold(self) -> float:
+        stamp, began = self._next() / "stamp", time.time()
+        environment = {**os.environ, **ENVIRONMENT, **SETTINGS, "PLAIN": "1", "STAMP": str(stamp)}
+        process = subprocess.Popen([sys.executable, TRAINING], env=environment, stderr=subprocess.DEVNULL)
+        found = self._first_batch(stamp, began, process, stamp.parent)
+        process.kill()
+        process.wait()
+        return found
+
+    def new(self, store: str, options: Sequence[str] = (), kill: bool = False) -> tuple[float, float]:
+        """Seconds to the first new batch; and the time at which the daemon was killed, if that was asked for."""
+        work_dir = self._next()
+        stamp, began = work_dir.with_suffix(".stamp"), time.time()
+        process = start(store, work_dir, [sys.executable, TRAINING], options, STAMP=str(stamp), **SETTINGS)
+        found = self._first_batch(stamp, began, process, work_dir)
+        process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
+        killed = time.time()
+        process.wait()
+        return found, killed
+
+    def _next(self) -> Path:
+        self._count += 1
+        path = self._folder / f"machine-{self._count}"
+        path.mkdir(parents=True)
+        return path
+
+    def _first_batch(self, stamp: Path, began: float, process: subprocess.Popen[bytes], work_dir: Path) -> float:
+        until(lambda: stamp.exists() and stamp.read_text() != "", "first batch", process, work_dir)
+        return float(stamp.read_text()) - began
+
+
+def main() -> None:
+    given = arguments(__doc__)
+    print(f"{machine()}.\n")
+    with tempfile.TemporaryDirectory(prefix="holdfast-bench-") as name, moto_server() as endpoint:
+        folder = Path(name)
+        os.environ |= ENVIRONMENT
+        boto3.client("s3", endpoint_url=endpoint).create_bucket(Bucket="bench")
+        stores = {
+            "directory": (str(folder / "store"), ()),
+            "S3 (moto)": ("s3://bench/runs", ("--endpoint-url", endpoint)),
+        }
+        machines = Machines(folder)
+        for store, options in stores.values():
+            machines.new(store, options)
+        found: dict[str, list[float]] = {"cold": [], **{kind: [] for kind in stores}}
+        for _, kind in turns(tuple(found), 2 if given.quick else 5):
+            found[kind].append(machines.cold() if kind == "cold" else machines.new(*stores[kind])[0])
+        report(found)
+        after_kill(machines, stores["directory"][0])
+
+
+def report(found: dict[str, list[float]]) -> None:
+    rows = [(kind, Spread.of(times).text(digits=2), str(len(times))) for kind, times in found.items()]
+    table(("start", "seconds to the first new batch", "starts"), rows)
+    cold = Spread.of(found["cold"]).median
+    for kind in found:
+        if kind != "cold":
+            ratio = Spread.of(found[kind]).median / cold
+            text = f"{ratio:.2f} x the cold start"
+            conclude(Verdict(f"start on a new machine, 100 MB, {kind}", "1.15 x the cold start", text, ratio <= 1.15))
+
+
+def after_kill(machines: Machines, store: str) -> None:
+    options = ("--lease-expiry", str(EXPIRY), "--lease-heartbeat", str(EXPIRY / 3))
+    _, killed = machines.new(store, options, kill=True)
+    began = time.time()
+    took = machines.new(store, options)[0] + began - killed
+    text = f"{took:.1f} s with an expiry of {EXPIRY:.0f} s"
+    conclude(Verdict("from a SIGKILL to the first new batch elsewhere", "expiry + 10 s", text, took <= EXPIRY + 10))
+
+
+if __name__ == "__main__":
+    main()
