@@ -24,17 +24,14 @@ check: $(VENV)/.dev  ## ruff, mypy, and the layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-<<<<<<< HEAD
 docs: $(VENV)/.dev  ## write the code's own tables into docs/
 	$(BIN)/python docs/fill-tables
-=======
 bench: $(VENV)/.dev $(VENV)/.rivals  ## how fast it is, against others and against its targets; about 20 minutes
 	$(BIN)/python benchmarks/bench.py $(BENCH)
 
 $(VENV)/.rivals: benchmarks/rivals.txt $(VENV)/.dev
 	$(BIN)/pip install --quiet --no-deps --upgrade --target $(VENV)/rivals --requirement benchmarks/rivals.txt
 	touch $@
->>>>>>> 39708da (Measure what checkpoints cost, side by side, by make bench)
 
 $(VENV)/.real: tests/real/packages.txt tests/real/localstack.txt $(VENV)/.dev
 	@test "$$(id -u)" = 0 || { echo "make test-all starts real servers and containers: it needs root"; exit 1; }

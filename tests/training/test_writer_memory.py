@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,22 +16,27 @@ from holdfast.spool import Spool
 from holdfast.training.pair import Draft, Place, Position
 from holdfast.training.session import Session
 from holdfast.training.writer import Writer
+from integration.daemons import wait_for
 
 LARGE, SMALL = 20 << 20, 1 << 10
 
 
 class Told(Session):
-    """A session whose pairs are counted; saving can be held up."""
+    """A session whose pairs are counted; saving can be held up, and so can the disk: opening a pipe waits."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(Spool(folder / "00001-x"), 1, 1, None, durable=False)
         self.names: list[str] = []
         self.may_save = threading.Event()
         self.may_save.set()
+        self.slow_disk: Path | None = None
 
     def saved(self, manifest: Manifest, seconds: float) -> None:
         self.names.append(str(manifest.name))
         assert self.may_save.wait(30)
+        if self.slow_disk is not None:
+            self.spool.file(manifest.name.file("h5")).unlink()
+            self.slow_disk.rename(self.spool.file(manifest.name.file("h5")))
 
 
 @pytest.fixture
@@ -42,7 +48,7 @@ def session(tmp_path: Path) -> Iterator[Told]:
 
 def draft(step: int, size: int) -> Draft:
     def write_h5(path: Path) -> tuple[str, dict[Place, str]]:
-        path.write_bytes(b"x")
+        path.write_bytes(bytes(size))
         return "arrays", {}
 
     values: dict[Place, tuple[str, Any]] = {Place("array", 0): ("a", np.zeros(size, "uint8"))}
@@ -57,6 +63,24 @@ def test_a_second_large_state_is_not_taken_while_the_first_is_being_written(sess
     session.may_save.set()
     writer.wait()
     assert [name.split("-")[2] for name in session.names] == ["00000001"]
+
+
+def test_nobody_waits_for_the_disk_but_the_next_large_state(session: Told) -> None:
+    os.mkfifo(pipe := session.spool.file("pipe"))
+    session.slow_disk, writer = pipe, Writer(session)
+    assert writer.offer(draft(1, LARGE))
+    writer.wait()
+    session.slow_disk = None
+    assert writer.busy
+    assert not writer.offer(draft(2, LARGE))
+    assert writer.offer(draft(3, LARGE), owed=True), "the last epoch's, say: there is no later boundary"
+    writer.wait()
+    assert len(session.names) == 2
+    written = session.spool.file(f"{session.names[0]}.h5")
+    written.open("wb").close()  # the disk is done
+    wait_for(lambda: not writer.busy, "the first pair's pages need no memory")
+    assert writer.offer(draft(4, LARGE))
+    writer.wait()
 
 
 def test_small_states_queue_up(session: Told) -> None:

@@ -395,7 +395,7 @@ class _Fit:
         else:
             if last:
                 self._writer.wait()
-            self._save(position, "last epoch" if last else "epoch")
+            self._save(position, "last epoch" if last else "epoch", owed=last)
 
     def validation_begins(self) -> None:
         """``evaluate`` resets the metrics, and may swap weights: what a stop during validation needs is read now."""
@@ -458,9 +458,9 @@ class _Fit:
 
     # --- saving ----------------------------------------------------------------------------------------------------
 
-    def _save(self, position: Position, reason: str) -> None:
-        """In the background. What finds no room behind earlier writes is done at a later boundary."""
-        if not self._writer.offer(self._take(position, reason)):
+    def _save(self, position: Position, reason: str, owed: bool = False) -> None:
+        """In the background. What finds no room behind earlier writes is done at a later boundary, if it is not owed."""
+        if not self._writer.offer(self._take(position, reason), owed):
             self._due = reason
             return
         self._due = None

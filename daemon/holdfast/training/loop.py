@@ -138,7 +138,7 @@ class Loop:
         if self._session.stopping is not None:
             raise SystemExit(int(Exit.STOPPED if self._writer.write_now(draft) else Exit.UNSTORED))
         self._session.save_asked = None
-        if not self._writer.offer(draft):
+        if not self._writer.offer(draft, owed=True):
             self._writer.write_now(draft)
 
     def _draft(self, arrays: Mapping[str, Any], values: Any, reason: str, metrics: Mapping[str, float]) -> Draft:

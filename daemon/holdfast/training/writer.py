@@ -21,10 +21,14 @@ from .session import Session
 
 _LOWEST_PRIORITY = 19
 _MOST_WAITING_BYTES = 16 << 20
+_MOST_OWED_BYTES = 256 << 20
 
 
 class Writer:
-    """Each draft keeps a copy of the state alive, so only small ones may queue up behind the one being written."""
+    """Each draft keeps a copy of the state alive, so only small ones may queue up behind the one being written.
+
+    ``busy`` is true until the last one's files need no memory any more.
+    """
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -37,12 +41,15 @@ class Writer:
     def busy(self) -> bool:
         return self._thread is not None or (self._settling is not None and self._settling.is_alive())
 
-    def offer(self, draft: Draft) -> bool:
-        """Takes the draft if the memory that it holds may wait; the training goes on. Errors go to the session."""
+    def offer(self, draft: Draft, owed: bool = False) -> bool:
+        """Takes the draft if the memory that it holds may wait; the training goes on. Errors go to the session.
+
+        What is ``owed`` cannot be taken at a later boundary instead: it may take more memory.
+        """
         size = draft.size
         with self._lock:
-            waiting = sum(waits for _, waits in self._waiting)
-            if self.busy and waiting + size > _MOST_WAITING_BYTES:
+            busy, most = (self._thread is not None, _MOST_OWED_BYTES) if owed else (self.busy, _MOST_WAITING_BYTES)
+            if busy and sum(waits for _, waits in self._waiting) + size > most:
                 return False
             draft.may_go.set()
             self._waiting.append((draft, size))
