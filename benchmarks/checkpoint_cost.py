@@ -3,9 +3,10 @@
     python benchmarks/checkpoint_cost.py [--quick]
 
 One model is trained again and again in one process, with each callback in turn. Held is the hook at the epoch's end,
-and all that the gap between the two epochs and the next two steps take beyond what they take without a callback in the
-same round. Added is the wall time from the last step before the first checkpoint to a step by which all is written,
-beyond the same time without a callback, divided by the checkpoints: work that goes on behind the training counts too.
+and all that the gap between the two epochs and the next two steps take beyond two usual steps of the same ``fit``, and
+beyond the median of just that without a callback. Added is the wall time from the last step before the first checkpoint
+to a step by which all is written, beyond the same time without a callback, divided by the checkpoints: work that goes
+on behind the training counts too.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ RIVALS = ("BackupAndRestore", "OrbaxCheckpoint")
 
 @dataclass
 class Found:
-    """Seconds, a list entry for each ``fit``: medians over its checkpoints."""
+    """Seconds: ``held`` and ``hook`` of each checkpoint, ``wall`` and ``cpu`` a checkpoint, of each ``fit``."""
 
     held: list[float] = field(default_factory=list)
     hook: list[float] = field(default_factory=list)
@@ -35,9 +36,9 @@ class Found:
 
     def learn(self, times: Times, steps: int, epochs: int) -> None:
         ends = [steps * epoch for epoch in range(1, epochs)]  # the first step of each epoch but the first
-        spans = [times.steps[first + 1][1] - times.steps[first - 1][1] for first in ends]
-        self.held.append(Spread.of(spans).median)
-        self.hook.append(Spread.of(times.hooks[: len(ends)]).median)
+        usual = Spread.of([ended - began for began, ended in times.steps[2:]]).median
+        self.held += [times.steps[first + 1][1] - times.steps[first - 1][1] - 2 * usual for first in ends]
+        self.hook += times.hooks[: len(ends)]
         self.wall.append((times.steps[-1][1] - times.steps[steps - 1][1]) / len(ends))
         self.cpu.append(times.cpu / epochs)  # the last epoch's checkpoint, too
         self.unfinished += not times.whole
@@ -64,12 +65,12 @@ def report(size: int, found: dict[str, Found], every: int, adds: bool) -> None:
         if kind == NONE:
             continue
         rounds = slice(None) if kind in PLAIN else slice(every - 1, None, every)
-        held[kind] = Spread.of(differences(one.held, base.held[rounds]))
+        held[kind] = Spread.of([value - Spread.of(base.held).median for value in one.held])
         added[kind] = Spread.of(differences(one.wall, base.wall[rounds]))
-        hooks[kind] = Spread.of(differences(one.hook, base.hook[rounds]))
+        hooks[kind] = Spread.of([value - Spread.of(base.hook).median for value in one.hook])
         cpu[kind] = Spread.of(differences(one.cpu, base.cpu[rounds]))
         texts = (spread[kind].text(1e3) for spread in (hooks, held, added, cpu))
-        rows.append((kind, *texts, str(len(one.held)), str(one.unfinished) if "holdfast" in kind else ""))
+        rows.append((kind, *texts, str(len(one.wall)), str(one.unfinished) if "holdfast" in kind else ""))
     noise = Spread.of(differences(base.wall[1:], base.wall[:-1]))
     print(f"A state of {size / 1e6:.0f} MB. Milliseconds a checkpoint: median (middle half).\n")
     table(("callback", "the hook", "held", "wall time added", "CPU time added", "pairs", "not written in time"), rows)

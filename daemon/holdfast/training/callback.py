@@ -459,7 +459,7 @@ class _Fit:
     # --- saving ----------------------------------------------------------------------------------------------------
 
     def _save(self, position: Position, reason: str, owed: bool = False) -> None:
-        """In the background. What finds no room behind earlier writes is done at a later boundary, if it is not owed."""
+        """In the background. What finds no room behind earlier writes is done at a later boundary, if not owed."""
         if not self._writer.offer(self._take(position, reason), owed):
             self._due = reason
             return
