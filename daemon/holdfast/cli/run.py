@@ -32,7 +32,8 @@ from ..supervisor.journal import Journal
 from ..supervisor.lease import LeaseTimes
 from ..supervisor.left import only_here
 from ..supervisor.loop import Supervisor
-from ..supervisor.notices import MetadataClient, Watcher, client_from_environment
+from ..supervisor.metadata import MetadataClient, client_from_environment
+from ..supervisor.notices import Watcher
 from ..supervisor.settings import RunSettings
 from ..supervisor.systemd import Systemd, is_journal
 from ..supervisor.watch import announcing

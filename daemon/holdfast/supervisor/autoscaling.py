@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.errors import HoldfastError
-from .notices import LIFECYCLE, MetadataClient
+from .metadata import MetadataClient
+from .notices import LIFECYCLE
 
 _INSTANCE = "instance-id"
 _REGION = "placement/region"

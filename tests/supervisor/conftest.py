@@ -1,0 +1,27 @@
+"""A metadata service on loopback, and a client of it whose clock stands still."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from fakes.clocks import Clock
+from holdfast.drill.metadata import MetadataService
+from holdfast.supervisor.metadata import MetadataClient
+
+
+@pytest.fixture
+def service() -> Iterator[MetadataService]:
+    with MetadataService() as service:
+        yield service
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def client(service: MetadataService, clock: Clock) -> MetadataClient:
+    return MetadataClient(service.endpoint, clock)
