@@ -554,7 +554,7 @@ class Holders(RuleBasedStateMachine):
         for name in _emptied(uploads.lost_pairs):
             assert (slot, name) in self.rotten_here, f"{name} was given up, and is whole"
         for name in process.spool.stored():
-            assert name in self.reported, f"{name} is marked as stored"
+            assert self._manifest_file(name) in self.memory.versions, f"{name} is marked as stored"
 
     def _gone(self, slot: int) -> None:
         process = self.processes.pop(slot)
@@ -583,8 +583,20 @@ class Holders(RuleBasedStateMachine):
     # --- judged from the bytes, without the code that is tested ------------------------------------------------------
 
     def _newest_valid(self, slot: int, spool: Spool) -> CheckpointName | None:
+        """A damaged pair can be mended by what the other side has of it."""
         here = (name for name in spool.pairs() if self._is_whole_here(spool, name))
-        return max((n for n in (*self._valid_stored(), *here) if n.loss != "nan"), key=_order, default=None)
+        mended = (name for name in self._manifests() if self._can_be_brought(spool, name))
+        return max((n for n in (*mended, *here) if n.loss != "nan"), key=_order, default=None)
+
+    def _can_be_brought(self, spool: Spool, name: CheckpointName) -> bool:
+        """If the listing says nothing against it, and each file is whole here or there."""
+        there = {part: self.memory.objects.get(f"{RUN}/{name.file(part)}") for part in PARTS}
+        if any(len(there[part] or b"") != len(data) for part, data in self.saved[name].items()):
+            return False
+        return all(
+            data in (there[part], spool.file(name.file(part)).exists() and spool.file(name.file(part)).read_bytes())
+            for part, data in self.saved[name].items()
+        )
 
     def _newest_valid_stored(self) -> CheckpointName | None:
         return max((name for name in self._valid_stored() if name.loss != "nan"), key=_order, default=None)
