@@ -23,6 +23,9 @@ from .pair import Place
 from .variables import MODEL, OPTIMIZER
 
 WHOLE, WEIGHTS = "model", "weights"
+_MOST_IN_ATTRIBUTE = 64512
+_NOT_FOR_HDF5 = (TypeError, ValueError, KeyError, NotImplementedError, RuntimeError)
+_ANOTHER_KERAS = (ImportError, AttributeError)
 
 
 class _NotStorable(Exception):
@@ -112,7 +115,7 @@ def _write_whole(path: Path, model: keras.Model, held: _Held) -> bool:
         if error.errno is not None:
             raise  # the disk's trouble, not the model's
         raise _NotStorable(_reason(error)) from error
-    except (TypeError, ValueError, KeyError, NotImplementedError, RuntimeError) as error:  # beyond what HDF5 can hold
+    except (*_NOT_FOR_HDF5, *_ANOTHER_KERAS) as error:
         raise _NotStorable(_reason(error)) from error
     layout.write(held, held.written)
     return True
@@ -182,10 +185,18 @@ def _write_group(
 
 
 def _write_names(group: h5py.Group, attribute: str, names: Iterable[str]) -> None:
-    """In several attributes where one cannot hold them all. Raises RuntimeError for a name too long for any."""
-    from keras.src.legacy.saving.legacy_h5_format import save_attributes_to_hdf5_group
-
-    save_attributes_to_hdf5_group(group, attribute, [name.encode() for name in names])
+    """In several numbered attributes where one is too small. Raises RuntimeError for a name too long for any."""
+    encoded = [name.encode() for name in names]
+    if any(len(name) > _MOST_IN_ATTRIBUTE for name in encoded):
+        raise RuntimeError(f"HDF5 holds no name of more than {_MOST_IN_ATTRIBUTE} bytes")
+    pieces = [np.asarray(encoded)]
+    while any(piece.nbytes > _MOST_IN_ATTRIBUTE for piece in pieces):
+        pieces = np.array_split(np.asarray(encoded), len(pieces) + 1)
+    if len(pieces) == 1:
+        group.attrs[attribute] = encoded
+    else:
+        for number, piece in enumerate(pieces):
+            group.attrs[f"{attribute}{number}"] = piece
 
 
 def _layers(model: keras.Model) -> Iterator[tuple[str, list[Any]]]:
