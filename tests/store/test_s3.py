@@ -294,7 +294,7 @@ def test_an_answer_that_does_not_come_in_time_is_a_transient_error(scratch: Path
     with AnsweringServer(hang) as server:
         config = botocore.config.Config(read_timeout=0.05, retries={"total_max_attempts": 1})
         client = boto3.client("s3", endpoint_url=server.endpoint, config=config)
-        store = S3Store(client, "bucket", "", StoreSettings())
+        store = S3Store(client, client, "bucket", "", StoreSettings())
         try:
             for operation in operations(store, scratch).values():
                 with pytest.raises(Transient, match=r"timed out|timeout"):

@@ -1,14 +1,12 @@
-"""Amazon S3 and what speaks its protocol. The only importer of boto3.
+"""Amazon S3 and what speaks its protocol; files go to and fro in s3_bulk.py. No others import boto3.
 
 The SDK's own retries are off: there is one retry loop in the system, and it knows the deadlines (supervisor/upload.py).
-The SDK sends a checksum with every upload where the store understands that, and S3 verifies it.
+Every upload carries a checksum unless that is switched off, and S3 verifies it.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -18,24 +16,17 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import botocore.config
 import botocore.exceptions as aws
-from boto3.exceptions import S3UploadFailedError
-from boto3.s3.transfer import TransferConfig
-from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError
 
 from ..core.errors import Conflict, Corrupted, NotFound, Permanent, SettingsError, StoreError, TooLarge, Transient
 from ..spool import replacing
 from .base import SMALL, Entry, OnSent, StoreSettings, check_key, check_prefix
-from .receiving import Bounded
-from .sending import Body, Meter
+from .parts import THREADS
+from .s3_bulk import Bulk
+from .sending import Meter
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_MIB = 1 << 20
-# Few threads with parts of their own: the supervisor stays small beside a training that needs the memory.
-_TRANSFER = TransferConfig(
-    multipart_threshold=16 * _MIB, multipart_chunksize=16 * _MIB, max_concurrency=4, num_download_attempts=1
-)
 _TIMEOUTS = (
     aws.ConnectTimeoutError,
     aws.ReadTimeoutError,
@@ -66,70 +57,52 @@ _READ, _CONDITION = "read", "condition"  # kinds of calls
 class S3Store:
     durable_spool = False  # a pair is safe when S3 has it, not when this machine's disk has
 
-    def __init__(self, client: S3Client, bucket: str, prefix: str, settings: StoreSettings) -> None:
+    def __init__(self, client: S3Client, unsigned: S3Client, bucket: str, prefix: str, settings: StoreSettings) -> None:
+        """``unsigned`` is the same client, but signs no bodies."""
         self._client = client
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
         owner = settings.expected_bucket_owner
         self._common: dict[str, Any] = {"ExpectedBucketOwner": owner} if owner else {}
         key = settings.sse_kms_key_id
-        self._sending = threading.local()
-        client.meta.events.register("before-send.s3.PutObject", self._begin_to_send)
-        self._verifies = settings.request_checksum == "when_supported"
-        self._validated: dict[str, Any] = {"ChecksumMode": "ENABLED"} if self._verifies else {}
+        verifies = settings.request_checksum == "when_supported"
+        self._bulk = Bulk(client, unsigned, verifies)
+        self._validated: dict[str, Any] = {"ChecksumMode": "ENABLED"} if verifies else {}
         self._encryption: dict[str, Any] = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key} if key else {}
 
     @classmethod
     def connect(cls, bucket: str, prefix: str, settings: StoreSettings) -> S3Store:
-        """Makes the client; contacts nothing. Raises SettingsError for an endpoint or mode that cannot be."""
+        """Makes the clients; contacts nothing. Raises SettingsError for an endpoint or mode that cannot be."""
         config = botocore.config.Config(
             connect_timeout=5,
             read_timeout=30,
             retries={"total_max_attempts": 1},
             tcp_keepalive=True,
-            max_pool_connections=8,
+            max_pool_connections=THREADS,
             request_checksum_calculation=settings.request_checksum,  # type: ignore[arg-type]
             response_checksum_validation="when_required",  # else each download begins with a HEAD
         )
+        bare = config.merge(botocore.config.Config(connect_timeout=10, s3={"payload_signing_enabled": False}))
         try:
             session = boto3.session.Session()
             region = None if session.region_name else "us-east-1"
-            client = session.client("s3", endpoint_url=settings.endpoint_url, config=config, region_name=region)
+            client, unsigned = (
+                session.client("s3", endpoint_url=settings.endpoint_url, config=one, region_name=region)
+                for one in (config, bare)
+            )
         except (ValueError, aws.BotoCoreError) as error:
             raise SettingsError(f"--endpoint-url or the AWS settings: {error}") from None
-        return cls(client, bucket, prefix, settings)
+        return cls(client, unsigned, bucket, prefix, settings)
 
     @property
     def uri(self) -> str:
         return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
 
     def put(self, key: str, path: Path, crc32: int | None = None, progress: OnSent | None = None) -> None:
-        name, extra = self._key(key), {**self._common, **self._encryption}
-        if crc32 is not None and self._verifies:
-            extra["ChecksumCRC32"] = base64.b64encode(crc32.to_bytes(4, "big")).decode()
-        meter = Meter(progress)
-        with meter, self._translated(key):
+        where, meter = self._where(key), Meter(progress)
+        with meter, self._translated(key), path.open("rb", buffering=0) as file:
             meter(0)
-            if path.stat().st_size < _TRANSFER.multipart_threshold:
-                self._put_at_once(name, path, extra, meter)
-            else:
-                self._client.upload_file(
-                    str(path), self._bucket, name, ExtraArgs=extra, Callback=meter, Config=_TRANSFER
-                )
-
-    def _put_at_once(self, name: str, path: Path, extra: dict[str, Any], meter: Meter) -> None:
-        """One request. The SDK's own way tells of the last bytes when they have been accepted: too late to end it."""
-        with Body(path, meter) as body:
-            self._sending.body = body
-            try:
-                self._client.put_object(Bucket=self._bucket, Key=name, Body=body, **extra)
-            finally:
-                del self._sending.body
-
-    def _begin_to_send(self, **_: object) -> None:
-        """Until here, the SDK read the body to sign it."""
-        if hasattr(self._sending, "body"):
-            self._sending.body.sending = True
+            self._bulk.upload(where, file, crc32, self._encryption, meter)
 
     def create(self, key: str, data: bytes) -> str:
         return self._write(key, data, {"IfNoneMatch": "*"})
@@ -156,14 +129,9 @@ class S3Store:
                 return body.read(), answer["ETag"]
 
     def fetch(self, key: str, path: Path, most: int | None = None) -> None:
-        """Ranges in parallel, and no HEAD, whose answer could not tell a missing bucket from a missing object."""
-        name = self._key(key)
-        with (
-            self._translated(key, _READ),
-            replacing(path, durable=False) as temporary,
-            Bounded(temporary, key, most) as file,
-        ):
-            self._client.download_fileobj(self._bucket, name, file, ExtraArgs=self._common, Config=_TRANSFER)
+        where = self._where(key)
+        with self._translated(key, _READ), replacing(path, durable=False) as temporary, temporary.open("wb") as file:
+            self._bulk.download(where, file, most)
 
     def list(self, prefix: str, shallow: bool = False) -> list[Entry]:
         pages = self._client.get_paginator("list_objects_v2").paginate(
@@ -203,13 +171,16 @@ class S3Store:
 
     def try_parts(self, key: str) -> None:
         """Begins an upload in parts, and aborts it, as large files need both."""
-        where: dict[str, Any] = {"Bucket": self._bucket, "Key": self._key(key), **self._common}
+        where = self._where(key)
         with self._translated(key):
             upload = self._client.create_multipart_upload(**where, **self._encryption)
             self._client.abort_multipart_upload(**where, UploadId=upload["UploadId"])
 
     def _key(self, key: str) -> str:
         return self._prefix + check_key(key)
+
+    def _where(self, key: str) -> dict[str, Any]:
+        return {"Bucket": self._bucket, "Key": self._key(key), **self._common}
 
     def _relative(self, key: str) -> str:
         return key[len(self._prefix) :]
@@ -221,15 +192,6 @@ class S3Store:
             yield
         except aws.ClientError as error:
             raise self._kind(error, key, call) from error
-        except S3UploadFailedError as error:
-            cause = error.__context__
-            raise (
-                self._kind(cause, key, call) if isinstance(cause, aws.ClientError) else Transient(str(error))
-            ) from error
-        except RetriesExceededError as error:
-            raise Transient(f"s3://{self._bucket}/{self._prefix}{key}: the download ended in the middle") from error
-        except S3DownloadFailedError as error:
-            raise Transient(f"s3://{self._bucket}/{self._prefix}{key} was changed during the download") from error
         except _NO_CREDENTIALS as error:
             raise Permanent(
                 f"no AWS credentials for s3://{self._bucket}: {error}; give the machine a role, or set AWS_PROFILE "
@@ -258,5 +220,7 @@ class S3Store:
         if code in _TRANSIENT_CODES or status == 429 or (status >= 500 and status != 501):
             return Transient(text)
         if status in (409, 412):
+            if call == _READ:
+                return Transient(f"{text} ({key} was changed during the download)")
             return Conflict(f"{key} exists already or was changed meanwhile") if call == _CONDITION else Transient(text)
         return Permanent(text)

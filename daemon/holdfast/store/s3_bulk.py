@@ -1,0 +1,172 @@
+"""Large objects to and from S3, in parts by a few threads. Errors are the SDK's own; s3.py translates them.
+
+All requests are boto3's: it signs them and finds credentials, endpoints, proxies and certificates. What made it slow
+is done here instead (docs/performance.md): the body leaves in larger chunks (sending.py), and it is not read once more
+to be signed where something else protects it, which is TLS or a store that compares checksums.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from typing import IO, TYPE_CHECKING, Any
+
+import botocore.exceptions as aws
+
+from ..core.errors import TooLarge, Transient
+from .parts import PART, Part, parts_of, work_on
+from .sending import Body, Leaving, Meter
+
+if TYPE_CHECKING:
+    from botocore.awsrequest import AWSPreparedRequest
+    from mypy_boto3_s3 import S3Client
+
+_CHUNK = 256 << 10
+_BEGINNING = re.compile(r"bytes 0-(\d+)/(\d+)")
+_NO_SUCH_RANGE = 416
+
+
+class Bulk:
+    """``client`` is the one for everything; ``unsigned`` is its twin, which signs no bodies."""
+
+    def __init__(self, client: S3Client, unsigned: S3Client, verifies: bool) -> None:
+        self._client = client
+        self._unsigned = unsigned
+        self._verifies = verifies
+        for one in (client, unsigned):
+            for operation in ("PutObject", "UploadPart"):
+                one.meta.events.register(f"before-send.s3.{operation}", _leave)
+
+    def upload(
+        self, where: dict[str, Any], file: IO[bytes], crc32: int | None, encryption: dict[str, Any], meter: Meter
+    ) -> None:
+        """Stores a whole file. The content of each request carries its CRC-32, and the object the recorded one."""
+        size = os.fstat(file.fileno()).st_size
+        if size < PART:
+            body: Any = Body(file, 0, size, meter)
+            self._client.put_object(**where, Body=body, **self._sum(body, crc32), **encryption)
+        else:
+            self._upload_parts(where, file, parts_of(size), crc32, encryption, meter)
+
+    def _upload_parts(
+        self,
+        where: dict[str, Any],
+        file: IO[bytes],
+        parts: list[Part],
+        crc32: int | None,
+        encryption: dict[str, Any],
+        meter: Meter,
+    ) -> None:
+        recorded = self._verifies and crc32 is not None
+        whole: dict[str, Any] = {"ChecksumType": "FULL_OBJECT"} if recorded else {}
+        algorithm: dict[str, Any] = {"ChecksumAlgorithm": "CRC32"} if self._verifies else {}
+        begun = self._client.create_multipart_upload(**where, **algorithm, **whole, **encryption)
+        client = self._unsigned if begun.get("ChecksumAlgorithm") == "CRC32" or self._encrypted() else self._client
+        upload: dict[str, Any] = {**where, "UploadId": begun["UploadId"]}
+        done: dict[int, dict[str, Any]] = {}
+
+        def send(part: Part) -> None:
+            body: Any = Body(file, part.first, part.size, meter)
+            answer: Any = client.upload_part(**upload, PartNumber=part.number, Body=body, **self._sum(body))
+            kept = {name: answer[name] for name in ("ETag", "ChecksumCRC32") if name in answer}
+            done[part.number] = {"PartNumber": part.number, **kept}
+
+        try:
+            work_on(parts, send, meter)
+            if recorded:
+                whole |= {"ChecksumCRC32": _base64(crc32)}
+            listed: Any = {"Parts": [done[part.number] for part in parts]}
+            self._client.complete_multipart_upload(**upload, MultipartUpload=listed, **whole)
+        except BaseException:
+            with contextlib.suppress(aws.ClientError, aws.BotoCoreError):  # else a sweep finds it
+                self._client.abort_multipart_upload(**upload)
+            raise
+
+    def _encrypted(self) -> bool:
+        return self._client.meta.endpoint_url.startswith("https:")
+
+    def _sum(self, body: Body, crc32: int | None = None) -> dict[str, Any]:
+        if not self._verifies:
+            return {}
+        return {"ChecksumCRC32": _base64(body.crc32() if crc32 is None else crc32)}
+
+    def download(self, where: dict[str, Any], file: IO[bytes], most: int | None) -> None:
+        """Writes an object's content. Raises TooLarge, before anything is written, for more than ``most`` bytes.
+
+        It begins with its first part: a HEAD's answer could not tell a missing bucket from a missing object.
+        """
+        answer = self._first(where)
+        with contextlib.closing(answer["Body"]) as body:
+            if (size := _size_of(answer)) < 0:
+                raise Transient(f"{where['Key']}: the answer does not tell how much there is")
+            if most is not None and size > most:
+                raise TooLarge(f"{where['Key']} has more than {most} bytes", answer.get("ETag", ""))
+            os.ftruncate(file.fileno(), size)
+            same = {"IfMatch": answer["ETag"]} if "ETag" in answer else {}
+            meter = Meter(None)
+
+            def receive(part: Part) -> None:
+                if part.number == 1:
+                    _write(body, file, part, meter)
+                else:
+                    self._receive(where | same, file, part, size, meter)
+
+            work_on(_pieces(answer["ContentLength"], size), receive, meter)
+
+    def _first(self, where: dict[str, Any]) -> Any:
+        try:
+            return self._client.get_object(**where, Range=f"bytes=0-{PART - 1}")
+        except aws.ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] != _NO_SUCH_RANGE:
+                raise
+            return self._client.get_object(**where)  # it is empty, and nothing has no first byte
+
+    def _receive(self, where: dict[str, Any], file: IO[bytes], part: Part, size: int, meter: Meter) -> None:
+        answer = self._unsigned.get_object(**where, Range=f"bytes={part.first}-{part.last}")
+        with contextlib.closing(answer["Body"]) as body:
+            if answer.get("ContentRange") != f"bytes {part.first}-{part.last}/{size}":
+                raise Transient(f"{where['Key']}: another range came than was asked for")
+            _write(body, file, part, meter)
+
+
+def _leave(request: AWSPreparedRequest, **_: object) -> None:
+    """The SDK's last word before it sends a request."""
+    if isinstance(request.body, Body):
+        request.body = Leaving(request.body)
+
+
+def _base64(crc32: int | None) -> str:
+    assert crc32 is not None
+    return base64.b64encode(crc32.to_bytes(4, "big")).decode()
+
+
+def _size_of(answer: dict[str, Any]) -> int:
+    """Of the whole object, of which this is the beginning, or all where a server knows no ranges."""
+    if "ContentRange" not in answer:
+        return int(answer.get("ContentLength", -1))
+    match = _BEGINNING.fullmatch(answer["ContentRange"])
+    return int(match[2]) if match and int(match[1]) + 1 == answer.get("ContentLength") else -1
+
+
+def _pieces(first: int, size: int) -> Iterator[Part]:
+    """What came first, and the rest. Never a list: the size is what a server says."""
+    yield Part(1, 0, first)
+    for number, at in enumerate(range(first, size, PART), 2):
+        yield Part(number, at, min(PART, size - at))
+
+
+def _write(body: Any, file: IO[bytes], part: Part, meter: Meter) -> None:
+    at = part.first
+    while chunk := body.read(_CHUNK):
+        meter(len(chunk))
+        if at + len(chunk) > part.last + 1:
+            raise Transient("more came than was announced")
+        view = memoryview(chunk)
+        while view:
+            count = os.pwrite(file.fileno(), view, at)
+            at, view = at + count, view[count:]
+    if at != part.last + 1:
+        raise Transient("less came than was announced")
