@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import base64
+import hashlib
+import random
+import re
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -351,6 +356,155 @@ def test_an_upload_of_many_parts_is_one_request_for_each_and_two_around_them(
     (scratch / "file").write_bytes(bytes(40 << 20))
     connect(server).put("key", scratch / "file", crc32=0)
     assert sorted(request.method for request in server.requests) == ["POST", "POST", "PUT", "PUT", "PUT"]
+
+
+class Parts:
+    """Accepts an upload in parts; ``algorithm`` is what it says that it compares checksums by."""
+
+    def __init__(self, algorithm: str = "", refuse: int = 0) -> None:
+        self.kept = {"x-amz-checksum-algorithm": algorithm} if algorithm else {}
+        self.refuse = refuse
+
+    def __call__(self, request: Request) -> Answer:
+        if request.method == "POST" and request.path.endswith("?uploads"):
+            body = b"<InitiateMultipartUploadResult><UploadId>1</UploadId></InitiateMultipartUploadResult>"
+            return Answer(body=body, headers=self.kept)
+        if number_of(request) == self.refuse:
+            return refusal(503, "SlowDown")
+        sums = {name: value for name, value in request.headers.items() if name == "x-amz-checksum-crc32"}
+        return Answer(headers={"ETag": '"tag"', **(sums if self.kept else {})})
+
+
+def number_of(request: Request) -> int:
+    match = re.search(r"partNumber=(\d+)", request.path)
+    return int(match[1]) if match else -1
+
+
+def sent_parts(server: AnsweringServer) -> list[Request]:
+    return [request for request in server.requests if request.method == "PUT"]
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "mode", "signed"),
+    [("CRC32", "when_supported", False), ("", "when_supported", True), ("", "when_required", True)],
+)
+def test_a_part_is_signed_where_nothing_else_protects_it(
+    server: AnsweringServer, scratch: Path, algorithm: str, mode: str, signed: bool
+) -> None:
+    server.answer = Parts(algorithm)
+    content = b"0123456789abcdef" * (20 << 16)
+    (scratch / "file").write_bytes(content)
+    connect(server, request_checksum=mode).put("key", scratch / "file", crc32=zlib.crc32(content))
+    for part in sent_parts(server):
+        found = part.headers["x-amz-content-sha256"]
+        assert found == (hashlib.sha256(part.body).hexdigest() if signed else "UNSIGNED-PAYLOAD")
+        crc32 = base64.b64encode(zlib.crc32(part.body).to_bytes(4, "big")).decode()
+        assert part.headers.get("x-amz-checksum-crc32") == (crc32 if mode == "when_supported" else None)
+    assert sorted(part.body for part in sent_parts(server)) == sorted([content[: 16 << 20], content[16 << 20 :]])
+
+
+def test_a_small_write_is_signed_whatever_the_store_compares(server: AnsweringServer, scratch: Path) -> None:
+    server.answer = contents
+    operations(connect(server), scratch)["put"]()
+    assert server.requests[0].headers["x-amz-content-sha256"] == hashlib.sha256(b"data").hexdigest()
+
+
+def test_an_upload_in_parts_ends_with_the_parts_and_the_recorded_checksum(
+    server: AnsweringServer, scratch: Path
+) -> None:
+    server.answer = Parts("CRC32")
+    (scratch / "file").write_bytes(bytes(40 << 20))
+    connect(server).put("key", scratch / "file", crc32=42)
+    begun, done = (request for request in server.requests if request.method == "POST")
+    assert begun.headers["x-amz-checksum-type"] == done.headers["x-amz-checksum-type"] == "FULL_OBJECT"
+    assert done.headers["x-amz-checksum-crc32"] == "AAAAKg=="
+    assert [int(number) for number in re.findall(rb"<PartNumber>(\d+)<", done.body)] == [1, 2, 3]
+    assert done.body.count(b"<ChecksumCRC32>") == 3
+
+
+def test_a_part_that_fails_ends_the_upload_and_aborts_it(server: AnsweringServer, scratch: Path) -> None:
+    server.answer = Parts("CRC32", refuse=2)
+    (scratch / "file").write_bytes(bytes(40 << 20))
+    with pytest.raises(Transient, match="key: SlowDown"):
+        connect(server).put("key", scratch / "file", crc32=0)
+    assert server.requests[-1].method == "DELETE"
+    assert server.requests[-1].path.endswith("?uploadId=1")
+    assert [number_of(part) for part in sent_parts(server)].count(2) == 1, "who calls retries"
+
+
+def test_a_part_is_sent_again_where_the_bucket_is_found_to_be(server: AnsweringServer, scratch: Path) -> None:
+    accept = Parts("CRC32")
+
+    def elsewhere(request: Request) -> Answer:
+        if "eu-west-1" in request.headers.get("authorization", ""):
+            return accept(request)
+        return Answer(301, refusal(301, "PermanentRedirect").body, {"x-amz-bucket-region": "eu-west-1"})
+
+    server.answer = elsewhere
+    content = bytes(17 << 20)
+    (scratch / "file").write_bytes(content)
+    told: list[int] = []
+    store = connect(server)
+    store.put("key", scratch / "file", crc32=zlib.crc32(content), progress=told.append)
+    accepted = [part for part in sent_parts(server) if "eu-west-1" in part.headers["authorization"]]
+    assert sorted(len(part.body) for part in accepted) == [1 << 20, 16 << 20]
+    assert sum(told) == len(content)
+
+
+def ranges(content: bytes) -> Callable[[Request], Answer]:
+    """Serves ranges of ``content`` as S3 does."""
+
+    def answer(request: Request) -> Answer:
+        first, last = (int(number) for number in request.headers["range"].removeprefix("bytes=").split("-"))
+        piece = content[first : last + 1]
+        span = f"bytes {first}-{first + len(piece) - 1}/{len(content)}"
+        return Answer(206, piece, {"ETag": '"tag"', "Content-Range": span})
+
+    return answer
+
+
+def test_a_large_object_is_fetched_in_ranges_of_one_version(server: AnsweringServer, scratch: Path) -> None:
+    content = random.Random(1).randbytes(33 << 20)
+    server.answer = ranges(content)
+    connect(server).fetch("key", scratch / "back")
+    assert (scratch / "back").read_bytes() == content
+    first, *rest = server.requests
+    assert "if-match" not in first.headers
+    assert [request.headers["if-match"] for request in rest] == ['"tag"', '"tag"']
+
+
+def test_a_fetch_takes_no_object_that_is_larger_than_it_was_told(server: AnsweringServer, scratch: Path) -> None:
+    server.answer = ranges(bytes(17 << 20))
+    connect(server).fetch("key", scratch / "back", most=17 << 20)
+    with pytest.raises(TooLarge, match=f"key has more than {(17 << 20) - 1} bytes"):
+        connect(server).fetch("key", scratch / "new", most=(17 << 20) - 1)
+    assert [path.name for path in scratch.iterdir()] == ["back"]
+
+
+@pytest.mark.parametrize("span", ["bytes 0-9/20", "bytes 5-8/20", "bytes 0-3/*", "none"])
+def test_a_beginning_that_is_not_what_it_says_is_a_transient_error(
+    server: AnsweringServer, scratch: Path, span: str
+) -> None:
+    server.answer = lambda request: Answer(206, b"data", {"ETag": '"tag"', "Content-Range": span})
+    with pytest.raises(Transient, match="how much there is"):
+        connect(server).fetch("key", scratch / "back")
+    assert list(scratch.iterdir()) == []
+
+
+def test_another_range_than_was_asked_for_is_a_transient_error(server: AnsweringServer, scratch: Path) -> None:
+    content = bytes(33 << 20)
+    right = ranges(content)
+
+    def other(request: Request) -> Answer:
+        answer = right(request)
+        if request.headers["range"].startswith("bytes=0-"):
+            return answer
+        return Answer(206, bytes(10), {"ETag": '"tag"', "Content-Range": f"bytes 0-9/{len(content)}"})
+
+    server.answer = other
+    with pytest.raises(Transient, match="another range"):
+        connect(server).fetch("key", scratch / "back")
+    assert list(scratch.iterdir()) == []
 
 
 def test_every_request_names_the_expected_owner_of_the_bucket(server: AnsweringServer, scratch: Path) -> None:

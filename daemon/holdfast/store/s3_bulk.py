@@ -91,7 +91,7 @@ class Bulk:
     def _sum(self, body: Body, crc32: int | None = None) -> dict[str, Any]:
         if not self._verifies:
             return {}
-        return {"ChecksumCRC32": _base64(body.crc32() if crc32 is None else crc32)}
+        return {"ChecksumAlgorithm": "CRC32", "ChecksumCRC32": _base64(body.crc32() if crc32 is None else crc32)}
 
     def download(self, where: dict[str, Any], file: IO[bytes], most: int | None) -> None:
         """Writes an object's content. Raises TooLarge, before anything is written, for more than ``most`` bytes.
