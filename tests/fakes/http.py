@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -29,9 +31,12 @@ class Answer:
 
 
 class AnsweringServer:
-    """Serves while it is entered. ``answer`` makes an Answer of a Request; None hangs up without one."""
+    """Serves while it is entered. ``answer`` makes an Answer of a Request; None hangs up without one.
 
-    def __init__(self, answer: Callable[[Request], Answer | None]) -> None:
+    With ``tls`` it speaks HTTPS.
+    """
+
+    def __init__(self, answer: Callable[[Request], Answer | None], tls: ssl.SSLContext | None = None) -> None:
         self.answer = answer
         self.requests: list[Request] = []
         server = self
@@ -41,11 +46,16 @@ class AnsweringServer:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        self._scheme = "http" if tls is None else "https"
+        if tls is not None:  # the handshake is the handler's, so that a client that refuses it stops no other
+            self._server.socket = tls.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=True
+            )
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_address[1]}"
 
     def __enter__(self) -> AnsweringServer:
         self._thread.start()
@@ -60,6 +70,10 @@ class AnsweringServer:
 class _Handler(BaseHTTPRequestHandler):
     owner: AnsweringServer
     protocol_version = "HTTP/1.1"
+
+    def handle(self) -> None:
+        with contextlib.suppress(ssl.SSLError):  # a client that does not trust the certificate
+            super().handle()
 
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))

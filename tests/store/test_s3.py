@@ -15,6 +15,7 @@ import botocore.config
 import pytest
 
 from fakes.http import Answer, AnsweringServer, Request, unused_endpoint
+from fakes.tls import certificate
 from holdfast.core.errors import (
     Conflict,
     Corrupted,
@@ -401,6 +402,41 @@ def test_a_part_is_signed_where_nothing_else_protects_it(
         crc32 = base64.b64encode(zlib.crc32(part.body).to_bytes(4, "big")).decode()
         assert part.headers.get("x-amz-checksum-crc32") == (crc32 if mode == "when_supported" else None)
     assert sorted(part.body for part in sent_parts(server)) == sorted([content[: 16 << 20], content[16 << 20 :]])
+
+
+def test_over_tls_no_part_is_signed_and_the_certificate_is_checked(
+    scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, trusted = certificate(scratch)
+    content = bytes(17 << 20)
+    (scratch / "file").write_bytes(content)
+    with AnsweringServer(Parts(), context) as server:
+        with pytest.raises(Permanent, match="certificate"):
+            connect(server).put("key", scratch / "file")
+        assert server.requests == []
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(trusted))
+        connect(server).put("key", scratch / "file")
+        assert {part.headers["x-amz-content-sha256"] for part in sent_parts(server)} == {"UNSIGNED-PAYLOAD"}
+        assert sum(len(part.body) for part in sent_parts(server)) == len(content)
+        server.answer = ranges(content)
+        connect(server).fetch("key", scratch / "back")
+        assert (scratch / "back").read_bytes() == content
+
+
+def test_parts_go_through_the_proxy_that_the_environment_names(
+    server: AnsweringServer, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.answer = Parts("CRC32")
+    monkeypatch.setenv("HTTP_PROXY", server.endpoint)
+    (scratch / "file").write_bytes(bytes(17 << 20))
+    store = S3Store.connect("bucket", "runs", StoreSettings(endpoint_url="http://s3.example.invalid"))
+    store.put("key", scratch / "file", crc32=0)
+    server.answer = ranges(bytes(17 << 20))
+    store.fetch("key", scratch / "back")
+    assert len(server.requests) == 6
+    assert {request.path.partition("?")[0] for request in server.requests} == {
+        "http://s3.example.invalid/bucket/runs/key"
+    }
 
 
 def test_a_small_write_is_signed_whatever_the_store_compares(server: AnsweringServer, scratch: Path) -> None:
