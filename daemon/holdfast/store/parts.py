@@ -12,7 +12,7 @@ from .sending import Meter
 
 PART = 16 << 20
 MOST_PARTS = 10_000  # S3's own limit
-THREADS = 8
+THREADS = 4
 _MIB = 1 << 20
 
 
@@ -31,7 +31,7 @@ class Part:
 
 def parts_of(size: int) -> list[Part]:
     """Of PART bytes each; more where a few for each thread are enough, as a request costs about 2 ms of CPU."""
-    length = max(PART, min(_whole_mib(size, 4 * THREADS), 4 * PART), _whole_mib(size, MOST_PARTS))
+    length = max(PART, min(_whole_mib(size, 8 * THREADS), 4 * PART), _whole_mib(size, MOST_PARTS))
     return [Part(at // length + 1, at, min(length, size - at)) for at in range(0, size, length)]
 
 

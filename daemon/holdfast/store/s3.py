@@ -78,11 +78,12 @@ class S3Store:
             read_timeout=30,
             retries={"total_max_attempts": 1},
             tcp_keepalive=True,
-            max_pool_connections=THREADS,
+            max_pool_connections=2 * THREADS,  # control goes on beside the parts
             request_checksum_calculation=settings.request_checksum,  # type: ignore[arg-type]
             response_checksum_validation="when_required",  # else each download begins with a HEAD
         )
-        bare = config.merge(botocore.config.Config(connect_timeout=10, s3={"payload_signing_enabled": False}))
+        # A chunk of a body has the connect timeout to leave in (sending.py), beside three others on the same link.
+        bare = config.merge(botocore.config.Config(connect_timeout=20, s3={"payload_signing_enabled": False}))
         try:
             session = boto3.session.Session()
             region = None if session.region_name else "us-east-1"
