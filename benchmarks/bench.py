@@ -18,7 +18,7 @@ from pathlib import Path
 from measure import RESULTS, RIVALS, machine, table, verdicts
 
 HERE = Path(__file__).parent
-ALL = ("checkpoint_cost", "memory", "batch_cost", "start", "notice", "transfer", "at_rest", "growth")
+ALL = ("checkpoint_cost", "memory", "batch_cost", "start", "notice", "transfer", "at_rest", "growth", "timeline")
 
 
 def main() -> None:
