@@ -1,0 +1,410 @@
+"""One call of ``model.fit`` with ``holdfast.Resume`` in it: what is restored, dropped, saved and stopped, and when.
+
+Where it acts, and why there:
+
+- ``Resume`` stands first in the callback list, and ``Tail`` last. At ``on_train_batch_begin`` the first
+  one sees the boundary between two batches before any other callback has seen the next batch; the last one restores
+  after all others have reset themselves, and saves an epoch's end after all others have seen it.
+- Both are marked safe for asynchronous dispatch and define no batch-end hook, so ``fit`` runs as fast as without them.
+- Batches that are done already are pulled from the data and dropped by a stand-in for the model's train function, so
+  Keras counts them as usual; the other callbacks' batch hooks are muted meanwhile.
+
+Keras' own BackupAndRestore is where the use of ``model._initial_epoch`` comes from.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from ..core.errors import Exit, HoldfastError, InvalidPair
+from ..core.policy import Cadence
+from ..spool import Board, Progress
+from . import chance, data, facts, others, pair, snapshot, variables
+from .pair import Draft, Place, Position, Saved
+from .plain import to_plain
+from .restoring import put_in
+from .session import Session
+from .surroundings import floats, mute, plain_logs, spec_of
+from .variables import is_metric
+from .writer import Writer
+
+_BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end")
+
+
+class Tail(keras.callbacks.Callback):
+    """The last callback in the list: it acts when all the others have."""
+
+    async_safe = True
+
+    def __init__(self, fit: Fit) -> None:
+        super().__init__()
+        self._fit = fit
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._fit.train_begins()
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._fit.epoch_begins(epoch)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._fit.epoch_ends(epoch, logs or {})
+
+    def on_test_end(self, logs: Any = None) -> None:
+        self._fit.validation_ends()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self._fit.train_ends()
+
+
+@dataclass(frozen=True)
+class _Boundary:
+    """What must be known of the last batch boundary while validation changes metrics, and maybe swaps weights."""
+
+    position: Position
+    metrics: dict[str, float]
+    held: dict[Place, Any]
+    others: list[Any]
+
+
+class Fit:
+    """One call of ``fit``, from its first hook to its last."""
+
+    def __init__(
+        self,
+        head: keras.callbacks.Callback,
+        ended: Callable[[], None],
+        session: Session,
+        writer: Writer,
+        cadence: Cadence,
+        callbacks: keras.callbacks.CallbackList,
+        local: dict[str, Any],
+    ) -> None:
+        self._head = head
+        self._ended = ended
+        self._session = session
+        self._writer = writer
+        self._cadence = cadence
+        self._callbacks = callbacks
+        self._model: keras.Model = head.model
+        self._epochs = int(head.params.get("epochs") or 0)
+        self._steps: int | None = head.params.get("steps")
+        self._over = False
+        self._one_iterator = local.get("steps_per_epoch") is not None
+        self._drawn = 0
+        self._saved: Saved | None = None
+        self._others: list[Any] = []
+        self._epoch = 0
+        self._batch = 0
+        self._step = session.step
+        self._first_epoch = True
+        self._to_drop = 0
+        self._to_drop_before = 0
+        self._dirty = False
+        self._calls = 0
+        self._finishing = False
+        self._leaving = threading.Lock()
+        self._due: str | None = None
+        self._last_step = 0
+        self._last_time = time.monotonic()
+        self._validating: _Boundary | None = None
+        self._logs: Any = None
+        self._spec: Any = None
+        self._said: set[str] = set()
+        self._train_function: Callable[[Any], Any] | None = None
+        self._executed = Board.read(session.spool.file(Board.FILE)).executed
+
+    # --- the beginning ---------------------------------------------------------------------------------------------
+
+    def read_checkpoint(self) -> None:
+        """Before any ``on_train_begin``: some callbacks need to know that they go on."""
+        saved = pair.load_newest(self._session, facts.checked)
+        fit = len(self._session.fits)
+        if saved is None or fit > saved.facts["fit"]:
+            return
+        self._saved = saved
+        if fit < saved.facts["fit"]:
+            self._over = True
+        else:
+            others.continue_csv_files(self._callbacks.callbacks, saved.facts["callbacks"])
+
+    def append_tail(self) -> None:
+        """Appended while Keras goes through the list, so its ``on_train_begin`` comes last."""
+        tail = Tail(self)
+        tail.set_model(self._model)
+        tail.set_params(self._head.params)
+        self._callbacks.callbacks.append(tail)
+
+    def train_begins(self) -> None:
+        own = (self._head, self._callbacks.callbacks[-1])
+        self._others = [c for c in self._callbacks.callbacks if c not in own]
+        self._callbacks.callbacks = [self._head, *self._others, own[1]]
+        variables.build_optimizers(self._model)
+        data.begin_fit()
+        if self._saved is not None and self._over:
+            self._pass_over(self._saved)
+        elif self._saved is not None:
+            try:
+                self._restore(self._saved)
+            except InvalidPair as error:
+                self._session.pass_over(str(error))
+                raise  # without a supervisor: too much is set already to try another pair here
+            except HoldfastError as error:
+                self._session.refuse(str(error))
+                raise
+        self._wrap_train_function()
+        self._session.when_pressed = self.pressed
+        self._session.began(self._epochs)
+
+    def _pass_over(self, saved: Saved) -> None:
+        """The checkpoint is a later ``fit``'s: this one is done already, and only its history is still of use."""
+        variables.assign_what_fits(variables.collect(self._model), dict(saved.values))
+        history = saved.facts["fits"][len(self._session.fits)]
+        self._model.history.epoch, self._model.history.history = history["epoch"], history["history"]
+        self._model._initial_epoch = self._epochs
+        self._saved = None
+
+    def _restore(self, saved: Saved) -> None:
+        put_in(self._model, saved, self._say)
+        others.set_states(self._others, saved.facts["callbacks"], self._say)
+        chance.set_state(dict(saved.facts["random"]))
+        self._drawn = int(saved.facts["drawn"])
+        position = saved.position
+        self._epoch, self._batch, self._step = position.epoch, position.batch, position.step
+        self._last_step = position.step
+        ended = bool(saved.facts["ended"])  # by EarlyStopping, say: training on would not be the same training
+        self._model._initial_epoch = self._epochs if ended else position.epoch
+
+    def _wrap_train_function(self) -> None:
+        model = self._model
+        inner = self._train_function = getattr(model.train_function, "holdfast_inner", model.train_function)
+        per_call = model.steps_per_execution
+
+        def train(iterator: Any) -> Any:
+            while self._to_drop_before:
+                next(iterator)
+                self._to_drop_before -= 1
+            if self._to_drop:
+                return self._drop(iterator, per_call)
+            self._calls += 1
+            logs = inner(iterator)
+            with self._leaving:  # a process that is being left does nothing more
+                self._logs = logs
+                self._dirty = True
+            done = per_call if self._steps is None else min(per_call, max(1, self._steps - self._batch))
+            self._batch += done
+            self._step += done
+            self._executed += done
+            self._session.board.write(Progress(self._executed, self._epoch, self._batch, self._step))
+            if self._spec is None:
+                self._spec = spec_of(iterator)
+            return logs
+
+        train.holdfast_inner = inner  # type: ignore[attr-defined]
+        model.train_function = train
+
+    # --- epochs and batches ----------------------------------------------------------------------------------------
+
+    def epoch_begins(self, epoch: int) -> None:
+        saved, self._saved = self._saved, None
+        self._epoch = epoch
+        resumed = saved is not None and saved.position.batch > 0 and epoch == saved.position.epoch
+        self._batch = 0
+        skip = saved.position.batch if resumed and saved is not None else 0
+        self._begin_data(skip, saved)
+        if not skip or saved is None:
+            return
+        self._saved = saved
+        self._to_drop = skip
+        # ``fit`` has reset the metrics just before, and this epoch's beginning is seen by the others for a second time
+        # (a schedule multiplies the learning rate again): what they did to the state now is undone.
+        here = variables.collect(self._model)
+        values = {place: value for place, value in saved.values.items() if place in here or not is_metric(place)}
+        variables.assign(here, values, self._say)
+        others.set_states(self._others, saved.facts["callbacks"], self._say)
+        self._mute_others(math.ceil(self._to_drop / self._model.steps_per_execution))
+
+    def _begin_data(self, skip: int, saved: Saved | None) -> None:
+        """With ``steps_per_epoch`` Keras draws from one iterator across epochs, made in the first of them."""
+        position = None if saved is None else saved.facts.get("data")
+        if not self._one_iterator:
+            data.begin_iterator(0, skip, position)
+        elif self._first_epoch:
+            self._to_drop_before = data.begin_iterator(self._drawn, skip, position)
+        self._first_epoch = False
+
+    def _drop(self, iterator: Any, per_call: int) -> Any:
+        for _ in range(per_call):
+            if self._to_drop:
+                try:
+                    next(iterator)
+                except (StopIteration, tf.errors.OutOfRangeError):
+                    self._to_drop = 0  # the last call of an epoch of unknown size counts in full
+                    break
+                self._to_drop -= 1
+                self._batch += 1
+        assert self._saved is not None
+        if self._to_drop:
+            return self._saved.facts["logs"]
+        saved, self._saved = self._saved, None
+        if data.position(next_epoch=False) is None:
+            self._say(
+                "resuming at the right batch, but this data may come in another order than before, so some samples of "
+                "this epoch may be seen twice and others not at all (holdfast.dataset(x, y, batch_size=, seed=) is "
+                "exact)"
+            )
+        chance.set_state(dict(saved.facts["random"]))
+        self._logs = saved.facts["logs"]
+        return self._logs
+
+    def _mute_others(self, calls: int) -> None:
+        """The other callbacks do not see the batches that are dropped. Each muted hook counts, and unmutes itself."""
+        for callback in self._others:
+            if isinstance(callback, keras.callbacks.ProgbarLogger):
+                continue
+            for hook in _BATCH_HOOKS:
+                mute(callback, hook, calls)
+
+    def boundary(self, batch: int) -> None:
+        """Between two batches, before any other callback sees the second."""
+        if self._to_drop:
+            return
+        self._batch = batch
+        session = self._session
+        if session.stopping is not None:
+            self._stop(Position(self._epoch, batch, self._step), session.stopping)
+        if session.save_asked is not None:
+            self._due, session.save_asked = session.save_asked, None
+        elif self._cadence.due(self._step - self._last_step, time.monotonic() - self._last_time):
+            self._due = self._due or "interval"
+        if self._due is not None and self._dirty and not self._writer.busy:
+            self._save(Position(self._epoch, batch, self._step), self._due)
+
+    def epoch_ends(self, epoch: int, logs: Any) -> None:
+        position = Position(epoch + 1, 0, self._step)
+        self._drawn += self._batch
+        self._batch = 0
+        self._epoch = epoch + 1
+        self._logs = logs
+        last = epoch + 1 >= self._epochs or self._model.stop_training
+        self._dirty = True
+        if self._session.stopping is not None:
+            self._stop(position, self._session.stopping)
+        else:
+            if last:
+                self._writer.wait()
+            self._save(position, "last epoch" if last else "epoch", owed=last)
+
+    def validation_begins(self) -> None:
+        """``evaluate`` resets the metrics, and may swap weights: what a stop during validation needs is read now."""
+        if self._to_drop == 0 and self._dirty:
+            position = Position(self._epoch, self._batch, self._step)
+            peeked = others.peek(self._others, self._say)
+            self._validating = _Boundary(position, floats(self._logs), snapshot.read_all(self._model), peeked)
+
+    def during_validation(self) -> None:
+        reason = self._session.stopping
+        if reason is None:
+            return
+        with self._leaving:
+            if self._validating is None:
+                self._stop(Position(self._epoch, self._batch, self._step), reason)
+                return
+            self._finish(self._writer.write_now(self._draft_of(self._validating, reason)))
+
+    def _draft_of(self, boundary: _Boundary, reason: str) -> Draft:
+        told = self._facts(boundary.others)
+        return snapshot.take(self._model, boundary.position, reason, boundary.metrics, told, self._say, boundary.held)
+
+    def validation_ends(self) -> None:
+        self._validating = None
+
+    def pressed(self) -> None:
+        """In a thread of its own: a stop was asked for a while ago, and the training thread has not come by.
+
+        Where the state of the last boundary is at hand, this thread stores it and ends the process: while the first
+        step is being traced or compiled (nothing is new since the start), and during validation.
+        """
+        with self._leaving:
+            reason = self._session.stopping or "stop"
+            if self._finishing:
+                return
+            if self._validating is not None:
+                self._leave(self._writer.write_now(self._draft_of(self._validating, reason)))
+            if self._calls <= 1 and not self._dirty:
+                self._writer.wait()
+                self._leave(stored=True)
+
+    def _leave(self, stored: bool) -> None:
+        """Ends the process from another thread than the main one, which may be deep in a compiler."""
+        others.flush(self._others)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(int(Exit.STOPPED if stored else Exit.UNSTORED))
+
+    def train_ends(self) -> None:
+        self._session.when_pressed = None
+        self._writer.wait()
+        self._model.train_function = self._train_function
+        self._model._initial_epoch = None
+        self._callbacks.callbacks = [c for c in self._callbacks.callbacks if not isinstance(c, Tail)]
+        self._ended()
+        history = self._model.history
+        self._session.fits.append(to_plain({"epoch": history.epoch, "history": history.history}))
+        self._session.step = self._step
+        self._session.finished()
+
+    # --- saving ----------------------------------------------------------------------------------------------------
+
+    def _save(self, position: Position, reason: str, owed: bool = False) -> None:
+        """In the background. What finds no room behind earlier writes is done at a later boundary, if not owed."""
+        if not self._writer.offer(self._take(position, reason), owed):
+            self._due = reason
+            return
+        self._due = None
+        self._dirty = False
+        self._last_step, self._last_time = self._step, time.monotonic()
+
+    def _stop(self, position: Position, reason: str) -> None:
+        """Saves what is not saved yet, and ends the process."""
+        self._writer.wait()
+        self._finish(not self._dirty or self._writer.write_now(self._take(position, reason)))
+
+    def _finish(self, stored: bool) -> None:
+        self._finishing = True
+        others.flush(self._others)
+        raise SystemExit(int(Exit.STOPPED if stored else Exit.UNSTORED))
+
+    def _take(self, position: Position, reason: str) -> Draft:
+        flush = getattr(self._callbacks, "_flush_futures", None)
+        if flush is not None:
+            flush()
+        told = self._facts(others.peek(self._others, self._say))
+        return snapshot.take(self._model, position, reason, floats(self._logs), told, self._say)
+
+    def _facts(self, peeked: list[Any]) -> dict[str, Any]:
+        return {
+            "random": chance.get_state(),
+            "callbacks": others.to_entries(self._others, peeked, self._say),
+            "logs": plain_logs(self._logs),
+            "data": data.position(next_epoch=self._batch == 0 and not self._one_iterator),
+            "drawn": self._drawn,
+            "spec": self._spec or None,
+            "fit": len(self._session.fits),
+            "fits": list(self._session.fits),
+            "ended": self._batch == 0 and bool(self._model.stop_training),
+        }
+
+    def _say(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            self._session.say(text)
