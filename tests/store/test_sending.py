@@ -46,6 +46,7 @@ def test_each_byte_is_told_before_it_leaves_and_only_once(path: Path) -> None:
         leaving.seek(0)
         assert sum(map(len, leaving)) == len(CONTENT)
     assert sum(told) == len(CONTENT)
+    assert all(count > 0 for count in told)
 
 
 def test_a_file_that_becomes_shorter_while_it_is_sent_is_an_error(path: Path) -> None:
