@@ -342,7 +342,7 @@ class Fit:
                 self._leave(self._writer.write_now(self._draft_of(self._validating, reason)))
             if self._calls <= 1 and not self._dirty:
                 self._writer.wait()
-                self._leave(stored=True)
+                self._leave(stored=not self._writer.failed)
 
     def _leave(self, stored: bool) -> None:
         """Ends the process from another thread than the main one, which may be deep in a compiler."""
@@ -377,7 +377,8 @@ class Fit:
     def _stop(self, position: Position, reason: str) -> None:
         """Saves what is not saved yet, and ends the process."""
         self._writer.wait()
-        self._finish(not self._dirty or self._writer.write_now(self._take(position, reason)))
+        saved = not self._dirty and not self._writer.failed
+        self._finish(saved or self._writer.write_now(self._take(position, reason)))
 
     def _finish(self, stored: bool) -> None:
         self._finishing = True

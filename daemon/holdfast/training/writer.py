@@ -27,10 +27,11 @@ _MOST_OWED_BYTES = 256 << 20
 class Writer:
     """Each draft keeps a copy of the state alive, so only small ones may queue up behind the one being written.
 
-    ``busy`` is true until the last one's files need no memory any more.
+    ``busy`` is true until the last one's files need no memory any more. ``failed``: the last one could not be written.
     """
 
     def __init__(self, session: Session) -> None:
+        self.failed = False
         self._session = session
         self._lock = threading.Lock()
         self._waiting: deque[tuple[Draft, int]] = deque()
@@ -96,7 +97,9 @@ class Writer:
         try:
             manifest = pair.write(self._session, draft)
         except Exception as error:  # whatever it is, the training must not die of it
+            self.failed = True
             self._session.failed(f"{type(error).__name__}: {error}")
             return None
+        self.failed = False
         self._session.saved(manifest, time.monotonic() - draft.taken)
         return manifest
