@@ -111,7 +111,7 @@ def test_checkpoints_that_cannot_be_brought_end_the_command_beside_them(park: Ma
     remove_all_data(park)
     daemon = park.start("two", command=["sleep", "1000"])
     assert daemon.wait() == Exit.FAILED, daemon.text
-    assert "none of them is valid" in daemon.text
+    assert "none is valid" in daemon.text
 
 
 def remove_all_data(park: Machines) -> None:

@@ -142,7 +142,7 @@ class Loop:
             self._writer.write_now(draft)
 
     def _draft(self, arrays: Mapping[str, Any], values: Any, reason: str, metrics: Mapping[str, float]) -> Draft:
-        copies = {Place(_GROUP, i): (name, np.array(array)) for i, (name, array) in enumerate(arrays.items())}
+        copies = {Place(_GROUP, i): (name, np.asarray(array).copy()) for i, (name, array) in enumerate(arrays.items())}
         facts = {
             "values": to_plain(values),
             "random": generators.get_state(),
