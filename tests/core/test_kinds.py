@@ -17,7 +17,7 @@ NO_FACTS = {"text", "warning"}
 def reported() -> Iterator[tuple[str, str, set[str]]]:
     """Where an event is reported, its kind and its facts, as the code says it."""
     for room in ROOMS:
-        for path in (ROOT / "daemon/holdfast" / room).glob("*.py"):
+        for path in (ROOT / "daemon/holdfast" / room).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
                 if not isinstance(node, ast.Call) or not node.args:
                     continue

@@ -1,0 +1,1 @@
+"""What core/machine.py's table refers to: one rule for each phase and event, by theme."""

@@ -1,0 +1,111 @@
+"""What the supervisor's machine remembers, and all that a rule decides on. core/machine.py has the theory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeAlias
+
+from .effects import Effect
+from .errors import Exit
+from .events import NoticeStands
+from .policy import Backoff
+
+
+class Phase(Enum):
+    RESTORING = "restoring"
+    STARTING = "starting"
+    RUNNING = "running"
+    DRAINING = "draining"
+    FLUSHING = "flushing"
+    BACKOFF = "backoff"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class Outcome(Enum):
+    """What an ending is about to be."""
+
+    COMPLETE = "complete"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    FENCED = "fenced"
+
+
+LEAST_WINDOW = 10.0
+MOST_DEATHS = 3
+
+
+@dataclass(frozen=True)
+class Rules:
+    """``drain_time`` is the seconds that a stop may take in all where no notice says less.
+
+    ``dump_time`` is how long a command that hangs has to write its stacks, or to do a batch after all.
+    """
+
+    drain_time: float = 110.0
+    term_time: float = 5.0
+    dump_time: float = 3.0
+    max_restarts: int = 5
+    backoff: Backoff = Backoff()
+    rebalance: str = "save"
+
+
+@dataclass(frozen=True)
+class State:
+    """All that the supervisor remembers. The times are monotonic seconds; None is never.
+
+    ``bringing`` says that the pair to go on from is on its way. ``resumed`` is the one that the command was last
+    started from, ``moved`` whether it trained a batch since, and ``deaths`` how often in a row it died without one.
+    ``stalled`` says that it hangs and is being ended. ``left`` says that older pairs stay unsent in the work dir,
+    ``fault`` how a run ends that could not be restored.
+    """
+
+    rules: Rules = Rules()
+    phase: Phase = Phase.RESTORING
+    restore_asked: bool = False
+    bringing: bool = False
+    leased: bool = False
+    notice: NoticeStands | None = None
+    spawned: bool = False
+    training: bool = False
+    finished: bool = False
+    trained: bool = False
+    refused: bool = False
+    unusable: bool = False
+    stopping: str | None = None
+    stops: int = 0
+    failures: int = 0
+    resumed: str | None = None
+    moved: bool = False
+    deaths: int = 0
+    stalled: bool = False
+    avoid: frozenset[str] = frozenset()
+    owed: frozenset[str] = frozenset()
+    left: bool = False
+    step: int = 0
+    saved_step: int = 0
+    save_failed: bool = False
+    lost: tuple[int, int] | None = None
+    newest_stored: tuple[int, int] = (0, 0)
+    outcome: Outcome | None = None
+    scanned: bool = False
+    finalizing: bool = False
+    deadline: float | None = None
+    term_at: float | None = None
+    kill_at: float | None = None
+    retry_at: float | None = None
+    fault: Exit | None = None
+    exit_code: Exit | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.phase in (Phase.DONE, Phase.FAILED)
+
+    def next_time(self) -> float | None:
+        """When a Tick is next needed."""
+        times = (self.deadline, self.term_at, self.kill_at, self.retry_at)
+        return min((t for t in times if t is not None), default=None)
+
+
+Step: TypeAlias = tuple[State, tuple[Effect, ...]]
