@@ -32,6 +32,7 @@ from .logs import GrowingLogs
 from .notices import Watcher
 from .options import origin, training_options
 from .prepare import Prepared, Preparer
+from .reports import Reports
 from .restore import newest_here
 from .settings import RunSettings
 from .stall import Stall, describe, measure
@@ -79,7 +80,8 @@ class Supervisor:
             self._origin,
         )
         self._brought = threading.Event()
-        self._channel = Channel(self._heard, self._welcome, self._brought)
+        self._reports = Reports(journal.event, self._queue.put)
+        self._channel = Channel(self._reports.heard, self._welcome, self._brought)
         self._reaper = reaper
         self._systemd = Systemd(environment, clock)
         journal.listen(self._systemd.heard)
@@ -89,11 +91,9 @@ class Supervisor:
         self._tee: Tee | None = None
         self._child: Child | None = None
         self._stall: Stall | None = None
-        self._stacks: wire.StacksBy | None = None
         self._orphans = 0
         self._executed = 0
         self._progress = Progress()
-        self._reasons: dict[str, str] = {}
         self._avoid: frozenset[str] = frozenset()
 
     def run(self) -> Exit:
@@ -201,58 +201,6 @@ class Supervisor:
             self._tee.finish()
         self._queue.put(events.ChildExited(ended.code, random.random(), child.describe(ended)))
 
-    def _heard(self, message: wire.Message) -> None:
-        """In the channel's thread."""
-        if isinstance(message, wire.TrainingBegan):
-            self._journal.event("training-began", epochs=message.epochs)
-            self._queue.put(events.TrainingBegan())
-        elif isinstance(message, wire.TrainingFinished):
-            self._journal.event("training-finished")
-            self._queue.put(events.TrainingFinished())
-        elif isinstance(message, wire.Refused):
-            self._queue.put(events.CheckpointRefused(message.error))
-        elif isinstance(message, wire.Unusable):
-            self._queue.put(events.PairUnusable(message.name, message.error))
-        elif isinstance(message, wire.PairSaved) and CheckpointName.parse(message.name):
-            self._reasons[message.name] = message.reason
-            seconds = round(message.seconds, 3)
-            self._journal.event("saved", checkpoint=message.name, seconds=seconds, reason=message.reason)
-            self._queue.put(events.PairSaved(message.name))
-        elif isinstance(message, wire.SaveFailed):
-            self._journal.event("save-failed", f"a checkpoint could not be written: {message.error}", warning=True)
-            self._queue.put(events.SaveFailed())
-        elif isinstance(message, wire.StacksBy):
-            self._stacks = message
-        elif isinstance(message, wire.Notice):
-            self._journal.event("script", message.text, warning=True)
-
-    def stored(self, name: CheckpointName, size: int, seconds: float) -> None:
-        reason = self._reasons.pop(str(name), "left over")
-        text = f"stored epoch {name.epoch}, step {name.step} ({reason}, {size / 1e6:.1f} MB, {seconds:.2f} s)"
-        self._journal.event("stored", text, checkpoint=str(name), bytes=size, seconds=round(seconds, 3), reason=reason)
-        self._queue.put(events.PairStored(str(name)))
-
-    def lost(self, name: CheckpointName, error: str) -> None:
-        self._queue.put(events.PairLost(str(name), error))
-
-    def skipped(self, name: CheckpointName) -> None:
-        reason = self._reasons.pop(str(name), "left over")
-        self._journal.event("skipped", checkpoint=str(name), reason=reason)
-        self._queue.put(events.PairSkipped(str(name)))
-
-    def left(self, name: CheckpointName) -> None:
-        self._queue.put(events.PairLeft(str(name)))
-
-    def _prune_failed(self, text: str) -> None:
-        self._journal.event("prune-failed", text, warning=True)
-
-    def failing(self, error: str, retry_in: float) -> None:
-        text = f"the store does not take it: {error}; trying again in {retry_in:.1f} s"
-        self._journal.event("store-away", text, warning=True)
-
-    def finalized(self) -> None:
-        self._queue.put(events.Finalized())
-
     # --- effects ---------------------------------------------------------------------------------------------------
 
     def _restore(self, effect: effects.Restore) -> None:
@@ -319,11 +267,13 @@ class Supervisor:
         with contextlib.suppress(OSError):  # a full disk must not stop the training
             write_whole(spool.file(OPTIONS_FILE), options, durable=False)
             logs.bring(f"{run}/{OPTIONS_FILE}", spool.file(OPTIONS_FILE))
-        prune = Prune(self._store, run, settings.keep, prepared.found.stored, self._prune_failed)
+        prune = Prune(self._store, run, settings.keep, prepared.found.stored, self._reports.prune_failed)
         keep = Retention(settings.keep_local)
         newest = max((name.order for name in prepared.found.stored), default=(0, 0))
         errands = (prune, logs, BringArtifacts(artifacts))
-        return Uploader(self._store, spool, self, errands, self._preparer.finish, keep, newest, clock=self._clock)
+        return Uploader(
+            self._store, spool, self._reports, errands, self._preparer.finish, keep, newest, clock=self._clock
+        )
 
     def _spawn(self, effect: effects.Spawn) -> None:
         assert self._prepared is not None
@@ -334,7 +284,7 @@ class Supervisor:
             wire.SOCKET_VARIABLE: str(self._channel.path),
             wire.RUN_DIR_VARIABLE: str(spool.path.absolute()),
         }
-        self._stacks = None
+        self._reports.stacks = None
         self._stall = Stall(self._settings.stall_timeout) if self._settings.stall_timeout else None
         self._tee = Tee(spool.file("log.txt"), self._console)
         self._child = Child(self._settings.command, environment, self._tee.write_end)
@@ -374,7 +324,8 @@ class Supervisor:
         if self._child is None:
             return
         processes = describe(self._child.tree())
-        asked = 0 if self._stacks is None else self._child.dump_stacks(self._stacks.pid, self._stacks.signal)
+        stacks = self._reports.stacks
+        asked = 0 if stacks is None else self._child.dump_stacks(stacks.pid, stacks.signal)
         self._journal.event("stacks", processes=processes, asked=asked)
 
     def _terminate(self, effect: effects.Terminate) -> None:

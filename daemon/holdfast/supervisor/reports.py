@@ -1,0 +1,71 @@
+"""What threads hear, of the training process and of the uploader, made into events for the journal and the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..core import events, wire
+from ..core.manifest import CheckpointName
+from .journal import Say
+
+
+class Reports:
+    """Called in whichever thread hears. ``stacks`` is what the training process said of how its stacks can be had."""
+
+    def __init__(self, say: Say, put: Callable[[events.Event], None]) -> None:
+        self._say = say
+        self._put = put
+        self._reasons: dict[str, str] = {}
+        self.stacks: wire.StacksBy | None = None
+
+    def heard(self, message: wire.Message) -> None:
+        """In the channel's thread."""
+        if isinstance(message, wire.TrainingBegan):
+            self._say("training-began", epochs=message.epochs)
+            self._put(events.TrainingBegan())
+        elif isinstance(message, wire.TrainingFinished):
+            self._say("training-finished")
+            self._put(events.TrainingFinished())
+        elif isinstance(message, wire.Refused):
+            self._put(events.CheckpointRefused(message.error))
+        elif isinstance(message, wire.Unusable):
+            self._put(events.PairUnusable(message.name, message.error))
+        elif isinstance(message, wire.PairSaved) and CheckpointName.parse(message.name):
+            self._reasons[message.name] = message.reason
+            seconds = round(message.seconds, 3)
+            self._say("saved", checkpoint=message.name, seconds=seconds, reason=message.reason)
+            self._put(events.PairSaved(message.name))
+        elif isinstance(message, wire.SaveFailed):
+            self._say("save-failed", f"a checkpoint could not be written: {message.error}", warning=True)
+            self._put(events.SaveFailed())
+        elif isinstance(message, wire.StacksBy):
+            self.stacks = message
+        elif isinstance(message, wire.Notice):
+            self._say("script", message.text, warning=True)
+
+    def stored(self, name: CheckpointName, size: int, seconds: float) -> None:
+        reason = self._reasons.pop(str(name), "left over")
+        text = f"stored epoch {name.epoch}, step {name.step} ({reason}, {size / 1e6:.1f} MB, {seconds:.2f} s)"
+        self._say("stored", text, checkpoint=str(name), bytes=size, seconds=round(seconds, 3), reason=reason)
+        self._put(events.PairStored(str(name)))
+
+    def lost(self, name: CheckpointName, error: str) -> None:
+        self._put(events.PairLost(str(name), error))
+
+    def skipped(self, name: CheckpointName) -> None:
+        reason = self._reasons.pop(str(name), "left over")
+        self._say("skipped", checkpoint=str(name), reason=reason)
+        self._put(events.PairSkipped(str(name)))
+
+    def left(self, name: CheckpointName) -> None:
+        self._put(events.PairLeft(str(name)))
+
+    def prune_failed(self, text: str) -> None:
+        self._say("prune-failed", text, warning=True)
+
+    def failing(self, error: str, retry_in: float) -> None:
+        text = f"the store does not take it: {error}; trying again in {retry_in:.1f} s"
+        self._say("store-away", text, warning=True)
+
+    def finalized(self) -> None:
+        self._put(events.Finalized())
