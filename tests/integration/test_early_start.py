@@ -85,6 +85,7 @@ def test_a_stop_while_the_checkpoint_is_on_its_way_ends_with_75(park: Machines, 
     assert "from step 25" in again.text
 
 
+@pytest.mark.whole
 def test_a_command_that_fails_before_its_checkpoint_is_here_is_started_again(
     park: Machines, gate: Gate, scratch: Path
 ) -> None:
@@ -106,6 +107,7 @@ def test_a_command_that_waits_for_its_checkpoint_does_not_hang(park: Machines, g
     assert "stalled" not in park.kinds("two")
 
 
+@pytest.mark.whole
 def test_checkpoints_that_cannot_be_brought_end_the_command_beside_them(park: Machines, gate: Gate) -> None:
     gate.opened.set()
     remove_all_data(park)

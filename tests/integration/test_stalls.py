@@ -48,6 +48,7 @@ def test_a_training_that_hangs_writes_its_stacks_and_is_restarted_to_its_end(loc
     assert executed == 40 + 5, "it went on from the pair of step 20"
 
 
+@pytest.mark.whole
 def test_a_keras_training_hangs_in_its_data_and_not_in_what_takes_long(local_park: Machines, once: str) -> None:
     """Not in the import, the trace, XLA's compilation or the validation, which take longer than the timeout."""
     command = [sys.executable, str(SCRIPTS / "keras_stalls.py")]
@@ -83,6 +84,7 @@ def test_a_training_that_somebody_stopped_is_woken_and_goes_on_where_it_was(loca
     assert "most recent call first" in log(local_park)
 
 
+@pytest.mark.whole
 def test_a_command_that_knows_nothing_of_holdfast_is_described_and_restarted(local_park: Machines) -> None:
     command = ["/bin/sh", "-c", "echo begun; sleep 1000; :"]
     daemon = local_park.start("one", "--stall-timeout", "1", "--max-restarts", "1", command=command)

@@ -89,8 +89,22 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     return functools.cache(lambda build: once(script(build), tmp_path_factory.mktemp("undisturbed")))
 
 
-@pytest.mark.parametrize("build", [sequential, functional, Subclassed, unbuilt_sequential])
-@pytest.mark.parametrize("stop", [(0, 0), (1, 3), (1, BATCHES - 1), (2, VALIDATION)])
+BUILDS = [sequential, functional, Subclassed, unbuilt_sequential]
+STOPS = [(0, 0), (1, 3), (1, BATCHES - 1), (2, VALIDATION)]
+
+
+@pytest.mark.parametrize(
+    ("build", "stop"), [(sequential, stop) for stop in STOPS] + [(one, (1, 3)) for one in BUILDS[1:]]
+)
+def test_a_stop_in_the_middle_does_not_change_the_ending(
+    tmp_path: Path, undisturbed: Undisturbed, build: Any, stop: tuple[int, int]
+) -> None:
+    assert_same(interrupted(script(build), tmp_path, stop), undisturbed(build))
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("build", BUILDS)
+@pytest.mark.parametrize("stop", STOPS)
 def test_a_stop_anywhere_does_not_change_the_ending(
     tmp_path: Path, undisturbed: Undisturbed, build: Any, stop: tuple[int, int]
 ) -> None:

@@ -101,6 +101,7 @@ def several_inputs_and_outputs() -> tuple[keras.Model, Any, Any]:
     return model, {"picture": IMAGES, "words": WORDS.astype("float32")}, {"kind": LABELS, "again": LABELS}
 
 
+WHOLE = pytest.mark.whole
 MODELS = [convolution, recurrent, transformer, subclassed, several_inputs_and_outputs]
 OPTIMIZERS: dict[str, Callable[[], Any]] = {
     "adam": lambda: keras.optimizers.Adam(amsgrad=True),
@@ -149,8 +150,8 @@ def test_each_kind_of_model(tmp_path: Path, build: Any) -> None:
     check(script(build), tmp_path, random_stop(build.__name__))
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_each_kind_of_optimizer(tmp_path: Path, optimizer: str) -> None:
+@pytest.mark.parametrize("optimizer", ["adamw", "adafactor", "accumulating"])  # all of them: the next test
+def test_some_kinds_of_optimizer(tmp_path: Path, optimizer: str) -> None:
     check(script(small, optimizer), tmp_path, random_stop(optimizer))
 
 
@@ -189,7 +190,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("option", OPTIONS)
+RARE = ("no validation", "class_weight", "sample_weight", "validation_freq")
+
+
+@pytest.mark.parametrize("option", [pytest.param(one, marks=WHOLE if one in RARE else ()) for one in OPTIONS])
 def test_each_option_of_fit(tmp_path: Path, option: str) -> None:
     settings = dict(OPTIONS[option])
     epoch, batch = random_stop(option, steps=settings.get("steps_per_epoch") or BATCHES)
@@ -200,7 +204,7 @@ def test_each_option_of_fit(tmp_path: Path, option: str) -> None:
     check(script(settings.pop("build", small), **settings), tmp_path, (epoch, batch))
 
 
-@pytest.mark.parametrize("steps_per_execution", [2, 4])
+@pytest.mark.parametrize("steps_per_execution", [pytest.param(2, marks=WHOLE), 4])
 def test_several_steps_in_one_execution(tmp_path: Path, steps_per_execution: int) -> None:
     """With 4 the last execution of an epoch is not a full one."""
     run = script(small, compile_={"steps_per_execution": steps_per_execution})
@@ -209,7 +213,9 @@ def test_several_steps_in_one_execution(tmp_path: Path, steps_per_execution: int
     assert_same(interrupted(run, tmp_path / "validation", (1, VALIDATION)), undisturbed)
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "bfloat16"])
+@pytest.mark.parametrize(
+    "policy", ["mixed_float16", *(pytest.param(p, marks=WHOLE) for p in ("mixed_bfloat16", "bfloat16"))]
+)
 def test_mixed_precision_with_its_loss_scale(tmp_path: Path, policy: str) -> None:
     before = keras.config.dtype_policy()
     try:
