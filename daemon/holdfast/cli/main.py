@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import sys
 import threading
@@ -16,26 +17,27 @@ from .. import __version__
 from ..core.errors import Exit, HoldfastError, Permanent, StoreError
 from ..core.redact import Redactor
 from ..supervisor.systemd import is_journal
-from .demo import demo
-from .doctor import doctor
-from .drill import drill
-from .ls import ls
-from .new import new
-from .prune import prune
-from .pull import pull
-from .run import run
-from .status import status
-from .verify import verify
+
+_NAMES = ("run", "status", "new", "ls", "verify", "pull", "prune", "doctor", "demo", "drill")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class _Commands(click.Group):
+    """A command's module is imported when it is asked for: a start of ``run`` waits for none of the others."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(_NAMES)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in _NAMES:
+            return None
+        found: click.Command = getattr(importlib.import_module(f".{name}", __package__), name)
+        return found
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, message="holdfast %(version)s")
 def cli() -> None:
     """Training runs that outlive their machines."""
-
-
-for _command in (run, status, new, ls, verify, pull, prune, doctor, demo, drill):
-    cli.add_command(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
