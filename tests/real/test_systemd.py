@@ -161,6 +161,42 @@ def test_a_command_that_fails_is_not_started_again(box: Machine) -> None:
     assert box.show(UNIT, "NRestarts") == "0"
 
 
+def test_a_training_that_crashes_is_started_again_by_the_supervisor_and_not_by_systemd(box: Machine) -> None:
+    configure(box, CRASH_AT="33", CRASHED="/var/lib/holdfast/count/crashed", PACE="0.02")
+    box.run("systemctl", "start", UNIT)
+    until_state(box, "inactive")
+    assert "from step 30" in box.log(UNIT)
+    assert [event["event"] for event in events(box)].count("started") == 2
+    assert box.show(UNIT, "NRestarts") == "0"
+    assert events(box)[-1]["code"] == Exit.COMPLETE
+
+
+def test_a_run_that_another_machine_holds_is_not_tried_again_and_again(box: Machine) -> None:
+    settings = with_slow_s3(box)
+    words = [
+        *(f"--setenv={name}={value}" for name, value in settings.items()),
+        "--setenv=AWS_EC2_METADATA_DISABLED=true",
+    ]
+    holder = [
+        "/opt/holdfast/bin/holdfast",
+        "run",
+        "--run",
+        "count",
+        "--work-dir",
+        "/var/lib/holder",
+        "--",
+        "sleep",
+        "1000",
+    ]
+    box.run("systemd-run", "--unit=holder", *words, *holder)
+    wait_for(box.path("/var/lib/holder/00001-count/log.txt").exists, "the holder")
+    configure(box, drop_in="RestartSec=0.1", HOLDFAST_LEASE_WAIT="1", **settings)
+    box.run("systemctl", "start", UNIT)
+    until_state(box, "failed")
+    assert box.show(UNIT, "ExecMainStatus") == str(int(Exit.FENCED))
+    assert box.show(UNIT, "NRestarts") == "0"
+
+
 def test_without_a_command_the_start_fails_with_one_line_that_says_so(box: Machine) -> None:
     assert "failed" in box.run("systemctl", "start", "holdfast@nothing", check=False)
     until_state(box, "failed", "holdfast@nothing")
@@ -249,6 +285,9 @@ def test_the_unit_and_its_drop_ins_have_no_unknown_settings(box: Machine) -> Non
     """systemd-analyze verify exits with 0 for an unknown key: what counts is that it prints nothing."""
     path = "/etc/systemd/system/holdfast@count.service"
     assert box.run("systemd-analyze", "verify", path) == ""
+    gpus = (UNITS / "holdfast-gpu.service").read_text().replace("nvidia-smi", "true")  # there is none here
+    box.write("/etc/systemd/system/holdfast-gpu.service", gpus)
+    assert box.run("systemd-analyze", "verify", "/etc/systemd/system/holdfast-gpu.service") == ""
     for drop_in in UNITS.glob("*.conf"):
         box.write(f"/etc/systemd/system/holdfast@.service.d/{drop_in.name}", drop_in.read_text())
         assert box.run("systemd-analyze", "verify", path) == ""

@@ -120,19 +120,28 @@ def _load_config(context: click.Context, parameter: click.Parameter, path: Path 
 
 def _known(context: click.Context) -> dict[str, click.Option]:
     """The settings that have a variable, of all commands, as one file serves them all; by the flag's name."""
-    group = context.find_root().command
-    commands = group.commands.values() if isinstance(group, click.Group) else [context.command]
-    options = [p for c in commands for p in c.params if isinstance(p, click.Option) and p.envvar]
+    root = context.find_root()
+    if not isinstance(root.command, click.Group):
+        return _settings_of(context.command)
+    found: dict[str, click.Option] = {}
+    for name in root.command.list_commands(root):
+        found |= _settings_of(root.command.get_command(root, name))
+    return found
+
+
+def _settings_of(command: click.Command | None) -> dict[str, click.Option]:
+    options = [p for p in command.params if isinstance(p, click.Option) and p.envvar] if command is not None else []
     return {p.opts[0].lstrip("-"): p for p in options if p.name != "config"}
 
 
 def _warn_of_typos(context: click.Context) -> None:
-    known = {_variable(name) for name in (*_known(context), "config")}
-    for name in os.environ:
-        if name.startswith("HOLDFAST_") and name not in known and name not in (SOCKET_VARIABLE, RUN_DIR_VARIABLE):
-            meant = difflib.get_close_matches(name, known, 1)
-            hint = f"; did you mean {meant[0]}?" if meant else ""
-            click.echo(f"holdfast: warning: the variable {name} is no setting{hint}", err=True)
+    own = {_variable(name) for name in (*_settings_of(context.command), "config")}
+    given = {name for name in os.environ if name.startswith("HOLDFAST_")} - own - {SOCKET_VARIABLE, RUN_DIR_VARIABLE}
+    known = {_variable(name) for name in _known(context)} if given else set()
+    for name in sorted(given - known):
+        meant = difflib.get_close_matches(name, known | own, 1)
+        hint = f"; did you mean {meant[0]}?" if meant else ""
+        click.echo(f"holdfast: warning: the variable {name} is no setting{hint}", err=True)
 
 
 def _variable(flag: str) -> str:

@@ -1,0 +1,44 @@
+"""Variables and settings files serve all commands: what one does not know may be another's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from holdfast.cli.main import cli
+
+
+def ls(store: Path, *options: str, **variables: str) -> Result:
+    return CliRunner().invoke(cli, ["ls", *options], env={"HOLDFAST_STORE": str(store), **variables})
+
+
+def test_a_variable_of_another_command_is_no_typo(tmp_path: Path) -> None:
+    done = ls(tmp_path, HOLDFAST_STALL_TIMEOUT="1800", HOLDFAST_WORK_DIR="runs", HOLDFAST_RUN_DIR="x")
+    assert "warning" not in done.stderr
+    assert done.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("HOLDFAST_STROE", "; did you mean HOLDFAST_STORE?"), ("HOLDFAST_ZZZZZZZZZZZZZZZZZZ", "")]
+)
+def test_a_variable_that_no_command_knows_is_warned_of(tmp_path: Path, name: str, hint: str) -> None:
+    assert (
+        ls(tmp_path, **{name: "x"}).stderr.splitlines()[0]
+        == f"holdfast: warning: the variable {name} is no setting{hint}"
+    )
+
+
+def test_a_settings_file_may_hold_settings_of_all_commands(tmp_path: Path) -> None:
+    file = tmp_path / "holdfast.toml"
+    file.write_text(f'store = "{tmp_path}"\nstall-timeout = 1800\nkeep-last = 3\n')
+    assert CliRunner().invoke(cli, ["ls", "--config", str(file)]).exit_code == 0
+    file.write_text("stall-timeuot = 1800\n")
+    assert "unknown setting 'stall-timeuot'" in str(CliRunner().invoke(cli, ["ls", "--config", str(file)]).exception)
+
+
+def test_every_command_is_listed_with_its_help() -> None:
+    shown = CliRunner().invoke(cli, ["--help"]).output
+    for name in ("run", "status", "new", "ls", "verify", "pull", "prune", "doctor", "demo", "drill"):
+        assert f"\n  {name} " in shown
