@@ -229,7 +229,7 @@ def test_nothing_is_done_after_the_end(name: str, event: Event) -> None:
     ("code", "events"),
     [
         (Exit.COMPLETE, (NoNotice(), Restored(complete=True))),
-        (Exit.COMPLETE, (*TRAIN, ChildExited(0), NO_LONGER_OWED, Finalized())),
+        (Exit.COMPLETE, (*TRAIN, TrainingFinished(), ChildExited(0), NO_LONGER_OWED, Finalized())),
         (Exit.FENCED, (*TRAIN, LeaseLost("other"), ChildExited(137))),
         (Exit.FAILED, (*START, ChildExited(1), NO_LONGER_OWED, Finalized())),
         (Exit.UNSTORED, (*TRAIN, STOP, STOP, STOP)),
@@ -293,6 +293,25 @@ def test_a_run_that_is_too_old_stores_what_is_owed_and_starts_nothing() -> None:
 @pytest.mark.parametrize("code", [Exit.USAGE, Exit.FENCED, Exit.FAILED, Exit.STOPPED])
 def test_a_failed_restore_exits_with_its_own_code(code: Exit) -> None:
     assert acts(go(NoNotice(), RestoreFailed("why", code))[1]) == [ExitWith(code)]
+
+
+LEFT = replace(RULES, left_here=True)
+
+
+def test_what_an_earlier_start_left_here_is_stored_while_a_notice_stands() -> None:
+    state, effects = go(NOTICE, rules=LEFT)
+    assert acts(effects) == [Restore(only_store="spot notice")]
+    state, effects = on(state, NOTICE, PairSaved(FIRST), Restored(over="spot notice"))
+    assert (state.phase, acts(effects)) == (Phase.FLUSHING, [ScanSpool()])
+    state, effects = on(state, PairStored(FIRST), NO_LONGER_OWED, Finalized())
+    assert effects == (ExitWith(Exit.STOPPED),)
+
+
+def test_a_stop_before_the_start_stores_what_is_owed() -> None:
+    state, effects = go(NoNotice(), PairSaved(FIRST), STOP)
+    assert (state.phase, acts(effects)) == (Phase.FLUSHING, [ScanSpool()])
+    state, effects = step(on(state, SpoolScanned(NOTHING))[0], Tick(), 1000.0)
+    assert effects[-1] == ExitWith(Exit.UNSTORED)
 
 
 # --- a command that starts while its pair is on its way --------------------------------------------------------------
@@ -460,6 +479,27 @@ def test_a_command_that_ends_well_is_complete_once_all_is_stored() -> None:
     assert on(state, Finalized())[0].exit_code is Exit.COMPLETE
 
 
+def test_a_command_that_ends_with_0_among_batches_that_are_not_saved_has_failed() -> None:
+    state, effects = go(*TRAIN, ChildExited(0))
+    assert (state.phase, acts(effects)) == (Phase.BACKOFF, [])
+    state, effects = go(*TRAIN, PairSaved(FIRST), ChildExited(0))
+    assert acts(effects) == [ScanSpool()]
+
+
+def test_batches_that_a_crash_lost_are_not_missing_at_a_stop_before_the_next_batch() -> None:
+    crashed = (*TRAIN, PairSaved(FIRST), PairStored(FIRST), Progressed(9), ChildExited(1))
+    state = step(go(*crashed)[0], Tick(), 1000.0)[0]
+    state, _ = on(state, Restored(checkpoint=FIRST, step=1), STOP, ChildExited(143), NO_LONGER_OWED, Finalized())
+    assert state.exit_code is Exit.STOPPED
+
+
+def test_what_was_trained_since_an_older_pair_is_missing_though_a_newer_one_was_saved_once() -> None:
+    state, _ = go(*TRAIN, PairSaved(SECOND), PairStored(SECOND), ChildExited(1))
+    state = step(state, Tick(), 1000.0)[0]
+    state, _ = on(state, Restored(checkpoint=FIRST, step=1), TrainingBegan(), Progressed(2), STOP, ChildExited(137))
+    assert on(state, NO_LONGER_OWED, Finalized())[0].exit_code is Exit.UNSTORED
+
+
 def test_a_command_that_ends_well_without_training_is_complete() -> None:
     assert go(*START, ChildExited(0), NO_LONGER_OWED, Finalized())[0].exit_code is Exit.COMPLETE
 
@@ -489,7 +529,7 @@ def test_a_command_that_ends_in_the_drain_without_saving_has_not_stored_its_stat
 
 
 def test_a_save_that_failed_is_made_good_by_a_later_one_only() -> None:
-    failed = (*TRAIN, SaveFailed(), ChildExited(0), NO_LONGER_OWED, Finalized())
+    failed = (*TRAIN, SaveFailed(), TrainingFinished(), ChildExited(0), NO_LONGER_OWED, Finalized())
     assert go(*failed)[0].exit_code is Exit.UNSTORED
     later = (*TRAIN, SaveFailed(), PairSaved(FIRST), PairStored(FIRST), ChildExited(0), NO_LONGER_OWED, Finalized())
     assert go(*later)[0].exit_code is Exit.COMPLETE
@@ -501,7 +541,10 @@ def test_a_lost_pair_that_is_older_than_a_stored_one_is_no_loss() -> None:
         (PairSaved(FIRST), PairSaved(second), PairStored(second), PairLost(FIRST, "damaged")),
         (PairSaved(FIRST), PairLost(FIRST, "damaged"), PairSaved(second), PairStored(second)),
     ):
-        assert go(*TRAIN, *events, ChildExited(0), NO_LONGER_OWED, Finalized())[0].exit_code is Exit.COMPLETE
+        assert (
+            go(*TRAIN, *events, TrainingFinished(), ChildExited(0), NO_LONGER_OWED, Finalized())[0].exit_code
+            is Exit.COMPLETE
+        )
 
 
 def test_batches_that_are_done_again_are_no_progress() -> None:
@@ -711,14 +754,14 @@ def test_a_pair_is_not_blamed_for_hangs() -> None:
 def test_a_batch_after_all_saves_what_seemed_to_hang() -> None:
     state, _ = on(way("hanging"), Progressed(2), now=1.0)
     assert state.next_time() is None
-    assert on(state, ChildExited(0))[0].phase is Phase.FLUSHING
+    assert on(state, TrainingFinished(), ChildExited(0))[0].phase is Phase.FLUSHING
     crashed = on(state, ChildExited(1, how="exit 1"))[1]
     assert isinstance(crashed[0], Say)
     assert "(exit 1)" in crashed[0].text, "it did not die of the hang"
 
 
 def test_what_ends_well_while_it_seemed_to_hang_has_ended_well() -> None:
-    assert acts(step(way("hanging"), ChildExited(0), 1.0)[1]) == [ScanSpool()]
+    assert acts(on(way("hanging"), TrainingFinished(), ChildExited(0), now=1.0)[1]) == [ScanSpool()]
 
 
 def test_a_drain_of_what_hangs_keeps_to_the_drains_times() -> None:
@@ -800,12 +843,12 @@ def test_a_stopped_run_that_is_late_with_its_logs_alone_has_its_state_stored() -
 
 
 def test_a_complete_run_that_is_late_with_its_mark_is_not_complete() -> None:
-    state, _ = go(*TRAIN, ChildExited(0), NO_LONGER_OWED, STOP)
+    state, _ = go(*TRAIN, TrainingFinished(), ChildExited(0), NO_LONGER_OWED, STOP)
     assert step(state, Tick(), 100.0)[0].exit_code is Exit.UNSTORED
 
 
 def test_a_run_that_ended_well_waits_for_the_store_without_end_until_it_is_stopped() -> None:
-    state, _ = go(*TRAIN, PairSaved("p"), ChildExited(0), NO_LONGER_OWED)
+    state, _ = go(*TRAIN, PairSaved("p"), TrainingFinished(), ChildExited(0), NO_LONGER_OWED)
     assert state.next_time() is None
     assert on(state, STOP)[0].next_time() == 100
     assert on(state, NoticeStands("spot notice", 40))[0].next_time() == 40
@@ -813,14 +856,16 @@ def test_a_run_that_ended_well_waits_for_the_store_without_end_until_it_is_stopp
 
 @pytest.mark.parametrize("code", [0, 75])
 def test_a_lost_pair_exits_with_74_and_never_marks_the_run_complete(code: int) -> None:
-    state, effects = go(*TRAIN, PairSaved("p"), ChildExited(code), NO_LONGER_OWED, PairLost("p", "damaged"))
+    state, effects = go(
+        *TRAIN, PairSaved("p"), TrainingFinished(), ChildExited(code), NO_LONGER_OWED, PairLost("p", "damaged")
+    )
     assert acts(effects) == [Finalize(complete=False)]
     assert any(isinstance(effect, Say) and effect.warning for effect in effects)
     assert on(state, Finalized())[0].exit_code is Exit.UNSTORED
 
 
 def test_a_pair_that_was_lost_long_before_the_end_is_not_forgotten() -> None:
-    lost = (PairSaved("p"), PairLost("p", "damaged"), ChildExited(0), NO_LONGER_OWED, Finalized())
+    lost = (PairSaved("p"), PairLost("p", "damaged"), TrainingFinished(), ChildExited(0), NO_LONGER_OWED, Finalized())
     assert go(*TRAIN, *lost)[0].exit_code is Exit.UNSTORED
 
 
@@ -918,7 +963,7 @@ def test_late_words_of_a_dead_child_change_nothing(name: str, event: Event) -> N
 @pytest.mark.parametrize("code", [0, 75])
 def test_late_news_of_a_pair_that_the_scan_already_covered_does_not_spoil_the_end(code: int) -> None:
     stored = (SpoolScanned(frozenset({"p"})), PairStored("p"))
-    state, _ = go(*TRAIN, PairSaved("older"), ChildExited(code), *stored)
+    state, _ = go(*TRAIN, PairSaved("older"), TrainingFinished(), ChildExited(code), *stored)
     state, effects = on(state, PairSaved("p"))
     assert effects == ()
     state, effects = on(state, PairStored("older"))

@@ -132,7 +132,7 @@ def test_a_command_runs_all_the_same() -> None:
     assert decide(Exit.FAILED, Endings(on_failure="tell"), PAIR) == (RunCommand(("tell",)), Keep(PAIR))
 
 
-@pytest.mark.parametrize("code", [Exit.COMPLETE, Exit.STOPPED, Exit.FENCED])
+@pytest.mark.parametrize("code", [Exit.COMPLETE, Exit.FENCED])
 def test_a_pair_that_no_longer_counts_keeps_no_machine(code: Exit) -> None:
     endings = Endings(on_complete="scale-in", on_failure="scale-in", hook=HOOK)
     assert decide(code, endings, PAIR) == decide(code, endings)

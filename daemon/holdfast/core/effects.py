@@ -12,10 +12,12 @@ class Restore:
     """Take the lease, find the newest valid pair, bring it here. Answered by Restored or RestoreFailed, and before
     that by Ready where the command need not wait for the pair.
 
-    The pairs to ``avoid`` are passed over: the command died of them.
+    The pairs to ``avoid`` are passed over: the command died of them. ``only_store``: nothing is started, for what it
+    says; what an earlier start left here is stored.
     """
 
     avoid: frozenset[str] = frozenset()
+    only_store: str = ""
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,8 @@ MOST_DEATHS = 3
 class Rules:
     """``drain_time`` is the seconds that a stop may take in all where no notice says less.
 
-    ``dump_time`` is how long a command that hangs has to write its stacks, or to do a batch after all.
+    ``dump_time`` is how long a command that hangs has to write its stacks, or to do a batch after all. ``left_here``
+    says that an earlier start left a state that is on this machine alone.
     """
 
     drain_time: float = 110.0
@@ -49,21 +50,24 @@ class Rules:
     max_restarts: int = 5
     backoff: Backoff = Backoff()
     rebalance: str = "save"
+    left_here: bool = False
 
 
 @dataclass(frozen=True)
 class State:
     """All that the supervisor remembers. The times are monotonic seconds; None is never.
 
-    ``bringing`` says that the pair to go on from is on its way. ``resumed`` is the one that the command was last
-    started from, ``moved`` whether it trained a batch since, and ``deaths`` how often in a row it died without one.
-    ``stalled`` says that it hangs and is being ended. ``left`` says that older pairs stay unsent in the work dir,
-    ``fault`` how a run ends that could not be restored.
+    ``storing`` says that what was left here is stored while a notice stands, ``bringing`` that the pair to go on from
+    is on its way. ``resumed`` is the one that the command was last started from, ``moved`` whether it trained a batch
+    since, and ``deaths`` how often in a row it died without one. ``stalled`` says that it hangs and is being ended.
+    ``left`` says that older pairs stay unsent in the work dir, ``fault`` how a run ends that could not be restored.
+    ``step`` is the furthest batch ever, ``at`` that of this start.
     """
 
     rules: Rules = Rules()
     phase: Phase = Phase.RESTORING
     restore_asked: bool = False
+    storing: bool = False
     bringing: bool = False
     leased: bool = False
     notice: NoticeStands | None = None
@@ -84,6 +88,7 @@ class State:
     owed: frozenset[str] = frozenset()
     left: bool = False
     step: int = 0
+    at: int = 0
     saved_step: int = 0
     save_failed: bool = False
     lost: tuple[int, int] | None = None

@@ -80,7 +80,7 @@ def decide(code: Exit, endings: Endings, only_here: Path | None = None) -> tuple
 
     After 69 another holder trains. It may be this group's next machine, so the group goes on wanting as many as before.
     ``only_here`` is a last state that the store lacks (left.only_here): a machine that has it stays, and its hook is
-    left waiting, which keeps the disk for a while. After 0 and 75 it is stored, and after 69 another's state counts.
+    left waiting, which keeps the disk for a while. After 0 it is stored, and after 69 another's state counts.
     """
     if code is Exit.COMPLETE:
         done = _chosen(endings.on_complete, decrement=True)
@@ -90,7 +90,7 @@ def decide(code: Exit, endings: Endings, only_here: Path | None = None) -> tuple
         done = _chosen(endings.on_failure, decrement=True)
     else:
         done = ()
-    if only_here is not None and code in (Exit.FAILED, Exit.USAGE, Exit.UNSTORED):
+    if only_here is not None and code in (Exit.FAILED, Exit.USAGE, Exit.UNSTORED, Exit.STOPPED):
         return (*(action for action in done if not isinstance(action, GiveBack)), Keep(only_here))
     if endings.hook is None or code is Exit.UNSTORED:
         return done

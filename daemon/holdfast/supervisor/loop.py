@@ -13,10 +13,11 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import IO, Any
 
 from ..core import effects, events, machine, wire
-from ..core.errors import Exit, HoldfastError, StoreError, Transient
+from ..core.errors import Exit, HoldfastError, StoreError
 from ..core.manifest import CheckpointName, Manifest
 from ..core.policy import Retention
 from ..core.redact import Redactor
@@ -66,7 +67,8 @@ class Supervisor:
         self._console = console
         self._clock = clock
         self._queue: queue.SimpleQueue[events.Event] = queue.SimpleQueue()
-        self._state = machine.State(rules=settings.rules)
+        left = only_here(settings.work_dir, settings.name) is not None
+        self._state = machine.State(rules=replace(settings.rules, left_here=left))
         self._watcher = watcher(self._queue.put)
         self._redactor = Redactor(environment)
         self._origin = origin(settings.command, self._redactor)
@@ -185,8 +187,16 @@ class Supervisor:
             self._queue.put(events.StopRequested("--max-hours"))
 
     def _final(self, code: Exit) -> Exit:
-        """A run that was stopped by --max-hours is not to be started again."""
-        return Exit.FAILED if self._out_of_time and code is Exit.STOPPED else code
+        """A run that was stopped by --max-hours is not to be started again.
+
+        A start that began nothing did not store what an earlier one left here either.
+        """
+        if code is not Exit.STOPPED:
+            return code
+        if self._out_of_time:
+            return Exit.FAILED
+        unstored = self._tee is None and only_here(self._settings.work_dir, self._settings.name) is not None
+        return Exit.UNSTORED if unstored else code
 
     # --- what threads report ---------------------------------------------------------------------------------------
 
@@ -206,12 +216,12 @@ class Supervisor:
     def _restore(self, effect: effects.Restore) -> None:
         self._avoid = effect.avoid
         self._brought.clear()
-        threading.Thread(target=self._prepare, args=(effect.avoid,), name="restore", daemon=True).start()
+        threading.Thread(target=self._prepare, args=(effect,), name="restore", daemon=True).start()
 
-    def _prepare(self, avoid: frozenset[str]) -> None:
+    def _prepare(self, effect: effects.Restore) -> None:
         """In a thread of its own."""
         try:
-            event = self._bring(self._preparer.prepare(), avoid)
+            event = self._bring(self._preparer.prepare(), effect)
         except StoreError as error:
             self._queue.put(self._unreached(error))
         except HoldfastError as error:
@@ -226,21 +236,21 @@ class Supervisor:
             self._brought.set()  # after the news of it: what the training says must come later
 
     def _unreached(self, error: StoreError) -> events.RestoreFailed:
-        """A store that is away is taken for a wrong setting, but not where a state of this machine waits for it."""
-        left = only_here(self._settings.work_dir, self._settings.name) if isinstance(error, Transient) else None
+        """A store of no use is taken for a wrong setting, but not where a state of this machine waits for it."""
+        left = only_here(self._settings.work_dir, self._settings.name)
         if left is None:
             return events.RestoreFailed(str(error), Exit.USAGE)
         return events.RestoreFailed(f"{error}; the last state is on this machine alone: {left}.*", Exit.UNSTORED)
 
-    def _bring(self, prepared: Prepared | None, avoid: frozenset[str]) -> events.Event:
+    def _bring(self, prepared: Prepared | None, effect: effects.Restore) -> events.Event:
         if prepared is None:
             return events.Restored(complete=True)
         self._begin(prepared)
-        if prepared.over:
-            return events.Restored(over=prepared.over)
+        if over := prepared.over or effect.only_store:
+            return events.Restored(over=over)
         if not self._settings.restore_first:
             self._queue.put(events.Ready(pairs=bool(prepared.found.newest_first)))
-        self._resume = resume = self._preparer.bring(prepared, avoid)
+        self._resume = resume = self._preparer.bring(prepared, effect.avoid)
         return events.Restored(checkpoint=str(resume.name) if resume else None, step=resume.name.step if resume else 0)
 
     def _begin(self, prepared: Prepared) -> None:

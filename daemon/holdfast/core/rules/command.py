@@ -42,6 +42,7 @@ def start(state: State) -> Step:
         spawned=False,
         training=False,
         moved=False,
+        at=0,
         stalled=False,
     )
     return state, (Spawn(),)
@@ -51,7 +52,7 @@ def restored(state: State, event: Restored, now: float) -> Step:
     if event.complete:
         return end(state, Exit.COMPLETE, Say("complete", "the run is complete; nothing to do (--extend reopens it)"))
     if event.over:  # what an earlier start left is stored within a drain's time
-        return flush_before(replace(state, leased=True), event.over, None, now)
+        return flush_before(state, event.over, None, now)
     return start(brought(state, event, now)[0])
 
 
@@ -59,7 +60,7 @@ def brought(state: State, event: Restored, now: float) -> Step:
     return replace(
         state,
         bringing=False,
-        saved_step=max(state.saved_step, event.step),
+        saved_step=event.step,
         trained=state.trained or event.checkpoint is not None,
         resumed=event.checkpoint,
         deaths=state.deaths if event.checkpoint == state.resumed else 0,
@@ -117,7 +118,7 @@ def finished_while_draining(state: State, event: TrainingFinished, now: float) -
 
 def progressed(state: State, event: Progressed, now: float) -> Step:
     """Batches that were done before, and are done again after a crash, are no progress."""
-    state = replace(state, trained=True, moved=True, deaths=0)
+    state = replace(state, trained=True, moved=True, at=event.step, deaths=0)
     if state.stalled:  # it only slept, or was woken: it need not be ended
         state = replace(state, stalled=False, kill_at=None)
     if event.step <= state.step:
@@ -136,10 +137,13 @@ def stalled(state: State, event: Stalled, now: float) -> Step:
 
 def exited(state: State, event: ChildExited, now: float) -> Step:
     event = replace(event, how="it hung") if state.stalled else event
+    unfinished = event.code == 0 and state.training and state.at > state.saved_step
     state = replace(state, training=False, spawned=False, term_at=None, kill_at=None)
     if state.fault is not None:
         return flush(state, Outcome.FAILED)
-    if event.code == 0:
+    if unfinished:
+        event = replace(event, how="exit 0 in the middle of its training, with batches that are not saved")
+    elif event.code == 0:
         return flush(state, Outcome.COMPLETE)
     if event.code == Exit.STOPPED:
         said = Say("stopping", "the command was asked to stop by somebody else, and did")
@@ -184,7 +188,7 @@ def exited_while_draining(state: State, event: ChildExited, now: float) -> Step:
         return end(state, Exit.FENCED)
     if event.code == 0 and state.stopping is None:
         return flush(state, Outcome.COMPLETE)
-    behind = state.trained and not state.finished and state.step > state.saved_step
+    behind = not state.finished and state.at > state.saved_step
     if event.code == Exit.UNSTORED or (behind and event.code != Exit.STOPPED):
         said = Say("unstored", f"the command ended ({how(event)}) without storing its last state", warning=True)
         return after(said, flush(replace(state, save_failed=True), Outcome.STOPPED))

@@ -24,12 +24,18 @@ def forget_notice(state: State, event: NoNotice, now: float) -> Step:
 
 
 def notice_while_restoring(state: State, event: NoticeStands, now: float) -> Step:
+    if state.storing:
+        return replace(state, notice=event), ()
     if state.restore_asked:
         return give_up_restoring(replace(state, notice=event), event.what, event.seconds, now)
     if state.notice is not None:
         return replace(state, notice=event), ()
+    state = replace(state, notice=event)
     text = f"{event.what}: this machine is going away, so nothing is started while the notice stands"
-    return replace(state, notice=event), (Say("waiting", text),)
+    if not state.rules.left_here:
+        return state, (Say("waiting", text),)
+    said = Say("waiting", f"{text}; what an earlier start left here is stored")
+    return replace(state, restore_asked=True, storing=True), (said, Restore(only_store=event.what))
 
 
 def stop_while_restoring(state: State, event: StopRequested, now: float) -> Step:
@@ -37,15 +43,15 @@ def stop_while_restoring(state: State, event: StopRequested, now: float) -> Step
 
 
 def give_up_restoring(state: State, what: str, seconds: float | None, now: float) -> Step:
-    """Before the first start there is nothing to store; before a restart there may be."""
-    if not state.leased:
+    """Before the first start there is nothing to store, but for what an earlier one left here."""
+    if not state.leased and not state.owed:
         return end(state, Exit.STOPPED, Say("stopping", f"{what} before the training was started"))
     return flush_before(state, what, seconds, now)
 
 
 def flush_before(state: State, what: str, seconds: float | None, now: float) -> Step:
     window = window_of(state, seconds)
-    state = replace(state, stopping=what, deadline=now + window, retry_at=None)
+    state = replace(state, leased=True, stopping=what, deadline=now + window, retry_at=None)
     return after(Say("stopping", what), flush(state, Outcome.STOPPED))
 
 

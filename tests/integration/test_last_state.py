@@ -1,0 +1,106 @@
+"""Is the last state in the store? No exit code says so where it is not."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from fakes.proxy import FaultProxy
+from holdfast.core.errors import Exit
+from holdfast.drill.metadata import MetadataService
+from holdfast.store import StoreSettings, open_store
+from holdfast.store.catalog import list_pairs
+
+from .conftest import answered_by
+from .daemons import Machines, machines
+
+RUN = "00001-count"
+LEAVES = """
+import os, sys
+import numpy as np
+import holdfast
+
+with holdfast.session(every=10) as run:
+    weights = run.resume_from.arrays["weights"] if run.resume_from else np.zeros(10)
+    for step in range(run.step, 60):
+        weights = weights + 1
+        if run.boundary(step + 1):
+            run.commit({"weights": weights})
+        if step == 36:
+            LEAVE(0)
+"""
+
+
+@pytest.fixture
+def unstored(local_park: Machines) -> Path:
+    """Machine ``one`` has a state that is there alone; the store, which was away, is in the folder that is returned."""
+    first = local_park.start("one", "--drain-time", "2", HOLD_AT="33", EVERY="1000")
+    local_park.until_step("one", 33, first)
+    store = Path(local_park.store)
+    away = store.rename(store.with_name("away"))
+    store.write_text("not a directory")
+    assert first.terminate() == Exit.UNSTORED
+    return away
+
+
+def back(local_park: Machines, away: Path) -> None:
+    Path(local_park.store).unlink()
+    away.rename(local_park.store)
+
+
+def steps(park: Machines) -> list[int]:
+    return [name.step for name in list_pairs(open_store(park.store, StoreSettings()), RUN)]
+
+
+def test_what_was_left_here_is_stored_while_a_notice_stands(
+    local_park: Machines, unstored: Path, metadata: MetadataService
+) -> None:
+    back(local_park, unstored)
+    metadata.interrupt()
+    again = local_park.start("one", HOLD_AT="40", **answered_by(metadata))
+    assert again.wait() == Exit.STOPPED, again.text
+    assert steps(local_park) == [33]
+    assert "started" not in local_park.kinds("one")[-8:]
+    waiting = local_park.start("one", HOLD_AT="40", **answered_by(metadata))
+    waiting.until("nothing is started while the notice stands")
+    assert waiting.terminate() == Exit.STOPPED
+
+
+def test_a_start_that_cannot_use_its_store_is_74_where_a_state_waits_for_it(
+    local_park: Machines, unstored: Path
+) -> None:
+    again = local_park.start("one", HOLD_AT="40")
+    assert again.wait() == Exit.UNSTORED, again.text
+    assert "the last state is on this machine alone" in again.text
+    back(local_park, unstored)
+
+
+def test_a_stop_while_a_store_is_waited_for_is_74_where_a_state_waits_too(
+    s3_server: str, bucket: str, tmp_path: Path
+) -> None:
+    with machines(f"s3://{bucket}/runs", tmp_path / "machines", {"HOLDFAST_ENDPOINT_URL": s3_server}) as park:
+        closed = threading.Event()
+        with FaultProxy(s3_server, lambda asked: "answer:503" if closed.is_set() else None) as proxy:
+            park.environment["HOLDFAST_ENDPOINT_URL"] = proxy.endpoint
+            first = park.start("one", "--drain-time", "3", HOLD_AT="33", EVERY="1000")
+            park.until_step("one", 33, first)
+            closed.set()
+            assert first.terminate() == Exit.UNSTORED, first.text
+            again = park.start("one", "--store-wait", "60", HOLD_AT="40")
+            again.until("trying again")
+            assert again.terminate() == Exit.UNSTORED, again.text
+
+
+@pytest.mark.parametrize("how", ["sys.exit", "os._exit"])
+def test_a_training_that_leaves_in_the_middle_with_0_is_not_complete(
+    local_park: Machines, tmp_path: Path, how: str
+) -> None:
+    script = tmp_path / "leaves.py"
+    script.write_text(LEAVES.replace("LEAVE", how))
+    daemon = local_park.start("one", "--max-restarts", "1", command=[sys.executable, str(script)])
+    assert daemon.wait() == Exit.FAILED, daemon.text
+    assert "exit 0 in the middle of its training" in daemon.text
+    assert not (Path(local_park.store) / RUN / "complete.json").exists()
