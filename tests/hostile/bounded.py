@@ -30,7 +30,7 @@ def bounded(body: str, *arguments: str, memory: int = 512 << 20, seconds: int = 
     indented = "\n".join(f"    {line}" for line in body.strip().splitlines())
     program = _PRELUDE.format(memory=memory, seconds=seconds, body=indented)
     told = subprocess.run(
-        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=600, check=False
     )
     assert told.returncode == 0, f"exit {told.returncode}: {told.stderr[-2000:]}"
     [line] = told.stdout.splitlines()
