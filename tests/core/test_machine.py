@@ -528,8 +528,22 @@ def test_a_command_that_ends_in_the_drain_without_saving_has_not_stored_its_stat
     assert on(state, Finalized())[0].exit_code is Exit.UNSTORED
 
 
+def test_a_training_that_could_never_save_has_failed_and_need_not_be_tried_again_and_again() -> None:
+    never = (*TRAIN, SaveFailed(), TrainingFinished(), ChildExited(0), NO_LONGER_OWED, Finalized())
+    assert go(*never)[0].exit_code is Exit.FAILED
+
+
 def test_a_save_that_failed_is_made_good_by_a_later_one_only() -> None:
-    failed = (*TRAIN, SaveFailed(), TrainingFinished(), ChildExited(0), NO_LONGER_OWED, Finalized())
+    failed = (
+        *TRAIN,
+        PairSaved(FIRST),
+        PairStored(FIRST),
+        SaveFailed(),
+        TrainingFinished(),
+        ChildExited(0),
+        NO_LONGER_OWED,
+        Finalized(),
+    )
     assert go(*failed)[0].exit_code is Exit.UNSTORED
     later = (*TRAIN, SaveFailed(), PairSaved(FIRST), PairStored(FIRST), ChildExited(0), NO_LONGER_OWED, Finalized())
     assert go(*later)[0].exit_code is Exit.COMPLETE

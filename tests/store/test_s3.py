@@ -527,6 +527,12 @@ def test_a_beginning_that_is_not_what_it_says_is_a_transient_error(
     assert list(scratch.iterdir()) == []
 
 
+def test_a_part_that_does_not_say_of_what_is_a_transient_error(server: AnsweringServer, scratch: Path) -> None:
+    server.answer = lambda request: Answer(206, b"data", {"ETag": '"tag"'})
+    with pytest.raises(Transient, match="how much there is"):
+        connect(server).fetch("key", scratch / "back")
+
+
 def test_another_range_than_was_asked_for_is_a_transient_error(server: AnsweringServer, scratch: Path) -> None:
     content = bytes(33 << 20)
     right = ranges(content)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import http
 import os
 import re
 from collections.abc import Iterator
@@ -146,6 +147,8 @@ def _base64(crc32: int | None) -> str:
 def _size_of(answer: dict[str, Any]) -> int:
     """Of the whole object, of which this is the beginning, or all where a server knows no ranges."""
     if "ContentRange" not in answer:
+        if answer["ResponseMetadata"]["HTTPStatusCode"] == http.HTTPStatus.PARTIAL_CONTENT:
+            return -1
         return int(answer.get("ContentLength", -1))
     match = _BEGINNING.fullmatch(answer["ContentRange"])
     return int(match[2]) if match and int(match[1]) + 1 == answer.get("ContentLength") else -1

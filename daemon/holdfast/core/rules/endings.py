@@ -54,8 +54,14 @@ def code_of(state: State) -> Exit:
     if state.outcome is Outcome.FAILED:
         return state.fault or Exit.FAILED
     if is_missing(state):
-        return Exit.UNSTORED
+        return Exit.FAILED if _has_nothing(state) else Exit.UNSTORED
     return Exit.COMPLETE if state.outcome is Outcome.COMPLETE else Exit.STOPPED
+
+
+def _has_nothing(state: State) -> bool:
+    """A command that ended by itself and could save nothing, ever: there is no pair to go on from, here or there."""
+    never = state.saved_step == 0 and state.resumed is None and state.newest_stored == (0, 0)
+    return state.outcome is Outcome.COMPLETE and never and not state.owed and state.lost is None
 
 
 def abandon(state: State, why: str) -> Step:
