@@ -28,7 +28,7 @@ EXIT_MEANINGS: dict[Exit, str] = {
     Exit.FENCED: "another holder kept the run's lease for longer than --lease-wait, or took it over",
     Exit.USAGE: "bad settings or arguments",
     Exit.FAILED: (
-        "the training command failed before its first batch ever, or kept failing without progress; "
+        "the training command failed before its first batch ever, kept failing without progress, or could never save; "
         "or none of the run's checkpoints is valid; or the run is older than --max-hours"
     ),
 }
