@@ -22,6 +22,16 @@ _PAGE = 4096
 _PIECE = 16 << 20
 
 
+def as_array(value: Any) -> np.ndarray:
+    """A tensor's memory, or an array. NumPy does not get a single number of a type that isn't its own (bfloat16)."""
+    return np.asarray(value.numpy() if hasattr(value, "numpy") and len(value.shape) == 0 else value)
+
+
+def holds_numbers(array: np.ndarray) -> bool:
+    """Of a type that HDF5 and NumPy have in common? (bfloat16 is none, nor are the eight-bit floats.)"""
+    return array.dtype.isbuiltin == 1 and array.dtype.kind in "fiub"
+
+
 class Values(Protocol):
     def __getitem__(self, key: Any, /) -> Any: ...
 
@@ -35,9 +45,14 @@ class Planned:
 
 
 class Layout:
-    """A file that is being laid out. ``plan`` is called for each array, ``write`` once the file is closed."""
+    """A file that is being laid out. ``plan`` is called for each array, ``write`` once the file is closed.
+
+    ``names`` tells the first dataset in which each key's array stands, of those that hold plain numbers. What it lacks
+    is not in the file, or not as it was.
+    """
 
     def __init__(self, path: Path) -> None:
+        self.names: dict[Any, str] = {}
         self._path = path
         self._planned: list[Planned] = []
         self.file = h5py.File(path, "w", alignment_threshold=_LARGE, alignment_interval=_PAGE)
@@ -49,16 +64,21 @@ class Layout:
         self.file.close()
 
     def plan(self, group: h5py.Group, name: str, key: Any, value: Any) -> None:
-        """Makes the dataset. A small array is written at once. Raises TypeError for a type that HDF5 lacks."""
-        array = np.asarray(value)
-        if array.nbytes < _LARGE:
-            group.create_dataset(name, data=array)
-            return
-        created = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-        created.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-        created.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-        dataset = group.create_dataset(name, array.shape, array.dtype, dcpl=created)
-        self._planned.append(Planned(key, dataset.id.get_offset()))
+        """Makes the dataset. What is small, or no plain numbers, is written at once.
+
+        Raises TypeError for a type that HDF5 lacks, and ValueError where something of that name stands already.
+        """
+        array = as_array(value)
+        if array.nbytes < _LARGE or not holds_numbers(array):
+            dataset = group.create_dataset(name, data=array)
+        else:
+            created = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            created.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+            created.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+            dataset = group.create_dataset(name, array.shape, array.dtype, dcpl=created)
+            self._planned.append(Planned(key, dataset.id.get_offset()))
+        if holds_numbers(array):
+            self.names.setdefault(key, dataset.name.removeprefix("/"))
 
     def write(self, values: Values, written: Callable[[Any], None]) -> None:
         """Writes what was planned, and tells the key of each array behind it. Raises OSError.

@@ -18,9 +18,8 @@ import keras
 import numpy as np
 
 from ..core.errors import one_line
-from .layout import Layout
+from .layout import Layout, as_array, holds_numbers
 from .pair import Place
-from .variables import MODEL, OPTIMIZER
 
 WHOLE, WEIGHTS = "model", "weights"
 _MOST_IN_ATTRIBUTE = 64512
@@ -46,23 +45,24 @@ def write(
     values: Mapping[Place, Any],
     say: Callable[[str], None],
     written: Callable[[Place], None] = _nothing,
-) -> str:
+) -> tuple[str, dict[Place, str]]:
     """Writes ``path`` and returns the kind of file that it became: WHOLE, or WEIGHTS where Keras can't store it so.
 
-    ``say`` is told why, once for a model, unless it is subclassed: then nothing else is to be expected. ``written`` is
-    told of large values that are in the file and needn't be held for its sake any longer. Raises OSError.
+    With it, which value stands under which dataset, as it was written: two variables may have one name, so names don't
+    tell. What is missing there goes into the ``.pkl``. ``say`` is told why a model is not stored whole, once, unless it
+    is subclassed: then nothing else is to be expected. ``written`` is told of large values that are in the file and
+    needn't be held for its sake any longer. Raises OSError.
     """
     held = _Held(variables, values, written)
     if model not in _not_whole:
         try:
-            if _write_whole(path, model, held):
-                return WHOLE
+            if (layout := _write_whole(path, model, held)) is not None:
+                return WHOLE, held.standing(layout)
         except _NotStorable as error:
             say(f"the model cannot be stored whole, so its .h5 is a weights file: {error}")
         path.write_bytes(b"")
         _not_whole.add(model)
-    _write_weights(path, model, held)
-    return WEIGHTS
+    return WEIGHTS, held.standing(_write_weights(path, model, held))
 
 
 class _Held:
@@ -81,7 +81,7 @@ class _Held:
         place = self._places.get(id(variable))
         if place is not None:
             return self._values[place]
-        return self._others.setdefault(id(variable), np.asarray(variable.value))
+        return self._others.setdefault(id(variable), as_array(variable.value))
 
     def __contains__(self, variable: Any) -> bool:
         return id(variable) in self._places
@@ -97,11 +97,14 @@ class _Held:
         if key in self._places:
             self._written(self._places[key])
 
+    def standing(self, layout: Layout) -> dict[Place, str]:
+        return {place: layout.names[key] for key, place in self._places.items() if key in layout.names}
 
-def _write_whole(path: Path, model: keras.Model, held: _Held) -> bool:
-    """False for a subclassed model. Raises _NotStorable for another that Keras cannot store, and OSError."""
+
+def _write_whole(path: Path, model: keras.Model, held: _Held) -> Layout | None:
+    """None for a subclassed model. Raises _NotStorable for another that Keras cannot store, and OSError."""
     if type(model).get_config is keras.Model.get_config and not isinstance(model, keras.Sequential):
-        return False
+        return None
     try:
         model.to_json()
     except Exception as error:  # the layers' own code, which may raise anything: a layer that cannot be described
@@ -118,7 +121,7 @@ def _write_whole(path: Path, model: keras.Model, held: _Held) -> bool:
     except (*_NOT_FOR_HDF5, *_ANOTHER_KERAS) as error:
         raise _NotStorable(_reason(error)) from error
     layout.write(held, held.written)
-    return True
+    return layout
 
 
 def _described(model: keras.Model, held: _Held) -> dict[str, Any]:
@@ -141,7 +144,7 @@ def _described(model: keras.Model, held: _Held) -> dict[str, Any]:
 def _lay_out(layout: Layout, model: keras.Model, held: _Held) -> None:
     """A group a layer, in the order of their names, and one for the optimizer: as ``keras.Model.save`` does."""
     weights = layout.file.create_group("model_weights")
-    _name_layers(weights, model)
+    _name_layers(weights, [layer.name for layer in model.layers])
     *layers, top = _layers(model)
     for name, own in [*sorted(layers, key=lambda layer: layer[0]), top]:
         _write_group(layout, weights.create_group(name), own, held)
@@ -154,33 +157,58 @@ def _reason(error: Exception) -> str:
     return one_line(f"{type(error).__name__}: {error}")
 
 
-def _write_weights(path: Path, model: keras.Model, held: _Held) -> None:
-    """The layout that ``model.load_weights`` reads: a group a layer, with the names in an attribute."""
+def _write_weights(path: Path, model: keras.Model, held: _Held) -> Layout:
+    """The layout that ``model.load_weights`` reads: a group a layer, with the names in an attribute.
+
+    A subclassed model may have layers, and a layer variables, of one name: the first stands in the file. What does not
+    fit into it is left out, whatever the reason. Only what stands there is named, so that Keras, which counts names, refuses
+    such a file and takes no variable for another.
+    """
+    layers: dict[str, list[Any]] = {}
+    for name, own in _layers(model):
+        layers.setdefault(name, []).extend(own)
     with Layout(path) as layout:
         weights = layout.file.create_group("model_weights")
-        _name_layers(weights, model)
-        for name, own in _layers(model):
-            _write_group(layout, weights.create_group(name), [v for v in own if v in held], held, numbers_only=True)
+        there = {name for name, own in layers.items() if _write_what_fits(layout, weights, name, own, held)}
+        named = dict.fromkeys(layer.name for layer in model.layers if layer.weights)
+        _name_layers(weights, [name for name in named if name in there])
         optimizer = getattr(model, "optimizer", None)
         if optimizer is not None:
-            group = layout.file.create_group("optimizer_weights")
-            _write_group(layout, group, [v for v in optimizer.variables if v in held], held, numbers_only=True)
+            _write_what_fits(layout, layout.file, "optimizer_weights", optimizer.variables, held)
     layout.write(held, held.written)
+    return layout
 
 
-def _name_layers(group: h5py.Group, model: keras.Model) -> None:
-    _write_names(group, "layer_names", [layer.name for layer in model.layers])
+def _write_what_fits(layout: Layout, parent: h5py.Group, name: str, own: Iterable[Any], held: _Held) -> bool:
+    """False if there can be no such group. What does not fit into it is left out."""
+    try:
+        group = parent.create_group(name)
+        _write_names(group, "weight_names", [v.path for v in own if v in held and _fits(layout, group, v, held)])
+    except _NOT_FOR_HDF5:
+        return False
+    return True
+
+
+def _fits(layout: Layout, group: h5py.Group, variable: Any, held: _Held) -> bool:
+    value = as_array(held.of(variable))
+    try:
+        if variable.path in group or not holds_numbers(value):
+            return False
+        layout.plan(group, variable.path, id(variable), value)
+    except _NOT_FOR_HDF5:
+        return False
+    return True
+
+
+def _name_layers(group: h5py.Group, names: Iterable[str]) -> None:
+    _write_names(group, "layer_names", names)
     group.attrs["backend"] = keras.backend.backend().encode()
     group.attrs["keras_version"] = keras.__version__.encode()
 
 
-def _write_group(
-    layout: Layout, group: h5py.Group, own: Iterable[Any], held: _Held, numbers_only: bool = False
-) -> None:
+def _write_group(layout: Layout, group: h5py.Group, own: Iterable[Any], held: _Held) -> None:
     _write_names(group, "weight_names", [variable.path for variable in own])
     for variable in own:
-        if numbers_only and (variable.path in group or np.asarray(held.of(variable)).dtype.kind not in "fiub"):
-            continue  # the others (bfloat16, say) go into the .pkl
         layout.plan(group, variable.path, id(variable), held.of(variable))
 
 
@@ -205,32 +233,3 @@ def _layers(model: keras.Model) -> Iterator[tuple[str, list[Any]]]:
         yield layer.name, [*layer.trainable_weights, *layer.non_trainable_weights]
     inner = {id(v) for layer in model.layers for v in layer.weights}
     yield "top_level_model_weights", [v for v in model.weights if id(v) not in inner]
-
-
-def index(path: Path, model: keras.Model, variables: Mapping[Place, Any]) -> dict[Place, str]:
-    """Which variable stands under which dataset of the file. What is not found there goes into the ``.pkl``."""
-    names: dict[int, str] = {}
-    for layer, own in _layers(model):
-        for variable in own:
-            names.setdefault(id(variable), f"model_weights/{layer}/{variable.path}")
-    optimizer = getattr(model, "optimizer", None)
-    for variable in optimizer.variables if optimizer is not None else ():
-        names.setdefault(id(variable), f"optimizer_weights/{variable.path}")
-    found: dict[Place, str] = {}
-    taken: set[str] = set()
-    with h5py.File(path, "r") as file:
-        for place, variable in variables.items():
-            name = names.get(id(variable), "")
-            if place.group in (MODEL, OPTIMIZER) and name not in taken and _matches(file, name, variable):
-                taken.add(name)
-                found[place] = name
-    return found
-
-
-def _matches(file: h5py.File, name: str, variable: Any) -> bool:
-    dataset = file.get(name) if name else None
-    return (
-        isinstance(dataset, h5py.Dataset)
-        and dataset.shape == tuple(variable.shape)
-        and str(dataset.dtype) == keras.backend.standardize_dtype(variable.dtype)
-    )

@@ -25,6 +25,7 @@ from ..core.manifest import CheckpointName, Manifest
 from ..spool import record_of, replacing, write_whole
 from . import arrays
 from .arrays import Piece
+from .layout import as_array
 from .plain import pack, unpack
 from .session import Session
 
@@ -139,13 +140,16 @@ def _write(session: Session, draft: Draft) -> Manifest:
 
 
 def _document(draft: Draft, inside: Mapping[Place, str], pieces: Mapping[str, Piece]) -> dict[str, Any]:
+    """Raises ValueError for a value that is neither held nor in the ``.h5``: a pair without it would be of no use."""
     position = draft.position
 
-    def content(place: Place, value: Any) -> dict[str, Any]:
+    def content(place: Place, path: str, value: Any) -> dict[str, Any]:
         name = inside.get(place)
-        if name is None or name not in pieces:
-            return {"value": pack(np.asarray(value))}
-        return {"h5": name, "at": pieces[name].plain()}
+        if name is not None and name in pieces:
+            return {"h5": name, "at": pieces[name].plain()}
+        if value is None:
+            raise ValueError(f"{path} ({place.group} {place.index}) was let go of, and the .h5 does not hold it")
+        return {"value": pack(as_array(value))}
 
     return {
         "format": FORMAT,
@@ -155,7 +159,7 @@ def _document(draft: Draft, inside: Mapping[Place, str], pieces: Mapping[str, Pi
                 "group": place.group,
                 "index": place.index,
                 "path": path,
-                **content(place, value),
+                **content(place, path, value),
             }
             for place, (path, value) in draft.values.items()
         ],

@@ -41,8 +41,7 @@ def take(
 
     def write_h5(path: Path) -> tuple[str, Mapping[Place, str]]:
         whole = {place: named[place][1] for place in variables}
-        kind = model_file.write(path, model, variables, whole, say, lambda place: let_go(whole, place))
-        return kind, model_file.index(path, model, variables)
+        return model_file.write(path, model, variables, whole, say, lambda place: let_go(whole, place))
 
     def let_go(whole: dict[Place, Any], place: Place) -> None:
         if draft.may_go.is_set():
