@@ -65,6 +65,40 @@ def test_a_gradient_tape_loop_ends_the_same_wherever_it_is_stopped(tmp_path: Pat
     assert started(tmp_path / "stopped") == undisturbed
 
 
+@pytest.mark.parametrize("stop", [2, 4])
+def test_the_readmes_loop_completes_wherever_it_was_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
+) -> None:
+    """Also in the last batch: the start after that has nothing left to train."""
+    monkeypatch.chdir(tmp_path)
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    blocks = [rest.partition("```")[0] for rest in readme.split("```python\n")[1:]]
+    [code] = [block.replace("10_000", "4") for block in blocks if "holdfast.session(" in block]
+    done = []
+
+    def one_batch(weights: np.ndarray, step: int) -> float:
+        done.append(step)
+        weights += 1
+        if step + 1 == stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return 0.5
+
+    def start() -> np.ndarray:
+        close_session()
+        names = {"holdfast": holdfast, "weights": np.zeros(3), "one_batch": one_batch}
+        try:
+            exec(code, names)  # noqa: S102  # the README's
+        finally:
+            close_session()
+        return np.asarray(names["weights"])
+
+    with pytest.raises(SystemExit, match="75"):
+        start()
+    assert start().tolist() == [4, 4, 4]
+    assert done == [0, 1, 2, 3]
+    assert len(list(tmp_path.glob("runs/*/complete.json"))) == 1
+
+
 def test_values_come_back_as_they_were_given(tmp_path: Path) -> None:
     given: dict[str, Any] = {"names": ["a", ("b", 1)], "rate": 0.5, "array": np.arange(3), "none": None}
     close_session()

@@ -5,6 +5,7 @@
     with holdfast.session(every=100) as run:
         if run.resume_from:
             weights[:] = run.resume_from.arrays["weights"]
+        loss = None
         for step in range(run.step, 10_000):
             loss = one_batch(weights, step)
             if run.boundary(step + 1):
