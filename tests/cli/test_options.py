@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,3 +45,19 @@ def test_every_command_is_listed_with_its_help() -> None:
     shown = CliRunner().invoke(cli, ["--help"]).output
     for name in ("run", "status", "new", "ls", "verify", "pull", "prune", "doctor", "demo", "drill"):
         assert f"\n  {name} " in shown
+
+
+def test_only_commands_that_take_a_command_speak_of_its_place() -> None:
+    def complaint(*words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "holdfast", *words, "--config", os.devnull],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 78
+        return done.stderr
+
+    assert "Missing option '--store'" in complaint("ls")
+    assert "before the command" not in complaint("ls")
+    assert "before the command" in complaint("run")

@@ -80,6 +80,11 @@ def test_a_command_that_does_not_exist_is_named(tmp_path: Path) -> None:
         ("drain-time = 'long'", ["drain-time"]),
         ("drain-time = true", ["drain-time", "a value"]),
         ("extend = 3", ["extend", "true or false"]),
+        ("store = 3", ["store takes a text in quotes, not 3"]),
+        ("run = 1.5", ["run takes a text in quotes, not 1.5"]),
+        ("work-dir = 2026-01-01", ["work-dir takes a text in quotes, not 2026-01-01"]),
+        ("log-format = 1", ["log-format takes a text in quotes"]),
+        ("drain-time = 2026-01-01", ["drain-time takes a number, not 2026-01-01"]),
     ],
 )
 def test_a_wrong_settings_file_is_named(tmp_path: Path, text: str, parts: list[str]) -> None:
@@ -92,6 +97,18 @@ def test_a_wrong_settings_file_is_named(tmp_path: Path, text: str, parts: list[s
 
 def test_a_settings_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     refused(run(tmp_path, ["--config", "{tmp}/none.toml", *GOOD]), "none.toml", "No such file")
+
+
+@pytest.mark.parametrize(
+    ("variable", "parts"),
+    [
+        ({"HOLDFAST_EXTEND": "maybe"}, ["HOLDFAST_EXTEND", "'maybe'", "Recognized values: 0, 1"]),
+        ({"HOLDFAST_MAX_RESTARTS": "1.5"}, ["HOLDFAST_MAX_RESTARTS", "'1.5' is not a whole number"]),
+    ],
+)
+def test_a_wrong_variable_is_named(tmp_path: Path, variable: dict[str, str], parts: list[str]) -> None:
+    refused(run(tmp_path, GOOD, **variable), *parts)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_settings_come_from_flags_then_the_environment_then_the_file(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from ..core.errors import Exit, HoldfastError, Permanent, StoreError
 from ..core.redact import Redactor
 from ..supervisor.systemd import is_journal
 
+_PLAIN = {"a valid integer range": "a whole number", "Recognized values: , ": "Recognized values: "}
 _NAMES = ("run", "status", "new", "ls", "verify", "pull", "prune", "doctor", "demo", "drill")
 
 
@@ -76,11 +77,17 @@ def _flush() -> None:
 def _usage(error: click.UsageError) -> str:
     command = error.ctx.command_path if error.ctx is not None else "holdfast"
     text = error.format_message().replace("\n", " ").rstrip(".")
+    for clicks, plain in _PLAIN.items():
+        text = text.replace(clicks, plain)
     if _from_file(error):
         text = f"in the settings file (--config): {text}"
-    if isinstance(error, click.MissingParameter):
+    if isinstance(error, click.MissingParameter) and error.ctx is not None and _takes_a_command(error.ctx.command):
         text += "; options stand before the command, and '--' between them"
     return f"{text} (see {command} --help)"
+
+
+def _takes_a_command(command: click.Command) -> bool:
+    return any(isinstance(parameter, click.Argument) and parameter.nargs == -1 for parameter in command.params)
 
 
 def _from_file(error: click.UsageError) -> bool:

@@ -114,8 +114,15 @@ def _load_config(context: click.Context, parameter: click.Parameter, path: Path 
             raise SettingsError(f"--config {path}: {key} takes one value")
         if isinstance(value, bool) != bool(setting.is_flag):
             raise SettingsError(f"--config {path}: {key} takes {'true or false' if setting.is_flag else 'a value'}")
+        if not setting.is_flag and not isinstance(value, (str, int, float) if _is_numeric(setting) else str):
+            kind = "a number" if _is_numeric(setting) else "a text in quotes"
+            raise SettingsError(f"--config {path}: {key} takes {kind}, not {value}")
         values[setting.name] = value
     context.default_map = {**(context.default_map or {}), **values}
+
+
+def _is_numeric(setting: click.Option) -> bool:
+    return isinstance(setting.type, click.types.IntParamType | click.types.FloatParamType)
 
 
 def _known(context: click.Context) -> dict[str, click.Option]:
