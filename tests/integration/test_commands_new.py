@@ -19,6 +19,6 @@ def test_runs_that_are_allotted_at_once_get_ids_of_their_own(cli: Cli) -> None:
 
 
 def test_a_name_that_cannot_be_is_refused(local_cli: Cli) -> None:
-    assert "a run's name starts with" in local_cli.refused("new", "../up")
+    assert "error: NAME '../up': a run's name starts with" in local_cli.refused("new", "../up")
     assert "give its name alone" in local_cli.refused("new", "00001-digits")
     assert "NAME" in local_cli.refused("new")

@@ -69,6 +69,15 @@ def test_a_shuffle_that_cannot_be_continued_is_named_as_the_cause() -> None:
     assert report["executed"] == report["batches"], "though every batch number was done once"
 
 
+@pytest.mark.parametrize("quiet", [[], ["--quiet"]])
+def test_the_output_of_a_command_that_fails_by_itself_is_shown(quiet: list[str]) -> None:
+    command = [sys.executable, "-c", "import sys; print('dear me'); sys.exit(3)"]
+    code, _, text = drill(*quiet, command=command)
+    assert code == Exit.FAILED
+    assert text.count("│ dear me\n") == 1
+    assert text.index("│ dear me") < text.index("its output is above")
+
+
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [(["--kinds", "flood"], "--kinds"), (["--interruptions", "0"], "--interruptions"), (["--seed", "x"], "--seed")],

@@ -134,6 +134,16 @@ def test_status_without_runs_says_where_it_looked(local_park: Machines) -> None:
     assert status(local_park, "none").startswith("no daemon has worked under ")
 
 
+def test_status_of_a_run_that_is_not_there_names_it_and_what_is_there(local_park: Machines) -> None:
+    assert local_park.start("one").wait() == Exit.COMPLETE
+    for option in ("--once", "--json"):
+        words = ["status", "--work-dir", str(local_park.work_dir("one")), "--run", "nosuch", option]
+        done = subprocess.run([sys.executable, "-m", "holdfast", *words], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (Exit.USAGE, "")
+        assert "--run nosuch: no daemon has worked on it under" in done.stderr
+        assert "it has 00001-count" in done.stderr
+
+
 def test_status_is_live_on_a_terminal(local_park: Machines) -> None:
     assert local_park.start("one").wait() == Exit.COMPLETE
     leader, follower = pty.openpty()

@@ -7,6 +7,7 @@ import random
 import shutil
 import sys
 import tempfile
+from collections import deque
 from pathlib import Path
 
 import click
@@ -14,9 +15,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ..core.errors import Exit, SettingsError
+from ..core.errors import Exit, HoldfastError, SettingsError
 from ..drill.drill import KINDS, Drill, Report
 from ..drill.metadata import MetadataService
+
+_LAST_LINES = 20
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
@@ -24,7 +27,9 @@ from ..drill.metadata import MetadataService
 @click.option("--kinds", default="notice,sigterm,sigkill", show_default=True, help="Which, separated by commas.")
 @click.option("--seed", type=int, help="Repeats the moments of an earlier drill.  [default: a random one, printed]")
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON on standard output, for CI.")
-@click.option("--quiet", is_flag=True, help="Leave out the training's own output.")
+@click.option(
+    "--quiet", is_flag=True, help="Leave out the training's own output, unless it fails."
+)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def drill(
     interruptions: int, kinds: str, seed: int | None, as_json: bool, quiet: bool, command: tuple[str, ...]
@@ -41,8 +46,12 @@ def drill(
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed
     console = Console(stderr=as_json, highlight=False, soft_wrap=True)
 
+    kept: deque[str] = deque(maxlen=_LAST_LINES)
+
     def show(line: str) -> None:
-        if not quiet:
+        if quiet:
+            kept.append(line)
+        else:
             console.print(f"  [dim]│ {escape(line)}[/]")
 
     def tell(text: str) -> None:
@@ -53,7 +62,12 @@ def drill(
             return Drill(command, Path(folder), service, tell, show).run(interruptions, chosen, seed)
 
     with tempfile.TemporaryDirectory(prefix="holdfast-drill-") as folder:
-        report = report_of(folder)
+        try:
+            report = report_of(folder)
+        except HoldfastError:  # its text speaks of the output
+            for line in kept:
+                console.print(f"  [dim]│ {escape(line)}[/]")
+            raise
     if as_json:
         json.dump(report.to_json(), sys.stdout, indent=1)
         sys.stdout.write("\n")

@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from ..core.errors import SettingsError
 from ..core.facts import Mark
 from ..supervisor.status import Status, find
 from . import show
@@ -31,36 +32,45 @@ _STYLES = {True: "green", False: "red", None: "yellow"}
 @click.option("--once", is_flag=True, help="Print once and exit, on a terminal too.")
 def status(work_dir: Path, name: str | None, as_json: bool, once: bool) -> int:
     """Show what the daemons on this machine are doing: live on a terminal, once elsewhere."""
-    if as_json:
-        now = time.time()
-        show.as_json([found.to_dict(now) for found in find(work_dir, name)])
-    elif once or not sys.stdout.isatty():
-        show.out("\n".join(plain(work_dir, find(work_dir, name), time.time())))
-    else:
+    if not as_json and not once and sys.stdout.isatty():
         _live(work_dir, name)
+        return 0
+    found = find(work_dir, name)
+    if name is not None and not found:
+        raise SettingsError(nothing(work_dir, name))
+    now = time.time()
+    if as_json:
+        show.as_json([one.to_dict(now) for one in found])
+    else:
+        show.out("\n".join(plain(found, now) or [nothing(work_dir, name)]))
     return 0
+
+
+def nothing(work_dir: Path, name: str | None) -> str:
+    """Where no daemon was found at work: what there is instead."""
+    runs = [] if name is None else [one.run for one in find(work_dir)]
+    if not runs:
+        return f"no daemon has worked under {work_dir} (--work-dir says where to look)"
+    return f"--run {name}: no daemon has worked on it under {work_dir}; it has {', '.join(runs[-5:])}"
 
 
 def _live(work_dir: Path, name: str | None) -> None:
     with contextlib.suppress(KeyboardInterrupt), Live(console=Console(highlight=False), auto_refresh=False) as live:
         while True:
-            live.update(_drawn(work_dir, find(work_dir, name), time.time()), refresh=True)
+            found = find(work_dir, name)
+            live.update(_drawn(found, time.time()) if found else Text(nothing(work_dir, name)), refresh=True)
             time.sleep(1.0)
 
 
-def plain(work_dir: Path, found: list[Status], now: float) -> list[str]:
+def plain(found: list[Status], now: float) -> list[str]:
     """Lines of text, one field on each."""
-    if not found:
-        return [f"no daemon has worked under {work_dir} (--work-dir says where to look)"]
     lines = []
     for one in found:
         lines += [f"{clean(label)}: {clean(text)}" for label, text in fields(one, now)] + [""]
     return lines[:-1]
 
 
-def _drawn(work_dir: Path, found: list[Status], now: float) -> Group | Text:
-    if not found:
-        return Text(plain(work_dir, found, now)[0])
+def _drawn(found: list[Status], now: float) -> Group:
     tables: list[Table | Text] = []
     for one in found:
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
