@@ -40,6 +40,20 @@ def test_a_good_store_passes_and_stays_as_it_was(cli: Cli, work: list[str]) -> N
     assert cli.store.list("") == before
 
 
+def test_a_folder_that_was_not_there_is_warned_of_and_not_left_behind(local_cli: Cli, work: list[str]) -> None:
+    above = Path(local_cli.uri)
+    local_cli.uri = f"{above}/deep/er"
+    found = local_cli.json("doctor", *work)
+    assert levels(found)["store's folder"] == "warning"
+    assert not above.exists()
+    above.mkdir()
+    local_cli.good("doctor", *work)
+    assert list(above.iterdir()) == []
+    Path(local_cli.uri).mkdir(parents=True)
+    assert "store's folder" not in levels(local_cli.json("doctor", *work))
+    assert Path(local_cli.uri).is_dir()
+
+
 def test_s3_is_tried_with_parts_and_its_clock_is_compared(bucket: str, s3_server: str, work: list[str]) -> None:
     cli = Cli(f"s3://{bucket}/runs", Path(), {"HOLDFAST_ENDPOINT_URL": s3_server})
     found = cli.json("doctor", *work, "--probe-size", "16")

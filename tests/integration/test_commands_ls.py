@@ -102,8 +102,17 @@ def test_a_run_that_is_not_there_is_one_line_and_exit_78(cli: Cli) -> None:
 
 
 def test_an_empty_store_is_said_to_be_so_and_is_no_error(local_cli: Cli) -> None:
+    Path(local_cli.uri).mkdir()
     assert local_cli.good("ls") == ""
     assert local_cli.json("ls") == {"store": local_cli.uri, "runs": []}
+
+
+@pytest.mark.parametrize("words", ["ls", "ls digits", "verify", "pull", "prune digits --keep-last 1"])
+def test_a_store_that_is_no_folder_is_a_wrong_setting_and_no_empty_store(local_cli: Cli, words: str) -> None:
+    assert "correct --store" in local_cli.refused(*words.split())
+    assert not Path(local_cli.uri).exists()
+    Path(local_cli.uri).touch()
+    assert "correct --store" in local_cli.refused(*words.split())
 
 
 def test_a_store_that_fails_is_one_line(local_cli: Cli, s3_server: str) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from .commands import Cli
 
@@ -22,3 +23,8 @@ def test_a_name_that_cannot_be_is_refused(local_cli: Cli) -> None:
     assert "error: NAME '../up': a run's name starts with" in local_cli.refused("new", "../up")
     assert "give its name alone" in local_cli.refused("new", "00001-digits")
     assert "NAME" in local_cli.refused("new")
+
+
+def test_a_store_that_is_a_file_is_refused(local_cli: Cli) -> None:
+    Path(local_cli.uri).touch()
+    assert f"--store {local_cli.uri}: it is not a folder" in local_cli.refused("new", "digits")

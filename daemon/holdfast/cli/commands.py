@@ -10,9 +10,10 @@ from typing import Any
 
 import click
 
+from ..core.errors import SettingsError
 from ..core.manifest import CheckpointName
 from ..core.runs import RunId
-from ..store import Store
+from ..store import HasFolder, Store
 from ..store.catalog import existing_run, newest_run
 from ..store.patient import PatientStore
 from .options import the_store
@@ -24,6 +25,18 @@ run_argument = click.argument("run", required=False, metavar="[RUN]", envvar="HO
 def patient_store(settings: dict[str, Any]) -> Store:
     """Takes the store options out of ``settings``."""
     return PatientStore(the_store(settings))
+
+
+def store_to_read(settings: dict[str, Any]) -> Store:
+    """Takes the store options out of ``settings``. Raises SettingsError for a folder that is not there: a wrong path,
+    or a disk that is not mounted, is no empty store.
+    """
+    store = the_store(settings)
+    if isinstance(store, HasFolder) and store.missing():
+        raise SettingsError(
+            f"there are no runs in {store.uri}, as it is no folder; correct --store, or begin a run with holdfast run"
+        )
+    return PatientStore(store)
 
 
 def chosen_run(store: Store, given: str | None) -> RunId:

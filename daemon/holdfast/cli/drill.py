@@ -27,9 +27,7 @@ _LAST_LINES = 20
 @click.option("--kinds", default="notice,sigterm,sigkill", show_default=True, help="Which, separated by commas.")
 @click.option("--seed", type=int, help="Repeats the moments of an earlier drill.  [default: a random one, printed]")
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON on standard output, for CI.")
-@click.option(
-    "--quiet", is_flag=True, help="Leave out the training's own output, unless it fails."
-)
+@click.option("--quiet", is_flag=True, help="Leave out the training's own output, unless it fails.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def drill(
     interruptions: int, kinds: str, seed: int | None, as_json: bool, quiet: bool, command: tuple[str, ...]

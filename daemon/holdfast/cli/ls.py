@@ -14,7 +14,7 @@ from ..store import Store
 from ..store.catalog import existing_run, list_runs, read_contents
 from ..store.contents import Contents, Listed
 from . import show
-from .commands import as_json_option, name_json, patient_store
+from .commands import as_json_option, name_json, store_to_read
 from .options import config_option, store_options
 from .show import Column, bytes_text
 
@@ -49,7 +49,7 @@ def ls(which: str | None, as_json: bool, **settings: Any) -> int:
 
     Listings are enough for that: no object is read.
     """
-    store = patient_store(settings)
+    store = store_to_read(settings)
     if which is None:
         _runs(store, as_json)
     else:

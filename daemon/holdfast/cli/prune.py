@@ -14,7 +14,7 @@ from ..store.catalog import existing_run, read_contents
 from ..store.contents import Listed
 from ..supervisor.prune import Pruning, plan, remove
 from . import show
-from .commands import as_json_option, name_json, patient_store, scratch
+from .commands import as_json_option, name_json, scratch, store_to_read
 from .options import config_option, option, retention, store_options
 from .show import Column, bytes_text
 
@@ -57,7 +57,7 @@ def prune(run: str, dry_run: bool, as_json: bool, **settings: Any) -> int:
     policy = retention_of(settings)
     if policy.unlimited:
         raise SettingsError("say what stays: --keep-last N, --keep-every K or --keep-best METRIC, or several of them")
-    store = patient_store(settings)
+    store = store_to_read(settings)
     contents = read_contents(store, existing_run(store, run))
     with (
         scratch() as folder,

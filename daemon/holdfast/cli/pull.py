@@ -16,7 +16,7 @@ from ..store.contents import Contents, Listed
 from ..supervisor.pull import Pulled, Puller
 from ..supervisor.pull_artifacts import pull_artifacts
 from . import show
-from .commands import as_json_option, chosen_run, name_json, patient_store, run_argument
+from .commands import as_json_option, chosen_run, name_json, run_argument, store_to_read
 from .options import config_option, store_options
 from .show import bytes_text
 
@@ -48,7 +48,7 @@ def pull(run: str | None, to: Path, everything: bool, step: int | None, as_json:
     """
     if everything and step is not None:
         raise SettingsError("--all and --step: give one of them")
-    store = patient_store(settings)
+    store = store_to_read(settings)
     contents = read_contents(store, chosen_run(store, run))
     candidates = _candidates(contents, everything, step)
     try:

@@ -16,7 +16,7 @@ from ..store.catalog import existing_run, list_runs, read_contents
 from ..store.contents import Contents, Listed
 from ..supervisor.verify import Verdict, check_pair
 from . import show
-from .commands import as_json_option, name_json, patient_store, run_argument, scratch
+from .commands import as_json_option, name_json, run_argument, scratch, store_to_read
 from .options import config_option, store_options
 from .show import bytes_text
 
@@ -35,7 +35,7 @@ def verify(run: str | None, newest: bool, step: int | None, as_json: bool, **set
     """
     if newest and step is not None:
         raise SettingsError("--newest and --step: give one of them")
-    store = patient_store(settings)
+    store = store_to_read(settings)
     runs = [existing_run(store, run)] if run else sorted(list_runs(store))
     chosen = [_chosen(read_contents(store, found), newest, step) for found in runs]
     if step is not None and not any(contents.pairs for contents in chosen):

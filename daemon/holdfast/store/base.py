@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from ..core.errors import SettingsError
 from ..spool import TEMPORARY
@@ -87,6 +87,17 @@ class Store(Protocol):
 
         The caller promises that nobody else is writing there: it holds the run's lease.
         """
+
+
+@runtime_checkable
+class HasFolder(Protocol):
+    """A store in a folder of this machine."""
+
+    def missing(self) -> list[Path]:
+        """That folder and those above it that are not there yet, the deepest first. Raises StoreError."""
+
+    def unmake(self, folders: list[Path]) -> None:
+        """Removes what ``missing`` gave, unless something was stored there meanwhile."""
 
 
 def check_key(key: str) -> str:

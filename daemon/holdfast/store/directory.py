@@ -22,6 +22,7 @@ from ..spool import replacing
 from .base import LOCK, SMALL, Entry, OnSent, check_key, check_prefix
 from .files import (
     make_folder,
+    missing_folders,
     open_object,
     opened_folder,
     opened_root,
@@ -50,6 +51,19 @@ class DirectoryStore:
     @property
     def uri(self) -> str:
         return str(self._root)
+
+    def missing(self) -> list[Path]:
+        """The store's folder and those above it that are not there yet, the deepest first. Raises StoreError."""
+        with self._translated(""):
+            return missing_folders(self._root)
+
+    def unmake(self, folders: list[Path]) -> None:
+        """Removes what ``missing`` gave, unless something was stored there meanwhile."""
+        with contextlib.suppress(OSError):
+            if folders and not [name for name in os.listdir(self._root) if name != LOCK]:
+                (self._root / LOCK).unlink(missing_ok=True)
+            for folder in folders:
+                folder.rmdir()
 
     def put(self, key: str, path: Path, crc32: int | None = None, progress: OnSent | None = None) -> None:
         meter, found = Meter(progress), 0

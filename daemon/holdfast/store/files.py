@@ -27,13 +27,18 @@ def a_link(path: Path) -> Permanent:
     return Permanent(f"{path} is a link, and a store follows none: put in its place what it points to")
 
 
-def make_folder(path: Path) -> None:
-    """With its parents, each of them for the owner only, and remembered by the disk."""
+def missing_folders(path: Path) -> list[Path]:
+    """The folder and those above it that are not there, the deepest first."""
     missing = []
     while not path.is_dir() and path != path.parent:
         missing.append(path)
         path = path.parent
-    for folder in reversed(missing):
+    return missing
+
+
+def make_folder(path: Path) -> None:
+    """With its parents, each of them for the owner only, and remembered by the disk."""
+    for folder in reversed(missing_folders(path)):
         with contextlib.suppress(FileExistsError):
             folder.mkdir(mode=0o700)
         sync_folder(folder.parent)
@@ -41,8 +46,14 @@ def make_folder(path: Path) -> None:
 
 @contextlib.contextmanager
 def opened_root(root: Path) -> Iterator[int]:
-    """Where the store itself is, is for its user to say: links on the way there are followed."""
-    descriptor = os.open(root, _FOLDER)
+    """Where the store itself is, is for its user to say: links on the way there are followed.
+
+    Raises Permanent for a file; OSError.
+    """
+    try:
+        descriptor = os.open(root, _FOLDER)
+    except NotADirectoryError:
+        raise Permanent(f"--store {root}: it is not a folder; correct it") from None
     try:
         yield descriptor
     finally:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from .facts import Facts, Finding, HostFacts, Level, MetadataFacts, StoreFacts, Unit, WorkFacts
 from .host import files, gpu, memory, room, shared_memory, work_dir
 from .stops import metadata, stop_timeout, watchdog
-from .store import clock, conditions, drain, leftovers, rights
+from .store import clock, conditions, drain, leftovers, made, rights
 
 __all__ = [
     "CHECKS",
@@ -28,6 +28,7 @@ __all__ = [
 
 CHECKS: tuple[Callable[[Facts], Finding | None], ...] = (
     rights,
+    made,
     leftovers,
     conditions,
     clock,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from ...core.errors import NotFound, StoreError
-from ...store import Store
+from ...store import HasFolder, Store
 from ...store.conditions import Kept, probe
 from .facts import StoreFacts
 
@@ -48,6 +48,10 @@ class StoreProbe:
 
     def facts(self, size: int) -> StoreFacts:
         """Puts and gets ``size`` random bytes; 0 measures nothing but round trips."""
+        missing: list[Path] = []
+        if isinstance(self.store, HasFolder):
+            with contextlib.suppress(StoreError):  # the attempts below meet with it too
+                missing = self.store.missing()
         try:
             self._try("list", lambda: self.store.list(self.name))
             put, get = self._bulk(size)
@@ -60,6 +64,8 @@ class StoreProbe:
                 self._try("parts", lambda: parts.try_parts(f"{self.name}.parts"))
         finally:
             left = self._clean()
+            if isinstance(self.store, HasFolder):
+                self.store.unmake(missing)
         return StoreFacts(
             uri=self.store.uri,
             tried=tuple(self._tried),
@@ -71,6 +77,7 @@ class StoreProbe:
             put_rate=size / put if put and size else None,
             get_rate=size / get if get and size else None,
             skew=skew,
+            made=bool(missing),
         )
 
     def _bulk(self, size: int) -> tuple[float | None, float | None]:

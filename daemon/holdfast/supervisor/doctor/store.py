@@ -41,6 +41,13 @@ def _actions(denied: Mapping[str, str]) -> list[str]:
     return [_IAM[operation] for operation in denied if operation in _IAM]
 
 
+def made(facts: Facts) -> Finding | None:
+    if not facts.store.made:
+        return None
+    text = f"{facts.store.uri} was not there before this test, which leaves nothing"
+    return Finding("store's folder", "warning", text, "is its disk mounted? holdfast run makes the folder anew")
+
+
 def leftovers(facts: Facts) -> Finding | None:
     if not facts.store.left:
         return None
