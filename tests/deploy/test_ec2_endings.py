@@ -83,6 +83,7 @@ def test_a_run_that_is_too_old_is_stored_and_ends_its_machine_for_good(site: Sit
     daemon = site.park.start("one", "--max-hours", hours, "--on-failure", "scale-in", HOLD_AT="20")
     assert daemon.wait() == Exit.FAILED, daemon.text
     assert "--max-hours: draining" in daemon.text
+    assert "stopped for good by --max-hours; the state is in the store (exit 70)" in daemon.text
     assert "step 20 (--max-hours" in daemon.text
     assert site.desired() == 0
     site.metadata.clear()

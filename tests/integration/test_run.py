@@ -18,7 +18,7 @@ from holdfast.drill.metadata import MetadataService
 from holdfast.store import Store, StoreSettings, open_store
 
 from .conftest import answered_by
-from .daemons import SCRIPTS, Machines, wait_for
+from .daemons import SCRIPTS, Daemon, Machines, wait_for
 
 RUN = "00001-count"
 
@@ -31,6 +31,11 @@ def keys(park: Machines) -> list[str]:
     return [entry.key.removeprefix(f"{RUN}/") for entry in store_of(park).list(f"{RUN}/")]
 
 
+def last_of(daemon: Daemon) -> str:
+    """The last of holdfast's own lines."""
+    return [line for line in daemon.lines if line.startswith("holdfast: ")][-1]
+
+
 def same_as_undisturbed(park: Machines, tmp_path: Path, **environment: str) -> bool:
     """Does the run's final state equal that of a run which nothing disturbed?"""
     reference = Machines(str(tmp_path / "reference-store"), tmp_path / "reference", {})
@@ -41,12 +46,16 @@ def same_as_undisturbed(park: Machines, tmp_path: Path, **environment: str) -> b
 
 
 def test_a_training_that_ends_is_complete_and_left_alone_until_it_is_extended(park: Machines) -> None:
-    assert park.start("one").wait() == Exit.COMPLETE
+    first = park.start("one")
+    assert first.wait() == Exit.COMPLETE
+    first.close()
+    assert last_of(first) == "holdfast: training is complete and everything is in the store (exit 0)"
     assert {"complete.json", "run.json", "log-i1.txt", "events-i1.jsonl", "training_options.json"} <= set(keys(park))
     again = park.start("one")
     assert again.wait() == Exit.COMPLETE
+    again.close()
     assert "from step" not in again.text
-    assert "nothing to do" in again.text
+    assert "nothing to do" in last_of(again)
     longer = park.start("two", "--extend", STEPS="90")
     assert longer.wait() == Exit.COMPLETE
     assert "from step 60" in longer.text
@@ -56,6 +65,8 @@ def test_sigterm_stores_the_last_batch_and_another_machine_goes_on_from_it(park:
     first = park.start("one", HOLD_AT="33")
     park.until_step("one", 33, first)
     assert first.terminate() == Exit.STOPPED
+    first.close()
+    assert last_of(first).endswith("the state is in the store; run again to go on (exit 75)")
     shutil.rmtree(park.work_dir("one"))
     second = park.start("two")
     assert second.wait() == Exit.COMPLETE

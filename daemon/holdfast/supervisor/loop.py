@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import IO, Any
 
 from ..core import effects, events, machine, wire
-from ..core.errors import Exit, HoldfastError, StoreError
+from ..core.errors import EXIT_MEANINGS, Exit, HoldfastError, StoreError
 from ..core.manifest import CheckpointName, Manifest
 from ..core.policy import Retention
 from ..core.redact import Redactor
@@ -377,7 +377,13 @@ class Supervisor:
         self._journal.event(effect.kind, effect.text, warning=effect.warning)
 
     def _exit_with(self, effect: effects.ExitWith) -> None:
-        self._journal.event("exit", code=int(self._final(effect.code)))
+        """Says why it ends, where nothing before has said it."""
+        code, text = self._final(effect.code), ""
+        if effect.code is Exit.STOPPED and code is Exit.FAILED:
+            text = f"stopped for good by --max-hours; the state is in the store (exit {code})"
+        elif code is Exit.STOPPED or (code is Exit.COMPLETE and self._prepared is not None):
+            text = f"{EXIT_MEANINGS[code]} (exit {code})"
+        self._journal.event("exit", text, code=int(code))
 
     # --- odds and ends ---------------------------------------------------------------------------------------------
 
