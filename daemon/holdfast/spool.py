@@ -84,6 +84,11 @@ class Spool:
         """Notes that the store has the pair: when the disk is full, it may go."""
         self.file(name.file(STORED)).touch(mode=0o600)
 
+    def unmark_stored(self) -> None:
+        """Forgets all of these notes: nobody knows which store they are about."""
+        for name in self.stored():
+            self.file(name.file(STORED)).unlink(missing_ok=True)
+
     def stored(self) -> list[CheckpointName]:
         """The pairs here that are known to be in the store, newest first."""
         return [name for name in self.pairs() if self.file(name.file(STORED)).exists()]

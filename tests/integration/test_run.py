@@ -11,11 +11,14 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 from holdfast.core.errors import Exit
 from holdfast.drill.compare import differences, final_state
 from holdfast.drill.metadata import MetadataService
+from holdfast.spool import Spool
 from holdfast.store import Store, StoreSettings, open_store
+from holdfast.store.catalog import list_pairs
 
 from .conftest import answered_by
 from .daemons import SCRIPTS, Daemon, Machines, wait_for
@@ -369,6 +372,73 @@ def test_a_copy_of_a_work_dir_is_not_the_holder_of_its_lease(local_park: Machine
     second = local_park.start("copy", "--lease-wait", "0.5")
     assert second.wait() == Exit.FENCED
     assert first.terminate() == Exit.STOPPED
+
+
+def test_a_work_dir_is_not_taken_for_that_of_another_stores_run(park: Machines, tmp_path: Path) -> None:
+    """Both stores number their runs alike. The second run trains, in a work dir of its own, and the first goes on."""
+    assert park.start("one").wait() == Exit.COMPLETE
+    second = Machines(str(tmp_path / "second-store"), park.folder, {})
+    before = {path.name: path.read_bytes() for path in (park.work_dir("one") / RUN).glob("*.*")}
+    refused = second.start("one")
+    assert refused.wait() == Exit.USAGE, refused.text
+    (line,) = (line for line in refused.lines if "--work-dir" in line)
+    assert f"is of {RUN} in {store_of(park).uri}, and not of the one in {store_of(second).uri}" in line
+    assert not Path(second.store).exists()
+    assert {path.name: path.read_bytes() for path in (park.work_dir("one") / RUN).glob("*.*")} == before
+    shutil.rmtree(second.folder / "one")
+    assert second.start("one").wait() == Exit.COMPLETE
+    assert has_the_newest(second, "one")
+    second.close()
+
+
+@pytest.mark.parametrize("unmounted", [False, True])
+def test_a_store_that_lost_the_run_is_not_given_a_new_one_over_its_work_dir(
+    local_park: Machines, unmounted: bool
+) -> None:
+    assert local_park.start("one").wait() == Exit.COMPLETE
+    store = Path(local_park.store)
+    store.rename(store.with_name("elsewhere"))
+    again = local_park.start("one")
+    assert again.wait() == Exit.USAGE, again.text
+    assert f"of an earlier {RUN}" in again.text
+    assert "which is there no more" in again.text
+    assert not store.exists()
+    if unmounted:
+        store.with_name("elsewhere").rename(store)
+    else:
+        local_park.work_dir("one").rename(local_park.work_dir("away"))
+    assert local_park.start("one").wait() == Exit.COMPLETE
+    assert has_the_newest(local_park, "one")
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_what_a_script_or_an_early_version_left_here_comes_into_the_store(local_park: Machines, marked: bool) -> None:
+    """Of the early version's marks nobody knows which store they are about."""
+    assert local_park.start("one").wait() == Exit.COMPLETE
+    shutil.rmtree(local_park.store)
+    folder = local_park.work_dir("one") / RUN
+    (folder / "store.json").unlink()
+    for mark in () if marked else folder.glob("*.stored"):
+        mark.unlink()
+    again = local_park.start("one")
+    assert again.wait() == Exit.COMPLETE, again.text
+    assert "of an earlier run here, which the store lacks" in again.text
+    assert has_the_newest(local_park, "one")
+
+
+def test_a_run_whose_newest_checkpoint_was_taken_from_the_store_is_not_complete_without_it(
+    local_park: Machines,
+) -> None:
+    assert local_park.start("one").wait() == Exit.COMPLETE
+    for file in Path(local_park.store, RUN).glob("model-*"):
+        file.unlink()
+    assert local_park.start("one", "--extend").wait() == Exit.COMPLETE
+    assert has_the_newest(local_park, "one")
+
+
+def has_the_newest(park: Machines, machine: str) -> bool:
+    """Has the store the newest pair of the machine's folder?"""
+    return Spool(park.work_dir(machine) / RUN).pairs()[0] == list_pairs(store_of(park), RUN)[0]
 
 
 def test_a_second_sigterm_does_not_wait_for_the_child(local_park: Machines) -> None:

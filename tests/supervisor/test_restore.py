@@ -245,6 +245,18 @@ def test_an_epochs_pair_that_the_store_never_got_is_owed_though_it_has_newer_one
     assert owed(spool, candidates(store, spool)) == []
 
 
+def test_a_mark_that_the_newest_pair_was_stored_is_not_believed_of_a_store_that_lacks_it(
+    store: MemoryStore, spool: Spool
+) -> None:
+    """Retention never removes the newest: somebody else did, or the mark is about another store."""
+    for name in (name_of(1), name_of(2), name_of(3, loss=None), name_of(4, loss=float("nan"))):
+        save_pair(spool, name)
+        spool.mark_stored(name)
+    assert owed(spool, candidates(store, spool)) == [name_of(3, loss=None), name_of(2), name_of(1)]
+    store_pair(store, spool, name_of(2))
+    assert owed(spool, candidates(store, spool)) == [name_of(3, loss=None)]
+
+
 def test_an_epochs_pair_that_another_machine_stored_meanwhile_is_not_owed(store: MemoryStore, spool: Spool) -> None:
     save_pair(spool, name_of(2))
     for save in (2, 3):

@@ -28,6 +28,10 @@ SECTIONS: dict[str, dict[str, Kind]] = {
         "fresh": Kind("the run has no checkpoint: it starts from the beginning"),
         "forked": Kind("`--from` copied a checkpoint into the run", _CHECKPOINT),
         "forked-before": Kind("`--from` was done before, and is not done again"),
+        "earlier-here": Kind(
+            f"{_WARNED}: the work dir has checkpoints of which it isn't known that they are this run's; they are used",
+            {"checkpoints": "how many of them the store lacks"},
+        ),
         "passed-over": Kind(f"{_WARNED}: a checkpoint that is damaged, not finite or unusable was passed over"),
         "origin-changed": Kind(
             f"{_WARNED}: command, script, versions or CPU are not those of the checkpoint", {"changes": "a list"}

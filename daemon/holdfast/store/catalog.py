@@ -6,8 +6,10 @@ Listings are enough for finding and ordering; a manifest is read only where its 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import secrets
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from typing import Any
 
 from ..core.errors import Conflict, InvalidPair, NotFound, SettingsError, TooLarge
 from ..core.manifest import PARTS, CheckpointName, Manifest
@@ -16,10 +18,13 @@ from .base import Store
 from .contents import Contents, contents_of
 
 
-def find_run(store: Store, name: str, extend: bool) -> tuple[RunId, bool]:
+def find_run(
+    store: Store, name: str, extend: bool, before: Callable[[RunId], None] = lambda run: None
+) -> tuple[RunId, bool]:
     """The run to continue and whether it is complete: the newest of that name, else a new one.
 
-    ``name`` may also be a whole run id, which then must exist. Raises SettingsError and StoreError.
+    ``name`` may also be a whole run id, which then must exist. ``before`` may refuse a new run before it is made.
+    Raises SettingsError and StoreError.
     """
     given = RunId.parse(name)
     runs = list_runs(store)
@@ -31,6 +36,7 @@ def find_run(store: Store, name: str, extend: bool) -> tuple[RunId, bool]:
     same = newest_called(runs, name)
     if same is not None:
         return same, not extend and is_complete(store, same)
+    before(next_id(name, runs))
     return allot(store, name, runs, join=True), False
 
 
@@ -91,7 +97,8 @@ def allot(store: Store, name: str, existing: Iterable[RunId], join: bool) -> Run
     taken = list(existing)
     while True:
         run = next_id(name, taken)
-        document = {"format": 1, "run": str(run), "created": datetime.now(UTC).isoformat(timespec="seconds")}
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        document = {"format": 1, "run": str(run), "created": created, "id": secrets.token_hex(16)}
         try:
             store.create(f"{run}/{RUN_FILE}", json.dumps(document).encode())
         except Conflict:
@@ -99,6 +106,25 @@ def allot(store: Store, name: str, existing: Iterable[RunId], join: bool) -> Run
                 taken.append(run)
                 continue
         return run
+
+
+def birth(store: Store, run: RunId) -> dict[str, Any]:
+    """What was written down when the run was begun; empty if nothing was that can be read. Raises StoreError."""
+    try:
+        document = json.loads(store.get(f"{run}/{RUN_FILE}")[0])
+    except (NotFound, ValueError, RecursionError, TooLarge):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def identity_of(store: Store, run: RunId) -> str | None:
+    """Tells the run from those of other stores with the same id, and from earlier ones that this store has lost.
+
+    Early versions gave it no id of its own; when it was begun must do for those. None if that is unknown, too.
+    """
+    document = birth(store, run)
+    found = document.get("id", document.get("created"))
+    return found if isinstance(found, str) and found else None
 
 
 def is_complete(store: Store, run: RunId) -> bool:

@@ -6,12 +6,12 @@ the time in which it had none. It is wall time: what a limit is for is a bill, o
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 
-from ..core.errors import Exit, HoldfastError, NotFound
-from ..core.runs import RUN_FILE, RunId
+from ..core.errors import Exit, HoldfastError
+from ..core.runs import RunId
 from ..store import Store
+from ..store.catalog import birth
 
 
 class OutOfTime(HoldfastError):
@@ -33,7 +33,7 @@ def seconds_left(store: Store, run: RunId, max_hours: float, now: datetime) -> f
 
 def _created(store: Store, run: RunId) -> datetime | None:
     try:
-        born = datetime.fromisoformat(json.loads(store.get(f"{run}/{RUN_FILE}")[0])["created"])
-    except (NotFound, ValueError, TypeError, KeyError):
+        born = datetime.fromisoformat(birth(store, run)["created"])
+    except (ValueError, TypeError, KeyError):
         return None
     return born if born.tzinfo else born.replace(tzinfo=UTC)

@@ -14,11 +14,13 @@ from ..core.errors import Cancelled, Conflict, Permanent, StoreError, Transient
 from ..core.manifest import CheckpointName, Manifest
 from ..core.policy import Backoff
 from ..core.runs import COMPLETE_FILE, LEASE_FILE, RunId
+from ..core.words import count
 from ..spool import Spool
 from ..store import Store
 from ..store.catalog import find_run, is_complete
 from .commit import store_pair
 from .fork import Fork, adopt, done_before, fetch, locate, note, waiting_room
+from .home import check_home, claim
 from .journal import Journal
 from .lease import Lease
 from .left import only_here
@@ -118,13 +120,16 @@ class Preparer:
 
     def _begin(self, fork: Fork | None) -> Prepared | None:
         reopen = self._settings.extend
-        run, complete = self._reach(lambda: find_run(self._store, self._settings.name, reopen or fork is not None))
+        run, complete = self._reach(
+            lambda: find_run(self._store, self._settings.name, reopen or fork is not None, self._check_home)
+        )
         if complete:
             self._journal.event("complete", run=str(run))
             return None
         over = self._limit(run)
         spool = Spool(self._settings.work_dir / str(run))
         self._held.enter_context(spool.lock())
+        unknown = self._patiently(lambda: claim(self._store, run, spool))
         self._journal.attach(spool.file("events.jsonl"))
         spool.sweep()
         found = self._patiently(lambda: candidates(self._store, spool))
@@ -141,12 +146,26 @@ class Preparer:
         self._sweep(run)
         # Only now: a drain that was going on while we waited has stored its pair.
         found = self._patiently(lambda: candidates(self._store, spool))
+        if unknown:
+            self._tell_unknown(run, spool, found)
         if over:
             return replace(self._prepared(run, spool, lease, found), over=over)
         if fork is not None:
             self._adopt(run, spool, fork, lease.incarnation, found.next_save)
             found = self._patiently(lambda: candidates(self._store, spool))
         return self._prepared(run, spool, lease, found)
+
+    def _check_home(self, run: RunId) -> None:
+        check_home(self._store, run, self._settings.work_dir / str(run))
+
+    def _tell_unknown(self, run: RunId, spool: Spool, found: Candidates) -> None:
+        number = len(set(found.local) - set(found.stored))
+        if number:
+            text = (
+                f"run {run}: {spool.path} has {count(number, 'checkpoint')} of an earlier run here, which the store "
+                "lacks: they are taken for this run's"
+            )
+            self._journal.event("earlier-here", text, warning=True, checkpoints=number)
 
     def _fork(self, room: contextlib.ExitStack) -> Fork | None:
         """What to go on from by ``--from``, here and whole before anything is begun; None if that was done before."""

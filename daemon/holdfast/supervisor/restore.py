@@ -53,18 +53,21 @@ def candidates(store: Store, spool: Spool) -> Candidates:
 def owed(spool: Spool, found: Candidates) -> list[CheckpointName]:
     """Whole pairs here that the store should have, newest first.
 
-    Those are newer than all of its own, or epochs on the way to them that it never got.
+    Those are newer than all of its own, or epochs on the way to them that it never got. A mark that a pair was stored
+    is believed of what retention may have removed since, and that is never the newest.
     """
     newest = max(found.stored, key=lambda name: name.order, default=None)
-    known = {*found.stored, *spool.stored()}
+    stored, marked = set(found.stored), set(spool.stored())
     steps = {(name.epoch, name.step) for name in found.stored}
 
     def wanted(name: CheckpointName) -> bool:
         if newest is None or name.order > newest.order:
-            return True
+            return name.finite or name not in marked
+        if name in marked:
+            return False
         return name.step < newest.step and (name.epoch, name.step) not in steps and spool.manifest(name).lasting
 
-    return [name for name in found.local if name not in known and is_whole(spool, name) and wanted(name)]
+    return [name for name in found.local if name not in stored and is_whole(spool, name) and wanted(name)]
 
 
 def bring_newest(
