@@ -213,6 +213,19 @@ def test_most_of_a_large_state_is_let_go_of_and_none_of_what_stands_in_the_pkl(s
     assert sorted(value is None for value in matrices) == [False, True], "the second of one name is in the .pkl"
 
 
+def test_keras_reads_the_weights_file_or_refuses_it_and_takes_no_variable_for_another(session: Session) -> None:
+    def reread(build: Callable[[int], keras.Model]) -> Any:
+        draft, expected = draft_of(build(SMALL))
+        other = build(SMALL)
+        other.load_weights(session.spool.file(pair.write(session, draft).name.file("h5")))
+        return [np.array_equal(v, expected[Place("model", i)]) for i, v in enumerate(other.weights)]
+
+    assert reread(lambda width: subclassed(width, layers.Dense(width), layers.Dense(width))) == [True] * 4
+    for build in (twins(False, True), layers_of_one_name(True, True), of_halves(subclassed)):
+        with pytest.raises(ValueError, match="count mismatch"):
+            reread(build)
+
+
 def test_a_value_that_is_gone_and_stands_nowhere_is_named(session: Session) -> None:
     draft, _ = draft_of(plain(SMALL))
 

@@ -161,8 +161,8 @@ def _write_weights(path: Path, model: keras.Model, held: _Held) -> Layout:
     """The layout that ``model.load_weights`` reads: a group a layer, with the names in an attribute.
 
     A subclassed model may have layers, and a layer variables, of one name: the first stands in the file. What does not
-    fit into it is left out, whatever the reason. Only what stands there is named, so that Keras, which counts names,
-    refuses such a file and takes no variable for another.
+    fit into it is left out, whatever the reason. Only what stands there is named: Keras counts the names, so it refuses
+    such a file and takes no variable for another.
     """
     layers: dict[str, list[Any]] = {}
     for name, own in _layers(model):
