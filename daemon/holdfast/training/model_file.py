@@ -107,11 +107,12 @@ def _write_whole(path: Path, model: keras.Model, held: _Held) -> Layout | None:
         return None
     try:
         model.to_json()
-    except Exception as error:  # the layers' own code, which may raise anything: a layer that cannot be described
+        described = _described(model, held)
+    except Exception as error:  # the script's own code may raise anything: what cannot be described
         raise _NotStorable(_reason(error)) from error
     try:
         with Layout(path) as layout:
-            for name, text in _described(model, held).items():
+            for name, text in described.items():
                 layout.file.attrs[name] = text
             _lay_out(layout, model, held)
     except OSError as error:
