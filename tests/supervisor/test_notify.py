@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import json
 import queue
+import re
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,9 @@ import pytest
 from fakes.http import Answer, AnsweringServer, unused_endpoint
 from fakes.pairs import name_of
 from holdfast.core.errors import SettingsError
+from holdfast.core.facts import Facts
 from holdfast.supervisor.journal import Journal
-from holdfast.supervisor.notify import Notifier, check_url
+from holdfast.supervisor.notify import Notifier, check_url, happened
 from holdfast.supervisor.watch import Watch
 
 
@@ -86,6 +89,15 @@ def test_the_end_is_posted(hook: Hook, code: int, event: str, text: str) -> None
     notifier.close()
     message = hook.got.get(timeout=30)
     assert (message["event"], message["text"], message["exit_code"]) == (event, text, code)
+
+
+def test_every_key_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs/watching.md").read_text()
+    event = {"at": datetime.now(UTC).isoformat(), "code": 70}
+    message = happened("exit", event, Facts())
+    assert message is not None
+    table = page.partition("| key | |")[2].partition("```")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(message)
 
 
 def test_a_run_that_was_complete_before_is_no_news(hook: Hook) -> None:
