@@ -65,6 +65,22 @@ def test_a_training_that_ends_is_complete_and_left_alone_until_it_is_extended(pa
     assert "from step 60" in longer.text
 
 
+@pytest.mark.parametrize(
+    ("command", "code"), [("", Exit.COMPLETE), ("import sys; sys.exit('no such model')", Exit.FAILED)]
+)
+def test_a_complete_run_that_is_extended_by_nothing_stays_complete(
+    local_park: Machines, command: str, code: Exit
+) -> None:
+    assert local_park.start("one").wait() == Exit.COMPLETE
+    before = keys(local_park)
+    script = [sys.executable, "-c", command] if command else DOES_NOTHING
+    assert local_park.start("two", "--extend", command=script).wait() == code
+    assert {"complete.json", *before} <= set(keys(local_park))
+    again = local_park.start("one")
+    assert again.wait() == Exit.COMPLETE
+    assert "nothing to do" in again.text
+
+
 def test_sigterm_stores_the_last_batch_and_another_machine_goes_on_from_it(park: Machines, tmp_path: Path) -> None:
     first = park.start("one", HOLD_AT="33")
     park.until_step("one", 33, first)

@@ -282,7 +282,14 @@ class Supervisor:
         newest = max((name.order for name in prepared.found.stored), default=(0, 0))
         errands = (prune, logs, BringArtifacts(artifacts))
         return Uploader(
-            self._store, spool, self._reports, errands, self._preparer.finish, keep, newest, clock=self._clock
+            self._preparer.uploads_to,
+            spool,
+            self._reports,
+            errands,
+            self._preparer.finish,
+            keep,
+            newest,
+            clock=self._clock,
         )
 
     def _spawn(self, effect: effects.Spawn) -> None:

@@ -26,6 +26,7 @@ from .lease import Lease
 from .left import only_here
 from .lifetime import OutOfTime, seconds_left
 from .options import changes
+from .reopen import Reopened
 from .restore import Candidates, bring_newest, candidates, mark_stored, owed
 from .settings import RunSettings
 
@@ -66,6 +67,7 @@ class Preparer:
         self._on_lease_lost = on_lease_lost
         self._on_out_of_time = on_out_of_time
         self._origin = origin
+        self._uploads_to = store
         self._held = contextlib.ExitStack()
         self._run: RunId | None = None
         self._spool: Spool | None = None
@@ -74,6 +76,11 @@ class Preparer:
         self._failures = 0  # of the store, in a row
         self.lease: Lease | None = None
         self.cancelled = threading.Event()
+
+    @property
+    def uploads_to(self) -> Store:
+        """The store, as it takes new pairs of the run that was prepared."""
+        return self._uploads_to
 
     def prepare(self) -> Prepared | None:
         """None if the run is complete. Raises HoldfastError."""
@@ -189,7 +196,7 @@ class Preparer:
 
     def _adopt(self, run: RunId, spool: Spool, fork: Fork, incarnation: int, save: int) -> None:
         manifest = adopt(fork, spool, incarnation, save, self._store.durable_spool)
-        self._patiently(lambda: store_pair(self._store, spool, manifest.name))
+        self._patiently(lambda: store_pair(self._uploads_to, spool, manifest.name))
         with contextlib.suppress(Conflict):
             self._patiently(lambda: note(self._store, run, fork.found, manifest))
         text = f"run {run}: going on {manifest.reason}"
@@ -224,7 +231,7 @@ class Preparer:
 
     def _completed_meanwhile(self, run: RunId, reopen: bool) -> bool:
         if reopen:
-            self._store.delete(f"{run}/{COMPLETE_FILE}")
+            self._uploads_to = Reopened(self._store, run)
             return False
         return is_complete(self._store, run)
 
