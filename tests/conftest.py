@@ -9,11 +9,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
+import hypothesis
 import pytest
 
 from fakes.moto import CREDENTIALS, moto_server
 
 pytest.register_assert_rewrite("store.conformance")
+
+# Machines are shared: that an example took its time says nothing about the code.
+hypothesis.settings.register_profile(
+    "shared", hypothesis.settings(), deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("shared")
 
 # Who starts the tests in the background of a shell has them ignore Ctrl-C, and all that they start with them.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
