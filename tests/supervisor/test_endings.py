@@ -36,7 +36,7 @@ from holdfast.supervisor.endings import (
 from holdfast.supervisor.lifetime import OutOfTime, seconds_left
 
 HOOK = Hook("group", "drain")
-PAIR = Path("/work/00001-digits/model-0001-00000004-none-i1-q2")
+PAIR = Path("/var/lib/holdfast/00001-digits/model-0001-00000004-none-i1-q2")
 NOW = datetime(2026, 11, 22, 16, tzinfo=UTC)
 
 

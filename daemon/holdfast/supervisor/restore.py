@@ -97,7 +97,7 @@ def bring_newest(
                 warn(f"{name}: passed over: {error}")
     if found.newest_first:
         raise NoValidPair(
-            f"run {spool.run} has {count(len(found.newest_first), 'checkpoint')} and none is valid: nothing started. "
+            f"run {spool.run} has {count(len(found.newest_first), 'checkpoint')} and none is valid: not trained. "
             "Look at them with the store's own tools, or begin anew under another --run name"
         )
     return None
