@@ -17,7 +17,11 @@ from .crashes import Driver, Place, driver, kill_everywhere, strace
 CALLS = ("openat", "write", "pwrite64", "fsync", "ftruncate", "close")
 CALLS += ("rename", "unlink", "mkdir")  # in the spool
 CALLS += ("renameat", "linkat", "unlinkat", "mkdirat")  # in the store
-EVERYWHERE = ("cut:before", "cut:body", "cut:after")
+EVERYWHERE = (
+    pytest.param("cut:before", marks=pytest.mark.whole),  # as after the request that went before
+    "cut:body",
+    "cut:after",
+)
 
 
 @pytest.fixture

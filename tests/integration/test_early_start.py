@@ -101,7 +101,7 @@ def test_a_command_that_fails_before_its_checkpoint_is_here_is_started_again(
 
 def test_a_command_that_waits_for_its_checkpoint_does_not_hang(park: Machines, gate: Gate) -> None:
     daemon = park.start("two", "--stall-timeout", "1", "--store-wait", "60", **ON)
-    wait_for(lambda: park.kinds("two").count("store-away") >= 5, daemon.text, alive=daemon.process)
+    wait_for(lambda: park.kinds("two").count("store-away") >= 4, daemon.text, alive=daemon.process)
     gate.opened.set()
     assert daemon.wait() == Exit.COMPLETE, daemon.text
     assert "stalled" not in park.kinds("two")

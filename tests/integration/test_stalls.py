@@ -67,7 +67,7 @@ def test_a_keras_training_hangs_in_its_data_and_not_in_what_takes_long(local_par
 def test_what_works_without_batches_does_not_hang(local_park: Machines, once: str, tmp_path: Path, how: str) -> None:
     data = tmp_path / "data"
     data.write_bytes(bytes(100_000))
-    environment = {"HOW": how, "ONCE": once, "SECONDS": "7", "DATA": str(data)}
+    environment = {"HOW": how, "ONCE": once, "SECONDS": "5", "DATA": str(data)}
     daemon = local_park.start("one", "--stall-timeout", "2", command=STALLS, **environment)
     assert daemon.wait() == Exit.COMPLETE, daemon.text
     assert "gone on" in daemon.text
@@ -97,7 +97,7 @@ def test_a_command_that_knows_nothing_of_holdfast_is_described_and_restarted(loc
 
 
 def test_a_hang_during_a_drain_is_left_to_the_drain(local_park: Machines, once: str) -> None:
-    settings = ("--stall-timeout", "3", "--drain-time", "10")
+    settings = ("--stall-timeout", "2", "--drain-time", "6")
     daemon = local_park.start("one", *settings, command=STALLS, HOW="lock", ONCE=once)
     daemon.until("staying")
     assert daemon.terminate() == Exit.UNSTORED, daemon.text

@@ -1,6 +1,6 @@
 """Models, optimizers and options of ``fit``: interrupted at a random batch, the ending is the undisturbed one's.
 
-``make test`` runs one row for each feature; ``make test-all`` runs models × optimizers as well. The batches are drawn
+``make test`` runs some rows of each kind; ``make test-all`` runs models × optimizers and all other rows as well. The batches are drawn
 from SEED, which a failing row prints; HOLDFAST_TEST_SEED replays it.
 """
 
@@ -145,12 +145,12 @@ def check(script: Script, tmp_path: Path, stop: Stop) -> None:
     assert_same(interrupted(script, tmp_path / "stopped", stop), once(script, tmp_path / "undisturbed"))
 
 
-@pytest.mark.parametrize("build", MODELS)
-def test_each_kind_of_model(tmp_path: Path, build: Any) -> None:
+@pytest.mark.parametrize("build", [convolution, subclassed, several_inputs_and_outputs])  # all of them: below
+def test_some_kinds_of_model(tmp_path: Path, build: Any) -> None:
     check(script(build), tmp_path, random_stop(build.__name__))
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "adafactor", "accumulating"])  # all of them: the next test
+@pytest.mark.parametrize("optimizer", ["adafactor", "accumulating"])  # all of them: the next test
 def test_some_kinds_of_optimizer(tmp_path: Path, optimizer: str) -> None:
     check(script(small, optimizer), tmp_path, random_stop(optimizer))
 
@@ -240,15 +240,15 @@ def check_callback(tmp_path: Path, kind: str, stop: Stop) -> None:
     check(script(small, optimizer, others=lambda: CALLBACKS[kind](tmp_path), epochs=4), tmp_path, stop)
 
 
-@pytest.mark.parametrize("kind", CALLBACKS)
-def test_the_state_of_other_callbacks(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["EarlyStopping", "ModelCheckpoint", "SwapEMAWeights"])  # all of them: the next test
+def test_the_state_of_some_other_callbacks(tmp_path: Path, kind: str) -> None:
     check_callback(tmp_path, kind, (2, VALIDATION if kind.startswith("SwapEMA") else 2))
 
 
 @pytest.mark.whole
 @pytest.mark.parametrize("kind", CALLBACKS)
 @pytest.mark.parametrize("stop", [(1, 2), (1, VALIDATION), (2, 2), (2, VALIDATION), (3, BATCHES - 1)])
-def test_the_state_of_other_callbacks_at_more_moments(tmp_path: Path, kind: str, stop: Stop) -> None:
+def test_the_state_of_all_other_callbacks_at_more_moments(tmp_path: Path, kind: str, stop: Stop) -> None:
     check_callback(tmp_path, kind, stop)
 
 
