@@ -25,7 +25,7 @@ from measure import RIVALS
 
 import holdfast
 from holdfast.core.wire import RUN_DIR_VARIABLE, SOCKET_VARIABLE
-from holdfast.training.session import close_session
+from holdfast.training.opening import close_session
 
 SHAPES = {1: (145, 4), 10: (646, 2), 100: (2048, 2), 250: (3240, 2), 1000: (4096, 5), 4000: (8192, 5)}
 logging.getLogger("absl").setLevel(logging.ERROR)  # Keras advises against HDF5 at each save
@@ -65,7 +65,9 @@ class Rig:
         self.steps = steps
         width = self.model.input_shape[-1]
         x = np.random.default_rng(0).random((batch, width), "float32")
-        self.data = tf.data.Dataset.from_tensors((x, x)).repeat(steps)
+        quiet = tf.data.Options()
+        quiet.autotune.enabled = False  # its thread sleeps for a second, and an epoch's end may wait for it
+        self.data = tf.data.Dataset.from_tensors((x, x)).repeat(steps).with_options(quiet)
         self._times = Times()
         self._all_written: Callable[[], bool] = lambda: True
         self.fit([], 1)  # traces the step and makes the slots

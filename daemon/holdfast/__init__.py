@@ -14,7 +14,7 @@ __all__ = ["Resume", "__version__", "dataset", "run_dir", "session"]
 _HOMES = {
     "Resume": "training.callback",
     "dataset": "training.data",
-    "run_dir": "training.session",
+    "run_dir": "training.opening",
     "session": "training.loop",
 }
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .training.callback import Resume
     from .training.data import dataset
     from .training.loop import session
-    from .training.session import run_dir
+    from .training.opening import run_dir
 
 
 def __getattr__(name: str) -> Any:

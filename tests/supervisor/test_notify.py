@@ -39,6 +39,7 @@ class Hook:
             url or f"{self.server.endpoint}/hook/s3cret",
             lambda: self.watch.facts,
             lambda kind, text="", **facts: self.warnings.put(text),
+            pause=0.01,
         )
         self.journal.listen(self.notifier.heard)
         return self.notifier

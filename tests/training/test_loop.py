@@ -16,7 +16,7 @@ import tensorflow as tf
 
 import holdfast
 from holdfast.spool import Board
-from holdfast.training.session import close_session, open_session
+from holdfast.training.opening import close_session, open_session
 from integration.daemons import wait_for
 
 STEPS = 20

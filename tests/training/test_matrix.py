@@ -1,7 +1,7 @@
 """Models, optimizers and options of ``fit``: interrupted at a random batch, the ending is the undisturbed one's.
 
-``make test`` runs some rows of each kind; ``make test-all`` runs models × optimizers and all other rows as well. The batches are drawn
-from SEED, which a failing row prints; HOLDFAST_TEST_SEED replays it.
+``make test`` runs some rows of each kind; ``make test-all`` runs models × optimizers and all other rows as well. The
+batches are drawn from SEED, which a failing row prints; HOLDFAST_TEST_SEED replays it.
 """
 
 from __future__ import annotations

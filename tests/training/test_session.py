@@ -21,7 +21,8 @@ from holdfast.core.errors import Busy, Exit, HoldfastError, NoValidPair
 from holdfast.core.runs import COMPLETE_FILE
 from holdfast.spool import Spool
 from holdfast.supervisor.child import catches
-from holdfast.training.session import Session, close_session, open_session
+from holdfast.training.opening import close_session, open_session
+from holdfast.training.session import Session
 from integration.daemons import wait_for
 
 

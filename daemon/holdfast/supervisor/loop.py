@@ -10,40 +10,33 @@ import contextlib
 import queue
 import random
 import signal
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import IO, Any
 
 from ..core import effects, events, machine, wire
-from ..core.errors import EXIT_MEANINGS, Exit, HoldfastError, StoreError
-from ..core.manifest import CheckpointName, Manifest
-from ..core.policy import Retention
+from ..core.errors import EXIT_MEANINGS, Exit
+from ..core.manifest import CheckpointName
 from ..core.redact import Redactor
-from ..spool import Board, Progress, write_whole
+from ..spool import Board, Progress
 from ..store import Store
-from .artifacts import Artifacts
+from .beginning import Beginning
 from .channel import Channel
 from .child import Child, Ended, Reaper, Tee, kill_tree
-from .errands import BringArtifacts, BringLogs, Prune
 from .journal import Journal
 from .left import only_here
-from .logs import GrowingLogs
 from .notices import Watcher
-from .options import origin, training_options
-from .prepare import Prepared, Preparer
+from .options import origin
+from .prepare import Preparer
 from .reports import Reports
-from .restore import newest_here
 from .settings import RunSettings
 from .stall import Stall, describe, measure
 from .systemd import Systemd
-from .upload import Uploader
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _HEARTBEAT = 1.0
 _LAST_WORDS = 5.0
-OPTIONS_FILE = "training_options.json"
 
 
 class Supervisor:
@@ -81,22 +74,28 @@ class Supervisor:
             self._time_is_over,
             self._origin,
         )
-        self._brought = threading.Event()
         self._reports = Reports(journal.event, self._queue.put)
-        self._channel = Channel(self._reports.heard, self._welcome, self._brought)
+        self._beginning = Beginning(
+            settings,
+            store,
+            journal,
+            self._preparer,
+            self._reports,
+            self._queue.put,
+            self._redactor,
+            self._origin,
+            clock,
+        )
+        self._channel = Channel(self._reports.heard, self._beginning.welcome, self._beginning.brought)
         self._reaper = reaper
         self._systemd = Systemd(environment, clock)
         journal.listen(self._systemd.heard)
-        self._prepared: Prepared | None = None
-        self._resume: Manifest | None = None
-        self._uploader: Uploader | None = None
         self._tee: Tee | None = None
         self._child: Child | None = None
         self._stall: Stall | None = None
         self._orphans = 0
         self._executed = 0
         self._progress = Progress()
-        self._avoid: frozenset[str] = frozenset()
 
     def run(self) -> Exit:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # inherited as ignored, it would hide every child's end
@@ -157,16 +156,17 @@ class Supervisor:
             self._journal.event("phase", phase=self._state.phase.value, seconds_left=left)
         for effect in todo:
             _PERFORM[type(effect)](self, effect)
-        if self._uploader is not None:
-            self._uploader.hurry(self._state.deadline)
+        if self._beginning.uploader is not None:
+            self._beginning.uploader.hurry(self._state.deadline)
 
     def _signalled(self, number: int, frame: object) -> None:
         self._queue.put(events.StopRequested(signal.Signals(number).name))
 
     def _look_at_board(self) -> None:
-        if self._child is None or self._prepared is None or self._state.ended:
+        prepared = self._beginning.prepared
+        if self._child is None or prepared is None or self._state.ended:
             return
-        self._progress = progress = Board.read(self._prepared.spool.file(Board.FILE))
+        self._progress = progress = Board.read(prepared.spool.file(Board.FILE))
         if progress.executed > self._executed:
             self._executed = progress.executed
             self._step(events.Progressed(progress.step))
@@ -193,7 +193,8 @@ class Supervisor:
         """
         if code is not Exit.STOPPED:
             return code
-        if self._out_of_time:
+        prepared = self._beginning.prepared
+        if self._out_of_time or (prepared is not None and prepared.over):
             return Exit.FAILED
         unstored = self._tee is None and only_here(self._settings.work_dir, self._settings.name) is not None
         return Exit.UNSTORED if unstored else code
@@ -214,87 +215,12 @@ class Supervisor:
     # --- effects ---------------------------------------------------------------------------------------------------
 
     def _restore(self, effect: effects.Restore) -> None:
-        self._avoid = effect.avoid
-        self._brought.clear()
-        threading.Thread(target=self._prepare, args=(effect,), name="restore", daemon=True).start()
-
-    def _prepare(self, effect: effects.Restore) -> None:
-        """In a thread of its own."""
-        try:
-            event = self._bring(self._preparer.prepare(), effect)
-        except StoreError as error:
-            self._queue.put(self._unreached(error))
-        except HoldfastError as error:
-            self._queue.put(events.RestoreFailed(str(error), error.exit_code))
-        except OSError as error:
-            self._queue.put(events.RestoreFailed(f"--work-dir {self._settings.work_dir}: {error}", Exit.USAGE))
-        except Exception as error:
-            self._queue.put(events.RestoreFailed(f"a defect in holdfast: {error!r}", Exit.FAILED))
-            raise
-        else:
-            self._queue.put(event)
-            self._brought.set()  # after the news of it: what the training says must come later
-
-    def _unreached(self, error: StoreError) -> events.RestoreFailed:
-        """A store of no use is taken for a wrong setting, but not where a state of this machine waits for it."""
-        left = only_here(self._settings.work_dir, self._settings.name)
-        if left is None:
-            return events.RestoreFailed(str(error), Exit.USAGE)
-        return events.RestoreFailed(f"{error}; the last state is on this machine alone: {left}.*", Exit.UNSTORED)
-
-    def _bring(self, prepared: Prepared | None, effect: effects.Restore) -> events.Event:
-        if prepared is None:
-            return events.Restored(complete=True)
-        self._begin(prepared)
-        if over := prepared.over or effect.only_store:
-            return events.Restored(over=over)
-        if not self._settings.restore_first:
-            self._queue.put(events.Ready(pairs=bool(prepared.found.newest_first)))
-        self._resume = resume = self._preparer.bring(prepared, effect.avoid)
-        return events.Restored(checkpoint=str(resume.name) if resume else None, step=resume.name.step if resume else 0)
-
-    def _begin(self, prepared: Prepared) -> None:
-        self._prepared = prepared
-        self._out_of_time = self._out_of_time or bool(prepared.over)
-        if self._uploader is None:
-            artifacts = Artifacts(
-                self._store, prepared.spool, self._settings.artifacts, self._journal.event, self._clock, self._pressed
-            )
-            artifacts.restore(self._preparer.cancelled)
-            self._uploader = self._make_uploader(prepared, artifacts)
-            self._uploader.start()
-            for name in prepared.owed:
-                self._queue.put(events.PairSaved(str(name)))
-        self._executed = Board.read(prepared.spool.file(Board.FILE)).executed
-
-    def _pressed(self) -> bool:
-        return self._uploader is not None and self._uploader.pressed
-
-    def _make_uploader(self, prepared: Prepared, artifacts: Artifacts) -> Uploader:
-        run, spool, settings = str(prepared.run), prepared.spool, self._settings
-        logs = BringLogs(self._store, GrowingLogs(spool, prepared.incarnation).changed)
-        options = training_options(settings, self._store.uri, run, prepared.incarnation, self._redactor)
-        with contextlib.suppress(OSError):  # a full disk must not stop the training
-            write_whole(spool.file(OPTIONS_FILE), options, durable=False)
-            logs.bring(f"{run}/{OPTIONS_FILE}", spool.file(OPTIONS_FILE))
-        prune = Prune(self._store, run, settings.keep, prepared.found.stored, self._reports.prune_failed)
-        keep = Retention(settings.keep_local)
-        newest = max((name.order for name in prepared.found.stored), default=(0, 0))
-        errands = (prune, logs, BringArtifacts(artifacts))
-        return Uploader(
-            self._preparer.uploads_to,
-            spool,
-            self._reports,
-            errands,
-            self._preparer.finish,
-            keep,
-            newest,
-            clock=self._clock,
-        )
+        self._beginning.start(effect)
 
     def _spawn(self, effect: effects.Spawn) -> None:
-        assert self._prepared is not None
-        spool = self._prepared.spool
+        assert self._beginning.prepared is not None
+        spool = self._beginning.prepared.spool
+        self._executed = Board.read(spool.file(Board.FILE)).executed
         environment = {
             "PYTHONUNBUFFERED": "1",
             **self._environment,
@@ -354,31 +280,33 @@ class Supervisor:
 
     def _upload(self, effect: effects.Upload) -> None:
         name = CheckpointName.parse(effect.name)
-        if name is not None and self._uploader is not None:
-            self._uploader.add(name)
+        if name is not None and self._beginning.uploader is not None:
+            self._beginning.uploader.add(name)
 
     def _drop_uploads(self, effect: effects.DropUploads) -> None:
-        if self._uploader is not None:
-            self._uploader.drop()
+        if self._beginning.uploader is not None:
+            self._beginning.uploader.drop()
 
     def _scan_spool(self, effect: effects.ScanSpool) -> None:
         """Pairs whose news did not arrive before the child died."""
-        assert self._prepared is not None
-        assert self._uploader is not None
+        prepared, uploader = self._beginning.prepared, self._beginning.uploader
+        assert prepared is not None
+        assert uploader is not None
         try:
-            pairs = self._prepared.spool.pairs()
+            pairs = prepared.spool.pairs()
         except OSError as error:
             self._queue.put(events.PairLost("what was in the work dir", str(error)))
             pairs = []
-        mine = (n for n in pairs if n.incarnation == self._prepared.incarnation)
-        self._queue.put(events.SpoolScanned(frozenset(str(n) for n in mine if n not in self._uploader.paid)))
+        mine = (n for n in pairs if n.incarnation == prepared.incarnation)
+        self._queue.put(events.SpoolScanned(frozenset(str(n) for n in mine if n not in uploader.paid)))
 
     def _finalize(self, effect: effects.Finalize) -> None:
-        assert self._uploader is not None
-        if effect.complete and self._resume is None and not self._uploader.paid:
+        uploader = self._beginning.uploader
+        assert uploader is not None
+        if effect.complete and self._beginning.resume is None and not uploader.paid:
             text = "the command stored no checkpoint: does the script use holdfast.Resume? (--extend runs it again)"
             self._journal.event("no-checkpoint", text, warning=True)
-        self._uploader.finalize(effect.complete)
+        uploader.finalize(effect.complete)
 
     def _say(self, effect: effects.Say) -> None:
         self._journal.event(effect.kind, effect.text, warning=effect.warning)
@@ -388,31 +316,16 @@ class Supervisor:
         code, text = self._final(effect.code), ""
         if effect.code is Exit.STOPPED and code is Exit.FAILED:
             text = f"stopped for good by --max-hours; the state is in the store (exit {code})"
-        elif code is Exit.STOPPED or (code is Exit.COMPLETE and self._prepared is not None):
+        elif code is Exit.STOPPED or (code is Exit.COMPLETE and self._beginning.prepared is not None):
             text = f"{EXIT_MEANINGS[code]} (exit {code})"
         self._journal.event("exit", text, code=int(code))
 
     # --- odds and ends ---------------------------------------------------------------------------------------------
 
-    def _welcome(self) -> wire.Welcome:
-        """In the channel's thread. A command may start several processes that train, one after the other."""
-        assert self._prepared is not None
-        prepared = self._prepared
-        newest, next_save = newest_here(prepared.spool, self._resume, prepared.found.next_save, self._avoid)
-        return wire.Welcome(
-            run_dir=str(prepared.spool.path.absolute()),
-            run=str(prepared.run),
-            incarnation=prepared.incarnation,
-            next_save=next_save,
-            resume=str(newest.name) if newest else None,
-            durable=self._store.durable_spool,
-            origin=self._origin,
-        )
-
     def _close(self) -> None:
         self._watcher.stop()
-        if self._uploader is not None:
-            self._uploader.close()
+        if self._beginning.uploader is not None:
+            self._beginning.uploader.close()
         self._preparer.close()
         self._channel.close()
 

@@ -23,18 +23,21 @@ from .journal import Say
 
 _TIMEOUT = 5.0
 _TRIES = 3
-_WAITS = 1.0
 _LAST_WORDS = 2.0
 
 
 class Notifier:
-    """Hears the journal. ``close`` waits a little for what is on its way."""
+    """Hears the journal. ``close`` waits a little for what is on its way.
 
-    def __init__(self, url: str, facts: Callable[[], Facts], say: Say) -> None:
+    A failed post is repeated after ``pause`` seconds, and after twice as many.
+    """
+
+    def __init__(self, url: str, facts: Callable[[], Facts], say: Say, pause: float = 1.0) -> None:
         self._url = url
         self._shown = check_url(url)
         self._facts = facts
         self._say = say
+        self._pause = pause
         self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._closed = threading.Event()
         self._opener = _opener()
@@ -57,7 +60,7 @@ class Notifier:
             error = ""
             for number in range(_TRIES):
                 if number:
-                    self._closed.wait(_WAITS * number)
+                    self._closed.wait(self._pause * number)
                 error = self._post(body)
                 if not error:
                     break

@@ -10,7 +10,8 @@ import keras
 
 from ..core.policy import Cadence
 from .fit import Fit
-from .session import Session, open_session
+from .opening import open_session
+from .session import Session
 from .surroundings import surroundings
 from .writer import Writer
 

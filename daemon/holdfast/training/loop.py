@@ -30,9 +30,10 @@ from ..core.errors import Exit, InvalidPair
 from ..core.policy import Cadence
 from ..spool import Board, Progress
 from . import generators, pair
+from .opening import open_session
 from .pair import Draft, Place, Position, Saved
 from .plain import from_plain, to_plain
-from .session import Session, open_session
+from .session import Session
 from .writer import Writer
 
 KIND = "arrays"

@@ -1,0 +1,86 @@
+"""Training without a supervisor: the run's folder is all there is, and SIGTERM is what asks for a stop."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+from pathlib import Path
+
+from ..core.errors import InvalidPair, NoValidPair
+from ..core.manifest import CheckpointName, Manifest
+from ..core.policy import Retention
+from ..core.runs import COMPLETE_FILE, RunId, next_id
+from ..spool import Spool, write_whole
+from .session import Session
+
+
+class AloneSession(Session):
+    """Without a supervisor: the run's folder is all there is."""
+
+    def __init__(self, spool: Spool, keep: int) -> None:
+        self._lock = spool.lock()
+        self._lock.__enter__()  # the kernel drops it with the process
+        spool.sweep()
+        pairs = spool.pairs()
+        incarnation = max((name.incarnation for name in pairs), default=0) + 1
+        next_save = max((name.save for name in pairs), default=0) + 1
+        super().__init__(spool, incarnation, next_save, None, durable=True)
+        self._keep = Retention(keep)
+        self._untried = pairs
+        self.resume = self._newest_valid() if pairs else None
+
+    def began(self, epochs: int | None) -> None:
+        self.spool.file(COMPLETE_FILE).unlink(missing_ok=True)
+        super().began(epochs)
+
+    def finished(self) -> None:
+        super().finished()
+        write_whole(self.spool.file(COMPLETE_FILE), b'{"format": 1}\n', durable=True)
+
+    def close(self) -> None:
+        super().close()
+        self._lock.__exit__(None, None, None)
+
+    def saved(self, manifest: Manifest, seconds: float) -> None:
+        with contextlib.suppress(OSError):  # what cannot be removed stays: the next pair is written all the same
+            for name in self._keep.expendable(self.spool.pairs(), ()):
+                self.spool.remove(name)
+
+    def _expendable(self) -> list[CheckpointName]:
+        return self.spool.pairs()[1:]
+
+    def pass_over(self, error: str) -> None:
+        self.say(f"{self.resume}: passed over: {error}")
+        self.resume = self._newest_valid()
+
+    def _newest_valid(self) -> CheckpointName:
+        while self._untried:
+            name = self._untried.pop(0)
+            try:
+                if not name.finite:
+                    raise InvalidPair("its loss is not finite")
+                self.spool.verify(self.spool.manifest(name))
+            except InvalidPair as error:
+                self.say(f"{name}: passed over: {error}")
+            else:
+                return name
+        raise NoValidPair(f"{self.spool.path}: none of its checkpoints is valid; move the folder away")
+
+
+def begin_alone(directory: Path, keep: int, epochs: int | None) -> AloneSession:
+    """Goes on with this script's newest run, unless that has reached its end and no more epochs are asked for."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    name = (re.sub(r"[^A-Za-z0-9_-]", "-", Path(sys.argv[0]).stem).lstrip("-_") or "run")[:63]
+    existing = [run for entry in directory.iterdir() if (run := RunId.parse(entry.name))]
+    newest = max((run for run in existing if run.name == name), default=None)
+    if newest is None or _is_over(directory / str(newest), epochs):
+        newest = next_id(name, existing)
+    return AloneSession(Spool(directory / str(newest)), keep)
+
+
+def _is_over(path: Path, epochs: int | None) -> bool:
+    if not (path / COMPLETE_FILE).exists():
+        return False
+    done = max((name.epoch for name in Spool(path).pairs()), default=0)
+    return epochs is None or epochs <= done
