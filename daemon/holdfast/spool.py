@@ -14,6 +14,7 @@ import os
 import secrets
 import shutil
 import struct
+import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +25,8 @@ from .core.manifest import PARTS, CheckpointName, FileRecord, Manifest
 
 TEMPORARY = ".tmp-"
 STORED = "stored"
-_CHUNK = 1 << 18  # fits into a core's own cache, so that two checksums read memory once
+CHUNK = 1 << 18
+"""Bytes that fit into a core's own cache: what is written and summed in such pieces is read from memory once."""
 
 
 class Spool:
@@ -154,17 +156,35 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
+class Sums:
+    """Size and checksums of a file whose bytes come by in their order, CHUNK at a time or fewer."""
+
+    def __init__(self) -> None:
+        self._sha256 = hashlib.sha256()
+        self._size = self._crc32 = 0
+
+    def update(self, data: memoryview) -> None:
+        self._sha256.update(data)
+        self._crc32 = zlib.crc32(data, self._crc32)
+        self._size += len(data)
+
+    def read(self, file: IO[bytes], most: int = sys.maxsize) -> None:
+        """Takes what comes next of an unbuffered file: to its end, or ``most`` bytes."""
+        buffer = memoryview(bytearray(min(CHUNK, most)))
+        while most and (count := file.readinto(buffer[: min(CHUNK, most)])):  # type: ignore[attr-defined]
+            self.update(buffer[:count])
+            most -= count
+
+    def record(self) -> FileRecord:
+        return FileRecord(self._size, self._sha256.hexdigest(), self._crc32)
+
+
 def record_of(path: Path) -> FileRecord:
     """Size and checksums of a file as it is on disk."""
-    digest = hashlib.sha256()
-    size = crc32 = 0
-    buffer = memoryview(bytearray(_CHUNK))
+    sums = Sums()
     with path.open("rb", buffering=0) as file:
-        while count := file.readinto(buffer):
-            digest.update(buffer[:count])
-            crc32 = zlib.crc32(buffer[:count], crc32)
-            size += count
-    return FileRecord(size, digest.hexdigest(), crc32)
+        sums.read(file)
+    return sums.record()
 
 
 def check_file(path: Path, record: FileRecord) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 
 import holdfast.store.s3  # noqa: F401  (loaded before the fork)
 from holdfast.core.manifest import CheckpointName
+from holdfast.spool import record_of
 from holdfast.store import StoreSettings, open_store
 from holdfast.store.catalog import list_pairs, remove_pair
 from holdfast.supervisor.commit import store_pair
@@ -26,7 +27,7 @@ from holdfast.supervisor.journal import Journal
 from holdfast.supervisor.prepare import Preparer
 from holdfast.supervisor.settings import RunSettings
 from holdfast.training import pair
-from holdfast.training.pair import Draft, Position
+from holdfast.training.pair import Draft, Position, Written
 from holdfast.training.session import Session
 
 PAIRS = 2
@@ -45,10 +46,10 @@ def content(step: int) -> np.ndarray:
 
 
 def draft(step: int) -> Draft:
-    def write_h5(path: Path) -> tuple[str, dict[Any, str]]:
+    def write_h5(path: Path) -> Written:
         with h5py.File(path, "w") as file:
             file.create_dataset("arrays/0", data=content(step))
-        return "arrays", {}
+        return Written("arrays", {}, record_of(path))
 
     return Draft(Position(step, 0, step), "epoch", {"loss": 1.0 / step}, {}, {"step": step}, write_h5)
 

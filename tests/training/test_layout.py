@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 
+from holdfast.spool import record_of
 from holdfast.training import model_file, snapshot
 from holdfast.training.pair import Place, Position
 from holdfast.training.variables import collect
@@ -53,6 +54,15 @@ def of_halves() -> keras.Model:
     return model
 
 
+class Subclassed(keras.Model):
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = layers.Dense(300)
+
+    def call(self, inputs: Any) -> Any:
+        return self.hidden(inputs)
+
+
 def everything(path: Path) -> dict[str, Any]:
     """Every group, attribute and dataset of a file, by name."""
     found: dict[str, Any] = {}
@@ -77,9 +87,18 @@ def test_the_file_is_what_keras_itself_writes(tmp_path: Path, build: Any) -> Non
         width = model.input_shape[-1]
         model.fit(np.ones((4, width)), np.ones((4, *model.output_shape[1:])), verbose=0)
     model.save(tmp_path / "keras.h5")
-    kind, _ = draft_of(model).write_h5(tmp_path / "ours.h5")
+    kind = draft_of(model).write_h5(tmp_path / "ours.h5").kind
     assert kind == "model"
     assert everything(tmp_path / "ours.h5") == everything(tmp_path / "keras.h5")
+
+
+@pytest.mark.parametrize("build", [small, large, nested_and_shared, Subclassed])
+def test_the_sums_taken_on_the_way_are_those_of_the_file(tmp_path: Path, build: Any) -> None:
+    model = build()
+    model.compile("adam", "mse")
+    model.fit(np.ones((4, 300 if build in (large, Subclassed) else model.input_shape[-1])), np.ones((4, 1)), verbose=0)
+    written = draft_of(model).write_h5(tmp_path / "x.h5")
+    assert written.record == record_of(tmp_path / "x.h5")
 
 
 def test_it_holds_the_snapshot_and_its_learning_rate_not_what_came_after(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def model_of(layer: Any, name: str = "dense") -> keras.Model:
 
 def write(path: Path, model: keras.Model, say: Callable[[str], None]) -> str:
     variables = {Place("model", i): v for i, v in enumerate(model.variables)}
-    return model_file.write(path, model, variables, {p: np.asarray(v.value) for p, v in variables.items()}, say)[0]
+    return model_file.write(path, model, variables, {p: np.asarray(v.value) for p, v in variables.items()}, say).kind
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ Each test runs with small values, which HDF5 writes, and with large ones, which 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 
 from holdfast.spool import Spool
 from holdfast.training import pair, snapshot, variables
-from holdfast.training.pair import Draft, Place, Position
+from holdfast.training.pair import Draft, Place, Position, Written
 from holdfast.training.session import Session
 
 layers = keras.layers
@@ -229,9 +230,8 @@ def test_keras_reads_the_weights_file_or_refuses_it_and_takes_no_variable_for_an
 def test_a_value_that_is_gone_and_stands_nowhere_is_named(session: Session) -> None:
     draft, _ = draft_of(plain(SMALL))
 
-    def loses_all(path: Path) -> tuple[str, dict[Place, str]]:
-        kind, _ = draft.write_h5(path)
-        return kind, {}
+    def loses_all(path: Path) -> Written:
+        return replace(draft.write_h5(path), inside={})
 
     values: dict[Place, tuple[str, Any]] = {Place("model", 0): ("dense/kernel", None)}
     lost = Draft(Position(0, 1, 1), "test", {}, values, {}, loses_all)

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from holdfast.core.manifest import Manifest
-from holdfast.spool import Spool
-from holdfast.training.pair import Draft, Place, Position
+from holdfast.spool import Spool, record_of
+from holdfast.training.pair import Draft, Place, Position, Written
 from holdfast.training.session import Session
 from holdfast.training.writer import Writer
 
@@ -53,14 +53,14 @@ class Slow:
         self.threads: list[str] = []
         self.priorities: list[int] = []
 
-    def __call__(self, path: Path) -> tuple[str, Mapping[Place, str]]:
+    def __call__(self, path: Path) -> Written:
         self.threads.append(threading.current_thread().name)
         self.priorities.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
         self.begun.set()
         assert self.go.wait(30)
         with h5py.File(path, "w") as file:
             file.create_dataset("a", data=np.zeros(3))
-        return "arrays", {}
+        return Written("arrays", {}, record_of(path))
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from holdfast.core.manifest import Manifest
-from holdfast.spool import Spool
-from holdfast.training.pair import Draft, Place, Position
+from holdfast.spool import Spool, record_of
+from holdfast.training.pair import Draft, Place, Position, Written
 from holdfast.training.session import Session
 from holdfast.training.writer import Writer
 from integration.daemons import wait_for
@@ -47,9 +47,9 @@ def session(tmp_path: Path) -> Iterator[Told]:
 
 
 def draft(step: int, size: int) -> Draft:
-    def write_h5(path: Path) -> tuple[str, dict[Place, str]]:
+    def write_h5(path: Path) -> Written:
         path.write_bytes(bytes(size))
-        return "arrays", {}
+        return Written("arrays", {}, record_of(path))
 
     values: dict[Place, tuple[str, Any]] = {Place("array", 0): ("a", np.zeros(size, "uint8"))}
     return Draft(Position(0, step, step), "test", {}, values, {}, write_h5)

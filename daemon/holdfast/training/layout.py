@@ -1,8 +1,10 @@
 """An ``.h5`` in two steps: its structure first, then its large arrays, each at its place.
 
 HDF5 is told where the arrays will stand, and writes nothing there. Then their bytes go to the file as they are, without
-a copy, in large pieces, with the interpreter's lock given back; and whoever holds the arrays is told when each of them
-is written, so that a snapshot need not stay in memory until the last one is.
+a copy, with the interpreter's lock given back, and are summed on their way, so that nothing is read again; and whoever
+holds the arrays is told when each of them is written, so that a snapshot need not stay in memory until the last one is.
+
+They go in small pieces: a kernel that is in the middle of a large write gives a core back to the training late.
 """
 
 from __future__ import annotations
@@ -12,14 +14,16 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import h5py
 import numpy as np
 
+from ..core.manifest import FileRecord
+from ..spool import CHUNK, Sums
+
 _LARGE = 1 << 16
 _PAGE = 4096
-_PIECE = 16 << 20
 
 
 def as_array(value: Any) -> np.ndarray:
@@ -80,26 +84,31 @@ class Layout:
         if holds_numbers(array):
             self.names.setdefault(key, dataset.name.removeprefix("/"))
 
-    def write(self, values: Values, written: Callable[[Any], None]) -> None:
+    def write(self, values: Values, written: Callable[[Any], None]) -> FileRecord:
         """Writes what was planned, and tells the key of each array behind it. Raises OSError.
 
         The room for all of it is taken first: a full disk is found out while everything is still held.
         """
-        if not self._planned:
-            return
+        planned, sums = sorted(self._planned, key=lambda one: one.offset), Sums()
+        left = Counter(one.key for one in planned)  # a variable that two layers share stands in both groups
         with self._path.open("r+b", buffering=0) as file:
-            end = max(one.offset + np.asarray(values[one.key]).nbytes for one in self._planned)
-            os.posix_fallocate(file.fileno(), 0, max(end, os.fstat(file.fileno()).st_size))
-            left = Counter(one.key for one in self._planned)  # a variable that two layers share stands in both groups
-            for one in self._planned:
-                _write_at(file.fileno(), one.offset, np.ascontiguousarray(values[one.key]))
+            if planned:
+                end = planned[-1].offset + np.asarray(values[planned[-1].key]).nbytes
+                os.posix_fallocate(file.fileno(), 0, max(end, os.fstat(file.fileno()).st_size))
+            for one in planned:
+                sums.read(file, one.offset - file.tell())
+                _write(file, np.ascontiguousarray(values[one.key]), sums)
                 left[one.key] -= 1
                 if not left[one.key]:
                     written(one.key)
+            sums.read(file)
+        return sums.record()
 
 
-def _write_at(descriptor: int, offset: int, array: np.ndarray) -> None:
+def _write(file: IO[bytes], array: np.ndarray, sums: Sums) -> None:
     rest = array.reshape(-1).view(np.uint8).data
     while rest:
-        count = os.pwrite(descriptor, rest[:_PIECE], offset)
-        rest, offset = rest[count:], offset + count
+        piece = rest[:CHUNK]
+        count = file.write(piece)
+        sums.update(piece[:count])
+        rest = rest[count:]

@@ -28,10 +28,10 @@ import numpy as np
 
 from ..core.errors import Exit, InvalidPair
 from ..core.policy import Cadence
-from ..spool import Board, Progress
+from ..spool import Board, Progress, record_of
 from . import generators, pair
 from .opening import open_session
-from .pair import Draft, Place, Position, Saved
+from .pair import Draft, Place, Position, Saved, Written
 from .plain import from_plain, to_plain
 from .session import Session
 from .writer import Writer
@@ -181,7 +181,7 @@ def _state_of(saved: Saved) -> State:
     return State(arrays, values, saved.position.epoch, saved.position.batch, saved.position.step)
 
 
-def _write_h5(path: Path, values: Mapping[Place, tuple[str, np.ndarray]]) -> tuple[str, dict[Place, str]]:
+def _write_h5(path: Path, values: Mapping[Place, tuple[str, np.ndarray]]) -> Written:
     inside = {}
     with h5py.File(path, "w") as file:
         for place, (name, array) in values.items():
@@ -189,4 +189,4 @@ def _write_h5(path: Path, values: Mapping[Place, tuple[str, np.ndarray]]) -> tup
                 key = f"arrays/{place.index}"
                 file.create_dataset(key, data=array).attrs["name"] = name
                 inside[place] = key
-    return KIND, inside
+    return Written(KIND, inside, record_of(path))

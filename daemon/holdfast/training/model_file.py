@@ -19,7 +19,7 @@ import numpy as np
 
 from ..core.errors import one_line
 from .layout import Layout, as_array, holds_numbers
-from .pair import Place
+from .pair import Place, Written
 
 WHOLE, WEIGHTS = "model", "weights"
 _MOST_IN_ATTRIBUTE = 64512
@@ -45,10 +45,10 @@ def write(
     values: Mapping[Place, Any],
     say: Callable[[str], None],
     written: Callable[[Place], None] = _nothing,
-) -> tuple[str, dict[Place, str]]:
-    """Writes ``path`` and returns the kind of file that it became: WHOLE, or WEIGHTS where Keras can't store it so.
+) -> Written:
+    """Writes ``path``. The kind of file that it became is WHOLE, or WEIGHTS where Keras can't store it so.
 
-    With it, which value stands under which dataset, as it was written: two variables may have one name, so names don't
+    Which value stands under which dataset is told as it was written: two variables may have one name, so names don't
     tell. What is missing there goes into the ``.pkl``. ``say`` is told why a model is not stored whole, once, unless it
     is subclassed: then nothing else is to be expected. ``written`` is told of large values that are in the file and
     needn't be held for its sake any longer. Raises OSError.
@@ -56,13 +56,14 @@ def write(
     held = _Held(variables, values, written)
     if model not in _not_whole:
         try:
-            if (layout := _write_whole(path, model, held)) is not None:
-                return WHOLE, held.standing(layout)
+            if (layout := _lay_out_whole(path, model, held)) is not None:
+                return Written(WHOLE, held.standing(layout), layout.write(held, held.written))
         except _NotStorable as error:
             say(f"the model cannot be stored whole, so its .h5 is a weights file: {error}")
         path.write_bytes(b"")
         _not_whole.add(model)
-    return WEIGHTS, held.standing(_write_weights(path, model, held))
+    layout = _lay_out_weights(path, model, held)
+    return Written(WEIGHTS, held.standing(layout), layout.write(held, held.written))
 
 
 class _Held:
@@ -101,7 +102,7 @@ class _Held:
         return {place: layout.names[key] for key, place in self._places.items() if key in layout.names}
 
 
-def _write_whole(path: Path, model: keras.Model, held: _Held) -> Layout | None:
+def _lay_out_whole(path: Path, model: keras.Model, held: _Held) -> Layout | None:
     """None for a subclassed model. Raises _NotStorable for another that Keras cannot store, and OSError."""
     if type(model).get_config is keras.Model.get_config and not isinstance(model, keras.Sequential):
         return None
@@ -121,7 +122,6 @@ def _write_whole(path: Path, model: keras.Model, held: _Held) -> Layout | None:
         raise _NotStorable(_reason(error)) from error
     except (*_NOT_FOR_HDF5, *_ANOTHER_KERAS) as error:
         raise _NotStorable(_reason(error)) from error
-    layout.write(held, held.written)
     return layout
 
 
@@ -158,7 +158,7 @@ def _reason(error: Exception) -> str:
     return one_line(f"{type(error).__name__}: {error}")
 
 
-def _write_weights(path: Path, model: keras.Model, held: _Held) -> Layout:
+def _lay_out_weights(path: Path, model: keras.Model, held: _Held) -> Layout:
     """The layout that ``model.load_weights`` reads: a group a layer, with the names in an attribute.
 
     A subclassed model may have layers, and a layer variables, of one name: the first stands in the file. What does not
@@ -176,7 +176,6 @@ def _write_weights(path: Path, model: keras.Model, held: _Held) -> Layout:
         optimizer = getattr(model, "optimizer", None)
         if optimizer is not None:
             _write_what_fits(layout, layout.file, "optimizer_weights", optimizer.variables, held)
-    layout.write(held, held.written)
     return layout
 
 

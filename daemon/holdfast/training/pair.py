@@ -21,7 +21,7 @@ import numpy as np
 
 from ..core import codec
 from ..core.errors import InvalidPair, one_line
-from ..core.manifest import CheckpointName, Manifest
+from ..core.manifest import CheckpointName, FileRecord, Manifest
 from ..spool import record_of, replacing, write_whole
 from . import arrays
 from .arrays import Piece
@@ -53,13 +53,21 @@ class Position:
 
 
 @dataclass(frozen=True)
+class Written:
+    """A model file: its kind, which values stand ``inside`` it under which name, and its size and checksums."""
+
+    kind: str
+    inside: Mapping[Place, str]
+    record: FileRecord
+
+
+@dataclass(frozen=True)
 class Draft:
     """All that goes into a pair.
 
-    ``values`` are arrays (or tensors) with their paths. ``write_h5`` writes the model file and returns its kind and
-    which values stand in it, under which name. ``facts`` are plain values for the ``.pkl``. ``taken`` is when the
-    snapshot was taken, in monotonic seconds. Once ``may_go`` is set, ``write_h5`` may let go of values that are in the
-    file, so that they need not be in memory and in the file's pages.
+    ``values`` are arrays (or tensors) with their paths. ``write_h5`` writes the model file. ``facts`` are plain values
+    for the ``.pkl``. ``taken`` is when the snapshot was taken, in monotonic seconds. Once ``may_go`` is set,
+    ``write_h5`` may let go of values that are in the file, so that they need not be in memory and in the file's pages.
     """
 
     position: Position
@@ -67,7 +75,7 @@ class Draft:
     metrics: Mapping[str, float]
     values: Mapping[Place, tuple[str, Any]]
     facts: Mapping[str, Any]
-    write_h5: Callable[[Path], tuple[str, Mapping[Place, str]]]
+    write_h5: Callable[[Path], Written]
     taken: float = field(default_factory=time.monotonic)
     may_go: threading.Event = field(default_factory=threading.Event, compare=False)
 
@@ -118,17 +126,17 @@ def _write(session: Session, draft: Draft) -> Manifest:
     h5, pkl = spool.file(name.file("h5")), spool.file(name.file("pkl"))
     try:
         with replacing(h5, session.durable) as temporary:
-            kind, inside = draft.write_h5(temporary)
-        pieces = arrays.note(h5, inside.values())
-        write_whole(pkl, codec.dumps(_document(draft, inside, pieces)), session.durable)
+            written = draft.write_h5(temporary)
+        pieces = arrays.note(h5, written.inside.values())
+        write_whole(pkl, codec.dumps(_document(draft, written.inside, pieces)), session.durable)
         manifest = Manifest(
             name=name,
             run=spool.run,
             batch=position.batch,
-            kind=kind,
+            kind=written.kind,
             reason=one_line(draft.reason)[:200],
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            files={"h5": record_of(h5), "pkl": record_of(pkl)},
+            files={"h5": written.record, "pkl": record_of(pkl)},
             metrics={key: value if math.isfinite(value) else None for key, value in draft.metrics.items()},
             origin={**session.origin},
         )

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from . import model_file
-from .pair import Draft, Place, Position
+from .pair import Draft, Place, Position, Written
 from .variables import Part, collect
 
 
@@ -39,7 +39,7 @@ def take(
     named = {place: (parts[place].path, value) for place, value in values.items()}
     draft = Draft(position, reason, metrics, named, facts, lambda path: write_h5(path))
 
-    def write_h5(path: Path) -> tuple[str, Mapping[Place, str]]:
+    def write_h5(path: Path) -> Written:
         whole = {place: named[place][1] for place in variables}
         return model_file.write(path, model, variables, whole, say, lambda place: let_go(whole, place))
 
