@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -48,7 +48,14 @@ def manifests(memory: MemoryStore) -> list[str]:
 class Uploading:
     """An uploader at work, and what it reports."""
 
-    def __init__(self, store: FlakyStore, spool: Spool, *errands: Errand, keep: int = 2) -> None:
+    def __init__(
+        self,
+        store: FlakyStore,
+        spool: Spool,
+        *errands: Errand,
+        keep: int = 2,
+        spare: Collection[CheckpointName] = (),
+    ) -> None:
         self.store = store
         self.spool = spool
         self.heard: list[tuple[str, object]] = []
@@ -56,7 +63,7 @@ class Uploading:
         self.clock = Clock()
         self._changed = threading.Condition()
         self.uploader = Uploader(
-            store, spool, self, errands, self._finish, Retention(keep), backoff=AT_ONCE, clock=self.clock
+            store, spool, self, errands, self._finish, Retention(keep), spare=spare, backoff=AT_ONCE, clock=self.clock
         )
 
     def save(self, *names: CheckpointName, batch: int = 0) -> None:
@@ -341,6 +348,29 @@ def test_what_is_owed_is_kept_however_much_it_is(store: FlakyStore, uploading: U
     assert uploading.of("stored") == names[::-1]
     assert kept == [5, 5, 5, 4, 3]
     assert uploading.spool.pairs() == names[:2:-1]
+
+
+def test_pairs_of_which_nobody_has_told_yet_are_kept(uploading: Uploading) -> None:
+    for save in range(1, 6):
+        save_pair(uploading.spool, name_of(save))
+    uploading.uploader.add(name_of(5))
+    uploading.uploader.start()
+    uploading.conclude()
+    assert uploading.of("stored") == [name_of(5)]
+    assert uploading.spool.pairs() == [name_of(save) for save in range(5, 0, -1)]
+
+
+def test_what_the_store_has_or_need_not_get_goes_though_this_uploader_did_not_store_it(
+    store: FlakyStore, spool: Spool
+) -> None:
+    uploading = Uploading(store, spool, spare=[name_of(1)])
+    for save in (1, 2):
+        save_pair(spool, name_of(save))
+    spool.mark_stored(name_of(2))
+    uploading.uploader.start()
+    uploading.save(name_of(3), name_of(4))
+    uploading.conclude()
+    assert spool.pairs() == [name_of(4), name_of(3)]
 
 
 # --- what is worth an upload ---------------------------------------------------------------------------------------

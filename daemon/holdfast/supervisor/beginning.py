@@ -117,6 +117,7 @@ class Beginning:
         self.prepared = prepared
         if self.uploader is None:
             self._begin_uploading(prepared)
+        self._tell_of_owed(prepared)
         if over := prepared.over or effect.only_store:
             return events.Restored(over=over)
         if not self._settings.restore_first:
@@ -129,10 +130,20 @@ class Beginning:
             self._store, prepared.spool, self._settings.artifacts, self._journal.event, self._clock, self._pressed
         )
         artifacts.restore(self._preparer.cancelled)
+        prepared.spool.unmark_stored(prepared.owed)  # the store lost them: until it has them again they must stay
         self.uploader = self._make_uploader(prepared, artifacts)
         self.uploader.start()
-        for name in prepared.owed:
-            self._put(events.PairSaved(str(name)))
+
+    def _tell_of_owed(self, prepared: Prepared) -> None:
+        """Of what an earlier start left, and of pairs whose news died with the command.
+
+        The marks are believed: while the store is away, all that is here seems to be owed.
+        """
+        assert self.uploader is not None
+        stored = set(prepared.spool.stored())
+        for name in self.uploader.unknown(prepared.owed):
+            if name not in stored:
+                self._put(events.PairSaved(str(name)))
 
     def _pressed(self) -> bool:
         return self.uploader is not None and self.uploader.pressed
@@ -154,5 +165,6 @@ class Beginning:
             self._preparer.finish,
             Retention(settings.keep_local),
             newest,
+            set(prepared.found.local) - set(prepared.owed),
             clock=self._clock,
         )

@@ -10,7 +10,7 @@ import contextlib
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
 from ..core.errors import Conflict, InvalidPair, StoreError
@@ -38,7 +38,10 @@ class Listener(Protocol):
 
 
 class Uploader:
-    """Owes pairs to the store and pays them. ``newest`` is the order of the newest pair that the store has."""
+    """Owes pairs to the store and pays them. ``newest`` is the order of the newest pair that the store has.
+
+    ``spare`` are pairs in the spool that the store needs not get: they go as those do that it has.
+    """
 
     def __init__(
         self,
@@ -49,6 +52,7 @@ class Uploader:
         finish: Callable[[bool], None],
         keep: Retention,
         newest: tuple[int, int] = (0, 0),
+        spare: Collection[CheckpointName] = (),
         backoff: Backoff = BACKOFF,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -63,6 +67,7 @@ class Uploader:
         self._wake = threading.Condition()
         self._owed: dict[CheckpointName, Owed] = {}
         self._newest = newest
+        self._spare = frozenset(spare)
         self._transfer: Transfer | None = None
         self._rate = Rate()
         self._deadline: float | None = None
@@ -93,6 +98,11 @@ class Uploader:
             self._wake.notify()
         for old in outdated:
             self._listener.skipped(old)
+
+    def unknown(self, names: Iterable[CheckpointName]) -> list[CheckpointName]:
+        """Those that are neither owed nor paid."""
+        with self._wake:
+            return [name for name in names if name not in self._owed and name not in self.paid]
 
     def hurry(self, deadline: float | None) -> None:
         """From now on there is a deadline, on this uploader's clock; or none any more."""
@@ -217,10 +227,11 @@ class Uploader:
             self.paid.add(name)
 
     def _tidy(self) -> None:
-        """This machine keeps a few pairs, and whatever is still owed."""
+        """This machine keeps a few pairs, and whatever the store may lack: of some nobody has told us yet."""
+        here, stored = self._spool.pairs(), self._spool.stored()
         with self._wake:
-            owed = set(self._owed)
-        for old in self._keep.expendable(self._spool.pairs(), owed):
+            settled = self.paid.union(self._spare, stored).difference(self._owed)
+        for old in self._keep.expendable(here, set(here) - settled):
             self._spool.remove(old)
 
     def _leave_behind(self) -> None:
