@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -165,6 +166,32 @@ def test_a_restart_while_the_store_is_away_tells_of_nothing_that_the_store_has(
     store.outage = Transient("away")
     save_pair(second.spool, name_of(2))
     assert second.start() == text(2)
+
+
+@pytest.mark.parametrize("reason", ["a deadline", "a pair"])
+def test_a_log_that_is_being_sent_gives_way_and_comes_at_the_end(
+    memory: MemoryStore, store: FlakyStore, start: Callable[[], Started], reason: str
+) -> None:
+    log, started, tries = f"{RUN}/events-i1.jsonl", start(), 0
+    meddled = threading.Event()
+
+    def meddle(operation: str, key: str) -> None:
+        nonlocal tries
+        uploader = started.beginning.uploader
+        tries += key == log
+        if key == log and tries == 1 and uploader is not None:
+            if reason == "a deadline":
+                uploader.hurry(started.clock() + 110)
+            else:
+                save_pair(started.spool, name_of(1))
+                uploader.add(name_of(1))
+            meddled.set()
+
+    store.before = meddle
+    started.start()
+    assert meddled.wait(PATIENCE)
+    started.conclude()
+    assert (tries, len(memory.versions[log])) == (2, 1)
 
 
 def away_for_data(operation: str, key: str) -> None:

@@ -21,7 +21,7 @@ from .artifacts import Artifacts
 from .errands import BringArtifacts, BringLogs, Prune
 from .journal import Journal
 from .left import only_here
-from .logs import GrowingLogs
+from .logs import growing_logs
 from .options import training_options
 from .prepare import Prepared, Preparer
 from .reports import Reports
@@ -148,9 +148,13 @@ class Beginning:
     def _pressed(self) -> bool:
         return self.uploader is not None and self.uploader.pressed
 
+    def _left(self) -> float | None:
+        return None if self.uploader is None else self.uploader.left()
+
     def _make_uploader(self, prepared: Prepared, artifacts: Artifacts) -> Uploader:
         run, spool, settings = str(prepared.run), prepared.spool, self._settings
-        logs = BringLogs(self._store, GrowingLogs(spool, prepared.incarnation).changed)
+        growing = growing_logs(spool, prepared.incarnation)
+        logs = BringLogs(self._store, growing, self._pressed, self._left, self._clock)
         options = training_options(settings, self._store.uri, run, prepared.incarnation, self._redactor)
         with contextlib.suppress(OSError):  # a full disk must not stop the training
             write_whole(spool.file(OPTIONS_FILE), options, durable=False)

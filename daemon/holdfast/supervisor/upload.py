@@ -82,6 +82,11 @@ class Uploader:
         """Is there something that an errand's long job should give way to?"""
         return bool(self._owed) or self._dropped
 
+    def left(self) -> float | None:
+        """Seconds to the deadline, if there is one."""
+        deadline = self._deadline
+        return None if deadline is None else deadline - self._clock()
+
     def start(self) -> None:
         self._thread.start()
 
@@ -140,12 +145,9 @@ class Uploader:
             return Owed(name, 0, lasting=True)  # paying it will say what is wrong
         return Owed(name, manifest.size, manifest.lasting)
 
-    def _left(self) -> float | None:
-        return None if self._deadline is None else self._deadline - self._clock()
-
     def _make_way(self) -> None:
         """Gives up the upload under way if the newest pair would come too late behind it. Call with the lock."""
-        left, transfer = self._left(), self._transfer
+        left, transfer = self.left(), self._transfer
         if left is None or transfer is None or not self._owed:
             return
         newest = max(self._owed.values(), key=lambda one: one.name.order)
@@ -172,7 +174,7 @@ class Uploader:
     def _next(self) -> Job | None:
         """The next thing to do; waits for one, but not longer than an errand may wait."""
         with self._wake:
-            one = next_upload(self._owed.values(), self._newest, self._rate.value, self._left())
+            one = next_upload(self._owed.values(), self._newest, self._rate.value, self.left())
             if one is not None:
                 chosen = one
                 return lambda: self._pay(chosen)
