@@ -404,11 +404,12 @@ def test_a_pair_under_way_is_not_skipped_for_a_newer_one(store: FlakyStore, uplo
 
 
 def test_what_is_stored_is_marked_so_that_a_full_disk_may_cost_it(store: FlakyStore, uploading: Uploading) -> None:
-    store.fail("put", Transient("away"), suffix=f"{name_of(1)}.h5", times=1)
+    store.outage = Transient("away")
     uploading.uploader.start()
     uploading.save(name_of(1))
     uploading.until_heard("failing")
     assert uploading.spool.stored() == []
+    store.outage = None
     uploading.conclude()
     assert uploading.spool.stored() == [name_of(1)]
 
