@@ -549,6 +549,51 @@ def test_an_errand_that_fails_holds_up_no_pair_and_no_other_errand(store: FlakyS
     assert "no rights" in uploading.of("failing")
 
 
+class Defective(Counting):
+    """Raises what no errand should, once where it looks and once where it works."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks = 0
+
+    def job(self, now: float, closing: Closing | None) -> Callable[[], None] | None:
+        self.looks += 1
+        if self.looks == 1:
+            raise ValueError("while looking")
+        return super().job(now, closing)
+
+    def _run(self) -> None:
+        super()._run()
+        if self.runs == 1:
+            raise ValueError("while working")
+
+
+def test_a_defect_is_reported_and_tried_again_and_ends_nothing(store: FlakyStore, spool: Spool) -> None:
+    errand = Defective()
+    uploading = Uploading(store, spool, errand)
+    uploading.uploader.start()
+    uploading.until_heard("failing", 2)
+    uploading.save(name_of(1))
+    uploading.conclude()
+    assert uploading.of("failing") == ["ValueError('while looking')", "ValueError('while working')"]
+    assert uploading.of("stored") == [name_of(1)]
+    assert errand.runs == 5
+
+
+def test_a_defect_while_a_pair_is_stored_is_reported_and_the_pair_tried_again(
+    store: FlakyStore, uploading: Uploading
+) -> None:
+    def stumble(operation: str, key: str) -> None:
+        store.before = lambda operation, key: None
+        raise ValueError("a defect")
+
+    store.before = stumble
+    uploading.uploader.start()
+    uploading.save(name_of(1))
+    uploading.conclude()
+    assert uploading.heard == [("failing", "ValueError('a defect')"), ("stored", name_of(1)), ("finalized", None)]
+
+
 def test_while_a_deadline_stands_errands_wait_and_the_vital_ones_alone_are_done(
     store: FlakyStore, spool: Spool
 ) -> None:

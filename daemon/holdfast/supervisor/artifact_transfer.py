@@ -17,6 +17,7 @@ from ..core.artifacts import (
     Limits,
     Stored,
     from_key,
+    is_storable,
     read_index,
     shown,
     to_key,
@@ -136,6 +137,9 @@ class Transfer:
                 path = from_key(key)
             except ValueError:
                 left_out[key] = "the store has it under a name that no artifact has"
+                continue
+            if not is_storable(path):  # nor would the store take such a key
+                left_out[path] = "its name is too long"
                 continue
             known = index.get(path)
             # What is larger or smaller than the index says was stored after it.

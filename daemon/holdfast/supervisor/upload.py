@@ -159,14 +159,13 @@ class Uploader:
 
     def _run(self) -> None:
         while not self._dropped:
-            job = self._next()
-            if job is None:
-                continue
             try:
+                if (job := self._next()) is None:
+                    continue
                 job()
             except GivenUp:
                 continue
-            except (StoreError, OSError) as error:
+            except Exception as error:  # a defect, too: without this thread nothing would be stored any more
                 self._wait_out(error)
             else:
                 self._failures = 0
@@ -193,7 +192,7 @@ class Uploader:
     def _wait_out(self, error: Exception) -> None:
         self._failures += 1
         wait = self._backoff.delay(self._failures, random.random())
-        self._listener.failing(str(error), wait)
+        self._listener.failing(_told(error), wait)
         with self._wake:
             if not self._dropped:
                 self._wake.wait(wait)
@@ -248,9 +247,9 @@ class Uploader:
         """An errand that fails waits for its next turn; it holds up no other and no pair."""
         try:
             job()
-        except (StoreError, OSError) as error:
+        except Exception as error:
             wait = turn.postpone(self._clock(), self._backoff)
-            self._listener.failing(str(error), wait)
+            self._listener.failing(_told(error), wait)
         else:
             turn.failures = 0
 
@@ -267,3 +266,8 @@ class Uploader:
         self._finish(self._finalize)
         self._dropped = True
         self._listener.finalized()
+
+
+def _told(error: Exception) -> str:
+    """A defect by its type as well: its text alone says little."""
+    return str(error) if isinstance(error, StoreError | OSError) else repr(error)
