@@ -16,7 +16,7 @@ import shutil
 import struct
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -86,9 +86,9 @@ class Spool:
         """Notes that the store has the pair: when the disk is full, it may go."""
         self.file(name.file(STORED)).touch(mode=0o600)
 
-    def unmark_stored(self) -> None:
-        """Forgets all of these notes: nobody knows which store they are about."""
-        for name in self.stored():
+    def unmark_stored(self, names: Iterable[CheckpointName]) -> None:
+        """Forgets these notes: nobody knows which store they are about, or the store has lost the pairs."""
+        for name in names:
             self.file(name.file(STORED)).unlink(missing_ok=True)
 
     def stored(self) -> list[CheckpointName]:

@@ -627,6 +627,22 @@ def test_a_hostile_name_is_refused(
     assert list(two.left_out()) == [name]
 
 
+@pytest.mark.parametrize("key", ["@C3@A9" * 100, "x" * 201, "/".join(["x" * 100] * 8)], ids=["escaped", "part", "key"])
+def test_what_the_store_has_under_too_long_a_name_is_left_out_and_holds_up_nothing(
+    memory: MemoryStore, fresh: Callable[..., Machine], key: str
+) -> None:
+    memory.objects[f"{RUN}/artifacts/{key}"] = b"odd"
+    memory.objects[f"{RUN}/artifacts/good"] = b"good"
+    two = fresh()
+    two.restore()
+    assert two.files() == {"good": "good"}
+    assert list(two.left_out().values()) == ["its name is too long"]
+    two.write("mine", "22")
+    two.sync(3)
+    two.conclude()
+    assert set(stored(memory)) == {"good", "mine", from_key(key)}
+
+
 @pytest.mark.parametrize("leads", ["folder", "file", "root"])
 def test_a_link_on_this_machine_leads_nothing_out_of_the_folder(
     memory: MemoryStore, fresh: Callable[..., Machine], tmp_path: Path, leads: str

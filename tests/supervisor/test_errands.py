@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from fakes.clocks import Clock
 from fakes.pairs import name_of, save_pair, store_only
 from fakes.stores import FlakyStore, MemoryStore
 from holdfast.core.errors import Permanent, Transient
@@ -12,6 +13,7 @@ from holdfast.spool import Spool
 from holdfast.store.catalog import list_pairs
 from holdfast.supervisor.commit import store_pair
 from holdfast.supervisor.errands import BringLogs, Closing, Prune
+from holdfast.supervisor.logs import growing_logs
 
 RUN = "00001-digits"
 
@@ -34,28 +36,38 @@ def spool(tmp_path: Path) -> Spool:
 # --- logs and other files ------------------------------------------------------------------------------------------
 
 
-class Growing:
-    """What has grown since the last call."""
-
-    def __init__(self) -> None:
-        self.files: list[tuple[str, Path]] = []
-
-    def __call__(self) -> list[tuple[str, Path]]:
-        grown, self.files = self.files, []
-        return grown
-
-
-@pytest.fixture
-def growing() -> Growing:
-    return Growing()
-
-
-@pytest.fixture
-def logs(store: FlakyStore, growing: Growing) -> BringLogs:
-    return BringLogs(store, growing, interval=30)
-
-
+LOG = f"{RUN}/log-i1.txt"
 CLOSING = Closing(complete=False, deadline=None)
+
+
+class Logs:
+    """The log of a run that grows, what brings it, and what that gives way to."""
+
+    def __init__(self, store: FlakyStore, spool: Spool) -> None:
+        self.spool = spool
+        self.clock = Clock()
+        self.pressed = False
+        self.left: float | None = None
+        self.errand = BringLogs(
+            store, growing_logs(spool, 1), lambda: self.pressed, lambda: self.left, self.clock, interval=30
+        )
+
+    def grow(self, line: str = "x") -> None:
+        with self.spool.file("log.txt").open("a") as file:
+            file.write(line)
+
+    def run(self, closing: Closing | None = None) -> int:
+        """Runs what is due until there is no more; how many jobs there were."""
+        return run_all(self.errand, self.clock(), closing)
+
+    def after(self, seconds: float) -> int:
+        self.clock.advance(seconds)
+        return self.run()
+
+
+@pytest.fixture
+def logs(store: FlakyStore, spool: Spool) -> Logs:
+    return Logs(store, spool)
 
 
 def run_all(errand: BringLogs | Prune, now: float, closing: Closing | None = None) -> int:
@@ -64,46 +76,106 @@ def run_all(errand: BringLogs | Prune, now: float, closing: Closing | None = Non
     while (job := errand.job(now, closing)) is not None:
         job()
         jobs += 1
+        assert jobs < 100, "there is no end to it"
     return jobs
 
 
-def test_logs_are_brought_now_and_then(memory: MemoryStore, logs: BringLogs, growing: Growing, spool: Spool) -> None:
-    spool.file("log.txt").write_bytes(b"some lines")
-    growing.files = [(f"{RUN}/log-i1.txt", spool.file("log.txt"))]
-    assert run_all(logs, 100) == 1
-    growing.files = [(f"{RUN}/log-i1.txt", spool.file("log.txt"))]
-    assert run_all(logs, 129) == 0
-    assert run_all(logs, 130) == 1
-    assert memory.writes == [f"{RUN}/log-i1.txt"] * 2
+def test_logs_are_brought_now_and_then(memory: MemoryStore, logs: Logs) -> None:
+    logs.grow("a")
+    assert logs.run() == 1
+    logs.grow("b")
+    assert logs.after(29) == 0
+    assert logs.after(1) == 1
+    assert logs.after(30) == 0
+    assert memory.versions[LOG] == [b"a", b"ab"]
 
 
-def test_logs_and_other_files_are_brought_before_the_end(
-    memory: MemoryStore, logs: BringLogs, growing: Growing, spool: Spool
+def test_logs_and_other_files_are_brought_before_the_end(memory: MemoryStore, logs: Logs, spool: Spool) -> None:
+    logs.grow("a")
+    logs.run()
+    logs.grow("b")
+    spool.file("options.json").write_text("{}")
+    logs.errand.bring(f"{RUN}/options.json", spool.file("options.json"))
+    assert logs.run(CLOSING) == 2
+    assert memory.objects == {f"{RUN}/options.json": b"{}", LOG: b"ab"}
+
+
+def test_asking_for_logs_to_bring_copies_nothing_for_who_asks_has_a_lock(
+    memory: MemoryStore, logs: Logs, spool: Spool
 ) -> None:
-    run_all(logs, 100)
-    for name in ("log.txt", "options.json"):
-        spool.file(name).write_text(name)
-    logs.bring(f"{RUN}/options.json", spool.file("options.json"))
-    growing.files = [(f"{RUN}/log-i1.txt", spool.file("log.txt"))]
-    assert run_all(logs, 101, closing=CLOSING) == 2
-    assert memory.objects == {f"{RUN}/options.json": b"options.json", f"{RUN}/log-i1.txt": b"log.txt"}
+    logs.grow("a")
+    job = logs.errand.job(logs.clock(), None)
+    assert [path.name for path in spool.path.iterdir()] == ["log.txt"]
+    logs.grow("b")
+    assert job is not None
+    job()
+    assert memory.objects == {LOG: b"ab"}
 
 
-def test_a_log_that_could_not_be_brought_is_brought_again(
-    memory: MemoryStore, store: FlakyStore, logs: BringLogs, spool: Spool
+def test_a_large_log_rests_longer_than_it_takes(memory: MemoryStore, store: FlakyStore, logs: Logs) -> None:
+    store.before = lambda operation, key: logs.clock.advance(10)
+    logs.grow("a")
+    logs.run()
+    logs.grow("b")
+    assert logs.after(199) == 0
+    assert logs.after(1) == 1
+    logs.grow("c")
+    assert logs.run(CLOSING) == 1, "the end does not wait"
+    assert memory.versions[LOG] == [b"a", b"ab", b"abc"]
+
+
+@pytest.mark.parametrize("reason", ["a pair", "a deadline"])
+def test_a_log_on_its_way_gives_way_and_comes_later(
+    memory: MemoryStore, store: FlakyStore, logs: Logs, reason: str
 ) -> None:
-    spool.file("log.txt").write_text("lines")
-    logs.bring(f"{RUN}/log-i1.txt", spool.file("log.txt"))
+    def meddle(operation: str, key: str) -> None:
+        logs.clock.advance(3)
+        logs.pressed, logs.left = (True, None) if reason == "a pair" else (False, 110.0)
+
+    store.before = meddle
+    logs.grow("a")
+    logs.run()
+    assert memory.objects == {}
+    store.before = lambda operation, key: None
+    logs.pressed, logs.left = False, None
+    assert logs.after(59) == 0, "it rests as if it had been brought"
+    assert logs.after(1) == 1
+    assert memory.objects == {LOG: b"a"}
+
+
+@pytest.mark.parametrize(("left", "brought"), [(10.0, {LOG}), (2.0, set())], ids=["time", "no time"])
+def test_the_end_brings_the_logs_up_to_its_deadline_and_leaves_time_for_the_lease(
+    memory: MemoryStore, logs: Logs, left: float, brought: set[str]
+) -> None:
+    logs.grow("a")
+    logs.left = left
+    logs.run(Closing(complete=False, deadline=logs.clock() + left))
+    assert set(memory.objects) == brought
+
+
+def test_a_log_that_could_not_be_brought_is_brought_again(memory: MemoryStore, store: FlakyStore, logs: Logs) -> None:
+    logs.grow("a")
     store.fail("put", Transient("away"))
     with pytest.raises(Transient):
-        run_all(logs, 100)
-    assert run_all(logs, 100) == 1
-    assert memory.objects == {f"{RUN}/log-i1.txt": b"lines"}
+        logs.run()
+    assert logs.after(30) == 1
+    assert memory.objects == {LOG: b"a"}
 
 
-def test_a_file_that_is_gone_is_forgotten(memory: MemoryStore, logs: BringLogs, spool: Spool) -> None:
-    logs.bring(f"{RUN}/gone", spool.file("gone"))
-    run_all(logs, 100, closing=CLOSING)
+def test_at_the_end_a_log_that_could_not_be_brought_is_brought_again_at_once(
+    memory: MemoryStore, store: FlakyStore, logs: Logs
+) -> None:
+    logs.grow("a")
+    store.fail("put", Transient("away"))
+    with pytest.raises(Transient):
+        logs.run(CLOSING)
+    assert logs.run(CLOSING) == 1
+    assert memory.objects == {LOG: b"a"}
+
+
+def test_a_file_that_is_gone_is_forgotten(memory: MemoryStore, logs: Logs, spool: Spool) -> None:
+    logs.errand.bring(f"{RUN}/gone", spool.file("gone"))
+    logs.run(CLOSING)
     assert memory.writes == []
 
 

@@ -304,6 +304,24 @@ def test_a_kept_lease_survives_an_outage_of_the_store(store: MemoryStore, clock:
     assert len(store.versions[KEY]) > 1
 
 
+def test_a_kept_lease_survives_a_defect_which_is_told(store: MemoryStore, clock: Clock) -> None:
+    told: list[Exception] = []
+    renewed = threading.Semaphore(0)
+    flaky = FlakyStore(store)
+    mine = Lease(flaky, KEY, "here", QUICK, lambda who: None, clock, told.append)
+    acquire(mine, clock)
+
+    def stumble(operation: str, key: str) -> None:
+        flaky.before = lambda operation, key: renewed.release()
+        raise ValueError("a defect")
+
+    flaky.before = stumble
+    mine.keep()
+    assert all(renewed.acquire(timeout=30) for _ in range(3))
+    mine.stop()
+    assert [repr(error) for error in told] == ["ValueError('a defect')"]
+
+
 # --- giving it back ------------------------------------------------------------------------------------------------
 
 

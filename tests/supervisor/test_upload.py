@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -48,7 +48,14 @@ def manifests(memory: MemoryStore) -> list[str]:
 class Uploading:
     """An uploader at work, and what it reports."""
 
-    def __init__(self, store: FlakyStore, spool: Spool, *errands: Errand, keep: int = 2) -> None:
+    def __init__(
+        self,
+        store: FlakyStore,
+        spool: Spool,
+        *errands: Errand,
+        keep: int = 2,
+        spare: Collection[CheckpointName] = (),
+    ) -> None:
         self.store = store
         self.spool = spool
         self.heard: list[tuple[str, object]] = []
@@ -56,7 +63,7 @@ class Uploading:
         self.clock = Clock()
         self._changed = threading.Condition()
         self.uploader = Uploader(
-            store, spool, self, errands, self._finish, Retention(keep), backoff=AT_ONCE, clock=self.clock
+            store, spool, self, errands, self._finish, Retention(keep), spare=spare, backoff=AT_ONCE, clock=self.clock
         )
 
     def save(self, *names: CheckpointName, batch: int = 0) -> None:
@@ -343,6 +350,29 @@ def test_what_is_owed_is_kept_however_much_it_is(store: FlakyStore, uploading: U
     assert uploading.spool.pairs() == names[:2:-1]
 
 
+def test_pairs_of_which_nobody_has_told_yet_are_kept(uploading: Uploading) -> None:
+    for save in range(1, 6):
+        save_pair(uploading.spool, name_of(save))
+    uploading.uploader.add(name_of(5))
+    uploading.uploader.start()
+    uploading.conclude()
+    assert uploading.of("stored") == [name_of(5)]
+    assert uploading.spool.pairs() == [name_of(save) for save in range(5, 0, -1)]
+
+
+def test_what_the_store_has_or_need_not_get_goes_though_this_uploader_did_not_store_it(
+    store: FlakyStore, spool: Spool
+) -> None:
+    uploading = Uploading(store, spool, spare=[name_of(1)])
+    for save in (1, 2):
+        save_pair(spool, name_of(save))
+    spool.mark_stored(name_of(2))
+    uploading.uploader.start()
+    uploading.save(name_of(3), name_of(4))
+    uploading.conclude()
+    assert spool.pairs() == [name_of(4), name_of(3)]
+
+
 # --- what is worth an upload ---------------------------------------------------------------------------------------
 
 
@@ -374,11 +404,12 @@ def test_a_pair_under_way_is_not_skipped_for_a_newer_one(store: FlakyStore, uplo
 
 
 def test_what_is_stored_is_marked_so_that_a_full_disk_may_cost_it(store: FlakyStore, uploading: Uploading) -> None:
-    store.fail("put", Transient("away"), suffix=f"{name_of(1)}.h5", times=1)
+    store.outage = Transient("away")
     uploading.uploader.start()
     uploading.save(name_of(1))
     uploading.until_heard("failing")
     assert uploading.spool.stored() == []
+    store.outage = None
     uploading.conclude()
     assert uploading.spool.stored() == [name_of(1)]
 
@@ -516,6 +547,51 @@ def test_an_errand_that_fails_holds_up_no_pair_and_no_other_errand(store: FlakyS
     assert other.ran.wait(30)
     uploading.conclude()
     assert "no rights" in uploading.of("failing")
+
+
+class Defective(Counting):
+    """Raises what no errand should, once where it looks and once where it works."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks = 0
+
+    def job(self, now: float, closing: Closing | None) -> Callable[[], None] | None:
+        self.looks += 1
+        if self.looks == 1:
+            raise ValueError("while looking")
+        return super().job(now, closing)
+
+    def _run(self) -> None:
+        super()._run()
+        if self.runs == 1:
+            raise ValueError("while working")
+
+
+def test_a_defect_is_reported_and_tried_again_and_ends_nothing(store: FlakyStore, spool: Spool) -> None:
+    errand = Defective()
+    uploading = Uploading(store, spool, errand)
+    uploading.uploader.start()
+    uploading.until_heard("failing", 2)
+    uploading.save(name_of(1))
+    uploading.conclude()
+    assert uploading.of("failing") == ["ValueError('while looking')", "ValueError('while working')"]
+    assert uploading.of("stored") == [name_of(1)]
+    assert errand.runs == 5
+
+
+def test_a_defect_while_a_pair_is_stored_is_reported_and_the_pair_tried_again(
+    store: FlakyStore, uploading: Uploading
+) -> None:
+    def stumble(operation: str, key: str) -> None:
+        store.before = lambda operation, key: None
+        raise ValueError("a defect")
+
+    store.before = stumble
+    uploading.uploader.start()
+    uploading.save(name_of(1))
+    uploading.conclude()
+    assert uploading.heard == [("failing", "ValueError('a defect')"), ("stored", name_of(1)), ("finalized", None)]
 
 
 def test_while_a_deadline_stands_errands_wait_and_the_vital_ones_alone_are_done(

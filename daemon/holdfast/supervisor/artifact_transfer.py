@@ -17,6 +17,7 @@ from ..core.artifacts import (
     Limits,
     Stored,
     from_key,
+    is_storable,
     read_index,
     shown,
     to_key,
@@ -27,12 +28,11 @@ from ..spool import TEMPORARY, Spool, record_of
 from ..store import Store
 from .artifact_files import place, reading, seen_at
 from .journal import Say
-from .transfer import GivenUp
+from .transfer import SHARE, GivenUp
 
 INDEX = f"../{INDEX_FILE}"  # no artifact has such a path
 _CHUNK = 1 << 20
 _SPARE = 64 << 20
-_SHARE = 20  # a file rests for so many times the time that sending it took: large growing ones must not keep us busy
 _TELLING = 1 << 20  # smaller files tell the store's latency, not its rate
 
 
@@ -83,7 +83,7 @@ class Transfer:
                 digest = self._digest(file.path)
                 self._store.put(self._key(path), file.path, progress=self._go_on)
             finally:
-                self.rests_until[path] = self._clock() + _SHARE * (self._clock() - began)
+                self.rests_until[path] = self._clock() + SHARE * (self._clock() - began)
             self._count("stored", file.seen.size, began)
             whole = file.now() == file.seen
         self.stored[path] = Stored(file.seen.size, file.seen.mtime_ns, digest if whole else None, file.seen.inode)
@@ -137,6 +137,9 @@ class Transfer:
                 path = from_key(key)
             except ValueError:
                 left_out[key] = "the store has it under a name that no artifact has"
+                continue
+            if not is_storable(path):  # nor would the store take such a key
+                left_out[path] = "its name is too long"
                 continue
             known = index.get(path)
             # What is larger or smaller than the index says was stored after it.

@@ -27,12 +27,11 @@ from ..store import Store
 from .artifact_files import look
 from .artifact_transfer import INDEX, Transfer
 from .journal import Say
-from .transfer import GivenUp
+from .transfer import RELEASE_TIME, GivenUp
 
 Job = Callable[[], None]
 _MOST_TRIES = 8  # about a minute and a half of the uploader's backoff
 _MOST_FAILURES = 3
-_RELEASE_TIME = 3.0  # seconds before a deadline that belong to the lease
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,7 @@ class Artifacts:
         ``ended`` says that it ended by itself, so that what it removed is meant to be gone. What cannot be sent before
         the ``deadline``, by the clock, is left out. Further calls only move it.
         """
-        self._transfer.until = None if deadline is None else deadline - _RELEASE_TIME
+        self._transfer.until = None if deadline is None else deadline - RELEASE_TIME
         if not self._concluding:
             self._concluding, self._ended = True, ended
             self._look_at = self._clock()

@@ -21,7 +21,7 @@ from .artifacts import Artifacts
 from .errands import BringArtifacts, BringLogs, Prune
 from .journal import Journal
 from .left import only_here
-from .logs import GrowingLogs
+from .logs import growing_logs
 from .options import training_options
 from .prepare import Prepared, Preparer
 from .reports import Reports
@@ -117,6 +117,7 @@ class Beginning:
         self.prepared = prepared
         if self.uploader is None:
             self._begin_uploading(prepared)
+        self._tell_of_owed(prepared)
         if over := prepared.over or effect.only_store:
             return events.Restored(over=over)
         if not self._settings.restore_first:
@@ -129,17 +130,31 @@ class Beginning:
             self._store, prepared.spool, self._settings.artifacts, self._journal.event, self._clock, self._pressed
         )
         artifacts.restore(self._preparer.cancelled)
+        prepared.spool.unmark_stored(prepared.owed)  # the store lost them: until it has them again they must stay
         self.uploader = self._make_uploader(prepared, artifacts)
         self.uploader.start()
-        for name in prepared.owed:
-            self._put(events.PairSaved(str(name)))
+
+    def _tell_of_owed(self, prepared: Prepared) -> None:
+        """Of what an earlier start left, and of pairs whose news died with the command.
+
+        The marks are believed: while the store is away, all that is here seems to be owed.
+        """
+        assert self.uploader is not None
+        stored = set(prepared.spool.stored())
+        for name in self.uploader.unknown(prepared.owed):
+            if name not in stored:
+                self._put(events.PairSaved(str(name)))
 
     def _pressed(self) -> bool:
         return self.uploader is not None and self.uploader.pressed
 
+    def _left(self) -> float | None:
+        return None if self.uploader is None else self.uploader.left()
+
     def _make_uploader(self, prepared: Prepared, artifacts: Artifacts) -> Uploader:
         run, spool, settings = str(prepared.run), prepared.spool, self._settings
-        logs = BringLogs(self._store, GrowingLogs(spool, prepared.incarnation).changed)
+        growing = growing_logs(spool, prepared.incarnation)
+        logs = BringLogs(self._store, growing, self._pressed, self._left, self._clock)
         options = training_options(settings, self._store.uri, run, prepared.incarnation, self._redactor)
         with contextlib.suppress(OSError):  # a full disk must not stop the training
             write_whole(spool.file(OPTIONS_FILE), options, durable=False)
@@ -154,5 +169,6 @@ class Beginning:
             self._preparer.finish,
             Retention(settings.keep_local),
             newest,
+            set(prepared.found.local) - set(prepared.owed),
             clock=self._clock,
         )

@@ -6,6 +6,7 @@ import contextlib
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -15,10 +16,10 @@ from ..core.policy import Backoff, Retention
 from ..store import Store
 from ..store.catalog import read_manifest, remove_pair
 from .artifacts import Artifacts
+from .logs import GrowingLog
+from .transfer import RELEASE_TIME, SHARE, GivenUp
 
 LOG_INTERVAL = 30.0
-Changed = Callable[[], list[tuple[str, Path]]]
-"""Keys and files: what has grown since the last call (GrowingLogs.changed)."""
 Job = Callable[[], None]
 
 
@@ -31,7 +32,7 @@ class Closing:
 
 
 class Errand(Protocol):
-    """Work that is done between pairs, in jobs small enough that a new pair needn't wait long.
+    """Work that is done between pairs, in jobs that are small or give way, so that a new pair needn't wait long.
 
     One that is not ``vital`` is left undone when a deadline is near.
     """
@@ -39,7 +40,7 @@ class Errand(Protocol):
     vital: bool
 
     def job(self, now: float, closing: Closing | None) -> Job | None:
-        """What is to be done now, if anything; ``closing`` asks for the rest.
+        """What is to be done now, if anything; ``closing`` asks for the rest. It only looks: others wait for a lock.
 
         A job raises StoreError or OSError if it failed, and is asked for again later.
         """
@@ -67,28 +68,46 @@ class Turn:
 
 
 class BringLogs:
-    """Logs now and then, and other small files of the run with them."""
+    """Logs now and then, each whole every time, and other small files of the run once.
+
+    A log gives way as soon as something is ``pressed`` for, or a deadline is ``left()`` seconds away: it comes again
+    later, at the latest at the end, which it may use up to the deadline.
+    """
 
     vital = True
 
-    def __init__(self, store: Store, changed: Changed, interval: float = LOG_INTERVAL) -> None:
+    def __init__(
+        self,
+        store: Store,
+        logs: Iterable[GrowingLog],
+        pressed: Callable[[], bool],
+        left: Callable[[], float | None],
+        clock: Callable[[], float],
+        interval: float = LOG_INTERVAL,
+    ) -> None:
         self._store = store
-        self._changed = changed
+        self._rests_until = dict.fromkeys(logs, float("-inf"))
+        self._pressed = pressed
+        self._left = left
+        self._clock = clock
         self._interval = interval
-        self._at = float("-inf")
-        self._due: dict[str, Path] = {}
-        self._closed = False
+        self._files: dict[str, Path] = {}
+        self._closing = False
 
     def bring(self, key: str, path: Path) -> None:
         """Stores one more file, with the next logs."""
-        self._due[key] = path
+        self._files[key] = path
 
     def job(self, now: float, closing: Closing | None) -> Job | None:
-        if now >= self._at + self._interval or (closing and not self._closed):
-            self._at, self._closed = now, closing is not None
-            self._due.update(self._changed())
-        for key, path in self._due.items():
+        if closing and not self._closing:
+            self._closing = True
+            self._rests_until = dict.fromkeys(self._rests_until, now)
+        for key, path in self._files.items():
             return lambda: self._put(key, path)
+        for log in [log for log, until in self._rests_until.items() if until <= now]:
+            if log.has_grown():
+                return partial(self._bring, log)
+            self._rests_until[log] = now + self._interval
         return None
 
     def stored(self, manifest: Manifest) -> None:
@@ -97,7 +116,23 @@ class BringLogs:
     def _put(self, key: str, path: Path) -> None:
         if path.is_file():
             self._store.put(key, path)
-        del self._due[key]
+        del self._files[key]
+
+    def _bring(self, log: GrowingLog) -> None:
+        began, failed = self._clock(), True
+        try:
+            with contextlib.suppress(GivenUp):
+                log.bring(lambda copy: self._store.put(log.key, copy, progress=self._go_on), self._go_on)
+            failed = False
+        finally:
+            now = self._clock()
+            if not (failed and self._closing):  # the end tries it again at once
+                self._rests_until[log] = now + max(self._interval, SHARE * (now - began))
+
+    def _go_on(self, sent: int) -> None:
+        left = self._left()
+        if self._pressed() or (left is not None and (not self._closing or left <= RELEASE_TIME)):
+            raise GivenUp
 
 
 class Prune:

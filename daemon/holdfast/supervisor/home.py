@@ -44,7 +44,7 @@ def claim(store: Store, run: RunId, spool: Spool) -> bool:
         raise _foreign(store, run, spool.path, uri)
     unknown = not noted and bool(spool.pairs())
     if unknown:
-        spool.unmark_stored()  # before the note, so that a crash in between changes nothing
+        spool.unmark_stored(spool.stored())  # before the note, so that a crash in between changes nothing
     if (noted, uri) != (identity, store.uri):
         document = {"format": 1, "run": str(run), "id": identity, "uri": store.uri}
         with contextlib.suppress(OSError):  # a full disk must not stop the training

@@ -51,6 +51,7 @@ class Lease:
         times: LeaseTimes,
         on_lost: Callable[[str], None],
         clock: Callable[[], float] = boot_time,
+        on_defect: Callable[[Exception], None] = lambda error: None,
     ) -> None:
         self._store = store
         self._key = key
@@ -58,6 +59,7 @@ class Lease:
         self._times = times
         self._on_lost = on_lost
         self._clock = clock
+        self._on_defect = on_defect
         self._holder = secrets.token_hex(8)
         self._beat = 0
         self._tag = ""
@@ -130,6 +132,8 @@ class Lease:
                 self._on_lost(str(error))
             except StoreError:
                 continue  # the store is away; training goes on, and the next beat tries again
+            except Exception as error:  # a holder that lives must not fall silent: another would take over
+                self._on_defect(error)
 
     def _recover(self) -> None:
         """A renewal was refused: either it had arrived before and only its answer was lost, or the lease is gone."""

@@ -6,40 +6,63 @@ S3 cannot append, so each incarnation has objects of its own: ``log-i2.txt``, ``
 from __future__ import annotations
 
 import contextlib
-import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from ..spool import TEMPORARY, Spool
+from ..store import OnSent
+
+_CHUNK = 1 << 20
 
 
-class GrowingLogs:
-    """Knows where this incarnation's part of each file begins, and what of it the store has."""
+class GrowingLog:
+    """What a file holds from ``start`` on, under a ``key`` of its own, and how much of it the store has."""
 
-    def __init__(self, spool: Spool, incarnation: int) -> None:
-        self._spool = spool
-        self._names = {"log.txt": f"log-i{incarnation}.txt", "events.jsonl": f"events-i{incarnation}.jsonl"}
-        # The run's folder may hold what earlier incarnations on this machine wrote; events of this one's start too.
-        self._start = {"log.txt": self._size("log.txt"), "events.jsonl": 0}
-        self._brought: dict[str, int] = {}
+    def __init__(self, spool: Spool, name: str, stored_as: str, start: int = 0) -> None:
+        self.key = f"{spool.run}/{stored_as}"
+        self._path = spool.file(name)
+        self._copy = spool.file(f"{TEMPORARY}{stored_as}")
+        self._start = self._brought = start
 
-    def changed(self) -> list[tuple[str, Path]]:
-        """Keys and files to store: copies, as the originals may grow while they are being sent."""
-        found = []
-        for name in self._names:
-            if self._size(name) > self._brought.get(name, self._start[name]):
-                with contextlib.suppress(OSError):  # no room for the copy: logs must not hold up what matters
-                    found.append((f"{self._spool.run}/{self._names[name]}", self._copy(name)))
-        return found
+    def has_grown(self) -> bool:
+        return _size(self._path) > self._brought
 
-    def _size(self, name: str) -> int:
-        path = self._spool.file(name)
-        return path.stat().st_size if path.exists() else 0
+    def bring(self, put: Callable[[Path], None], go_on: OnSent) -> None:
+        """Has a copy ``put`` into the store, as the file may grow while it is being sent.
 
-    def _copy(self, name: str) -> Path:
-        copy = self._spool.file(f"{TEMPORARY}{self._names[name]}")
-        with self._spool.file(name).open("rb") as source, copy.open("wb") as target:
-            source.seek(self._start[name])
-            shutil.copyfileobj(source, target)
-        copy.chmod(0o600)
-        self._brought[name] = self._start[name] + copy.stat().st_size
-        return copy
+        What either raises ends it; ``go_on`` is called again and again while the copy is made.
+        """
+        try:
+            end = self._make_copy(go_on)
+            if end is not None:
+                put(self._copy)
+                self._brought = end
+        finally:
+            with contextlib.suppress(OSError):
+                self._copy.unlink()
+
+    def _make_copy(self, go_on: OnSent) -> int | None:
+        """Where in the file the copy ends; None if there is no room for one: logs must not hold up what matters."""
+        with contextlib.suppress(OSError), self._path.open("rb") as source, self._copy.open("wb") as target:
+            self._copy.chmod(0o600)
+            source.seek(self._start)
+            while chunk := source.read(_CHUNK):
+                target.write(chunk)
+                go_on(0)
+            return source.tell()
+        return None
+
+
+def growing_logs(spool: Spool, incarnation: int) -> tuple[GrowingLog, ...]:
+    """This incarnation's: the run's folder may hold what earlier ones on this machine wrote. Events of this one's start
+    are there already."""
+    return (
+        GrowingLog(spool, "log.txt", f"log-i{incarnation}.txt", _size(spool.file("log.txt"))),
+        GrowingLog(spool, "events.jsonl", f"events-i{incarnation}.jsonl"),
+    )
+
+
+def _size(path: Path) -> int:
+    with contextlib.suppress(OSError):
+        return path.stat().st_size
+    return 0

@@ -140,7 +140,14 @@ class Preparer:
         self._journal.attach(spool.file("events.jsonl"))
         spool.sweep()
         found = self._patiently(lambda: candidates(self._store, spool))
-        lease = Lease(self._store, f"{run}/{LEASE_FILE}", spool.identity(), self._settings.lease, self._on_lease_lost)
+        lease = Lease(
+            self._store,
+            f"{run}/{LEASE_FILE}",
+            spool.identity(),
+            self._settings.lease,
+            self._on_lease_lost,
+            on_defect=self._say_defect,
+        )
         self._patiently(lambda: lease.acquire(found.incarnation, self.cancelled, self._say_waiting))
         lease.keep()
         self._run, self._spool, self.lease = run, spool, lease
@@ -255,6 +262,9 @@ class Preparer:
 
     def _warn(self, text: str) -> None:
         self._journal.event("passed-over", text, warning=True)
+
+    def _say_defect(self, error: Exception) -> None:
+        self._journal.event("store-away", f"the lease is not renewed: {error!r}; trying again", warning=True)
 
     def _say_waiting(self, holder: str) -> None:
         self._failures = 0  # the store has answered: this is no outage that goes on

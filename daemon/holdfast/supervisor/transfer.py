@@ -6,6 +6,12 @@ from collections.abc import Callable
 
 from ..core.policy import Owed
 
+SHARE = 20
+"""What may grow rests for so many times the time that sending it took: sending it whole again must not keep us busy."""
+
+RELEASE_TIME = 3.0
+"""Seconds before a deadline that belong to the lease."""
+
 _SETTLED = 1.0  # seconds after which an upload's own pace says more than earlier ones
 
 

@@ -10,7 +10,7 @@ import contextlib
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
 from ..core.errors import Conflict, InvalidPair, StoreError
@@ -38,7 +38,10 @@ class Listener(Protocol):
 
 
 class Uploader:
-    """Owes pairs to the store and pays them. ``newest`` is the order of the newest pair that the store has."""
+    """Owes pairs to the store and pays them. ``newest`` is the order of the newest pair that the store has.
+
+    ``spare`` are pairs in the spool that the store needs not get: they go as those do that it has.
+    """
 
     def __init__(
         self,
@@ -49,6 +52,7 @@ class Uploader:
         finish: Callable[[bool], None],
         keep: Retention,
         newest: tuple[int, int] = (0, 0),
+        spare: Collection[CheckpointName] = (),
         backoff: Backoff = BACKOFF,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -63,6 +67,7 @@ class Uploader:
         self._wake = threading.Condition()
         self._owed: dict[CheckpointName, Owed] = {}
         self._newest = newest
+        self._spare = frozenset(spare)
         self._transfer: Transfer | None = None
         self._rate = Rate()
         self._deadline: float | None = None
@@ -76,6 +81,11 @@ class Uploader:
     def pressed(self) -> bool:
         """Is there something that an errand's long job should give way to?"""
         return bool(self._owed) or self._dropped
+
+    def left(self) -> float | None:
+        """Seconds to the deadline, if there is one."""
+        deadline = self._deadline
+        return None if deadline is None else deadline - self._clock()
 
     def start(self) -> None:
         self._thread.start()
@@ -93,6 +103,11 @@ class Uploader:
             self._wake.notify()
         for old in outdated:
             self._listener.skipped(old)
+
+    def unknown(self, names: Iterable[CheckpointName]) -> list[CheckpointName]:
+        """Those that are neither owed nor paid."""
+        with self._wake:
+            return [name for name in names if name not in self._owed and name not in self.paid]
 
     def hurry(self, deadline: float | None) -> None:
         """From now on there is a deadline, on this uploader's clock; or none any more."""
@@ -130,12 +145,9 @@ class Uploader:
             return Owed(name, 0, lasting=True)  # paying it will say what is wrong
         return Owed(name, manifest.size, manifest.lasting)
 
-    def _left(self) -> float | None:
-        return None if self._deadline is None else self._deadline - self._clock()
-
     def _make_way(self) -> None:
         """Gives up the upload under way if the newest pair would come too late behind it. Call with the lock."""
-        left, transfer = self._left(), self._transfer
+        left, transfer = self.left(), self._transfer
         if left is None or transfer is None or not self._owed:
             return
         newest = max(self._owed.values(), key=lambda one: one.name.order)
@@ -147,14 +159,13 @@ class Uploader:
 
     def _run(self) -> None:
         while not self._dropped:
-            job = self._next()
-            if job is None:
-                continue
             try:
+                if (job := self._next()) is None:
+                    continue
                 job()
             except GivenUp:
                 continue
-            except (StoreError, OSError) as error:
+            except Exception as error:  # a defect, too: without this thread nothing would be stored any more
                 self._wait_out(error)
             else:
                 self._failures = 0
@@ -162,7 +173,7 @@ class Uploader:
     def _next(self) -> Job | None:
         """The next thing to do; waits for one, but not longer than an errand may wait."""
         with self._wake:
-            one = next_upload(self._owed.values(), self._newest, self._rate.value, self._left())
+            one = next_upload(self._owed.values(), self._newest, self._rate.value, self.left())
             if one is not None:
                 chosen = one
                 return lambda: self._pay(chosen)
@@ -181,7 +192,7 @@ class Uploader:
     def _wait_out(self, error: Exception) -> None:
         self._failures += 1
         wait = self._backoff.delay(self._failures, random.random())
-        self._listener.failing(str(error), wait)
+        self._listener.failing(_told(error), wait)
         with self._wake:
             if not self._dropped:
                 self._wake.wait(wait)
@@ -217,10 +228,11 @@ class Uploader:
             self.paid.add(name)
 
     def _tidy(self) -> None:
-        """This machine keeps a few pairs, and whatever is still owed."""
+        """This machine keeps a few pairs, and whatever the store may lack: of some nobody has told us yet."""
+        here, stored = self._spool.pairs(), self._spool.stored()
         with self._wake:
-            owed = set(self._owed)
-        for old in self._keep.expendable(self._spool.pairs(), owed):
+            settled = self.paid.union(self._spare, stored).difference(self._owed)
+        for old in self._keep.expendable(here, set(here) - settled):
             self._spool.remove(old)
 
     def _leave_behind(self) -> None:
@@ -235,9 +247,9 @@ class Uploader:
         """An errand that fails waits for its next turn; it holds up no other and no pair."""
         try:
             job()
-        except (StoreError, OSError) as error:
+        except Exception as error:
             wait = turn.postpone(self._clock(), self._backoff)
-            self._listener.failing(str(error), wait)
+            self._listener.failing(_told(error), wait)
         else:
             turn.failures = 0
 
@@ -254,3 +266,8 @@ class Uploader:
         self._finish(self._finalize)
         self._dropped = True
         self._listener.finalized()
+
+
+def _told(error: Exception) -> str:
+    """A defect by its type as well: its text alone says little."""
+    return str(error) if isinstance(error, StoreError | OSError) else repr(error)
