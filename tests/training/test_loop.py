@@ -196,6 +196,17 @@ def test_a_loop_that_fails_is_not_complete(run: Any, tmp_path: Path) -> None:
     assert list(tmp_path.glob("*/complete.json")) == []
 
 
+def test_a_second_loop_of_a_process_does_not_go_on_from_what_the_first_one_did(run: Any, tmp_path: Path) -> None:
+    """Resumed or not: so a script with two loops does the same either way."""
+    run.boundary(6)
+    run.commit({"a": np.zeros(2)})
+    wait_for(lambda: not run.busy, "the commit is written")
+    with resumed(tmp_path) as first:
+        assert first.step == 6
+        first.commit({"a": np.zeros(2)})
+    assert holdfast.session(directory=str(tmp_path)).resume_from is None
+
+
 def test_batches_done_again_are_counted_again(run: Any, tmp_path: Path) -> None:
     for step in (1, 2, 3, 1, 2):
         run.boundary(step)

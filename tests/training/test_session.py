@@ -468,6 +468,38 @@ def test_alone_what_cannot_be_used_is_passed_over_and_said(capfd: pytest.Capture
         session.pass_over("torn, too")
 
 
+def test_alone_a_pair_that_is_gone_is_passed_over_for_the_newest_that_is_there(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    spool = open_session().spool
+    for save in (1, 2):
+        save_pair(spool, name_of(save))
+    session = again()
+    spool.remove(name_of(1))
+    save_pair(spool, name_of(3, 2))
+    session.pass_over("torn")
+    assert session.resume == name_of(3, 2)
+    assert "-i1-q2: passed over: torn" in capfd.readouterr().err
+
+
+def test_a_session_that_went_on_from_a_pair_goes_on_from_those_that_it_wrote_since(
+    supervisors: Any, spool: Spool
+) -> None:
+    """What it went on from may be removed meanwhile."""
+    supervisors(welcome(spool, str(name_of(16, 2))))
+    session = open_session()
+    session.saved(save_pair(spool, name_of(17, 3)), 0.25)
+    session.saved(save_pair(spool, name_of(18, 3, loss=float("nan"))), 0.25)
+    assert session.resume == name_of(17, 3)
+
+
+def test_a_session_that_began_anew_has_nothing_to_go_on_from_whatever_it_writes(supervisors: Any, spool: Spool) -> None:
+    supervisors(welcome(spool))
+    session = open_session()
+    session.saved(save_pair(spool, name_of(17, 3)), 0.25)
+    assert session.resume is None
+
+
 def test_alone_a_failure_is_said_and_nobody_dies_of_it(capfd: pytest.CaptureFixture[str]) -> None:
     open_session().failed("the disk is full")
     open_session().refuse("another model")

@@ -27,7 +27,7 @@ class AloneSession(Session):
         next_save = max((name.save for name in pairs), default=0) + 1
         super().__init__(spool, incarnation, next_save, None, durable=True)
         self._keep = Retention(keep)
-        self._untried = pairs
+        self._unusable: set[CheckpointName] = set()
         self.resume = self._newest_valid() if pairs else None
 
     def began(self, epochs: int | None) -> None:
@@ -43,6 +43,7 @@ class AloneSession(Session):
         self._lock.__exit__(None, None, None)
 
     def saved(self, manifest: Manifest, seconds: float) -> None:
+        super().saved(manifest, seconds)
         with contextlib.suppress(OSError):  # what cannot be removed stays: the next pair is written all the same
             for name in self._keep.expendable(self.spool.pairs(), ()):
                 self.spool.remove(name)
@@ -51,21 +52,27 @@ class AloneSession(Session):
         return self.spool.pairs()[1:]
 
     def pass_over(self, error: str) -> None:
-        self.say(f"{self.resume}: passed over: {error}")
+        if self.resume is not None:
+            self._note_unusable(self.resume, error)
         self.resume = self._newest_valid()
 
     def _newest_valid(self) -> CheckpointName:
-        while self._untried:
-            name = self._untried.pop(0)
+        for name in self.spool.pairs():
+            if name in self._unusable:
+                continue
             try:
                 if not name.finite:
                     raise InvalidPair("its loss is not finite")
                 self.spool.verify(self.spool.manifest(name))
-            except InvalidPair as error:
-                self.say(f"{name}: passed over: {error}")
+            except (InvalidPair, OSError) as error:
+                self._note_unusable(name, str(error))
             else:
                 return name
         raise NoValidPair(f"{self.spool.path}: none of its checkpoints is valid; move the folder away")
+
+    def _note_unusable(self, name: CheckpointName, error: str) -> None:
+        self.say(f"{name}: passed over: {error}")
+        self._unusable.add(name)
 
 
 def begin_alone(directory: Path, keep: int, epochs: int | None) -> AloneSession:

@@ -128,13 +128,11 @@ class Fit:
     def read_checkpoint(self) -> None:
         """Before any ``on_train_begin``: some callbacks need to know that they go on."""
         saved = pair.load_newest(self._session, facts.checked)
-        fit = len(self._session.fits)
-        if saved is None or fit > saved.facts["fit"]:
+        if saved is None:
             return
         self._saved = saved
-        if fit < saved.facts["fit"]:
-            self._over = True
-        else:
+        self._over = len(self._session.fits) < saved.facts["fit"]
+        if not self._over:
             others.continue_csv_files(self._callbacks.callbacks, saved.facts["callbacks"])
 
     def append_tail(self) -> None:
@@ -361,6 +359,8 @@ class Fit:
         history = self._model.history
         self._session.fits.append(to_plain({"epoch": history.epoch, "history": history.history}))
         self._session.step = self._step
+        if not self._over:  # else the pair is still a later fit's to go on from
+            self._session.resume = None
         self._session.finished()
 
     # --- saving ----------------------------------------------------------------------------------------------------

@@ -96,6 +96,7 @@ class Loop:
         self._writer.wait()
         if kind is not None:
             return
+        self._session.resume = None
         left = self._position.step - max(0, self._committed_step)
         if left:
             self._session.failed(f"the last {left} batches are not stored: call run.commit once more after the loop")

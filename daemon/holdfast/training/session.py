@@ -21,9 +21,10 @@ PRESS_AFTER = 1.0
 class Session:
     """One training process's part in a run. Made by ``open_session`` (opening.py).
 
-    ``resume`` names the pair in ``spool`` to go on from, or is None. ``stopping`` is None until a stop is asked for,
-    then the reason. Reading it costs nothing: it is a plain attribute that another thread or a signal handler sets.
-    ``fits`` are the histories of the ``fit`` calls that are over, and ``step`` the batches that they did.
+    ``resume`` names the pair in ``spool`` to go on from, and is None where there is none, and once the training that it
+    was for is over. ``stopping`` is None until a stop is asked for, then the reason. Reading it costs nothing: it is a
+    plain attribute that another thread or a signal handler sets. ``fits`` are the histories of the ``fit`` calls that
+    are over, and ``step`` the batches that they did.
     """
 
     def __init__(
@@ -77,6 +78,8 @@ class Session:
 
     def saved(self, manifest: Manifest, seconds: float) -> None:
         """The pair and its manifest are in the spool, ``seconds`` after its snapshot."""
+        if self.resume is not None and manifest.name.finite:  # the older one may be removed from here on
+            self.resume = manifest.name
 
     def make_room(self) -> bool:
         """Removes the oldest pair that may go, for the disk is full. False if none may."""

@@ -74,6 +74,7 @@ class SupervisedSession(Session):
         return True
 
     def saved(self, manifest: Manifest, seconds: float) -> None:
+        super().saved(manifest, seconds)
         self._tell(PairSaved(str(manifest.name), manifest.reason, seconds))
 
     def failed(self, error: str) -> None:

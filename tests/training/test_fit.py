@@ -1,0 +1,90 @@
+"""Several calls of ``fit`` in one process, and what comes between and after them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+import holdfast
+
+from .restarts import assert_same, interrupted, once
+
+layers = keras.layers
+X = np.random.default_rng(4).random((24, 4), "float32")
+
+
+def compiled() -> keras.Model:
+    model = keras.Sequential(
+        [layers.Input((4,)), layers.Dense(3, "tanh"), layers.Dropout(0.2, seed=3), layers.Dense(4)]
+    )
+    model.compile("adam", "mse")
+    return model
+
+
+def fit(model: keras.Model, epochs: int, *callbacks: keras.callbacks.Callback) -> Any:
+    data = holdfast.dataset(X, X, batch_size=8, seed=4)
+    return model.fit(data, epochs=epochs, verbose=0, shuffle=False, callbacks=[*callbacks])
+
+
+class At(keras.callbacks.Callback):
+    """Does something once, before an epoch, when all pairs so far are written. Notes which epochs begin."""
+
+    def __init__(self, epoch: int, act: Callable[[], None]) -> None:
+        super().__init__()
+        self.epoch = epoch
+        self.act: Callable[[], None] | None = act
+        self.begun: list[int] = []
+
+    def get_state(self) -> None:
+        return None
+
+    def set_state(self, state: Any) -> None:
+        pass
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.begun.append(epoch)
+        if epoch == self.epoch and self.act is not None:
+            for thread in threading.enumerate():
+                if thread.name == "holdfast-writer":
+                    thread.join()
+            act, self.act = self.act, None
+            act()
+
+
+def fails() -> None:
+    raise ZeroDivisionError
+
+
+def test_a_later_fit_needs_no_pair_that_an_earlier_one_went_on_from(tmp_path: Path) -> None:
+    def run(callbacks: list[keras.callbacks.Callback]) -> tuple[keras.Model, Any]:
+        model = compiled()
+        fit(model, 4, *callbacks)
+        return model, fit(model, 2, *callbacks[2:])
+
+    stopped = interrupted(run, tmp_path / "stopped", (1, 1), keep=1)
+    assert_same(stopped, once(run, tmp_path / "undisturbed", keep=1))
+
+
+def test_a_resumed_fit_that_raised_goes_on_from_its_newest_pair_when_it_is_called_again(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    begun: list[int] = []
+
+    def run(callbacks: list[keras.callbacks.Callback]) -> tuple[keras.Model, Any]:
+        model, failing = compiled(), At(3, fails)
+        try:
+            return model, fit(model, 4, failing, *callbacks)
+        except ZeroDivisionError:
+            return model, fit(model, 4, failing, *callbacks)
+        finally:
+            begun[:] = failing.begun
+
+    interrupted(run, tmp_path, (1, 1), keep=1)
+    assert begun == [1, 2, 3, 3]
+    assert "passed over" not in capfd.readouterr().err
