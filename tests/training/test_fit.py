@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -88,3 +89,24 @@ def test_a_resumed_fit_that_raised_goes_on_from_its_newest_pair_when_it_is_calle
     interrupted(run, tmp_path, (1, 1), keep=1)
     assert begun == [1, 2, 3, 3]
     assert "passed over" not in capfd.readouterr().err
+
+
+def test_a_script_that_is_killed_between_two_fits_does_not_train_the_first_again(tmp_path: Path) -> None:
+    begun: list[int] = []
+
+    def run(directory: Path) -> Any:
+        def twice(callbacks: list[keras.callbacks.Callback]) -> tuple[keras.Model, Any]:
+            model, notes = compiled(), At(-1, fails)
+            fit(model, 3, notes, callbacks[2])
+            begun[:] = notes.begun
+            shutil.copytree(
+                directory, directory.parent / f"{directory.name}-killed"
+            )  # the disk, if it were killed here
+            return model, fit(model, 2, *callbacks)
+
+        return once(twice, directory)
+
+    undisturbed = run(tmp_path / "runs")
+    assert begun == [0, 1, 2]
+    assert_same(run(tmp_path / "runs-killed"), undisturbed)
+    assert begun == []

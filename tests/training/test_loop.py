@@ -107,8 +107,8 @@ def test_values_come_back_as_they_were_given(tmp_path: Path) -> None:
         run.boundary(7, epoch=2, batch=3)
         run.commit({"half": np.ones(2, "float16"), "text": np.array(["x"])}, given, loss=float("inf"))
         run.commit({"half": np.ones(2, "float16"), "text": np.array(["x"])}, given, loss=0.25)
-    next(tmp_path.glob("*/complete.json")).unlink()
     close_session()
+    next(tmp_path.glob("*/complete.json")).unlink()
     state = holdfast.session(directory=str(tmp_path)).resume_from
     close_session()
     assert state is not None
@@ -193,6 +193,7 @@ def test_batches_that_no_commit_holds_are_said(run: Any, capfd: pytest.CaptureFi
 def test_a_loop_that_fails_is_not_complete(run: Any, tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), run:
         run.boundary(1 // 0)
+    close_session()
     assert list(tmp_path.glob("*/complete.json")) == []
 
 

@@ -411,14 +411,40 @@ def test_another_scripts_runs_are_not_ours(monkeypatch: pytest.MonkeyPatch) -> N
     assert again().spool.run == "00001-my-script-v2"
 
 
-def test_a_training_that_goes_on_is_not_complete() -> None:
+def test_a_run_is_complete_when_its_session_is_closed_after_the_training() -> None:
     session = open_session()
     mark = session.spool.file(COMPLETE_FILE)
     session.began(None)
     session.finished()
+    assert not mark.exists(), "what the script does then is part of it"
+    close_session()
     assert mark.exists()
-    session.began(None)
+
+
+def test_a_training_that_goes_on_is_not_complete() -> None:
+    session = open_session(epochs=1)
+    mark = session.spool.file(COMPLETE_FILE)
+    session.began(1)
+    session.finished()
+    session = again(epochs=1)
+    assert mark.exists()
+    session.began(1)
     assert not mark.exists()
+    session.finished()
+    session.began(1)
+    close_session()
+    assert not mark.exists()
+
+
+def test_a_disk_that_has_no_room_to_note_the_end_harms_nobody(capfd: pytest.CaptureFixture[str]) -> None:
+    session = open_session()
+    session.began(None)
+    session.spool.file(COMPLETE_FILE).mkdir()
+    session.finished()
+    close_session()
+    assert "its end could not be noted: IsADirectoryError" in capfd.readouterr().err
+    with session.spool.lock():
+        pass
 
 
 def test_a_few_pairs_are_kept() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import re
 import sys
@@ -16,7 +17,11 @@ from .session import Session
 
 
 class AloneSession(Session):
-    """Without a supervisor: the run's folder is all there is."""
+    """Without a supervisor: the run's folder is all there is.
+
+    The run is complete when the training is over and so is the script, or this session: an error in what a script does
+    after its training, or between two, leaves the run open, and the next start does that part again.
+    """
 
     def __init__(self, spool: Spool, keep: int) -> None:
         self._lock = spool.lock()
@@ -28,19 +33,37 @@ class AloneSession(Session):
         super().__init__(spool, incarnation, next_save, None, durable=True)
         self._keep = Retention(keep)
         self._unusable: set[CheckpointName] = set()
+        self._over = False
         self.resume = self._newest_valid() if pairs else None
+        atexit.register(self._script_ends)
 
     def began(self, epochs: int | None) -> None:
         self.spool.file(COMPLETE_FILE).unlink(missing_ok=True)
+        self._over = False
         super().began(epochs)
 
     def finished(self) -> None:
         super().finished()
-        write_whole(self.spool.file(COMPLETE_FILE), b'{"format": 1}\n', durable=True)
+        self._over = True
 
     def close(self) -> None:
         super().close()
+        atexit.unregister(self._script_ends)
+        self._complete()
         self._lock.__exit__(None, None, None)
+
+    def _script_ends(self) -> None:
+        died = hasattr(sys, "last_value") and not hasattr(sys, "ps1")  # where someone types, an error ends nothing
+        if not died:
+            self._complete()
+
+    def _complete(self) -> None:
+        if not self._over:
+            return
+        try:
+            write_whole(self.spool.file(COMPLETE_FILE), b'{"format": 1}\n', durable=True)
+        except OSError as error:
+            self.say(f"{self.spool.path}: its end could not be noted: {type(error).__name__}: {error}")
 
     def saved(self, manifest: Manifest, seconds: float) -> None:
         super().saved(manifest, seconds)
