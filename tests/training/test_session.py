@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import socket
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 import holdfast
+from fakes.disks import GoneTerminal
 from fakes.pairs import name_of, save_pair
 from holdfast.core import wire
 from holdfast.core.errors import Busy, Exit, HoldfastError, NoValidPair
@@ -530,3 +532,11 @@ def test_alone_a_failure_is_said_and_nobody_dies_of_it(capfd: pytest.CaptureFixt
     open_session().failed("the disk is full")
     open_session().refuse("another model")
     assert capfd.readouterr().err == "holdfast: a checkpoint could not be written: the disk is full\n"
+
+
+def test_alone_a_terminal_that_is_gone_harms_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = io.StringIO()
+    closed.close()
+    for stream in (GoneTerminal(), closed):
+        monkeypatch.setattr(sys, "stderr", stream)
+        open_session().failed("the disk is full")

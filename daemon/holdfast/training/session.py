@@ -5,6 +5,7 @@ What is common to a session under a supervisor (supervised.py) and to one withou
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import threading
@@ -106,7 +107,8 @@ class Session:
         """The checkpoint does not fit this script: no start will do better."""
 
     def say(self, text: str) -> None:
-        print(f"holdfast: {text}", file=sys.stderr, flush=True)  # noqa: T201
+        with contextlib.suppress(OSError, ValueError):  # a terminal that is gone, or a log on a full disk
+            print(f"holdfast: {text}", file=sys.stderr, flush=True)  # noqa: T201
 
     def close(self) -> None:
         """Gives back what the session holds of this process: the signal handler, and the lock or the connection."""
