@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 
 import holdfast
+from holdfast.training.opening import close_session
 
 from .restarts import assert_same, interrupted, once
 
@@ -110,3 +113,49 @@ def test_a_script_that_is_killed_between_two_fits_does_not_train_the_first_again
     assert begun == [0, 1, 2]
     assert_same(run(tmp_path / "runs-killed"), undisturbed)
     assert begun == []
+
+
+class StopAtTheEnd(keras.callbacks.Callback):
+    """Sends this process a real SIGTERM after all epochs."""
+
+    def on_train_end(self, logs: Any = None) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_stop_after_the_last_epoch_ends_the_process_before_the_scripts_tail(tmp_path: Path) -> None:
+    tails: list[int] = []
+
+    def run(stop: bool) -> Any:
+        def ends(callbacks: list[keras.callbacks.Callback]) -> tuple[keras.Model, Any]:
+            model = compiled()
+            history = fit(model, 2, *callbacks, *[StopAtTheEnd()] * stop)
+            tails.append(len(history.epoch))
+            return model, history
+
+        return once(ends, tmp_path)
+
+    assert (run(stop=True).code, tails) == (75, [])
+    assert (run(stop=False).code, tails) == (None, [2])
+    assert len(list(tmp_path.glob("0000*"))) == 1
+
+
+def test_after_a_fit_that_raised_sigterm_means_again_what_it_meant_before(tmp_path: Path) -> None:
+    heard: list[int] = []
+
+    def mine(number: int, frame: Any) -> None:
+        heard.append(number)
+
+    before = signal.signal(signal.SIGTERM, mine)
+    try:
+        model = compiled()
+        with pytest.raises(ZeroDivisionError):
+            fit(model, 2, At(1, fails), holdfast.Resume(tmp_path))
+        fit(model, 1, At(0, lambda: os.kill(os.getpid(), signal.SIGTERM)))
+        assert heard == [signal.SIGTERM], "a fit without Resume is stopped by nobody"
+        with pytest.raises(SystemExit, match="75"):
+            fit(model, 2, At(0, lambda: os.kill(os.getpid(), signal.SIGTERM)), holdfast.Resume(tmp_path))
+        close_session()
+        assert signal.getsignal(signal.SIGTERM) is mine
+    finally:
+        close_session()
+        signal.signal(signal.SIGTERM, before)

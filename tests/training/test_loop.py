@@ -182,12 +182,51 @@ def test_an_array_that_the_loop_changes_afterwards_is_stored_as_it_was(run: Any,
     assert resumed(tmp_path).resume_from.arrays["a"].sum() == 0
 
 
-def test_batches_that_no_commit_holds_are_said(run: Any, capfd: pytest.CaptureFixture[str]) -> None:
+def test_batches_that_no_commit_holds_are_said_and_the_run_is_not_complete(
+    run: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     with run:
         run.boundary(6)
         run.commit({"a": np.zeros(2)})
         run.boundary(8)
     assert "the last 2 batches are not stored" in capfd.readouterr().err
+    close_session()
+    assert list(tmp_path.glob("*/complete.json")) == []
+
+
+def test_a_stop_after_the_last_commit_ends_the_process_before_the_scripts_tail(run: Any, tmp_path: Path) -> None:
+    def train() -> None:
+        with run:
+            run.boundary(6)
+            run.commit({"a": np.zeros(2)})
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(SystemExit, match="75"):
+        train()
+    close_session()
+    assert list(tmp_path.glob("*/complete.json")) == []
+
+
+def test_a_loop_that_fails_gives_the_signal_back(run: Any) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(ZeroDivisionError), run:
+        run.boundary(1 // 0)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_loop_that_is_stopped_takes_a_second_signal_for_the_same(run: Any) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    def train() -> None:
+        with run:
+            os.kill(os.getpid(), signal.SIGTERM)
+            run.commit({"a": np.zeros(2)})
+
+    with pytest.raises(SystemExit, match="75"):
+        train()
+    os.kill(os.getpid(), signal.SIGTERM)
+    close_session()
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_loop_that_fails_is_not_complete(run: Any, tmp_path: Path) -> None:

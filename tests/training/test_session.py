@@ -262,8 +262,61 @@ def test_sigterm_asks_for_a_stop_between_began_and_finished() -> None:
     session.began(None)
     os.kill(os.getpid(), signal.SIGTERM)
     assert session.stopping == "SIGTERM"
-    session.finished()
+    close_session()
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(("stored", "code"), [(True, Exit.STOPPED), (False, Exit.UNSTORED)])
+def test_alone_a_stop_that_comes_with_the_end_of_the_training_ends_the_process(stored: bool, code: Exit) -> None:
+    session = open_session()
+    mark = session.spool.file(COMPLETE_FILE)
+    session.began(None)
+    session.ask_stop("test")
+    with pytest.raises(SystemExit) as ended:
+        session.finished(stored)
+    assert ended.value.code == code
+    close_session()
+    assert not mark.exists(), "what the script does after its training is still to be done"
+
+
+def test_alone_a_training_whose_last_state_is_not_stored_is_not_complete() -> None:
+    session = open_session()
+    mark = session.spool.file(COMPLETE_FILE)
+    session.began(None)
+    session.finished(stored=False)
+    close_session()
+    assert not mark.exists()
+
+
+def test_under_a_supervisor_such_a_stop_is_the_supervisors(supervisors: Any, spool: Spool) -> None:
+    supervisor = supervisors(welcome(spool))
+    session = open_session()
+    session.began(None)
+    session.ask_stop("test")
+    session.finished()
+    assert [supervisor.hear(), supervisor.hear()] == [wire.TrainingBegan(None), wire.TrainingFinished()]
+
+
+def test_after_a_training_that_ended_by_an_exception_sigterm_means_what_it_meant_before() -> None:
+    heard: list[int] = []
+
+    def mine(number: int, frame: Any) -> None:
+        heard.append(number)
+
+    before = signal.signal(signal.SIGTERM, mine)
+    try:
+        session = open_session()
+        session.began(None, inside=lambda frame: False)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert (heard, session.stopping) == ([signal.SIGTERM], None)
+        session.began(None, inside=lambda frame: False)
+        session.began(None)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert (heard, session.stopping) == ([signal.SIGTERM], "SIGTERM")
+        close_session()
+        assert signal.getsignal(signal.SIGTERM) is mine
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_sigterm_asks_for_a_stop_under_a_supervisor_too(supervisors: Any, spool: Spool) -> None:

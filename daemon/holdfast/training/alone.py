@@ -6,7 +6,9 @@ import atexit
 import contextlib
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 from ..core.errors import InvalidPair, NoValidPair
 from ..core.manifest import CheckpointName, Manifest
@@ -19,8 +21,8 @@ from .session import Session
 class AloneSession(Session):
     """Without a supervisor: the run's folder is all there is.
 
-    The run is complete when the training is over and so is the script, or this session: an error in what a script does
-    after its training, or between two, leaves the run open, and the next start does that part again.
+    The run is complete when the training is over and stored, and the script is over, or this session: an error in what
+    a script does after its training, or between two, leaves the run open, and the next start does that part again.
     """
 
     def __init__(self, spool: Spool, keep: int) -> None:
@@ -37,14 +39,18 @@ class AloneSession(Session):
         self.resume = self._newest_valid() if pairs else None
         atexit.register(self._script_ends)
 
-    def began(self, epochs: int | None) -> None:
+    def began(self, epochs: int | None, inside: Callable[[FrameType | None], bool] | None = None) -> None:
         self.spool.file(COMPLETE_FILE).unlink(missing_ok=True)
         self._over = False
-        super().began(epochs)
+        super().began(epochs, inside)
 
-    def finished(self) -> None:
-        super().finished()
-        self._over = True
+    def finished(self, stored: bool = True) -> None:
+        """A stop that was asked for after the last look at it ends the process here: nobody else would."""
+        if self.stopping is None:
+            super().finished(stored)
+        if self.stopping is not None:
+            self.leave(stored)
+        self._over = stored
 
     def close(self) -> None:
         super().close()
