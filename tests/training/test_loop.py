@@ -107,8 +107,8 @@ def test_values_come_back_as_they_were_given(tmp_path: Path) -> None:
         run.boundary(7, epoch=2, batch=3)
         run.commit({"half": np.ones(2, "float16"), "text": np.array(["x"])}, given, loss=float("inf"))
         run.commit({"half": np.ones(2, "float16"), "text": np.array(["x"])}, given, loss=0.25)
-    next(tmp_path.glob("*/complete.json")).unlink()
     close_session()
+    next(tmp_path.glob("*/complete.json")).unlink()
     state = holdfast.session(directory=str(tmp_path)).resume_from
     close_session()
     assert state is not None
@@ -182,18 +182,69 @@ def test_an_array_that_the_loop_changes_afterwards_is_stored_as_it_was(run: Any,
     assert resumed(tmp_path).resume_from.arrays["a"].sum() == 0
 
 
-def test_batches_that_no_commit_holds_are_said(run: Any, capfd: pytest.CaptureFixture[str]) -> None:
+def test_batches_that_no_commit_holds_are_said_and_the_run_is_not_complete(
+    run: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     with run:
         run.boundary(6)
         run.commit({"a": np.zeros(2)})
         run.boundary(8)
     assert "the last 2 batches are not stored" in capfd.readouterr().err
+    close_session()
+    assert list(tmp_path.glob("*/complete.json")) == []
+
+
+def test_a_stop_after_the_last_commit_ends_the_process_before_the_scripts_tail(run: Any, tmp_path: Path) -> None:
+    def train() -> None:
+        with run:
+            run.boundary(6)
+            run.commit({"a": np.zeros(2)})
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(SystemExit, match="75"):
+        train()
+    close_session()
+    assert list(tmp_path.glob("*/complete.json")) == []
+
+
+def test_a_loop_that_fails_gives_the_signal_back(run: Any) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(ZeroDivisionError), run:
+        run.boundary(1 // 0)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_loop_that_is_stopped_takes_a_second_signal_for_the_same(run: Any) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    def train() -> None:
+        with run:
+            os.kill(os.getpid(), signal.SIGTERM)
+            run.commit({"a": np.zeros(2)})
+
+    with pytest.raises(SystemExit, match="75"):
+        train()
+    os.kill(os.getpid(), signal.SIGTERM)
+    close_session()
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_loop_that_fails_is_not_complete(run: Any, tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), run:
         run.boundary(1 // 0)
+    close_session()
     assert list(tmp_path.glob("*/complete.json")) == []
+
+
+def test_a_second_loop_of_a_process_does_not_go_on_from_what_the_first_one_did(run: Any, tmp_path: Path) -> None:
+    """Resumed or not: so a script with two loops does the same either way."""
+    run.boundary(6)
+    run.commit({"a": np.zeros(2)})
+    wait_for(lambda: not run.busy, "the commit is written")
+    with resumed(tmp_path) as first:
+        assert first.step == 6
+        first.commit({"a": np.zeros(2)})
+    assert holdfast.session(directory=str(tmp_path)).resume_from is None
 
 
 def test_batches_done_again_are_counted_again(run: Any, tmp_path: Path) -> None:

@@ -52,3 +52,13 @@ def test_a_stop_during_a_long_trace_is_served_from_the_last_boundary(tmp_path: P
     resumed = run("slow_trace.py", str(directory), where)
     undisturbed = run("slow_trace.py", str(tmp_path / "runs2"), "neither")
     assert resumed.stdout.splitlines()[-1] == undisturbed.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize("how", ["raises", "is killed"])
+def test_a_script_that_died_after_its_training_does_that_part_again_and_no_batch(tmp_path: Path, how: str) -> None:
+    batches = [f"batch {step}" for step in range(3)]
+    died = run("tail.py", str(tmp_path), how)
+    assert (died.returncode == 0, died.stdout.splitlines()) == (False, [*batches, "tail"])
+    assert run("tail.py", str(tmp_path), "ends").stdout.splitlines() == ["tail"]
+    assert run("tail.py", str(tmp_path), "ends").stdout.splitlines() == [*batches, "tail"], "that is the next run"
+    assert len(list(tmp_path.glob("0000*"))) == 2

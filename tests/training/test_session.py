@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import socket
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 import holdfast
+from fakes.disks import GoneTerminal
 from fakes.pairs import name_of, save_pair
 from holdfast.core import wire
 from holdfast.core.errors import Busy, Exit, HoldfastError, NoValidPair
@@ -260,8 +262,61 @@ def test_sigterm_asks_for_a_stop_between_began_and_finished() -> None:
     session.began(None)
     os.kill(os.getpid(), signal.SIGTERM)
     assert session.stopping == "SIGTERM"
-    session.finished()
+    close_session()
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(("stored", "code"), [(True, Exit.STOPPED), (False, Exit.UNSTORED)])
+def test_alone_a_stop_that_comes_with_the_end_of_the_training_ends_the_process(stored: bool, code: Exit) -> None:
+    session = open_session()
+    mark = session.spool.file(COMPLETE_FILE)
+    session.began(None)
+    session.ask_stop("test")
+    with pytest.raises(SystemExit) as ended:
+        session.finished(stored)
+    assert ended.value.code == code
+    close_session()
+    assert not mark.exists(), "what the script does after its training is still to be done"
+
+
+def test_alone_a_training_whose_last_state_is_not_stored_is_not_complete() -> None:
+    session = open_session()
+    mark = session.spool.file(COMPLETE_FILE)
+    session.began(None)
+    session.finished(stored=False)
+    close_session()
+    assert not mark.exists()
+
+
+def test_under_a_supervisor_such_a_stop_is_the_supervisors(supervisors: Any, spool: Spool) -> None:
+    supervisor = supervisors(welcome(spool))
+    session = open_session()
+    session.began(None)
+    session.ask_stop("test")
+    session.finished()
+    assert [supervisor.hear(), supervisor.hear()] == [wire.TrainingBegan(None), wire.TrainingFinished()]
+
+
+def test_after_a_training_that_ended_by_an_exception_sigterm_means_what_it_meant_before() -> None:
+    heard: list[int] = []
+
+    def mine(number: int, frame: Any) -> None:
+        heard.append(number)
+
+    before = signal.signal(signal.SIGTERM, mine)
+    try:
+        session = open_session()
+        session.began(None, inside=lambda frame: False)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert (heard, session.stopping) == ([signal.SIGTERM], None)
+        session.began(None, inside=lambda frame: False)
+        session.began(None)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert (heard, session.stopping) == ([signal.SIGTERM], "SIGTERM")
+        close_session()
+        assert signal.getsignal(signal.SIGTERM) is mine
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_sigterm_asks_for_a_stop_under_a_supervisor_too(supervisors: Any, spool: Spool) -> None:
@@ -411,14 +466,40 @@ def test_another_scripts_runs_are_not_ours(monkeypatch: pytest.MonkeyPatch) -> N
     assert again().spool.run == "00001-my-script-v2"
 
 
-def test_a_training_that_goes_on_is_not_complete() -> None:
+def test_a_run_is_complete_when_its_session_is_closed_after_the_training() -> None:
     session = open_session()
     mark = session.spool.file(COMPLETE_FILE)
     session.began(None)
     session.finished()
+    assert not mark.exists(), "what the script does then is part of it"
+    close_session()
     assert mark.exists()
-    session.began(None)
+
+
+def test_a_training_that_goes_on_is_not_complete() -> None:
+    session = open_session(epochs=1)
+    mark = session.spool.file(COMPLETE_FILE)
+    session.began(1)
+    session.finished()
+    session = again(epochs=1)
+    assert mark.exists()
+    session.began(1)
     assert not mark.exists()
+    session.finished()
+    session.began(1)
+    close_session()
+    assert not mark.exists()
+
+
+def test_a_disk_that_has_no_room_to_note_the_end_harms_nobody(capfd: pytest.CaptureFixture[str]) -> None:
+    session = open_session()
+    session.began(None)
+    session.spool.file(COMPLETE_FILE).mkdir()
+    session.finished()
+    close_session()
+    assert "its end could not be noted: IsADirectoryError" in capfd.readouterr().err
+    with session.spool.lock():
+        pass
 
 
 def test_a_few_pairs_are_kept() -> None:
@@ -468,7 +549,47 @@ def test_alone_what_cannot_be_used_is_passed_over_and_said(capfd: pytest.Capture
         session.pass_over("torn, too")
 
 
+def test_alone_a_pair_that_is_gone_is_passed_over_for_the_newest_that_is_there(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    spool = open_session().spool
+    for save in (1, 2):
+        save_pair(spool, name_of(save))
+    session = again()
+    spool.remove(name_of(1))
+    save_pair(spool, name_of(3, 2))
+    session.pass_over("torn")
+    assert session.resume == name_of(3, 2)
+    assert "-i1-q2: passed over: torn" in capfd.readouterr().err
+
+
+def test_a_session_that_went_on_from_a_pair_goes_on_from_those_that_it_wrote_since(
+    supervisors: Any, spool: Spool
+) -> None:
+    """What it went on from may be removed meanwhile."""
+    supervisors(welcome(spool, str(name_of(16, 2))))
+    session = open_session()
+    session.saved(save_pair(spool, name_of(17, 3)), 0.25)
+    session.saved(save_pair(spool, name_of(18, 3, loss=float("nan"))), 0.25)
+    assert session.resume == name_of(17, 3)
+
+
+def test_a_session_that_began_anew_has_nothing_to_go_on_from_whatever_it_writes(supervisors: Any, spool: Spool) -> None:
+    supervisors(welcome(spool))
+    session = open_session()
+    session.saved(save_pair(spool, name_of(17, 3)), 0.25)
+    assert session.resume is None
+
+
 def test_alone_a_failure_is_said_and_nobody_dies_of_it(capfd: pytest.CaptureFixture[str]) -> None:
     open_session().failed("the disk is full")
     open_session().refuse("another model")
     assert capfd.readouterr().err == "holdfast: a checkpoint could not be written: the disk is full\n"
+
+
+def test_alone_a_terminal_that_is_gone_harms_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = io.StringIO()
+    closed.close()
+    for stream in (GoneTerminal(), closed):
+        monkeypatch.setattr(sys, "stderr", stream)
+        open_session().failed("the disk is full")

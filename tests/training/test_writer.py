@@ -29,6 +29,7 @@ class Heard(Session):
         super().__init__(spool, 1, 1, None, durable=False)
         self.manifests: list[Manifest] = []
         self.errors: list[str] = []
+        self.dumb = False
 
     def saved(self, manifest: Manifest, seconds: float) -> None:
         assert 0 <= seconds < 60
@@ -36,6 +37,8 @@ class Heard(Session):
         self.manifests.append(manifest)
 
     def failed(self, error: str) -> None:
+        if self.dumb:
+            raise RuntimeError("this cannot be told")
         self.errors.append(error)
 
 
@@ -127,6 +130,19 @@ def test_a_failure_is_told_and_the_next_draft_is_written_all_the_same(session: H
     assert session.errors == ["ValueError: cannot write this"]
     assert [manifest.name.step for manifest in session.manifests] == [2]
     assert len(list(session.spool.path.glob("model-*"))) == 3, "of the first, nothing is left"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_failure_that_cannot_even_be_told_keeps_no_later_draft_from_being_written(session: Heard, slow: Slow) -> None:
+    writer = Writer(session)
+    slow.go.set()
+    session.dumb = True
+    assert writer.offer(draft(1, broken))
+    writer.wait()
+    assert not writer.busy
+    assert writer.offer(draft(2, slow))
+    writer.wait()
+    assert [manifest.name.step for manifest in session.manifests] == [2]
 
 
 def test_what_is_written_at_once_comes_after_what_waits_and_says_whether_it_could(session: Heard, slow: Slow) -> None:

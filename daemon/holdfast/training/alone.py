@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 from ..core.errors import InvalidPair, NoValidPair
 from ..core.manifest import CheckpointName, Manifest
@@ -16,7 +19,11 @@ from .session import Session
 
 
 class AloneSession(Session):
-    """Without a supervisor: the run's folder is all there is."""
+    """Without a supervisor: the run's folder is all there is.
+
+    The run is complete when the training is over and stored, and the script is over, or this session: an error in what
+    a script does after its training, or between two, leaves the run open, and the next start does that part again.
+    """
 
     def __init__(self, spool: Spool, keep: int) -> None:
         self._lock = spool.lock()
@@ -27,22 +34,45 @@ class AloneSession(Session):
         next_save = max((name.save for name in pairs), default=0) + 1
         super().__init__(spool, incarnation, next_save, None, durable=True)
         self._keep = Retention(keep)
-        self._untried = pairs
+        self._unusable: set[CheckpointName] = set()
+        self._over = False
         self.resume = self._newest_valid() if pairs else None
+        atexit.register(self._script_ends)
 
-    def began(self, epochs: int | None) -> None:
+    def began(self, epochs: int | None, inside: Callable[[FrameType | None], bool] | None = None) -> None:
         self.spool.file(COMPLETE_FILE).unlink(missing_ok=True)
-        super().began(epochs)
+        self._over = False
+        super().began(epochs, inside)
 
-    def finished(self) -> None:
-        super().finished()
-        write_whole(self.spool.file(COMPLETE_FILE), b'{"format": 1}\n', durable=True)
+    def finished(self, stored: bool = True) -> None:
+        """A stop that was asked for after the last look at it ends the process here: nobody else would."""
+        if self.stopping is None:
+            super().finished(stored)
+        if self.stopping is not None:
+            self.leave(stored)
+        self._over = stored
 
     def close(self) -> None:
         super().close()
+        atexit.unregister(self._script_ends)
+        self._complete()
         self._lock.__exit__(None, None, None)
 
+    def _script_ends(self) -> None:
+        died = hasattr(sys, "last_value") and not hasattr(sys, "ps1")  # where someone types, an error ends nothing
+        if not died:
+            self._complete()
+
+    def _complete(self) -> None:
+        if not self._over:
+            return
+        try:
+            write_whole(self.spool.file(COMPLETE_FILE), b'{"format": 1}\n', durable=True)
+        except OSError as error:
+            self.say(f"{self.spool.path}: its end could not be noted: {type(error).__name__}: {error}")
+
     def saved(self, manifest: Manifest, seconds: float) -> None:
+        super().saved(manifest, seconds)
         with contextlib.suppress(OSError):  # what cannot be removed stays: the next pair is written all the same
             for name in self._keep.expendable(self.spool.pairs(), ()):
                 self.spool.remove(name)
@@ -51,21 +81,27 @@ class AloneSession(Session):
         return self.spool.pairs()[1:]
 
     def pass_over(self, error: str) -> None:
-        self.say(f"{self.resume}: passed over: {error}")
+        if self.resume is not None:
+            self._note_unusable(self.resume, error)
         self.resume = self._newest_valid()
 
     def _newest_valid(self) -> CheckpointName:
-        while self._untried:
-            name = self._untried.pop(0)
+        for name in self.spool.pairs():
+            if name in self._unusable:
+                continue
             try:
                 if not name.finite:
                     raise InvalidPair("its loss is not finite")
                 self.spool.verify(self.spool.manifest(name))
-            except InvalidPair as error:
-                self.say(f"{name}: passed over: {error}")
+            except (InvalidPair, OSError) as error:
+                self._note_unusable(name, str(error))
             else:
                 return name
         raise NoValidPair(f"{self.spool.path}: none of its checkpoints is valid; move the folder away")
+
+    def _note_unusable(self, name: CheckpointName, error: str) -> None:
+        self.say(f"{name}: passed over: {error}")
+        self._unusable.add(name)
 
 
 def begin_alone(directory: Path, keep: int, epochs: int | None) -> AloneSession:

@@ -34,7 +34,7 @@ from .pair import Draft, Place, Position, Saved
 from .plain import to_plain
 from .restoring import put_in
 from .session import Session
-from .surroundings import floats, mute, plain_logs, spec_of
+from .surroundings import floats, mute, plain_logs, runs_in_fit, spec_of
 from .variables import is_metric
 from .writer import Writer
 
@@ -128,13 +128,11 @@ class Fit:
     def read_checkpoint(self) -> None:
         """Before any ``on_train_begin``: some callbacks need to know that they go on."""
         saved = pair.load_newest(self._session, facts.checked)
-        fit = len(self._session.fits)
-        if saved is None or fit > saved.facts["fit"]:
+        if saved is None:
             return
         self._saved = saved
-        if fit < saved.facts["fit"]:
-            self._over = True
-        else:
+        self._over = len(self._session.fits) < saved.facts["fit"]
+        if not self._over:
             others.continue_csv_files(self._callbacks.callbacks, saved.facts["callbacks"])
 
     def append_tail(self) -> None:
@@ -163,7 +161,7 @@ class Fit:
                 raise
         self._wrap_train_function()
         self._session.when_pressed = self.pressed
-        self._session.began(self._epochs)
+        self._session.began(self._epochs, lambda frame: runs_in_fit(frame, self._callbacks))
 
     def _pass_over(self, saved: Saved) -> None:
         """The checkpoint is a later ``fit``'s: this one is done already, and only its history is still of use."""
@@ -361,7 +359,9 @@ class Fit:
         history = self._model.history
         self._session.fits.append(to_plain({"epoch": history.epoch, "history": history.history}))
         self._session.step = self._step
-        self._session.finished()
+        if not self._over:  # else the pair is still a later fit's to go on from
+            self._session.resume = None
+        self._session.finished(stored=not self._writer.failed)
 
     # --- saving ----------------------------------------------------------------------------------------------------
 
@@ -383,7 +383,7 @@ class Fit:
     def _finish(self, stored: bool) -> None:
         self._finishing = True
         others.flush(self._others)
-        raise SystemExit(int(Exit.STOPPED if stored else Exit.UNSTORED))
+        self._session.leave(stored)
 
     def _take(self, position: Position, reason: str) -> Draft:
         flush = getattr(self._callbacks, "_flush_futures", None)

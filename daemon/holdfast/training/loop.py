@@ -26,7 +26,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ..core.errors import Exit, InvalidPair
+from ..core.errors import InvalidPair
 from ..core.policy import Cadence
 from ..spool import Board, Progress, record_of
 from . import generators, pair
@@ -95,11 +95,14 @@ class Loop:
     ) -> None:
         self._writer.wait()
         if kind is not None:
+            if not self._session.leaving:
+                self._session.give_back_signal()
             return
+        self._session.resume = None
         left = self._position.step - max(0, self._committed_step)
         if left:
             self._session.failed(f"the last {left} batches are not stored: call run.commit once more after the loop")
-        self._session.finished()
+        self._session.finished(stored=not left and not self._writer.failed)
 
     def boundary(self, step: int, epoch: int = 0, batch: int | None = None) -> bool:
         """Call between two batches, with the number of batches done in all (and the epochs, and this one's batches).
@@ -138,7 +141,7 @@ class Loop:
         draft = self._draft(arrays, values, reason, {**(metrics or {}), **({} if loss is None else {"loss": loss})})
         self._committed_step, self._last_time = self._position.step, time.monotonic()
         if self._session.stopping is not None:
-            raise SystemExit(int(Exit.STOPPED if self._writer.write_now(draft) else Exit.UNSTORED))
+            self._session.leave(self._writer.write_now(draft))
         self._session.save_asked = None
         if not self._writer.offer(draft, owed=True):
             self._writer.write_now(draft)

@@ -25,7 +25,10 @@ def open_session(directory: str | os.PathLike[str] | None = None, keep: int = 5,
 
 
 def close_session() -> None:
-    """Ends this process's part in its run, so that it can begin another (in a notebook, say)."""
+    """Ends this process's part in its run, so that it can begin another (in a notebook, say).
+
+    Without a supervisor, a run whose training is over is complete then.
+    """
     global _open
     if _open is not None:
         _open.close()

@@ -31,6 +31,7 @@ from .session import Session
 
 FORMAT = 1
 _MARGIN = 1 << 20
+_NUMBER = 9  # a float, and the instruction before it
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 T = TypeVar("T")
 
@@ -81,8 +82,9 @@ class Draft:
 
     @property
     def size(self) -> int:
-        """Bytes of all values."""
-        return sum(_bytes(value) for _, value in self.values.values() if value is not None)
+        """Bytes of all values, and of the facts."""
+        held = sum(_bytes(value) for _, value in self.values.values() if value is not None)
+        return held + _plain_bytes(self.facts)
 
     @property
     def spent(self) -> bool:
@@ -118,6 +120,18 @@ def _is_full(error: OSError) -> bool:
 def _bytes(value: Any) -> int:
     item = getattr(value.dtype, "size", None) or value.dtype.itemsize  # TensorFlow's types and NumPy's
     return int(math.prod(value.shape)) * int(item)
+
+
+def _plain_bytes(value: Any) -> int:
+    """About as many as the ``.pkl`` needs for it."""
+    match value:
+        case str() | bytes():
+            return len(value)
+        case Mapping():
+            return sum(_plain_bytes(key) + _plain_bytes(item) for key, item in value.items())
+        case list() | tuple():
+            return sum(map(_plain_bytes, value))
+    return _NUMBER
 
 
 def _write(session: Session, draft: Draft) -> Manifest:

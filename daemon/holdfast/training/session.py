@@ -5,13 +5,16 @@ What is common to a session under a supervisor (supervised.py) and to one withou
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
+from ..core.errors import Exit
 from ..core.manifest import CheckpointName, Manifest, spell_loss
 from ..spool import Board, Spool
 
@@ -21,9 +24,10 @@ PRESS_AFTER = 1.0
 class Session:
     """One training process's part in a run. Made by ``open_session`` (opening.py).
 
-    ``resume`` names the pair in ``spool`` to go on from, or is None. ``stopping`` is None until a stop is asked for,
-    then the reason. Reading it costs nothing: it is a plain attribute that another thread or a signal handler sets.
-    ``fits`` are the histories of the ``fit`` calls that are over, and ``step`` the batches that they did.
+    ``resume`` names the pair in ``spool`` to go on from, and is None where there is none, and once the training that it
+    was for is over. ``stopping`` is None until a stop is asked for, then the reason. Reading it costs nothing: it is a
+    plain attribute that another thread or a signal handler sets. ``fits`` are the histories of the ``fit`` calls that
+    are over, and ``step`` the batches that they did.
     """
 
     def __init__(
@@ -41,7 +45,9 @@ class Session:
         self.step = 0
         self.when_pressed: Callable[[], None] | None = None
         self._next_save = next_save
+        self.leaving = False
         self._previous_handler: Any = None
+        self._inside: Callable[[FrameType | None], bool] = _anywhere
 
     @property
     def supervised(self) -> bool:
@@ -53,14 +59,25 @@ class Session:
         self._next_save += 1
         return name
 
-    def began(self, epochs: int | None) -> None:
-        """From here on SIGTERM asks for a save and a stop."""
-        if threading.current_thread() is threading.main_thread():
-            self._previous_handler = signal.signal(signal.SIGTERM, self._signalled)
+    def began(self, epochs: int | None, inside: Callable[[FrameType | None], bool] | None = None) -> None:
+        """From here on SIGTERM asks for a save and a stop.
 
-    def finished(self) -> None:
-        """All epochs are done. SIGTERM means again what it meant before."""
-        self._give_back_signal()
+        ``inside`` says of a frame whether the training still runs there, if it may end without a word.
+        """
+        self._inside = inside or _anywhere
+        if threading.current_thread() is threading.main_thread():
+            before = signal.signal(signal.SIGTERM, self._signalled)
+            if before != self._signalled:  # else an earlier training ended without a word
+                self._previous_handler = before
+
+    def finished(self, stored: bool = True) -> None:
+        """All epochs are done, and the last state is ``stored`` or not. SIGTERM means again what it meant before."""
+        self.give_back_signal()
+
+    def leave(self, stored: bool) -> NoReturn:
+        """Ends the process, as was asked for. SIGTERM asks for nothing else until then."""
+        self.leaving = True
+        raise SystemExit(int(Exit.STOPPED if stored else Exit.UNSTORED))
 
     def ask_stop(self, reason: str) -> None:
         """Called by a signal handler or another thread. What the training thread has not served after a while is
@@ -77,6 +94,8 @@ class Session:
 
     def saved(self, manifest: Manifest, seconds: float) -> None:
         """The pair and its manifest are in the spool, ``seconds`` after its snapshot."""
+        if self.resume is not None and manifest.name.finite:  # the older one may be removed from here on
+            self.resume = manifest.name
 
     def make_room(self) -> bool:
         """Removes the oldest pair that may go, for the disk is full. False if none may."""
@@ -103,16 +122,26 @@ class Session:
         """The checkpoint does not fit this script: no start will do better."""
 
     def say(self, text: str) -> None:
-        print(f"holdfast: {text}", file=sys.stderr, flush=True)  # noqa: T201
+        with contextlib.suppress(OSError, ValueError):  # a terminal that is gone, or a log on a full disk
+            print(f"holdfast: {text}", file=sys.stderr, flush=True)  # noqa: T201
 
     def close(self) -> None:
         """Gives back what the session holds of this process: the signal handler, and the lock or the connection."""
-        self._give_back_signal()
+        self.give_back_signal()
 
-    def _give_back_signal(self) -> None:
+    def give_back_signal(self) -> None:
+        """SIGTERM means again what it meant before ``began``."""
         if self._previous_handler is not None:
             signal.signal(signal.SIGTERM, self._previous_handler)
             self._previous_handler = None
 
-    def _signalled(self, number: int, frame: object) -> None:
-        self.ask_stop(signal.Signals(number).name)
+    def _signalled(self, number: int, frame: FrameType | None) -> None:
+        if self.leaving or self._inside(frame):
+            self.ask_stop(signal.Signals(number).name)
+        else:  # the training ended by an exception that the script caught
+            self.give_back_signal()
+            signal.raise_signal(number)
+
+
+def _anywhere(frame: FrameType | None) -> bool:
+    return True

@@ -7,7 +7,9 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 from ..core.errors import Exit, HoldfastError
 from ..core.manifest import CheckpointName, Manifest
@@ -56,12 +58,12 @@ class SupervisedSession(Session):
     def supervised(self) -> bool:
         return True
 
-    def began(self, epochs: int | None) -> None:
-        super().began(epochs)
+    def began(self, epochs: int | None, inside: Callable[[FrameType | None], bool] | None = None) -> None:
+        super().began(epochs, inside)
         self._tell(TrainingBegan(epochs))
 
-    def finished(self) -> None:
-        super().finished()
+    def finished(self, stored: bool = True) -> None:
+        super().finished(stored)
         self._tell(TrainingFinished())
 
     def make_room(self) -> bool:
@@ -74,6 +76,7 @@ class SupervisedSession(Session):
         return True
 
     def saved(self, manifest: Manifest, seconds: float) -> None:
+        super().saved(manifest, seconds)
         self._tell(PairSaved(str(manifest.name), manifest.reason, seconds))
 
     def failed(self, error: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from types import FrameType
 from typing import Any
 
 import keras
@@ -29,6 +30,15 @@ def surroundings(callback: Any) -> tuple[keras.callbacks.CallbackList | None, di
         elif found is not None and isinstance(this, keras.Model):
             return (found, dict(frame.f_locals)) if frame.f_code.co_name == "fit" else (None, None)
     return None, None
+
+
+def runs_in_fit(frame: FrameType | None, callbacks: keras.callbacks.CallbackList) -> bool:
+    """Was ``frame`` reached from the ``fit`` that has this list? A ``fit`` that raises tells its callbacks nothing."""
+    while frame is not None:
+        if frame.f_code.co_name == "fit" and any(value is callbacks for value in frame.f_locals.values()):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def mute(callback: Any, hook: str, calls: int) -> None:

@@ -74,8 +74,13 @@ class Writer:
         with contextlib.suppress(OSError, AttributeError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
         written = None
-        while (draft := self._next(written)) is not None:
-            written = self._write(draft) or written
+        try:
+            while (draft := self._next(written)) is not None:
+                written = self._write(draft) or written
+        finally:  # whatever ends this thread, the next draft finds another one
+            with self._lock:
+                if self._thread is threading.current_thread():
+                    self._thread = None
 
     def _next(self, written: Manifest | None) -> Draft | None:
         with self._lock:

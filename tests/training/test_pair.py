@@ -1,0 +1,32 @@
+"""A pair and the disk that it is written to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import h5py
+
+from fakes.disks import SmallDisk
+from holdfast.training import pair
+from holdfast.training.pair import Draft, Place, Position
+from holdfast.training.session import Session
+
+MIB = 1 << 20
+
+
+def empty_h5(path: Path) -> tuple[str, Mapping[Place, str]]:
+    h5py.File(path, "w").close()
+    return "arrays", {}
+
+
+def test_older_pairs_make_room_for_what_stands_in_the_pkl_too(tmp_path: Path) -> None:
+    """The best weights of an EarlyStopping, say, which are as large as the model's own."""
+    disk = SmallDisk(tmp_path / "00001-x", 8 * MIB)
+    session = Session(disk, 1, 1, None, durable=False)
+    facts = {"callbacks": [{"class": "EarlyStopping", "state": {"best_weights": [("~array", bytes(2 * MIB))]}}]}
+    for step in range(1, 6):
+        manifest = pair.write(session, Draft(Position(0, step, step), "interval", {}, {}, facts, empty_h5))
+        disk.mark_stored(manifest.name)
+        assert disk.free() >= 0
+    assert [name.step for name in disk.pairs()] == [5, 4, 3]
