@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import h5py
 
 from fakes.disks import SmallDisk
+from holdfast.spool import record_of
 from holdfast.training import pair
-from holdfast.training.pair import Draft, Place, Position
+from holdfast.training.pair import Draft, Position, Written
 from holdfast.training.session import Session
 
 MIB = 1 << 20
 
 
-def empty_h5(path: Path) -> tuple[str, Mapping[Place, str]]:
+def empty_h5(path: Path) -> Written:
     h5py.File(path, "w").close()
-    return "arrays", {}
+    return Written("arrays", {}, record_of(path))
 
 
 def test_older_pairs_make_room_for_what_stands_in_the_pkl_too(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,7 @@ def draft(step: int, write: Any, size: int = 8) -> Draft:
     return Draft(Position(0, step, step), "interval", {}, {PLACE: ("a", Sized(size))}, {}, write)
 
 
-def broken(path: Path) -> tuple[str, Mapping[Place, str]]:
+def broken(path: Path) -> Written:
     raise ValueError("cannot write this")
 
 
