@@ -9,7 +9,7 @@ import pytest
 from fakes.pairs import name_of, save_pair
 from fakes.stored import Run
 from fakes.stores import FlakyStore, MemoryStore
-from holdfast.core.errors import Permanent, SettingsError, Transient
+from holdfast.core.errors import Fenced, Permanent, SettingsError, Transient
 from holdfast.store import Store
 from holdfast.store.catalog import list_pairs
 from holdfast.store.directory import DirectoryStore
@@ -37,14 +37,20 @@ def run(store: MemoryStore, scratch: Path) -> Run:
 
 
 @pytest.fixture
-def start(store: MemoryStore, tmp_path: Path) -> Iterator[Start]:
+def lost() -> list[str]:
+    """By whom the lease was taken over, as it was told."""
+    return []
+
+
+@pytest.fixture
+def start(store: MemoryStore, tmp_path: Path, lost: list[str]) -> Iterator[Start]:
     """Makes the preparer of a machine."""
     made: list[Preparer] = []
 
     def make(machine: str, source: str = "", name: str = "digits", through: Store | None = None) -> Preparer:
         given = Source.parse(source) if source else None
         settings = RunSettings(name=name, work_dir=tmp_path / machine, command=("true",), source=given)
-        made.append(Preparer(settings, through or store, Journal(None), lambda who: None, lambda: None, {}))
+        made.append(Preparer(settings, through or store, Journal(None), lost.append, lambda: None, {}))
         return made[-1]
 
     yield make
@@ -153,3 +159,40 @@ def test_failures_of_the_store_that_do_not_follow_on_each_other_are_waited_out_o
     preparer.cancelled = waits
     prepared(preparer)
     assert waits.seconds == [0.375, 1.0] * 9 + [0.375]
+
+
+# --- the end -------------------------------------------------------------------------------------------------------
+
+
+def test_a_machine_that_was_replaced_does_not_mark_the_run_complete_and_says_that_it_lost_the_lease(
+    run: Run, store: MemoryStore, start: Start, lost: list[str]
+) -> None:
+    preparer = start("one")
+    prepared(preparer)
+    run.lease("held")
+    writes = list(store.writes)
+    with pytest.raises(Fenced):
+        preparer.finish(complete=True)
+    assert lost == ["None (incarnation 2)"]
+    assert store.writes == writes
+
+
+def test_a_completion_whose_release_had_no_answer_is_none_the_less_one(
+    run: Run, store: MemoryStore, start: Start, lost: list[str]
+) -> None:
+    """The release may have arrived, and the next machine may have the lease when it is repeated."""
+    flaky = FlakyStore(store)
+    preparer = start("one", through=flaky)
+    prepared(preparer)
+
+    def taken_meanwhile(operation: str, key: str) -> None:
+        if operation == "replace" and f"{RUN}/complete.json" in store.objects:
+            flaky.before = lambda operation, key: None
+            run.lease("held")
+            raise Transient("no answer")
+
+    flaky.before = taken_meanwhile
+    with pytest.raises(Transient):
+        preparer.finish(complete=True)
+    preparer.finish(complete=True)
+    assert lost == []

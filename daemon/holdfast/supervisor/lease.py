@@ -61,6 +61,7 @@ class Lease:
         self._holder = secrets.token_hex(8)
         self._beat = 0
         self._tag = ""
+        self._renewing = threading.Lock()
         self._done = threading.Event()
         self._thread: threading.Thread | None = None
         self.incarnation = 0
@@ -87,12 +88,13 @@ class Lease:
                 raise Cancelled("gave up waiting for the lease")
 
     def renew(self) -> None:
-        """One heartbeat. Raises Fenced if the lease is another's by now."""
-        self._beat += 1  # a tag may be a hash of the content: observers see only what differs
-        try:
-            self._tag = self._store.replace(self._key, self._document("held"), self._tag)
-        except Conflict:
-            self._recover()
+        """One heartbeat, from any thread. Raises Fenced if the lease is another's by now, StoreError."""
+        with self._renewing:
+            self._beat += 1  # a tag may be a hash of the content: observers see only what differs
+            try:
+                self._tag = self._store.replace(self._key, self._document("held"), self._tag)
+            except Conflict:
+                self._recover()
 
     def keep(self) -> None:
         """Starts renewing in the background."""

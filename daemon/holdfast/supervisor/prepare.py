@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from ..core.errors import Cancelled, Conflict, Permanent, StoreError, Transient
+from ..core.errors import Cancelled, Conflict, Fenced, Permanent, StoreError, Transient
 from ..core.manifest import CheckpointName, Manifest
 from ..core.policy import Backoff
 from ..core.runs import COMPLETE_FILE, LEASE_FILE, RunId
@@ -72,7 +72,7 @@ class Preparer:
         self._run: RunId | None = None
         self._spool: Spool | None = None
         self._waiting_for = ""
-        self._told_of_fork = False
+        self._told_of_fork = self._marked = False
         self._failures = 0  # of the store, in a row
         self.lease: Lease | None = None
         self.cancelled = threading.Event()
@@ -108,11 +108,10 @@ class Preparer:
         return resume
 
     def finish(self, complete: bool) -> None:
-        """Marks a complete run, and gives the lease back."""
+        """Marks a complete run, and gives the lease back. Raises Fenced, and tells of it, if another has the lease."""
         assert self.lease is not None
-        if complete:
-            with contextlib.suppress(Conflict):
-                self._store.create(f"{self._run}/{COMPLETE_FILE}", b'{"format": 1}\n')
+        if complete and not self._marked:
+            self._mark_complete(self.lease)
         self.lease.release()
 
     def close(self) -> None:
@@ -120,6 +119,17 @@ class Preparer:
         if self.lease is not None:
             self.lease.stop()
         self._held.close()
+
+    def _mark_complete(self, lease: Lease) -> None:
+        """Whoever was away for long may have been replaced and not know it: the other goes on with the run."""
+        try:
+            lease.renew()
+        except Fenced as error:
+            self._on_lease_lost(str(error))
+            raise
+        with contextlib.suppress(Conflict):
+            self._store.create(f"{self._run}/{COMPLETE_FILE}", b'{"format": 1}\n')
+        self._marked = True
 
     def _first(self) -> Prepared | None:
         with contextlib.ExitStack() as room:
