@@ -300,11 +300,29 @@ def test_an_answer_that_does_not_come_in_time_is_a_transient_error(scratch: Path
     with AnsweringServer(hang) as server:
         config = botocore.config.Config(read_timeout=0.05, retries={"total_max_attempts": 1})
         client = boto3.client("s3", endpoint_url=server.endpoint, config=config)
-        store = S3Store(client, client, "bucket", "", StoreSettings())
+        store = S3Store(client, client, client, "bucket", "", StoreSettings())
         try:
             for operation in operations(store, scratch).values():
                 with pytest.raises(Transient, match=r"timed out|timeout"):
                     operation()
+        finally:
+            release.set()
+
+
+@pytest.mark.parametrize("operation", ["create", "replace", "get"])
+def test_a_small_object_is_not_waited_for_as_long_as_a_large_one(operation: str, scratch: Path) -> None:
+    """A heartbeat of the lease that hangs must end while there is time for another."""
+    release = threading.Event()
+
+    def hang(request: Request) -> None:
+        release.wait(timeout=30)
+
+    with AnsweringServer(hang) as server:
+        settings = StoreSettings(endpoint_url=server.endpoint)
+        store = S3Store.connect("bucket", "runs", settings, small_timeout=0.05)
+        try:
+            with pytest.raises(Transient, match=r"timed out|timeout"):
+                operations(store, scratch)[operation]()
         finally:
             release.set()
 
