@@ -187,17 +187,17 @@ class Supervisor:
             self._queue.put(events.StopRequested("--max-hours"))
 
     def _final(self, code: Exit) -> Exit:
-        """A run that was stopped by --max-hours is not to be started again.
+        """A run that was stopped by --max-hours is not to be started again, unless a state is here alone.
 
         A start that began nothing did not store what an earlier one left here either.
         """
         if code is not Exit.STOPPED:
             return code
+        if self._tee is None and only_here(self._settings.work_dir, self._settings.name) is not None:
+            return Exit.UNSTORED
         prepared = self._beginning.prepared
-        if self._out_of_time or (prepared is not None and prepared.over):
-            return Exit.FAILED
-        unstored = self._tee is None and only_here(self._settings.work_dir, self._settings.name) is not None
-        return Exit.UNSTORED if unstored else code
+        over = self._out_of_time or (prepared is not None and prepared.over)
+        return Exit.FAILED if over else code
 
     # --- what threads report ---------------------------------------------------------------------------------------
 
@@ -316,7 +316,7 @@ class Supervisor:
         code, text = self._final(effect.code), ""
         if effect.code is Exit.STOPPED and code is Exit.FAILED:
             text = f"stopped for good by --max-hours; the state is in the store (exit {code})"
-        elif code is Exit.STOPPED or (code is Exit.COMPLETE and self._beginning.prepared is not None):
+        elif effect.code is Exit.STOPPED or (code is Exit.COMPLETE and self._beginning.prepared is not None):
             text = f"{EXIT_MEANINGS[code]} (exit {code})"
         self._journal.event("exit", text, code=int(code))
 
