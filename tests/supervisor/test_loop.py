@@ -77,3 +77,17 @@ def test_a_run_that_becomes_too_old_before_it_could_store_what_is_here_alone_end
         said, _ = process.communicate(timeout=60)
     assert process.returncode == Exit.UNSTORED, said
     assert "it is still in the work dir (exit 74)" in said
+
+
+# --- the end of the command ----------------------------------------------------------------------------------------
+
+
+def test_the_end_of_a_guardian_that_never_told_of_its_command_is_not_taken_for_an_orphans(tmp_path: Path) -> None:
+    """Something of it keeps its end of the line open meanwhile, and the reaper is quicker than the supervisor."""
+    guardian = tmp_path / "guardian"
+    guardian.write_text("#!/bin/sh\nsleep 3 &\nexit 7\n")
+    guardian.chmod(0o755)
+    with supervised(tmp_path, "true", ahead=f"sys.executable = {str(guardian)!r}") as process:
+        said, _ = process.communicate(timeout=30)
+    assert process.returncode == Exit.FAILED, said
+    assert "the command failed before its first batch (exit 7)" in said

@@ -10,6 +10,7 @@ import contextlib
 import queue
 import random
 import signal
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -92,6 +93,7 @@ class Supervisor:
         journal.listen(self._systemd.heard)
         self._tee: Tee | None = None
         self._child: Child | None = None
+        self._spawning = threading.Lock()
         self._stall: Stall | None = None
         self._orphans = 0
         self._executed = 0
@@ -203,13 +205,14 @@ class Supervisor:
 
     def _reaped(self, pid: int, ended: Ended) -> None:
         """In the reaper's thread: let the child's last words come before the news of its end."""
-        child = self._child
+        with self._spawning:  # one that is over at once may be reaped before it is known here
+            child, tee = self._child, self._tee
         if child is None or pid != child.pid:
             self._orphans += 1
             return
         self._channel.wait_silent(_LAST_WORDS)
-        if self._tee is not None:
-            self._tee.finish()
+        if tee is not None:
+            tee.finish()
         self._queue.put(events.ChildExited(ended.code, random.random(), child.describe(ended)))
 
     # --- effects ---------------------------------------------------------------------------------------------------
@@ -229,10 +232,11 @@ class Supervisor:
         }
         self._reports.stacks = None
         self._stall = Stall(self._settings.stall_timeout) if self._settings.stall_timeout else None
-        self._tee = Tee(spool.file("log.txt"), self._console)
-        self._child = Child(self._settings.command, environment, self._tee.write_end)
-        self._reaper.expect()
-        self._tee.start()
+        with self._spawning:
+            self._tee = Tee(spool.file("log.txt"), self._console)
+            self._child = Child(self._settings.command, environment, self._tee.write_end)
+            self._reaper.expect()
+            self._tee.start()
         self._journal.event("started", pid=self._child.command, command=self._origin["command"])
         self._queue.put(events.Spawned(self._child.command))
 
