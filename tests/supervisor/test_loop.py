@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -77,6 +78,46 @@ def test_a_run_that_becomes_too_old_before_it_could_store_what_is_here_alone_end
         said, _ = process.communicate(timeout=60)
     assert process.returncode == Exit.UNSTORED, said
     assert "it is still in the work dir (exit 74)" in said
+
+
+# --- signals -------------------------------------------------------------------------------------------------------
+
+SAVES = """
+trap 'echo asked; while [ ! -e gate ]; do sleep 0.05; done; echo saved; exit 3' TERM
+echo ready; while :; do sleep 0.05; done
+"""
+
+
+def until(process: subprocess.Popen[str], line: str) -> None:
+    assert process.stdout is not None
+    for said in process.stdout:
+        if said.rstrip("\n") == line:
+            return
+    raise AssertionError(f"it ended without {line!r}")
+
+
+def test_a_session_that_is_dropped_is_one_stop_though_shell_and_kernel_both_tell_of_it(tmp_path: Path) -> None:
+    """The command may save in its time; a stop by another signal would be the second."""
+    with supervised(tmp_path, "sh", "-c", SAVES) as process:
+        until(process, "ready")
+        process.send_signal(signal.SIGHUP)
+        until(process, "asked")
+        process.send_signal(signal.SIGHUP)
+        (tmp_path / "gate").touch()
+        said, _ = process.communicate(timeout=30)
+    assert "saved" in said
+    assert process.returncode == Exit.STOPPED, said
+
+
+def test_a_signal_after_a_dropped_session_is_the_second(tmp_path: Path) -> None:
+    with supervised(tmp_path, "sh", "-c", SAVES) as process:
+        until(process, "ready")
+        process.send_signal(signal.SIGHUP)
+        until(process, "asked")
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=30)
+    assert "saved" not in said
+    assert process.returncode == Exit.STOPPED, said
 
 
 # --- the end of the command ----------------------------------------------------------------------------------------

@@ -162,6 +162,8 @@ class Supervisor:
             self._beginning.uploader.hurry(self._state.deadline)
 
     def _signalled(self, number: int, frame: object) -> None:
+        if number == signal.SIGHUP:  # of one dropped session, the shell tells and the kernel too
+            signal.signal(number, signal.SIG_IGN)
         self._queue.put(events.StopRequested(signal.Signals(number).name))
 
     def _look_at_board(self) -> None:
