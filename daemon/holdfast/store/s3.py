@@ -51,10 +51,20 @@ _TRANSIENT_CODES = {
     "OperationAborted",
 }
 
+_ASKS = 4
 _READ, _CONDITION = "read", "condition"  # kinds of calls
 
 SMALL_TIMEOUT = 5.0
 """Seconds without any progress that a small object may take. A heartbeat of the lease must end in time for another."""
+
+
+def _session() -> boto3.session.Session:
+    """The SDK asks EC2's metadata service once, for a second; a client that is made without credentials stays so."""
+    session = boto3.session.Session()
+    for _ in range(_ASKS):
+        if session.get_credentials() is not None:
+            break
+    return session
 
 
 class S3Store:
@@ -86,7 +96,10 @@ class S3Store:
     def connect(
         cls, bucket: str, prefix: str, settings: StoreSettings, small_timeout: float = SMALL_TIMEOUT
     ) -> S3Store:
-        """Makes the clients; contacts nothing. Raises SettingsError for an endpoint or mode that cannot be."""
+        """Makes the clients, with the credentials that it finds; contacts no store.
+
+        Raises SettingsError for an endpoint or mode that cannot be.
+        """
         config = botocore.config.Config(
             connect_timeout=5,
             read_timeout=30,
@@ -100,7 +113,7 @@ class S3Store:
         bare = config.merge(botocore.config.Config(connect_timeout=20, s3={"payload_signing_enabled": False}))
         brief = config.merge(botocore.config.Config(connect_timeout=small_timeout, read_timeout=small_timeout))
         try:
-            session = boto3.session.Session()
+            session = _session()
             region = None if session.region_name else "us-east-1"
             client, unsigned, small = (
                 session.client("s3", endpoint_url=settings.endpoint_url, config=one, region_name=region)
