@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from holdfast.core import explain, situations
 from holdfast.core.effects import Terminate
 from holdfast.core.events import Event, StopRequested
 from holdfast.core.machine import TABLE, Phase, Rules, State, step
+from holdfast.supervisor.notices import SPOT, interpret
 
 ROOT = Path(__file__).parent.parent.parent
 LATE = 1e6
@@ -29,6 +31,16 @@ def rows(table: str) -> list[list[str]]:
 def row(table: str, words: str) -> list[str]:
     (found,) = (cells for cells in rows(table) if words in cells[0])
     return found
+
+
+def test_the_notices_of_the_table_have_the_time_that_their_reader_gives_them() -> None:
+    now = datetime(2026, 11, 22, 16, 17, 15, tzinfo=UTC)
+    for action, seconds in (("terminate", 120.0), ("stop", 120.0), ("hibernate", None)):
+        document = f'{{"action": "{action}", "time": "2026-11-22T16:19:15Z"}}'
+        stands = interpret({SPOT: document}, now, 110.0).stands
+        assert stands is not None
+        (told,) = (event for words, event in explain.NOTICES if action in words)
+        assert told.seconds == stands.seconds == seconds, action
 
 
 def test_the_documents_hold_what_the_code_says_today() -> None:

@@ -53,6 +53,9 @@ TRANSFERS = {
 """The SDK's own loops, by the operations that they are made of."""
 
 
+CLIENTS = ("self._client", "self._small")
+
+
 def granted(policy: dict[str, Any]) -> dict[str, str]:
     """Each action with the resource that it is granted on."""
     found = {}
@@ -68,7 +71,7 @@ def operations_named_in(module: Path, service: str) -> set[tuple[str, str]]:
     by_method = boto3.client(service).meta.method_to_api_mapping  # type: ignore[call-overload]
     nodes = list(ast.walk(ast.parse(module.read_text())))
     named = {node.value for node in nodes if isinstance(node, ast.Constant) and node.value in by_method}
-    asked = {n.attr for n in nodes if isinstance(n, ast.Attribute) and ast.unparse(n.value) == "self._client"}
+    asked = {n.attr for n in nodes if isinstance(n, ast.Attribute) and ast.unparse(n.value) in CLIENTS}
     methods = named | asked - {"exceptions", "meta", "get_paginator"}
     found = {by_method[method] for method in methods - TRANSFERS.keys()}
     found |= {operation for method in methods & TRANSFERS.keys() for operation in TRANSFERS[method]}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import random
 import re
 import threading
@@ -98,6 +99,41 @@ def test_missing_credentials_are_a_permanent_error_with_a_remedy(
     for operation in operations(store, scratch).values():
         with pytest.raises(Permanent, match=r"no AWS credentials for s3://bucket.*give the machine a role"):
             operation()
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3])
+def test_a_metadata_service_that_loses_its_first_answers_costs_no_credentials(
+    monkeypatch: pytest.MonkeyPatch, server: AnsweringServer, scratch: Path, lost: int
+) -> None:
+    """The SDK asks once, and a client that was made without credentials has none for good."""
+    role = json.dumps(
+        {
+            "Code": "Success",
+            "AccessKeyId": "from-the-role",
+            "SecretAccessKey": "secret",
+            "Token": "token",
+            "Expiration": "2099-01-01T00:00:00Z",
+        }
+    )
+
+    def service(request: Request) -> Answer | None:
+        if len(metadata.requests) <= lost:
+            return None
+        if request.method == "PUT":
+            return Answer(body=b"token")
+        if "x-aws-ec2-metadata-token" not in request.headers:
+            return Answer(401)
+        return Answer(body=b"role" if request.path.endswith("/") else role.encode())
+
+    server.answer = contents
+    with AnsweringServer(service) as metadata:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "false")
+        monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", metadata.endpoint)
+        for operation in operations(connect(server), scratch).values():
+            operation()
+    assert all("from-the-role" in request.headers["authorization"] for request in server.requests)
 
 
 def test_an_endpoint_that_nothing_listens_at_is_a_transient_error(scratch: Path) -> None:
@@ -300,11 +336,29 @@ def test_an_answer_that_does_not_come_in_time_is_a_transient_error(scratch: Path
     with AnsweringServer(hang) as server:
         config = botocore.config.Config(read_timeout=0.05, retries={"total_max_attempts": 1})
         client = boto3.client("s3", endpoint_url=server.endpoint, config=config)
-        store = S3Store(client, client, "bucket", "", StoreSettings())
+        store = S3Store(client, client, client, "bucket", "", StoreSettings())
         try:
             for operation in operations(store, scratch).values():
                 with pytest.raises(Transient, match=r"timed out|timeout"):
                     operation()
+        finally:
+            release.set()
+
+
+@pytest.mark.parametrize("operation", ["create", "replace", "get"])
+def test_a_small_object_is_not_waited_for_as_long_as_a_large_one(operation: str, scratch: Path) -> None:
+    """A heartbeat of the lease that hangs must end while there is time for another."""
+    release = threading.Event()
+
+    def hang(request: Request) -> None:
+        release.wait(timeout=30)
+
+    with AnsweringServer(hang) as server:
+        settings = StoreSettings(endpoint_url=server.endpoint)
+        store = S3Store.connect("bucket", "runs", settings, small_timeout=0.05)
+        try:
+            with pytest.raises(Transient, match=r"timed out|timeout"):
+                operations(store, scratch)[operation]()
         finally:
             release.set()
 

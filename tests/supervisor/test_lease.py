@@ -11,6 +11,7 @@ from fakes.clocks import Clock, Passing
 from fakes.stores import FlakyStore, MemoryStore
 from holdfast.core.errors import Cancelled, Conflict, Fenced, Transient
 from holdfast.store import Store
+from holdfast.store.s3 import SMALL_TIMEOUT
 from holdfast.supervisor.lease import Lease, LeaseTimes, boot_time
 
 KEY = "00001-digits/lease.json"
@@ -320,6 +321,31 @@ def test_a_kept_lease_survives_a_defect_which_is_told(store: MemoryStore, clock:
     assert all(renewed.acquire(timeout=30) for _ in range(3))
     mine.stop()
     assert [repr(error) for error in told] == ["ValueError('a defect')"]
+
+
+def test_heartbeats_that_hang_leave_time_for_another_before_a_living_holder_is_taken_for_dead(
+    store: MemoryStore, clock: Clock
+) -> None:
+    """Two of them in a row, each for as long as a small write to S3 may."""
+    flaky, ended = FlakyStore(store), Passing(clock)
+    mine = lease(flaky, clock)
+    acquire(mine, clock)
+    beats: list[float] = []
+
+    def beat(operation: str, key: str) -> None:
+        if operation != "replace":
+            return
+        beats.append(clock.now)
+        if len(beats) == 3:
+            ended.set()
+            return
+        clock.advance(SMALL_TIMEOUT)
+        raise Transient("no answer")
+
+    flaky.before = beat
+    mine.keep_until(ended)
+    assert len(beats) == 3
+    assert beats[-1] + SMALL_TIMEOUT < 5000 + TIMES.expiry
 
 
 # --- giving it back ------------------------------------------------------------------------------------------------

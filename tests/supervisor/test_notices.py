@@ -333,6 +333,33 @@ def test_one_document_that_cannot_be_had_does_not_hide_a_notice(clock: Clock) ->
     assert len(watched.said) == 1
 
 
+@pytest.mark.parametrize("hung_up_on", [LIFECYCLE, REBALANCE])
+@pytest.mark.parametrize("looks_before", [0, 1])
+def test_a_notice_that_was_read_is_reported_though_no_answer_comes_to_a_later_question(
+    clock: Clock, looks_before: int, hung_up_on: str
+) -> None:
+    notice = json.dumps({"action": "terminate", "time": "2026-11-22T16:19:15Z"}).encode()
+    quiet = True
+
+    def answer(request: Request) -> Answer | None:
+        if request.method == "PUT":
+            return Answer(body=b"token")
+        if quiet:
+            return Answer(404)
+        if request.path.endswith(hung_up_on):
+            return None
+        return Answer(body=notice) if request.path.endswith(SPOT) else Answer(404)
+
+    with AnsweringServer(answer) as server:
+        watched = Watched(MetadataClient(server.endpoint, clock), wall=lambda: NOW)
+        watched.look(looks_before)
+        quiet = False
+        assert watched.look(2) == [NoticeStands("spot notice (terminate at 16:19:15 UTC)", 129.0)]
+    [(kind, text)] = watched.said
+    assert kind == "metadata-warning"
+    assert text.startswith(f"{hung_up_on}: no answer")
+
+
 def test_where_there_is_no_service_that_is_said_once(clock: Clock) -> None:
     watched = Watched(MetadataClient(unused_endpoint(), clock))
     assert watched.look(3) == [NoNotice()]

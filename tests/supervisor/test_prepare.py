@@ -9,7 +9,8 @@ import pytest
 from fakes.pairs import name_of, save_pair
 from fakes.stored import Run
 from fakes.stores import FlakyStore, MemoryStore
-from holdfast.core.errors import Permanent, SettingsError, Transient
+from holdfast.core.errors import Fenced, Permanent, SettingsError, Transient
+from holdfast.core.manifest import CheckpointName
 from holdfast.store import Store
 from holdfast.store.catalog import list_pairs
 from holdfast.store.directory import DirectoryStore
@@ -37,14 +38,20 @@ def run(store: MemoryStore, scratch: Path) -> Run:
 
 
 @pytest.fixture
-def start(store: MemoryStore, tmp_path: Path) -> Iterator[Start]:
+def lost() -> list[str]:
+    """By whom the lease was taken over, as it was told."""
+    return []
+
+
+@pytest.fixture
+def start(store: MemoryStore, tmp_path: Path, lost: list[str]) -> Iterator[Start]:
     """Makes the preparer of a machine."""
     made: list[Preparer] = []
 
     def make(machine: str, source: str = "", name: str = "digits", through: Store | None = None) -> Preparer:
         given = Source.parse(source) if source else None
         settings = RunSettings(name=name, work_dir=tmp_path / machine, command=("true",), source=given)
-        made.append(Preparer(settings, through or store, Journal(None), lambda who: None, lambda: None, {}))
+        made.append(Preparer(settings, through or store, Journal(None), lost.append, lambda: None, {}))
         return made[-1]
 
     yield make
@@ -153,3 +160,106 @@ def test_failures_of_the_store_that_do_not_follow_on_each_other_are_waited_out_o
     preparer.cancelled = waits
     prepared(preparer)
     assert waits.seconds == [0.375, 1.0] * 9 + [0.375]
+
+
+# --- a restart while the store does not answer ---------------------------------------------------------------------
+
+
+class Machine:
+    """One that went on from the pair of step 30, and whose store can fail."""
+
+    def __init__(self, run: Run, store: MemoryStore, start: Start) -> None:
+        self.flaky, self.waits = FlakyStore(store), Waits()
+        self.preparer = start("one", through=self.flaky)
+        self.preparer.cancelled = self.waits
+        self.at = prepared(self.preparer)
+        self.resume = self.preparer.bring(self.at, ())
+
+    def again(self, *avoid: CheckpointName) -> CheckpointName | None:
+        """From what the next start of the command goes on."""
+        names = {str(name) for name in avoid}
+        at = self.preparer.prepare(names)
+        assert at is not None
+        resume = self.preparer.bring(at, names)
+        return None if resume is None else resume.name
+
+
+@pytest.fixture
+def machine(run: Run, store: MemoryStore, start: Start) -> Machine:
+    return Machine(run, store, start)
+
+
+def test_a_restart_does_not_wait_for_the_store_where_the_newest_pair_is_here(machine: Machine) -> None:
+    machine.flaky.outage = Transient("away")
+    assert machine.again() == name_of(3)
+    assert machine.waits.seconds == []
+
+
+def test_a_restart_waits_for_the_store_rather_than_start_over(machine: Machine) -> None:
+    """A full disk has cost what was here."""
+    machine.at.spool.remove(name_of(3))
+    machine.flaky.fail("list", Transient("503"), times=3)
+    assert machine.again() == name_of(3)
+    assert len(machine.waits.seconds) == 2
+
+
+def test_a_restart_waits_for_the_store_rather_than_call_the_run_invalid(machine: Machine) -> None:
+    machine.flaky.fail("list", Transient("503"))
+    assert machine.again(name_of(3)) == name_of(2)
+
+
+def test_a_restart_waits_for_the_store_where_what_is_here_is_damaged(machine: Machine) -> None:
+    machine.at.spool.file(name_of(3).file("h5")).write_bytes(b"rot")
+    machine.flaky.fail("list", Transient("503"))
+    assert machine.again() == name_of(3)
+
+
+def test_a_restart_waits_for_the_store_where_only_older_pairs_are_here(machine: Machine) -> None:
+    save_pair(machine.at.spool, name_of(1))
+    machine.at.spool.remove(name_of(3))
+    machine.flaky.fail("list", Transient("503"))
+    assert machine.again() == name_of(3)
+
+
+def test_a_restart_waits_for_the_store_where_the_loss_of_what_is_here_is_not_finite(machine: Machine) -> None:
+    save_pair(machine.at.spool, name_of(4, loss=float("nan")))
+    machine.at.spool.remove(name_of(3))
+    machine.flaky.fail("list", Transient("503"))
+    assert machine.again() == name_of(3)
+
+
+# --- the end -------------------------------------------------------------------------------------------------------
+
+
+def test_a_machine_that_was_replaced_does_not_mark_the_run_complete_and_says_that_it_lost_the_lease(
+    run: Run, store: MemoryStore, start: Start, lost: list[str]
+) -> None:
+    preparer = start("one")
+    prepared(preparer)
+    run.lease("held")
+    writes = list(store.writes)
+    with pytest.raises(Fenced):
+        preparer.finish(complete=True)
+    assert lost == ["None (incarnation 2)"]
+    assert store.writes == writes
+
+
+def test_a_completion_whose_release_had_no_answer_is_none_the_less_one(
+    run: Run, store: MemoryStore, start: Start, lost: list[str]
+) -> None:
+    """The release may have arrived, and the next machine may have the lease when it is repeated."""
+    flaky = FlakyStore(store)
+    preparer = start("one", through=flaky)
+    prepared(preparer)
+
+    def taken_meanwhile(operation: str, key: str) -> None:
+        if operation == "replace" and f"{RUN}/complete.json" in store.objects:
+            flaky.before = lambda operation, key: None
+            run.lease("held")
+            raise Transient("no answer")
+
+    flaky.before = taken_meanwhile
+    with pytest.raises(Transient):
+        preparer.finish(complete=True)
+    preparer.finish(complete=True)
+    assert lost == []

@@ -9,7 +9,7 @@ import pytest
 from fakes.clocks import Clock
 from fakes.pairs import content_of, name_of, save_pair
 from fakes.stores import FlakyStore, MemoryStore
-from holdfast.core.errors import Conflict, Corrupted, InvalidPair, NotFound, Permanent, StoreError, Transient
+from holdfast.core.errors import Conflict, Corrupted, Fenced, InvalidPair, NotFound, Permanent, StoreError, Transient
 from holdfast.core.manifest import PARTS, CheckpointName, Manifest
 from holdfast.core.policy import Backoff, Retention
 from holdfast.spool import Spool
@@ -60,6 +60,7 @@ class Uploading:
         self.spool = spool
         self.heard: list[tuple[str, object]] = []
         self.finished: list[bool] = []
+        self.fenced = False
         self.clock = Clock()
         self._changed = threading.Condition()
         self.uploader = Uploader(
@@ -109,6 +110,8 @@ class Uploading:
     def _finish(self, complete: bool) -> None:
         if self.store.outage is not None:
             raise self.store.outage
+        if self.fenced:
+            raise Fenced("another machine")
         self.finished.append(complete)
 
     def _hear(self, kind: str, what: object) -> None:
@@ -127,6 +130,10 @@ def uploading(store: FlakyStore, spool: Spool) -> Iterator[Uploading]:
 def end(uploading: Uploading) -> None:
     """Its thread is over when this returns."""
     uploading.uploader.drop()
+    wait_for_the_end_of_uploading()
+
+
+def wait_for_the_end_of_uploading() -> None:
     for thread in threading.enumerate():
         if thread.name == "upload":
             thread.join(timeout=30)
@@ -325,6 +332,14 @@ def test_the_end_is_told_whether_the_run_is_complete(uploading: Uploading, compl
     uploading.uploader.start()
     uploading.conclude(complete)
     assert uploading.finished == [complete]
+
+
+def test_a_run_that_another_machine_has_by_now_is_not_finished_and_nothing_more_is_done(uploading: Uploading) -> None:
+    uploading.fenced = True
+    uploading.uploader.finalize(True)
+    uploading.uploader.start()
+    wait_for_the_end_of_uploading()
+    assert uploading.heard == []
 
 
 def test_this_machine_keeps_the_last_two_pairs(memory: MemoryStore, uploading: Uploading) -> None:

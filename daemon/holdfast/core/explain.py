@@ -180,8 +180,8 @@ def signals() -> str:
 NOTICES = (
     ("spot terminate or stop, 120 s ahead", NoticeStands("spot notice", 120.0)),
     ("the same, seen 30 s ahead", NoticeStands("spot notice", 30.0)),
-    ("spot hibernate, at once", NoticeStands("spot notice", 0.0)),
-    ("Auto Scaling, no time is told", NoticeStands("Auto Scaling", None)),
+    ("the same, seen when its time is over", NoticeStands("spot notice", 0.0)),
+    ("spot hibernate, or Auto Scaling: no time is told", NoticeStands("Auto Scaling", None)),
 )
 
 

@@ -51,15 +51,37 @@ _TRANSIENT_CODES = {
     "OperationAborted",
 }
 
+_ASKS = 4
 _READ, _CONDITION = "read", "condition"  # kinds of calls
+
+SMALL_TIMEOUT = 5.0
+"""Seconds without any progress that a small object may take. A heartbeat of the lease must end in time for another."""
+
+
+def _session() -> boto3.session.Session:
+    """The SDK asks EC2's metadata service once, for a second; a client that is made without credentials stays so."""
+    session = boto3.session.Session()
+    for _ in range(_ASKS):
+        if session.get_credentials() is not None:
+            break
+    return session
 
 
 class S3Store:
     durable_spool = False  # a pair is safe when S3 has it, not when this machine's disk has
 
-    def __init__(self, client: S3Client, unsigned: S3Client, bucket: str, prefix: str, settings: StoreSettings) -> None:
-        """``unsigned`` is the same client, but signs no bodies."""
+    def __init__(
+        self,
+        client: S3Client,
+        unsigned: S3Client,
+        small: S3Client,
+        bucket: str,
+        prefix: str,
+        settings: StoreSettings,
+    ) -> None:
+        """``unsigned`` is the same client, but signs no bodies; ``small`` is for small objects, and less patient."""
         self._client = client
+        self._small = small
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
         owner = settings.expected_bucket_owner
@@ -71,8 +93,13 @@ class S3Store:
         self._encryption: dict[str, Any] = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key} if key else {}
 
     @classmethod
-    def connect(cls, bucket: str, prefix: str, settings: StoreSettings) -> S3Store:
-        """Makes the clients; contacts nothing. Raises SettingsError for an endpoint or mode that cannot be."""
+    def connect(
+        cls, bucket: str, prefix: str, settings: StoreSettings, small_timeout: float = SMALL_TIMEOUT
+    ) -> S3Store:
+        """Makes the clients, with the credentials that it finds; contacts no store.
+
+        Raises SettingsError for an endpoint or mode that cannot be.
+        """
         config = botocore.config.Config(
             connect_timeout=5,
             read_timeout=30,
@@ -84,16 +111,17 @@ class S3Store:
         )
         # A chunk of a body has the connect timeout to leave in (sending.py), beside three others on the same link.
         bare = config.merge(botocore.config.Config(connect_timeout=20, s3={"payload_signing_enabled": False}))
+        brief = config.merge(botocore.config.Config(connect_timeout=small_timeout, read_timeout=small_timeout))
         try:
-            session = boto3.session.Session()
+            session = _session()
             region = None if session.region_name else "us-east-1"
-            client, unsigned = (
+            client, unsigned, small = (
                 session.client("s3", endpoint_url=settings.endpoint_url, config=one, region_name=region)
-                for one in (config, bare)
+                for one in (config, bare, brief)
             )
         except (ValueError, aws.BotoCoreError) as error:
             raise SettingsError(f"--endpoint-url or the AWS settings: {error}") from None
-        return cls(client, unsigned, bucket, prefix, settings)
+        return cls(client, unsigned, small, bucket, prefix, settings)
 
     @property
     def uri(self) -> str:
@@ -116,14 +144,14 @@ class S3Store:
 
     def _write(self, key: str, data: bytes, condition: dict[str, Any]) -> str:
         with self._translated(key, _CONDITION):
-            answer = self._client.put_object(
+            answer = self._small.put_object(
                 Bucket=self._bucket, Key=self._key(key), Body=data, **condition, **self._common, **self._encryption
             )
         return answer["ETag"]
 
     def get(self, key: str, most: int = SMALL) -> tuple[bytes, str]:
         with self._translated(key, _READ):
-            answer = self._client.get_object(Bucket=self._bucket, Key=self._key(key), **self._validated, **self._common)
+            answer = self._small.get_object(Bucket=self._bucket, Key=self._key(key), **self._validated, **self._common)
             with contextlib.closing(answer["Body"]) as body:
                 if answer["ContentLength"] > most:
                     raise TooLarge(f"{key} has {answer['ContentLength']} bytes, more than {most}", answer["ETag"])

@@ -90,7 +90,7 @@ class Beginning:
 
     def _run(self, effect: effects.Restore) -> None:
         try:
-            event = self._bring(self._preparer.prepare(), effect)
+            event = self._bring(self._preparer.prepare(effect.avoid), effect)
         except StoreError as error:
             self._put(self._unreached(error))
         except HoldfastError as error:

@@ -24,6 +24,7 @@ from ..store import Store
 FORMAT = 1
 _MAX_INCARNATION = 10**8
 _PATIENCE = 1.0
+_AGAIN = 0.2  # of a heartbeat
 
 
 def boot_time() -> float:
@@ -63,6 +64,7 @@ class Lease:
         self._holder = secrets.token_hex(8)
         self._beat = 0
         self._tag = ""
+        self._renewing = threading.Lock()
         self._done = threading.Event()
         self._thread: threading.Thread | None = None
         self.incarnation = 0
@@ -89,17 +91,33 @@ class Lease:
                 raise Cancelled("gave up waiting for the lease")
 
     def renew(self) -> None:
-        """One heartbeat. Raises Fenced if the lease is another's by now."""
-        self._beat += 1  # a tag may be a hash of the content: observers see only what differs
-        try:
-            self._tag = self._store.replace(self._key, self._document("held"), self._tag)
-        except Conflict:
-            self._recover()
+        """One heartbeat, from any thread. Raises Fenced if the lease is another's by now, StoreError."""
+        with self._renewing:
+            self._beat += 1  # a tag may be a hash of the content: observers see only what differs
+            try:
+                self._tag = self._store.replace(self._key, self._document("held"), self._tag)
+            except Conflict:
+                self._recover()
 
     def keep(self) -> None:
         """Starts renewing in the background."""
-        self._thread = threading.Thread(target=self._heartbeats, name="lease", daemon=True)
+        self._thread = threading.Thread(target=self.keep_until, args=(self._done,), name="lease", daemon=True)
         self._thread.start()
+
+    def keep_until(self, done: threading.Event) -> None:
+        """Renews until then, or until the lease is another's, which is told. A beat that failed is repeated soon."""
+        pause = self._times.heartbeat
+        while not done.wait(pause):
+            pause = self._times.heartbeat
+            try:
+                self.renew()
+            except Fenced as error:
+                done.set()
+                self._on_lost(str(error))
+            except StoreError:  # the store is away, and training goes on; whoever waits may see it all the same
+                pause *= _AGAIN
+            except Exception as error:  # a holder that lives must not fall silent: another would take over
+                self._on_defect(error)
 
     def stop(self) -> None:
         """Ends the renewing and leaves the lease as it is: it will expire."""
@@ -122,18 +140,6 @@ class Lease:
         document, tag = self._read()
         if document and document.get("holder") == self._holder and document.get("state") != "released":
             self._store.replace(self._key, self._document("released"), tag)
-
-    def _heartbeats(self) -> None:
-        while not self._done.wait(self._times.heartbeat):
-            try:
-                self.renew()
-            except Fenced as error:
-                self._done.set()
-                self._on_lost(str(error))
-            except StoreError:
-                continue  # the store is away; training goes on, and the next beat tries again
-            except Exception as error:  # a holder that lives must not fall silent: another would take over
-                self._on_defect(error)
 
     def _recover(self) -> None:
         """A renewal was refused: either it had arrived before and only its answer was lost, or the lease is gone."""

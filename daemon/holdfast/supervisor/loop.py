@@ -10,6 +10,7 @@ import contextlib
 import queue
 import random
 import signal
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -92,6 +93,7 @@ class Supervisor:
         journal.listen(self._systemd.heard)
         self._tee: Tee | None = None
         self._child: Child | None = None
+        self._spawning = threading.Lock()
         self._stall: Stall | None = None
         self._orphans = 0
         self._executed = 0
@@ -160,6 +162,8 @@ class Supervisor:
             self._beginning.uploader.hurry(self._state.deadline)
 
     def _signalled(self, number: int, frame: object) -> None:
+        if number == signal.SIGHUP:  # of one dropped session, the shell tells and the kernel too
+            signal.signal(number, signal.SIG_IGN)
         self._queue.put(events.StopRequested(signal.Signals(number).name))
 
     def _look_at_board(self) -> None:
@@ -187,29 +191,30 @@ class Supervisor:
             self._queue.put(events.StopRequested("--max-hours"))
 
     def _final(self, code: Exit) -> Exit:
-        """A run that was stopped by --max-hours is not to be started again.
+        """A run that was stopped by --max-hours is not to be started again, unless a state is here alone.
 
         A start that began nothing did not store what an earlier one left here either.
         """
         if code is not Exit.STOPPED:
             return code
+        if self._tee is None and only_here(self._settings.work_dir, self._settings.name) is not None:
+            return Exit.UNSTORED
         prepared = self._beginning.prepared
-        if self._out_of_time or (prepared is not None and prepared.over):
-            return Exit.FAILED
-        unstored = self._tee is None and only_here(self._settings.work_dir, self._settings.name) is not None
-        return Exit.UNSTORED if unstored else code
+        over = self._out_of_time or (prepared is not None and prepared.over)
+        return Exit.FAILED if over else code
 
     # --- what threads report ---------------------------------------------------------------------------------------
 
     def _reaped(self, pid: int, ended: Ended) -> None:
         """In the reaper's thread: let the child's last words come before the news of its end."""
-        child = self._child
+        with self._spawning:  # one that is over at once may be reaped before it is known here
+            child, tee = self._child, self._tee
         if child is None or pid != child.pid:
             self._orphans += 1
             return
         self._channel.wait_silent(_LAST_WORDS)
-        if self._tee is not None:
-            self._tee.finish()
+        if tee is not None:
+            tee.finish()
         self._queue.put(events.ChildExited(ended.code, random.random(), child.describe(ended)))
 
     # --- effects ---------------------------------------------------------------------------------------------------
@@ -229,10 +234,11 @@ class Supervisor:
         }
         self._reports.stacks = None
         self._stall = Stall(self._settings.stall_timeout) if self._settings.stall_timeout else None
-        self._tee = Tee(spool.file("log.txt"), self._console)
-        self._child = Child(self._settings.command, environment, self._tee.write_end)
-        self._reaper.expect()
-        self._tee.start()
+        with self._spawning:
+            self._tee = Tee(spool.file("log.txt"), self._console)
+            self._child = Child(self._settings.command, environment, self._tee.write_end)
+            self._reaper.expect()
+            self._tee.start()
         self._journal.event("started", pid=self._child.command, command=self._origin["command"])
         self._queue.put(events.Spawned(self._child.command))
 
@@ -316,7 +322,7 @@ class Supervisor:
         code, text = self._final(effect.code), ""
         if effect.code is Exit.STOPPED and code is Exit.FAILED:
             text = f"stopped for good by --max-hours; the state is in the store (exit {code})"
-        elif code is Exit.STOPPED or (code is Exit.COMPLETE and self._beginning.prepared is not None):
+        elif effect.code is Exit.STOPPED or (code is Exit.COMPLETE and self._beginning.prepared is not None):
             text = f"{EXIT_MEANINGS[code]} (exit {code})"
         self._journal.event("exit", text, code=int(code))
 

@@ -173,6 +173,10 @@ class Watcher:
                 documents[path] = self.client.read(path)
             except MetadataError as error:
                 troubles.append(str(error))
+            except MetadataAbsent as error:
+                if not (documents or troubles):
+                    raise
+                troubles.append(f"{path}: no answer: {error}")  # it is there, and may have said what matters
         self._absent = False
         reading = interpret(documents, self.wall(), self.drain_time)
         reading = replace(reading, warnings=(*troubles, *reading.warnings))

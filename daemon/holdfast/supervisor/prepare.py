@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from ..core.errors import Cancelled, Conflict, Permanent, StoreError, Transient
+from ..core.errors import Cancelled, Conflict, Fenced, Permanent, StoreError, Transient
 from ..core.manifest import CheckpointName, Manifest
 from ..core.policy import Backoff
 from ..core.runs import COMPLETE_FILE, LEASE_FILE, RunId
@@ -27,7 +27,7 @@ from .left import only_here
 from .lifetime import OutOfTime, seconds_left
 from .options import changes
 from .reopen import Reopened
-from .restore import Candidates, bring_newest, candidates, mark_stored, owed
+from .restore import Candidates, bring_newest, candidates, is_whole, mark_stored, owed
 from .settings import RunSettings
 
 T = TypeVar("T")
@@ -71,8 +71,9 @@ class Preparer:
         self._held = contextlib.ExitStack()
         self._run: RunId | None = None
         self._spool: Spool | None = None
+        self._resumed: CheckpointName | None = None
         self._waiting_for = ""
-        self._told_of_fork = False
+        self._told_of_fork = self._marked = False
         self._failures = 0  # of the store, in a row
         self.lease: Lease | None = None
         self.cancelled = threading.Event()
@@ -82,11 +83,11 @@ class Preparer:
         """The store, as it takes new pairs of the run that was prepared."""
         return self._uploads_to
 
-    def prepare(self) -> Prepared | None:
-        """None if the run is complete. Raises HoldfastError."""
+    def prepare(self, avoid: Collection[str] = ()) -> Prepared | None:
+        """None if the run is complete. Pairs to ``avoid`` are of no use for a restart. Raises HoldfastError."""
         if self._run is None or self._spool is None or self.lease is None:
             return self._first()
-        return self._prepared(self._run, self._spool, self.lease, self._known(self._spool))
+        return self._prepared(self._run, self._spool, self.lease, self._known(self._spool, avoid))
 
     def bring(self, prepared: Prepared, avoid: Collection[str]) -> Manifest | None:
         """The newest valid pair, whole in the spool; None if the run has none. Pairs to ``avoid`` are passed over.
@@ -105,14 +106,14 @@ class Preparer:
             local=resume.name in found.local,
         )
         self._report_changes(resume)
+        self._resumed = resume.name
         return resume
 
     def finish(self, complete: bool) -> None:
-        """Marks a complete run, and gives the lease back."""
+        """Marks a complete run, and gives the lease back. Raises Fenced, and tells of it, if another has the lease."""
         assert self.lease is not None
-        if complete:
-            with contextlib.suppress(Conflict):
-                self._store.create(f"{self._run}/{COMPLETE_FILE}", b'{"format": 1}\n')
+        if complete and not self._marked:
+            self._mark_complete(self.lease)
         self.lease.release()
 
     def close(self) -> None:
@@ -120,6 +121,17 @@ class Preparer:
         if self.lease is not None:
             self.lease.stop()
         self._held.close()
+
+    def _mark_complete(self, lease: Lease) -> None:
+        """Whoever was away for long may have been replaced and not know it: the other goes on with the run."""
+        try:
+            lease.renew()
+        except Fenced as error:
+            self._on_lease_lost(str(error))
+            raise
+        with contextlib.suppress(Conflict):
+            self._store.create(f"{self._run}/{COMPLETE_FILE}", b'{"format": 1}\n')
+        self._marked = True
 
     def _first(self) -> Prepared | None:
         with contextlib.ExitStack() as room:
@@ -253,12 +265,19 @@ class Preparer:
             text = f"not as it was when the checkpoint was made: {'; '.join(found)}. The result may differ"
             self._journal.event("origin-changed", text, warning=True, changes=found)
 
-    def _known(self, spool: Spool) -> Candidates:
-        """For a restart after a crash, what is on this machine will do if the store is away."""
+    def _known(self, spool: Spool, avoid: Collection[str]) -> Candidates:
+        """For a restart after a crash, what is on this machine will do if the store is away, and nothing is lost so."""
         try:
             return candidates(self._store, spool)
         except StoreError:
-            return Candidates((), tuple(spool.pairs()))
+            here = spool.pairs()
+            if any(self._will_do(spool, name) for name in here if str(name) not in avoid):
+                return Candidates((), tuple(here))
+        return self._patiently(lambda: candidates(self._store, spool))
+
+    def _will_do(self, spool: Spool, name: CheckpointName) -> bool:
+        as_new = self._resumed is None or name.order >= self._resumed.order
+        return as_new and name.finite and is_whole(spool, name)
 
     def _warn(self, text: str) -> None:
         self._journal.event("passed-over", text, warning=True)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
-from ..core.errors import Conflict, InvalidPair, StoreError
+from ..core.errors import Conflict, Fenced, InvalidPair, StoreError
 from ..core.manifest import CheckpointName
 from ..core.policy import Backoff, Owed, Retention, must_give_way, next_upload, superseded
 from ..spool import Spool
@@ -118,7 +118,10 @@ class Uploader:
                 self._wake.notify()
 
     def finalize(self, complete: bool) -> None:
-        """Once nothing is owed: run the errands a last time, mark the run if it is complete, release the lease."""
+        """Once nothing is owed: run the errands a last time, mark the run if it is complete, release the lease.
+
+        Where ``finish`` raises Fenced, nothing is reported here: it tells of the loss itself.
+        """
         with self._wake:
             self._finalize = complete
             self._wake.notify()
@@ -263,9 +266,10 @@ class Uploader:
                 if self._dropped:
                     return
                 job()
-        self._finish(self._finalize)
+        with contextlib.suppress(Fenced):  # `finish` tells of it
+            self._finish(self._finalize)
+            self._listener.finalized()
         self._dropped = True
-        self._listener.finalized()
 
 
 def _told(error: Exception) -> str:

@@ -1,0 +1,134 @@
+"""The whole supervisor in a process of its own, for its reaper and its signals are the process'."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fakes.pairs import name_of, save_pair
+from holdfast.core.errors import Exit
+from holdfast.spool import Spool
+
+RUN = "00001-count"
+
+# Supervises the command in its arguments; AHEAD is what stands before that, SETTINGS what is not as by default.
+SUPERVISOR = """
+import os, sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from holdfast.store.directory import DirectoryStore
+from holdfast.supervisor.child import Reaper
+from holdfast.supervisor.journal import Journal
+from holdfast.supervisor.loop import Supervisor
+from holdfast.supervisor.notices import Watcher
+from holdfast.supervisor.settings import RunSettings
+
+Store = DirectoryStore
+AHEAD
+settings = RunSettings(name="count", work_dir=Path("work"), command=tuple(sys.argv[1:]), SETTINGS)
+watcher = lambda report: Watcher(None, report, lambda kind, text: None, drain_time=110.0)
+sys.exit(Supervisor(
+    settings, Store(Path("store")), Journal(sys.stderr), watcher, os.environ, sys.stdout.buffer, Reaper()
+).run())
+"""
+
+
+@contextmanager
+def supervised(folder: Path, *command: str, ahead: str = "", settings: str = "") -> Iterator[subprocess.Popen[str]]:
+    script = SUPERVISOR.replace("AHEAD", ahead).replace("SETTINGS", settings)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, *command],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+# --- exit codes ----------------------------------------------------------------------------------------------------
+
+ALMOST_TOO_OLD = """
+class Store(DirectoryStore):
+    def get(self, key, *most):
+        data, tag = super().get(key, *most)
+        if not key.endswith("/run.json"):
+            return data, tag
+        born = datetime.now(UTC) - timedelta(hours=1) + timedelta(seconds=0.2)
+        return b'{"created": "%s"}' % born.isoformat().encode(), tag
+"""
+
+
+def test_a_run_that_becomes_too_old_before_it_could_store_what_is_here_alone_ends_with_74(tmp_path: Path) -> None:
+    """Another machine has the lease all the time."""
+    save_pair(Spool(tmp_path / "work" / RUN), name_of(1))
+    folder = tmp_path / "store" / RUN
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text("{}")
+    (folder / "lease.json").write_text('{"state": "held", "expiry": 3000}')
+    with supervised(tmp_path, "true", ahead=ALMOST_TOO_OLD, settings="max_hours=1.0") as process:
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == Exit.UNSTORED, said
+    assert "it is still in the work dir (exit 74)" in said
+
+
+# --- signals -------------------------------------------------------------------------------------------------------
+
+SAVES = """
+trap 'echo asked; while [ ! -e gate ]; do sleep 0.05; done; echo saved; exit 3' TERM
+echo ready; while :; do sleep 0.05; done
+"""
+
+
+def until(process: subprocess.Popen[str], line: str) -> None:
+    assert process.stdout is not None
+    for said in process.stdout:
+        if said.rstrip("\n") == line:
+            return
+    raise AssertionError(f"it ended without {line!r}")
+
+
+def test_a_session_that_is_dropped_is_one_stop_though_shell_and_kernel_both_tell_of_it(tmp_path: Path) -> None:
+    """The command may save in its time; a stop by another signal would be the second."""
+    with supervised(tmp_path, "sh", "-c", SAVES) as process:
+        until(process, "ready")
+        process.send_signal(signal.SIGHUP)
+        until(process, "asked")
+        process.send_signal(signal.SIGHUP)
+        (tmp_path / "gate").touch()
+        said, _ = process.communicate(timeout=30)
+    assert "saved" in said
+    assert process.returncode == Exit.STOPPED, said
+
+
+def test_a_signal_after_a_dropped_session_is_the_second(tmp_path: Path) -> None:
+    with supervised(tmp_path, "sh", "-c", SAVES) as process:
+        until(process, "ready")
+        process.send_signal(signal.SIGHUP)
+        until(process, "asked")
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=30)
+    assert "saved" not in said
+    assert process.returncode == Exit.STOPPED, said
+
+
+# --- the end of the command ----------------------------------------------------------------------------------------
+
+
+def test_the_end_of_a_guardian_that_never_told_of_its_command_is_not_taken_for_an_orphans(tmp_path: Path) -> None:
+    """Something of it keeps its end of the line open meanwhile, and the reaper is quicker than the supervisor."""
+    guardian = tmp_path / "guardian"
+    guardian.write_text("#!/bin/sh\nsleep 3 &\nexit 7\n")
+    guardian.chmod(0o755)
+    with supervised(tmp_path, "true", ahead=f"sys.executable = {str(guardian)!r}") as process:
+        said, _ = process.communicate(timeout=30)
+    assert process.returncode == Exit.FAILED, said
+    assert "the command failed before its first batch (exit 7)" in said
