@@ -302,7 +302,7 @@ def test_a_second_training_process_of_the_same_command_goes_on_from_the_first(
     local_park: Machines, tmp_path: Path
 ) -> None:
     script = f"{sys.executable} {SCRIPTS}/count.py || {sys.executable} {SCRIPTS}/count.py"
-    crash = {"CRASH_AT": "27", "CRASHED": str(tmp_path / "crashed"), "PACE": "0.01"}
+    crash = {"CRASH_AT": "27", "CRASHED": str(tmp_path / "crashed"), "PACE": "0.03"}
     daemon = local_park.start("one", command=["/bin/sh", "-c", script], **crash)
     assert daemon.wait() == Exit.COMPLETE, daemon.text
     assert "from step 20" in daemon.text
