@@ -32,10 +32,9 @@ from ..spool import Board, Progress
 from . import chance, data, facts, others, pair, snapshot, variables
 from .pair import Draft, Place, Position, Saved
 from .plain import to_plain
-from .restoring import put_in
+from .restoring import put_in, what_fits
 from .session import Session
 from .surroundings import floats, mute, plain_logs, spec_of
-from .variables import is_metric
 from .writer import Writer
 
 _BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end")
@@ -228,8 +227,7 @@ class Fit:
         # ``fit`` has reset the metrics just before, and this epoch's beginning is seen by the others for a second time
         # (a schedule multiplies the learning rate again): what they did to the state now is undone.
         here = variables.collect(self._model)
-        values = {place: value for place, value in saved.values.items() if place in here or not is_metric(place)}
-        variables.assign(here, values, self._say)
+        variables.assign(here, what_fits(saved, here), self._say)
         others.set_states(self._others, saved.facts["callbacks"], self._say)
         self._mute_others(math.ceil(self._to_drop / self._model.steps_per_execution))
 
