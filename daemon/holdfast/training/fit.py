@@ -31,7 +31,7 @@ from ..core.policy import Cadence
 from ..spool import Board, Progress
 from . import chance, data, facts, others, pair, snapshot, variables
 from .pair import Draft, Place, Position, Saved
-from .plain import to_plain
+from .plain import from_plain, to_plain
 from .restoring import put_in, what_fits
 from .session import Session
 from .surroundings import floats, mute, plain_logs, spec_of
@@ -149,11 +149,9 @@ class Fit:
         self._callbacks.callbacks = [self._head, *self._others, own[1]]
         variables.build_optimizers(self._model)
         data.begin_fit()
-        if self._saved is not None and self._over:
-            self._pass_over(self._saved)
-        elif self._saved is not None:
+        if self._saved is not None:
             try:
-                self._restore(self._saved)
+                (self._pass_over if self._over else self._restore)(self._saved)
             except InvalidPair as error:
                 self._session.pass_over(str(error))
                 raise  # without a supervisor: too much is set already to try another pair here
@@ -167,7 +165,7 @@ class Fit:
     def _pass_over(self, saved: Saved) -> None:
         """The checkpoint is a later ``fit``'s: this one is done already, and only its history is still of use."""
         variables.assign_what_fits(variables.collect(self._model), dict(saved.values))
-        history = saved.facts["fits"][len(self._session.fits)]
+        history = from_plain(saved.facts["fits"][len(self._session.fits)])
         self._model.history.epoch, self._model.history.history = history["epoch"], history["history"]
         self._model._initial_epoch = self._epochs
         self._saved = None
@@ -176,6 +174,7 @@ class Fit:
         put_in(self._model, saved, self._say)
         others.set_states(self._others, saved.facts["callbacks"], self._say)
         chance.set_state(dict(saved.facts["random"]))
+        self._logs = from_plain(saved.facts["logs"])
         self._drawn = int(saved.facts["drawn"])
         position = saved.position
         self._epoch, self._batch, self._step = position.epoch, position.batch, position.step
@@ -252,7 +251,7 @@ class Fit:
                 self._batch += 1
         assert self._saved is not None
         if self._to_drop:
-            return self._saved.facts["logs"]
+            return self._logs
         saved, self._saved = self._saved, None
         if data.position(next_epoch=False) is None:
             self._say(
@@ -261,7 +260,6 @@ class Fit:
                 "exact)"
             )
         chance.set_state(dict(saved.facts["random"]))
-        self._logs = saved.facts["logs"]
         return self._logs
 
     def _mute_others(self, calls: int) -> None:
