@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import pytest
 
 import holdfast
+from holdfast.spool import Spool
 
-from .restarts import interrupted, once
+from .restarts import Script, assert_same, interrupted, once
 
 layers = keras.layers
 RNG = np.random.default_rng(6)
 X, LABELS = RNG.random((36, 5), "float32"), RNG.integers(0, 3, 36)
 TARGETS = keras.utils.to_categorical(LABELS, 3)
-EPOCHS = 3
+EPOCHS, BATCHES = 3, 6
 Callbacks = list[keras.callbacks.Callback]
 
 
@@ -31,6 +37,14 @@ def fitted(model: keras.Model, callbacks: Callbacks, **fit: Any) -> Any:
     data = holdfast.dataset(X, TARGETS, batch_size=6, seed=5)
     settings = {"epochs": EPOCHS, "verbose": 0, "shuffle": False, "validation_data": (X, TARGETS), **fit}
     return model.fit(data, callbacks=callbacks, **settings)
+
+
+def script(others: Callable[[], Callbacks] = list, metrics: tuple[str, ...] = ("accuracy",), **fit: Any) -> Script:
+    def run(callbacks: Callbacks) -> tuple[keras.Model, Any]:
+        model = made(*metrics)
+        return model, fitted(model, [*others(), *callbacks], **fit)
+
+    return run
 
 
 # --- metrics that are vectors ----------------------------------------------------------------------------------------
@@ -69,3 +83,59 @@ def test_the_history_of_a_fit_that_is_passed_over_has_its_vectors(tmp_path: Path
     trained, passed_over = first
     assert plain(passed_over) == plain(trained)
     assert isinstance(passed_over["f1_score"][0], np.ndarray)
+
+
+# --- an epoch's beginning --------------------------------------------------------------------------------------------
+
+
+class AwayAtAnEpochsEnd(keras.callbacks.Callback):
+    """Takes the run's folder away while the first epoch's pair is written, gives it back, and asks for a stop."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__()
+        self.directory = directory
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if epoch == 0:
+            self.directory.rename(self.directory.with_suffix(".away"))
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        if epoch == 1 and self.directory.with_suffix(".away").exists():
+            for thread in threading.enumerate():
+                if thread.name == "holdfast-writer":
+                    thread.join()
+            self.directory.with_suffix(".away").rename(self.directory)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+class Roulette(keras.callbacks.Callback):
+    """Draws from NumPy's global state at each epoch's beginning, and counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drawn: list[float] = []
+
+    def get_state(self) -> list[float]:
+        return list(self.drawn)
+
+    def set_state(self, state: list[float]) -> None:
+        self.drawn = list(state)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.drawn.append(float(np.random.random()))
+        self.model.optimizer.learning_rate = 0.05 * self.drawn[-1] * len(self.drawn)
+
+
+@pytest.mark.parametrize("end", [2, EPOCHS])
+@pytest.mark.parametrize(
+    "other", [Roulette, lambda: keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.7)]
+)
+def test_a_stop_at_an_epochs_beginning_saves_what_could_not_be_written_and_others_see_it_once(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], other: Any, end: int
+) -> None:
+    runs, run = tmp_path / "runs", script(lambda: [other()], epochs=end)
+    assert once(lambda callbacks: run([AwayAtAnEpochsEnd(runs), *callbacks]), runs).code == 75
+    assert "could not be written" in capfd.readouterr().err
+    (folder,) = runs.iterdir()
+    assert [(name.epoch, name.step) for name in Spool(folder).pairs()] == [(1, BATCHES)]
+    assert_same(once(run, runs), once(run, tmp_path / "undisturbed"))

@@ -75,6 +75,11 @@ class _Boundary:
     others: list[Any]
 
 
+def _is_within(saved: Saved, epoch: int) -> bool:
+    """Was it taken after that epoch's beginning, which callbacks have seen? (Older versions did not say.)"""
+    return saved.position.epoch == epoch and bool(saved.facts.get("begun", saved.position.batch > 0))
+
+
 class Fit:
     """One call of ``fit``, from its first hook to its last."""
 
@@ -108,6 +113,7 @@ class Fit:
         self._first_epoch = True
         self._to_drop = 0
         self._to_drop_before = 0
+        self._begun = False
         self._dirty = False
         self._calls = 0
         self._finishing = False
@@ -215,20 +221,28 @@ class Fit:
     def epoch_begins(self, epoch: int) -> None:
         saved, self._saved = self._saved, None
         self._epoch = epoch
-        resumed = saved is not None and saved.position.batch > 0 and epoch == saved.position.epoch
         self._batch = 0
-        skip = saved.position.batch if resumed and saved is not None else 0
-        self._begin_data(skip, saved)
-        if not skip or saved is None:
+        self._begun = True
+        if saved is None or not _is_within(saved, epoch):
+            self._begin_data(0, saved)
             return
-        self._saved = saved
-        self._to_drop = skip
+        skip = saved.position.batch
+        self._begin_data(skip, saved)
         # ``fit`` has reset the metrics just before, and this epoch's beginning is seen by the others for a second time
         # (a schedule multiplies the learning rate again): what they did to the state now is undone.
         here = variables.collect(self._model)
         variables.assign(here, what_fits(saved, here), self._say)
         others.set_states(self._others, saved.facts["callbacks"], self._say)
-        self._mute_others(math.ceil(self._to_drop / self._model.steps_per_execution))
+        if skip:
+            self._saved = saved
+            self._to_drop = skip
+            self._mute_others(math.ceil(skip / self._model.steps_per_execution))
+        else:
+            self._arrive(saved)
+
+    def _arrive(self, saved: Saved) -> None:
+        """The training is where the checkpoint was taken."""
+        chance.set_state(dict(saved.facts["random"]))
 
     def _begin_data(self, skip: int, saved: Saved | None) -> None:
         """With ``steps_per_epoch`` Keras draws from one iterator across epochs, made in the first of them."""
@@ -259,7 +273,7 @@ class Fit:
                 "this epoch may be seen twice and others not at all (holdfast.dataset(x, y, batch_size=, seed=) is "
                 "exact)"
             )
-        chance.set_state(dict(saved.facts["random"]))
+        self._arrive(saved)
         return self._logs
 
     def _mute_others(self, calls: int) -> None:
@@ -289,6 +303,7 @@ class Fit:
         position = Position(epoch + 1, 0, self._step)
         self._drawn += self._batch
         self._batch = 0
+        self._begun = False
         self._epoch = epoch + 1
         self._logs = logs
         last = epoch + 1 >= self._epochs or self._model.stop_training
@@ -393,7 +408,8 @@ class Fit:
             "random": chance.get_state(),
             "callbacks": others.to_entries(self._others, peeked, self._say),
             "logs": plain_logs(self._logs),
-            "data": data.position(next_epoch=self._batch == 0 and not self._one_iterator),
+            "data": data.position(next_epoch=not self._begun and not self._one_iterator),
+            "begun": self._begun,
             "drawn": self._drawn,
             "spec": self._spec or None,
             "fit": len(self._session.fits),
