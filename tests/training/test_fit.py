@@ -16,7 +16,7 @@ import pytest
 import holdfast
 from holdfast.spool import Spool
 
-from .restarts import Script, assert_same, interrupted, once
+from .restarts import VALIDATION, Script, assert_same, interrupted, once
 
 layers = keras.layers
 RNG = np.random.default_rng(6)
@@ -139,3 +139,11 @@ def test_a_stop_at_an_epochs_beginning_saves_what_could_not_be_written_and_other
     (folder,) = runs.iterdir()
     assert [(name.epoch, name.step) for name in Spool(folder).pairs()] == [(1, BATCHES)]
     assert_same(once(run, runs), once(run, tmp_path / "undisturbed"))
+
+
+# --- validation ------------------------------------------------------------------------------------------------------
+
+
+def test_validation_is_done_again_without_metrics_too(tmp_path: Path) -> None:
+    run = script(metrics=())
+    assert_same(interrupted(run, tmp_path / "stopped", (1, VALIDATION)), once(run, tmp_path / "undisturbed"))

@@ -20,7 +20,7 @@ Say: TypeAlias = Callable[[str], None]
 def put_in(model: keras.Model, saved: Saved, say: Say) -> None:
     """Raises HoldfastError if the checkpoint does not fit the model."""
     here = variables.collect(model)
-    if any(place not in here for place in saved.values):
+    if any(place not in here for place in saved.values) or _lacks_a_build(model):
         _build_by_tracing(model, saved, say)
         here = variables.collect(model)
     fitting = what_fits(saved, here)
@@ -30,6 +30,11 @@ def put_in(model: keras.Model, saved: Saved, say: Say) -> None:
     for group in dict.fromkeys(place.group for place in missing if not is_metric(place)):
         say(f"{group}: what it knew is not restored, for this script's step does not use it")
     variables.assign(here, fitting, say)
+
+
+def _lacks_a_build(model: keras.Model) -> bool:
+    """Has it something without variables that the first step makes all the same? (``metrics=[]`` is such a thing.)"""
+    return not all(getattr(metric, "built", True) for metric in model.metrics)
 
 
 def what_fits(saved: Saved, here: Mapping[Place, Part]) -> dict[Place, tuple[str, Any]]:
