@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import threading
 from collections.abc import Callable
@@ -142,6 +143,43 @@ def test_a_stop_at_an_epochs_beginning_saves_what_could_not_be_written_and_other
 
 
 # --- validation ------------------------------------------------------------------------------------------------------
+
+
+class DrawsInValidation(keras.callbacks.Callback):
+    """Draws from all global states in validation, and sets the learning rate by what comes next."""
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.draw()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.model.optimizer.learning_rate = 0.1 * self.draw()
+
+    def draw(self) -> float:
+        keras_own = float(keras.random.uniform(()))
+        return float(np.random.random()) * random.random() * keras_own
+
+
+def test_validation_that_is_done_again_draws_what_it_drew_before(tmp_path: Path) -> None:
+    run = script(lambda: [DrawsInValidation()])
+    assert_same(interrupted(run, tmp_path / "stopped", (1, VALIDATION)), once(run, tmp_path / "undisturbed"))
+
+
+class TimeIsUp(keras.callbacks.Callback):
+    """Ends the training in the middle of its second epoch."""
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if (self.epoch, batch) == (1, 3):
+            self.model.stop_training = True
+
+
+def test_a_training_that_was_ended_in_an_epochs_middle_stays_ended(tmp_path: Path) -> None:
+    run = script(lambda: [TimeIsUp()])
+    undisturbed = once(run, tmp_path / "undisturbed")
+    assert len(undisturbed.history["loss"]) == 2
+    assert_same(interrupted(run, tmp_path / "stopped", (1, VALIDATION)), undisturbed)
 
 
 def test_validation_is_done_again_without_metrics_too(tmp_path: Path) -> None:

@@ -67,12 +67,13 @@ class Tail(keras.callbacks.Callback):
 
 @dataclass(frozen=True)
 class _Boundary:
-    """What must be known of the last batch boundary while validation changes metrics, and maybe swaps weights."""
+    """What a step or validation changes. ``held`` are the variables' values; None: they are still to be read."""
 
     position: Position
-    metrics: dict[str, float]
-    held: dict[Place, Any]
+    held: dict[Place, Any] | None
     others: list[Any]
+    random: dict[str, Any]
+    ended: bool
 
 
 def _is_within(saved: Saved, epoch: int) -> bool:
@@ -185,7 +186,8 @@ class Fit:
         position = saved.position
         self._epoch, self._batch, self._step = position.epoch, position.batch, position.step
         self._last_step = position.step
-        ended = bool(saved.facts["ended"])  # by EarlyStopping, say: training on would not be the same training
+        # By EarlyStopping, say: training on would not be the same training.
+        ended = saved.facts["ended"] and not _is_within(saved, position.epoch)
         self._model._initial_epoch = self._epochs if ended else position.epoch
 
     def _wrap_train_function(self) -> None:
@@ -243,6 +245,8 @@ class Fit:
     def _arrive(self, saved: Saved) -> None:
         """The training is where the checkpoint was taken."""
         chance.set_state(dict(saved.facts["random"]))
+        if saved.facts["ended"]:  # in the middle of an epoch, which is left at the next batch's end
+            self._model.stop_training = True
 
     def _begin_data(self, skip: int, saved: Saved | None) -> None:
         """With ``steps_per_epoch`` Keras draws from one iterator across epochs, made in the first of them."""
@@ -319,8 +323,7 @@ class Fit:
         """``evaluate`` resets the metrics, and may swap weights: what a stop during validation needs is read now."""
         if self._to_drop == 0 and self._dirty:
             position = Position(self._epoch, self._batch, self._step)
-            peeked = others.peek(self._others, self._say)
-            self._validating = _Boundary(position, floats(self._logs), snapshot.read_all(self._model), peeked)
+            self._validating = self._boundary_at(position, snapshot.read_all(self._model))
 
     def during_validation(self) -> None:
         reason = self._session.stopping
@@ -331,10 +334,6 @@ class Fit:
                 self._stop(Position(self._epoch, self._batch, self._step), reason)
                 return
             self._finish(self._writer.write_now(self._draft_of(self._validating, reason)))
-
-    def _draft_of(self, boundary: _Boundary, reason: str) -> Draft:
-        told = self._facts(boundary.others)
-        return snapshot.take(self._model, boundary.position, reason, boundary.metrics, told, self._say, boundary.held)
 
     def validation_ends(self) -> None:
         self._validating = None
@@ -400,13 +399,20 @@ class Fit:
         flush = getattr(self._callbacks, "_flush_futures", None)
         if flush is not None:
             flush()
-        told = self._facts(others.peek(self._others, self._say))
-        return snapshot.take(self._model, position, reason, floats(self._logs), told, self._say)
+        return self._draft_of(self._boundary_at(position), reason)
 
-    def _facts(self, peeked: list[Any]) -> dict[str, Any]:
+    def _boundary_at(self, position: Position, held: dict[Place, Any] | None = None) -> _Boundary:
+        peeked = others.peek(self._others, self._say)
+        return _Boundary(position, held, peeked, chance.get_state(), bool(self._model.stop_training))
+
+    def _draft_of(self, boundary: _Boundary, reason: str) -> Draft:
+        told, metrics = self._facts(boundary), floats(self._logs)
+        return snapshot.take(self._model, boundary.position, reason, metrics, told, self._say, boundary.held)
+
+    def _facts(self, boundary: _Boundary) -> dict[str, Any]:
         return {
-            "random": chance.get_state(),
-            "callbacks": others.to_entries(self._others, peeked, self._say),
+            "random": boundary.random,
+            "callbacks": others.to_entries(self._others, boundary.others, self._say),
             "logs": plain_logs(self._logs),
             "data": data.position(next_epoch=not self._begun and not self._one_iterator),
             "begun": self._begun,
@@ -414,7 +420,7 @@ class Fit:
             "spec": self._spec or None,
             "fit": len(self._session.fits),
             "fits": list(self._session.fits),
-            "ended": self._batch == 0 and bool(self._model.stop_training),
+            "ended": boundary.ended,
         }
 
     def _say(self, text: str) -> None:
