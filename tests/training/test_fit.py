@@ -185,3 +185,59 @@ def test_a_training_that_was_ended_in_an_epochs_middle_stays_ended(tmp_path: Pat
 def test_validation_is_done_again_without_metrics_too(tmp_path: Path) -> None:
     run = script(metrics=())
     assert_same(interrupted(run, tmp_path / "stopped", (1, VALIDATION)), once(run, tmp_path / "undisturbed"))
+
+
+# --- fits that are over ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cleared", [False, True])
+def test_what_a_script_of_several_models_sees_after_a_resume_is_said(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], cleared: bool
+) -> None:
+    first: list[bool] = []
+
+    def folds(callbacks: Callbacks) -> tuple[keras.Model, Any]:
+        stop, _, _ = callbacks
+        for fold in range(3):
+            if cleared:
+                keras.utils.clear_session()
+            model = made("accuracy")
+            before = model.get_weights()
+            history = fitted(model, [*([stop] if fold == 2 else []), holdfast.Resume(tmp_path)], epochs=1)
+            first.append(all(np.array_equal(*pair) for pair in zip(before, model.get_weights(), strict=True)))
+        return model, history
+
+    assert once(folds, tmp_path, (0, 2)).code == 75
+    assert "not kept" not in capfd.readouterr().err
+    first.clear()
+    assert once(folds, tmp_path).code is None
+    said = capfd.readouterr().err
+    assert said.count("weights at their ends are not kept") == 1
+    assert [f"fit {n}'s model is not the checkpoint's" in said for n in (1, 2, 3)] == [not cleared, not cleared, False]
+    assert ("sequential/dense/kernel has no counterpart" in said) is not cleared
+    assert first == [not cleared, not cleared, False], "no model gets a part of another's weights"
+
+
+def test_a_model_keeps_its_weights_where_another_ones_would_fit_some_of_them(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A shared layer stands at the same place in both, and what comes behind it does not."""
+    kept: list[bool] = []
+
+    def two_heads(callbacks: Callbacks) -> tuple[keras.Model, Any]:
+        stop, _, _ = callbacks
+        inputs = keras.Input((5,))
+        hidden = layers.Dense(4, name="shared")(inputs)
+        for head in ("one", "two"):
+            model = keras.Model(inputs, layers.Dense(3, "softmax", name=head)(hidden))
+            model.compile("sgd", "categorical_crossentropy")
+            before = model.get_weights()
+            history = fitted(model, [*([stop] if head == "two" else []), holdfast.Resume(tmp_path)], epochs=1)
+            kept.append(np.array_equal(before[0], model.get_weights()[0]))
+        return model, history
+
+    assert once(two_heads, tmp_path, (0, 2)).code == 75
+    kept.clear()
+    assert once(two_heads, tmp_path).code is None
+    assert kept == [True, False]
+    assert "one/kernel has no counterpart" in capfd.readouterr().err

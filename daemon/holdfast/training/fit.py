@@ -31,6 +31,7 @@ from ..core.policy import Cadence
 from ..spool import Board, Progress
 from . import chance, data, facts, others, pair, snapshot, variables
 from .pair import Draft, Place, Position, Saved
+from .passing import pass_over
 from .plain import from_plain, to_plain
 from .restoring import put_in, what_fits
 from .session import Session
@@ -170,10 +171,7 @@ class Fit:
         self._session.began(self._epochs)
 
     def _pass_over(self, saved: Saved) -> None:
-        """The checkpoint is a later ``fit``'s: this one is done already, and only its history is still of use."""
-        variables.assign_what_fits(variables.collect(self._model), dict(saved.values))
-        history = from_plain(saved.facts["fits"][len(self._session.fits)])
-        self._model.history.epoch, self._model.history.history = history["epoch"], history["history"]
+        pass_over(self._model, saved, self._session)
         self._model._initial_epoch = self._epochs
         self._saved = None
 

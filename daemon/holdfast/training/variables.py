@@ -166,11 +166,20 @@ def assign(parts: dict[Place, Part], values: dict[Place, tuple[str, np.ndarray]]
 
 
 def assign_what_fits(parts: dict[Place, Part], values: dict[Place, tuple[str, np.ndarray]]) -> None:
-    """Puts the values that have a counterpart of the same path and shape into it."""
-    for place, (path, value) in values.items():
-        part = parts.get(place)
-        if part is not None and (part.path, part.shape, part.dtype) == (path, value.shape, str(value.dtype)):
-            part.assign(value)
+    """Puts the values that have a counterpart of the same path, shape and type into it."""
+    for place, part in parts.items():
+        if place in values and _fits(part, *values[place]):
+            part.assign(values[place][1])
+
+
+def without_counterpart(parts: dict[Place, Part], values: dict[Place, tuple[str, np.ndarray]]) -> list[str]:
+    """The model's own variables that have no value of the same path, shape and type."""
+    own = [(place, part) for place, part in parts.items() if place.group == MODEL]
+    return [part.path for place, part in own if place not in values or not _fits(part, *values[place])]
+
+
+def _fits(part: Part, path: str, value: np.ndarray) -> bool:
+    return (part.path, part.shape, part.dtype) == (path, value.shape, str(value.dtype))
 
 
 def _first_replica(place: Place) -> Place:
