@@ -258,6 +258,7 @@ def test_the_facts_of_a_training_are_accepted() -> None:
         {"drawn": 1.0},
         {"drawn": 1 << 70},
         {"ended": 0},
+        {"begun": 1},
         {"random": []},
         {"logs": []},
         {"callbacks": None},

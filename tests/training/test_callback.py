@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import os
 import signal
-import threading
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -252,39 +250,6 @@ def test_sigterm_means_again_what_it_meant_before(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGTERM)
     once(script(epochs=1), tmp_path)
     assert signal.getsignal(signal.SIGTERM) is before
-
-
-class AwayAtAnEpochsEnd(keras.callbacks.Callback):
-    """Takes the run's folder away while the first epoch's pair is written, gives it back, and asks for a stop."""
-
-    def __init__(self, directory: Path) -> None:
-        super().__init__()
-        self.directory = directory
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        if epoch == 0:
-            self.directory.rename(self.directory.with_suffix(".away"))
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        if epoch == 1 and self.directory.with_suffix(".away").exists():
-            for thread in threading.enumerate():
-                if thread.name == "holdfast-writer":
-                    thread.join()
-            self.directory.with_suffix(".away").rename(self.directory)
-            os.kill(os.getpid(), signal.SIGTERM)
-
-
-def test_a_stop_saves_what_could_not_be_written_before(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    build = script()
-    runs = tmp_path / "runs"
-
-    def stopped(callbacks: list[keras.callbacks.Callback]) -> Any:
-        return build([AwayAtAnEpochsEnd(runs), *callbacks])
-
-    assert once(stopped, runs).code == 75
-    assert "could not be written" in capfd.readouterr().err
-    (run,) = runs.iterdir()
-    assert [(name.epoch, name.step) for name in Spool(run).pairs()] == [(1, BATCHES)]
 
 
 def test_evaluate_and_predict_are_left_alone() -> None:

@@ -185,3 +185,16 @@ def test_a_resumed_training_sees_the_samples_that_an_undisturbed_one_sees(
     script = train(make_data, **fit)
     undisturbed = once(script, tmp_path / "undisturbed")
     assert_same(interrupted(script, tmp_path / "stopped", (0, 2), (1, 1), (2, 3)), undisturbed)
+
+
+def test_the_place_of_an_epoch_that_has_begun_is_the_same_before_and_after_its_pass_begins() -> None:
+    dataset = holdfast.dataset(X, Y, batch_size=4, seed=1)
+    data.begin_fit()
+    data.begin_iterator(0, 0, None)
+    batches(dataset)
+    assert data.position(next_epoch=True) == {"pass": 1, "batches": 3}
+    data.begin_iterator(0, 0, None)
+    assert data.position(next_epoch=False) == {"pass": 1, "batches": 3}
+    next(iter(dataset))
+    assert data.position(next_epoch=False) == {"pass": 1, "batches": 3}
+    data.begin_fit()

@@ -1,9 +1,9 @@
-"""Several calls of ``fit`` in one process, and what comes between and after them."""
+"""Moments of a ``fit`` that are easily missed: interrupted there, the ending is the undisturbed one's, bit for bit."""
 
 from __future__ import annotations
 
 import os
-import shutil
+import random
 import signal
 import threading
 from collections.abc import Callable
@@ -15,147 +15,229 @@ import numpy as np
 import pytest
 
 import holdfast
-from holdfast.training.opening import close_session
+from holdfast.spool import Spool
 
-from .restarts import assert_same, interrupted, once
+from .restarts import VALIDATION, Script, assert_same, interrupted, once
 
 layers = keras.layers
-X = np.random.default_rng(4).random((24, 4), "float32")
+RNG = np.random.default_rng(6)
+X, LABELS = RNG.random((36, 5), "float32"), RNG.integers(0, 3, 36)
+TARGETS = keras.utils.to_categorical(LABELS, 3)
+EPOCHS, BATCHES = 3, 6
+Callbacks = list[keras.callbacks.Callback]
 
 
-def compiled() -> keras.Model:
-    model = keras.Sequential(
-        [layers.Input((4,)), layers.Dense(3, "tanh"), layers.Dropout(0.2, seed=3), layers.Dense(4)]
-    )
-    model.compile("adam", "mse")
+def made(*metrics: Any) -> keras.Model:
+    model = keras.Sequential([layers.Input((5,)), layers.Dense(3, "softmax")])
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "categorical_crossentropy", metrics=list(metrics))
     return model
 
 
-def fit(model: keras.Model, epochs: int, *callbacks: keras.callbacks.Callback) -> Any:
-    data = holdfast.dataset(X, X, batch_size=8, seed=4)
-    return model.fit(data, epochs=epochs, verbose=0, shuffle=False, callbacks=[*callbacks])
+def fitted(model: keras.Model, callbacks: Callbacks, **fit: Any) -> Any:
+    """Validation has two batches."""
+    data = holdfast.dataset(X, TARGETS, batch_size=6, seed=5)
+    settings = {"epochs": EPOCHS, "verbose": 0, "shuffle": False, "validation_data": (X, TARGETS), **fit}
+    return model.fit(data, callbacks=callbacks, **settings)
 
 
-class At(keras.callbacks.Callback):
-    """Does something once, before an epoch, when all pairs so far are written. Notes which epochs begin."""
+def script(others: Callable[[], Callbacks] = list, metrics: tuple[str, ...] = ("accuracy",), **fit: Any) -> Script:
+    def run(callbacks: Callbacks) -> tuple[keras.Model, Any]:
+        model = made(*metrics)
+        return model, fitted(model, [*others(), *callbacks], **fit)
 
-    def __init__(self, epoch: int, act: Callable[[], None]) -> None:
+    return run
+
+
+# --- metrics that are vectors ----------------------------------------------------------------------------------------
+
+
+def without_the_witness(callbacks: Callbacks) -> Callbacks:
+    """It takes each of the logs for a number."""
+    stop, _, resume = callbacks
+    return [stop, resume]
+
+
+def plain(history: Any) -> dict[str, list[Any]]:
+    return {key: [np.asarray(value).tolist() for value in values] for key, values in history.items()}
+
+
+def test_a_metric_that_is_a_vector_is_shown_again_while_batches_are_passed_over(tmp_path: Path) -> None:
+    def run(callbacks: Callbacks) -> tuple[keras.Model, Any]:
+        model = made(keras.metrics.F1Score())
+        return model, fitted(model, without_the_witness(callbacks), verbose=1)
+
+    stopped, undisturbed = interrupted(run, tmp_path / "stopped", (1, 2)), once(run, tmp_path / "undisturbed")
+    assert stopped.state == undisturbed.state
+    assert plain(stopped.history) == plain(undisturbed.history)
+
+
+def test_the_history_of_a_fit_that_is_passed_over_has_its_vectors(tmp_path: Path) -> None:
+    first: list[Any] = []
+
+    def run(callbacks: Callbacks) -> tuple[keras.Model, Any]:
+        stop, _, resume = callbacks
+        model = made(keras.metrics.F1Score())
+        first.append(fitted(model, [resume], epochs=1).history)
+        return model, fitted(model, [stop, holdfast.Resume(tmp_path)])
+
+    interrupted(run, tmp_path, (1, 2))
+    trained, passed_over = first
+    assert plain(passed_over) == plain(trained)
+    assert isinstance(passed_over["f1_score"][0], np.ndarray)
+
+
+# --- an epoch's beginning --------------------------------------------------------------------------------------------
+
+
+class AwayAtAnEpochsEnd(keras.callbacks.Callback):
+    """Takes the run's folder away while the first epoch's pair is written, gives it back, and asks for a stop."""
+
+    def __init__(self, directory: Path) -> None:
         super().__init__()
-        self.epoch = epoch
-        self.act: Callable[[], None] | None = act
-        self.begun: list[int] = []
+        self.directory = directory
 
-    def get_state(self) -> None:
-        return None
-
-    def set_state(self, state: Any) -> None:
-        pass
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if epoch == 0:
+            self.directory.rename(self.directory.with_suffix(".away"))
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.begun.append(epoch)
-        if epoch == self.epoch and self.act is not None:
+        if epoch == 1 and self.directory.with_suffix(".away").exists():
             for thread in threading.enumerate():
                 if thread.name == "holdfast-writer":
                     thread.join()
-            act, self.act = self.act, None
-            act()
+            self.directory.with_suffix(".away").rename(self.directory)
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
-def fails() -> None:
-    raise ZeroDivisionError
+class Roulette(keras.callbacks.Callback):
+    """Draws from NumPy's global state at each epoch's beginning, and counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drawn: list[float] = []
+
+    def get_state(self) -> list[float]:
+        return list(self.drawn)
+
+    def set_state(self, state: list[float]) -> None:
+        self.drawn = list(state)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.drawn.append(float(np.random.random()))
+        self.model.optimizer.learning_rate = 0.05 * self.drawn[-1] * len(self.drawn)
 
 
-def test_a_later_fit_needs_no_pair_that_an_earlier_one_went_on_from(tmp_path: Path) -> None:
-    def run(callbacks: list[keras.callbacks.Callback]) -> tuple[keras.Model, Any]:
-        model = compiled()
-        fit(model, 4, *callbacks)
-        return model, fit(model, 2, *callbacks[2:])
+@pytest.mark.parametrize("end", [2, EPOCHS])
+@pytest.mark.parametrize(
+    "other", [Roulette, lambda: keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.7)]
+)
+def test_a_stop_at_an_epochs_beginning_saves_what_could_not_be_written_and_others_see_it_once(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], other: Any, end: int
+) -> None:
+    runs, run = tmp_path / "runs", script(lambda: [other()], epochs=end)
+    assert once(lambda callbacks: run([AwayAtAnEpochsEnd(runs), *callbacks]), runs).code == 75
+    assert "could not be written" in capfd.readouterr().err
+    (folder,) = runs.iterdir()
+    assert [(name.epoch, name.step) for name in Spool(folder).pairs()] == [(1, BATCHES)]
+    assert_same(once(run, runs), once(run, tmp_path / "undisturbed"))
 
-    stopped = interrupted(run, tmp_path / "stopped", (1, 1), keep=1)
-    assert_same(stopped, once(run, tmp_path / "undisturbed", keep=1))
+
+# --- validation ------------------------------------------------------------------------------------------------------
 
 
-def test_a_resumed_fit_that_raised_goes_on_from_its_newest_pair_when_it_is_called_again(
+class DrawsInValidation(keras.callbacks.Callback):
+    """Draws from all global states in validation, and sets the learning rate by what comes next."""
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.draw()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.model.optimizer.learning_rate = 0.1 * self.draw()
+
+    def draw(self) -> float:
+        keras_own = float(keras.random.uniform(()))
+        return float(np.random.random()) * random.random() * keras_own
+
+
+def test_validation_that_is_done_again_draws_what_it_drew_before(tmp_path: Path) -> None:
+    run = script(lambda: [DrawsInValidation()])
+    assert_same(interrupted(run, tmp_path / "stopped", (1, VALIDATION)), once(run, tmp_path / "undisturbed"))
+
+
+class TimeIsUp(keras.callbacks.Callback):
+    """Ends the training in the middle of its second epoch."""
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if (self.epoch, batch) == (1, 3):
+            self.model.stop_training = True
+
+
+def test_a_training_that_was_ended_in_an_epochs_middle_stays_ended(tmp_path: Path) -> None:
+    run = script(lambda: [TimeIsUp()])
+    undisturbed = once(run, tmp_path / "undisturbed")
+    assert len(undisturbed.history["loss"]) == 2
+    assert_same(interrupted(run, tmp_path / "stopped", (1, VALIDATION)), undisturbed)
+
+
+def test_validation_is_done_again_without_metrics_too(tmp_path: Path) -> None:
+    run = script(metrics=())
+    assert_same(interrupted(run, tmp_path / "stopped", (1, VALIDATION)), once(run, tmp_path / "undisturbed"))
+
+
+# --- fits that are over ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cleared", [False, True])
+def test_what_a_script_of_several_models_sees_after_a_resume_is_said(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], cleared: bool
+) -> None:
+    first: list[bool] = []
+
+    def folds(callbacks: Callbacks) -> tuple[keras.Model, Any]:
+        stop, _, _ = callbacks
+        for fold in range(3):
+            if cleared:
+                keras.utils.clear_session()
+            model = made("accuracy")
+            before = model.get_weights()
+            history = fitted(model, [*([stop] if fold == 2 else []), holdfast.Resume(tmp_path)], epochs=1)
+            first.append(all(np.array_equal(*pair) for pair in zip(before, model.get_weights(), strict=True)))
+        return model, history
+
+    assert once(folds, tmp_path, (0, 2)).code == 75
+    assert "not kept" not in capfd.readouterr().err
+    first.clear()
+    assert once(folds, tmp_path).code is None
+    said = capfd.readouterr().err
+    assert said.count("weights at their ends are not kept") == 1
+    assert [f"fit {n}'s model is not the checkpoint's" in said for n in (1, 2, 3)] == [not cleared, not cleared, False]
+    assert ("sequential/dense/kernel has no counterpart" in said) is not cleared
+    assert first == [not cleared, not cleared, False], "no model gets a part of another's weights"
+
+
+def test_a_model_keeps_its_weights_where_another_ones_would_fit_some_of_them(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    begun: list[int] = []
+    """A shared layer stands at the same place in both, and what comes behind it does not."""
+    kept: list[bool] = []
 
-    def run(callbacks: list[keras.callbacks.Callback]) -> tuple[keras.Model, Any]:
-        model, failing = compiled(), At(3, fails)
-        try:
-            return model, fit(model, 4, failing, *callbacks)
-        except ZeroDivisionError:
-            return model, fit(model, 4, failing, *callbacks)
-        finally:
-            begun[:] = failing.begun
+    def two_heads(callbacks: Callbacks) -> tuple[keras.Model, Any]:
+        stop, _, _ = callbacks
+        inputs = keras.Input((5,))
+        hidden = layers.Dense(4, name="shared")(inputs)
+        for head in ("one", "two"):
+            model = keras.Model(inputs, layers.Dense(3, "softmax", name=head)(hidden))
+            model.compile("sgd", "categorical_crossentropy")
+            before = model.get_weights()
+            history = fitted(model, [*([stop] if head == "two" else []), holdfast.Resume(tmp_path)], epochs=1)
+            kept.append(np.array_equal(before[0], model.get_weights()[0]))
+        return model, history
 
-    interrupted(run, tmp_path, (1, 1), keep=1)
-    assert begun == [1, 2, 3, 3]
-    assert "passed over" not in capfd.readouterr().err
-
-
-def test_a_script_that_is_killed_between_two_fits_does_not_train_the_first_again(tmp_path: Path) -> None:
-    begun: list[int] = []
-
-    def run(directory: Path) -> Any:
-        def twice(callbacks: list[keras.callbacks.Callback]) -> tuple[keras.Model, Any]:
-            model, notes = compiled(), At(-1, fails)
-            fit(model, 3, notes, callbacks[2])
-            begun[:] = notes.begun
-            shutil.copytree(
-                directory, directory.parent / f"{directory.name}-killed"
-            )  # the disk, if it were killed here
-            return model, fit(model, 2, *callbacks)
-
-        return once(twice, directory)
-
-    undisturbed = run(tmp_path / "runs")
-    assert begun == [0, 1, 2]
-    assert_same(run(tmp_path / "runs-killed"), undisturbed)
-    assert begun == []
-
-
-class StopAtTheEnd(keras.callbacks.Callback):
-    """Sends this process a real SIGTERM after all epochs."""
-
-    def on_train_end(self, logs: Any = None) -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
-
-
-def test_a_stop_after_the_last_epoch_ends_the_process_before_the_scripts_tail(tmp_path: Path) -> None:
-    tails: list[int] = []
-
-    def run(stop: bool) -> Any:
-        def ends(callbacks: list[keras.callbacks.Callback]) -> tuple[keras.Model, Any]:
-            model = compiled()
-            history = fit(model, 2, *callbacks, *[StopAtTheEnd()] * stop)
-            tails.append(len(history.epoch))
-            return model, history
-
-        return once(ends, tmp_path)
-
-    assert (run(stop=True).code, tails) == (75, [])
-    assert (run(stop=False).code, tails) == (None, [2])
-    assert len(list(tmp_path.glob("0000*"))) == 1
-
-
-def test_after_a_fit_that_raised_sigterm_means_again_what_it_meant_before(tmp_path: Path) -> None:
-    heard: list[int] = []
-
-    def mine(number: int, frame: Any) -> None:
-        heard.append(number)
-
-    before = signal.signal(signal.SIGTERM, mine)
-    try:
-        model = compiled()
-        with pytest.raises(ZeroDivisionError):
-            fit(model, 2, At(1, fails), holdfast.Resume(tmp_path))
-        fit(model, 1, At(0, lambda: os.kill(os.getpid(), signal.SIGTERM)))
-        assert heard == [signal.SIGTERM], "a fit without Resume is stopped by nobody"
-        with pytest.raises(SystemExit, match="75"):
-            fit(model, 2, At(0, lambda: os.kill(os.getpid(), signal.SIGTERM)), holdfast.Resume(tmp_path))
-        close_session()
-        assert signal.getsignal(signal.SIGTERM) is mine
-    finally:
-        close_session()
-        signal.signal(signal.SIGTERM, before)
+    assert once(two_heads, tmp_path, (0, 2)).code == 75
+    kept.clear()
+    assert once(two_heads, tmp_path).code is None
+    assert kept == [True, False]
+    assert "one/kernel has no counterpart" in capfd.readouterr().err

@@ -217,10 +217,15 @@ def test_several_steps_in_one_execution(tmp_path: Path, steps_per_execution: int
     "policy", ["mixed_float16", *(pytest.param(p, marks=WHOLE) for p in ("mixed_bfloat16", "bfloat16"))]
 )
 def test_mixed_precision_with_its_loss_scale(tmp_path: Path, policy: str) -> None:
+    def run(callbacks: list[keras.callbacks.Callback]) -> tuple[keras.Model, Any]:
+        keras.config.set_dtype_policy(policy)  # here, for a start begins with Keras' defaults
+        model, history = script(small)(callbacks)
+        assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer) == (policy == "mixed_float16")
+        return model, history
+
     before = keras.config.dtype_policy()
     try:
-        keras.config.set_dtype_policy(policy)
-        check(script(small), tmp_path, random_stop(policy))
+        check(run, tmp_path, random_stop(policy))
     finally:
         keras.config.set_dtype_policy(before)
 

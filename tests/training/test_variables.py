@@ -51,6 +51,7 @@ def copies(*values: float, group: str = "model") -> dict[Place, Part]:
     """What ``collect`` finds of a model with one such variable."""
 
     class Model:
+        train_step = keras.Model.train_step
         variables = (Copied("norm/mean", *values),) if group == "model" else ()
         metrics_variables = (Copied("loss", *values),) if group == "metrics" else ()
 
@@ -82,6 +83,45 @@ def test_further_optimizers_are_groups_of_their_own_and_none_counts_twice() -> N
     places = list(collect(model))
     assert len([place for place in places if place.group == "optimizer:second"]) == 2
     assert len({id(part.variable) for part in collect(model).values()}) == len(places)
+
+
+def test_optimizers_in_lists_and_dicts_are_found_with_the_key_that_they_have_there() -> None:
+    model = model_of()
+    model.pair = [keras.optimizers.SGD(0.1), "no optimizer", keras.optimizers.SGD(0.2)]
+    model.named = {"late": (model.pair[0], keras.optimizers.SGD(0.3)), "self": model}
+    found = list(variables.optimizers(model))
+    assert found == ["optimizer", "optimizer:named.late.0", "optimizer:named.late.1", "optimizer:pair.2"]
+
+
+class Adversaries(keras.Model):
+    """A model of two compiled ones, trained by a step of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator, self.discriminator = model_of(name="g"), model_of(name="d")
+
+    def train_step(self, data: Any) -> Any:
+        return {}
+
+
+def test_the_optimizers_of_compiled_models_inside_are_found_where_the_step_may_use_them() -> None:
+    model = Adversaries()
+    model.compile("adam")
+    found = list(variables.optimizers(model))
+    assert found == ["optimizer", "optimizer:discriminator.optimizer", "optimizer:generator.optimizer"]
+    around = keras.Sequential([layers.Input((2,)), model_of()])
+    around.compile("adam", "mse")
+    assert list(variables.optimizers(around)) == ["optimizer"], "Keras' own step uses no other"
+
+
+def test_what_an_optimizer_keeps_beside_its_list_of_variables_is_found() -> None:
+    model = model_of()
+    model.compile(keras.optimizers.LossScaleOptimizer(keras.optimizers.Nadam()), "mse")
+    variables.build_optimizers(model)
+    product = model.optimizer.inner_optimizer._u_product
+    found = [place for place, part in collect(model).items() if part.variable is product]
+    assert found == [Place("optimizer+", 0)], "a group of its own: older pairs do not have it, and still fit"
+    assert len(collect(model)) == len({id(part.variable) for part in collect(model).values()})
 
 
 def test_a_model_that_was_not_compiled_has_no_optimizer() -> None:

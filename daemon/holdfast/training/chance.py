@@ -27,14 +27,17 @@ def get_state() -> dict[str, Any]:
 
 def set_state(state: dict[str, Any]) -> None:
     """Raises InvalidPair if ``state`` is not what ``get_state`` gave."""
-    generators.set_state(state)
     try:
         if state["tensorflow"] is not None:
             tf.random.get_global_generator().state.assign(from_plain(state["tensorflow"]))
-        if state["keras"] is not None and (generator := _keras_generator()) is not None:
-            generator.state.assign(from_plain(state["keras"]))
+        if state["keras"] is not None:
+            if _keras_generator() is None:
+                keras.random.uniform(())  # the first draw makes it, with a seed from Python's generator
+            if (generator := _keras_generator()) is not None:
+                generator.state.assign(from_plain(state["keras"]))
     except (ValueError, TypeError, KeyError) as error:
         raise InvalidPair(f"the .pkl's random states are malformed: {error}") from None
+    generators.set_state(state)
 
 
 def _tensorflow() -> Any:

@@ -217,7 +217,8 @@ def position(next_epoch: bool) -> dict[str, int] | None:
         if _training is None:
             return None
         source = _training.source
-        return {"pass": source.next_pass if next_epoch else _training.first, "batches": source.batches}
+        due = next_epoch or _start is not None  # an iterator may be made, and its pass not have begun
+        return {"pass": source.next_pass if due else _training.first, "batches": source.batches}
 
 
 def _samples(arrays: Any) -> int:

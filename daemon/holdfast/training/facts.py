@@ -19,6 +19,7 @@ def checked(saved: Saved) -> Saved:
         _is_count(facts["fit"])
         and _is_count(facts.get("drawn"))
         and isinstance(facts.get("ended"), bool)
+        and isinstance(facts.get("begun", False), bool)
         and isinstance(facts.get("random"), dict)
         and isinstance(facts.get("logs", 0), dict | None)
         and _are(facts.get("callbacks"), _is_entry)

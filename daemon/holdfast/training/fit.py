@@ -31,11 +31,11 @@ from ..core.policy import Cadence
 from ..spool import Board, Progress
 from . import chance, data, facts, others, pair, snapshot, variables
 from .pair import Draft, Place, Position, Saved
-from .plain import to_plain
-from .restoring import put_in
+from .passing import pass_over
+from .plain import from_plain, to_plain
+from .restoring import put_in, what_fits
 from .session import Session
 from .surroundings import floats, mute, plain_logs, runs_in_fit, spec_of
-from .variables import is_metric
 from .writer import Writer
 
 _BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end")
@@ -68,12 +68,18 @@ class Tail(keras.callbacks.Callback):
 
 @dataclass(frozen=True)
 class _Boundary:
-    """What must be known of the last batch boundary while validation changes metrics, and maybe swaps weights."""
+    """What a step or validation changes. ``held`` are the variables' values; None: they are still to be read."""
 
     position: Position
-    metrics: dict[str, float]
-    held: dict[Place, Any]
+    held: dict[Place, Any] | None
     others: list[Any]
+    random: dict[str, Any]
+    ended: bool
+
+
+def _is_within(saved: Saved, epoch: int) -> bool:
+    """Was it taken after that epoch's beginning, which callbacks have seen? (Older versions did not say.)"""
+    return saved.position.epoch == epoch and bool(saved.facts.get("begun", saved.position.batch > 0))
 
 
 class Fit:
@@ -109,6 +115,7 @@ class Fit:
         self._first_epoch = True
         self._to_drop = 0
         self._to_drop_before = 0
+        self._begun = False
         self._dirty = False
         self._calls = 0
         self._finishing = False
@@ -148,11 +155,9 @@ class Fit:
         self._callbacks.callbacks = [self._head, *self._others, own[1]]
         variables.build_optimizers(self._model)
         data.begin_fit()
-        if self._saved is not None and self._over:
-            self._pass_over(self._saved)
-        elif self._saved is not None:
+        if self._saved is not None:
             try:
-                self._restore(self._saved)
+                (self._pass_over if self._over else self._restore)(self._saved)
             except InvalidPair as error:
                 self._session.pass_over(str(error))
                 raise  # without a supervisor: too much is set already to try another pair here
@@ -164,10 +169,7 @@ class Fit:
         self._session.began(self._epochs, lambda frame: runs_in_fit(frame, self._callbacks))
 
     def _pass_over(self, saved: Saved) -> None:
-        """The checkpoint is a later ``fit``'s: this one is done already, and only its history is still of use."""
-        variables.assign_what_fits(variables.collect(self._model), dict(saved.values))
-        history = saved.facts["fits"][len(self._session.fits)]
-        self._model.history.epoch, self._model.history.history = history["epoch"], history["history"]
+        pass_over(self._model, saved, self._session)
         self._model._initial_epoch = self._epochs
         self._saved = None
 
@@ -175,11 +177,13 @@ class Fit:
         put_in(self._model, saved, self._say)
         others.set_states(self._others, saved.facts["callbacks"], self._say)
         chance.set_state(dict(saved.facts["random"]))
+        self._logs = from_plain(saved.facts["logs"])
         self._drawn = int(saved.facts["drawn"])
         position = saved.position
         self._epoch, self._batch, self._step = position.epoch, position.batch, position.step
         self._last_step = position.step
-        ended = bool(saved.facts["ended"])  # by EarlyStopping, say: training on would not be the same training
+        # By EarlyStopping, say: training on would not be the same training.
+        ended = saved.facts["ended"] and not _is_within(saved, position.epoch)
         self._model._initial_epoch = self._epochs if ended else position.epoch
 
     def _wrap_train_function(self) -> None:
@@ -215,21 +219,30 @@ class Fit:
     def epoch_begins(self, epoch: int) -> None:
         saved, self._saved = self._saved, None
         self._epoch = epoch
-        resumed = saved is not None and saved.position.batch > 0 and epoch == saved.position.epoch
         self._batch = 0
-        skip = saved.position.batch if resumed and saved is not None else 0
-        self._begin_data(skip, saved)
-        if not skip or saved is None:
+        self._begun = True
+        if saved is None or not _is_within(saved, epoch):
+            self._begin_data(0, saved)
             return
-        self._saved = saved
-        self._to_drop = skip
+        skip = saved.position.batch
+        self._begin_data(skip, saved)
         # ``fit`` has reset the metrics just before, and this epoch's beginning is seen by the others for a second time
         # (a schedule multiplies the learning rate again): what they did to the state now is undone.
         here = variables.collect(self._model)
-        values = {place: value for place, value in saved.values.items() if place in here or not is_metric(place)}
-        variables.assign(here, values, self._say)
+        variables.assign(here, what_fits(saved, here), self._say)
         others.set_states(self._others, saved.facts["callbacks"], self._say)
-        self._mute_others(math.ceil(self._to_drop / self._model.steps_per_execution))
+        if skip:
+            self._saved = saved
+            self._to_drop = skip
+            self._mute_others(math.ceil(skip / self._model.steps_per_execution))
+        else:
+            self._arrive(saved)
+
+    def _arrive(self, saved: Saved) -> None:
+        """The training is where the checkpoint was taken."""
+        chance.set_state(dict(saved.facts["random"]))
+        if saved.facts["ended"]:  # in the middle of an epoch, which is left at the next batch's end
+            self._model.stop_training = True
 
     def _begin_data(self, skip: int, saved: Saved | None) -> None:
         """With ``steps_per_epoch`` Keras draws from one iterator across epochs, made in the first of them."""
@@ -252,7 +265,7 @@ class Fit:
                 self._batch += 1
         assert self._saved is not None
         if self._to_drop:
-            return self._saved.facts["logs"]
+            return self._logs
         saved, self._saved = self._saved, None
         if data.position(next_epoch=False) is None:
             self._say(
@@ -260,8 +273,7 @@ class Fit:
                 "this epoch may be seen twice and others not at all (holdfast.dataset(x, y, batch_size=, seed=) is "
                 "exact)"
             )
-        chance.set_state(dict(saved.facts["random"]))
-        self._logs = saved.facts["logs"]
+        self._arrive(saved)
         return self._logs
 
     def _mute_others(self, calls: int) -> None:
@@ -291,6 +303,7 @@ class Fit:
         position = Position(epoch + 1, 0, self._step)
         self._drawn += self._batch
         self._batch = 0
+        self._begun = False
         self._epoch = epoch + 1
         self._logs = logs
         last = epoch + 1 >= self._epochs or self._model.stop_training
@@ -306,8 +319,7 @@ class Fit:
         """``evaluate`` resets the metrics, and may swap weights: what a stop during validation needs is read now."""
         if self._to_drop == 0 and self._dirty:
             position = Position(self._epoch, self._batch, self._step)
-            peeked = others.peek(self._others, self._say)
-            self._validating = _Boundary(position, floats(self._logs), snapshot.read_all(self._model), peeked)
+            self._validating = self._boundary_at(position, snapshot.read_all(self._model))
 
     def during_validation(self) -> None:
         reason = self._session.stopping
@@ -318,10 +330,6 @@ class Fit:
                 self._stop(Position(self._epoch, self._batch, self._step), reason)
                 return
             self._finish(self._writer.write_now(self._draft_of(self._validating, reason)))
-
-    def _draft_of(self, boundary: _Boundary, reason: str) -> Draft:
-        told = self._facts(boundary.others)
-        return snapshot.take(self._model, boundary.position, reason, boundary.metrics, told, self._say, boundary.held)
 
     def validation_ends(self) -> None:
         self._validating = None
@@ -389,20 +397,28 @@ class Fit:
         flush = getattr(self._callbacks, "_flush_futures", None)
         if flush is not None:
             flush()
-        told = self._facts(others.peek(self._others, self._say))
-        return snapshot.take(self._model, position, reason, floats(self._logs), told, self._say)
+        return self._draft_of(self._boundary_at(position), reason)
 
-    def _facts(self, peeked: list[Any]) -> dict[str, Any]:
+    def _boundary_at(self, position: Position, held: dict[Place, Any] | None = None) -> _Boundary:
+        peeked = others.peek(self._others, self._say)
+        return _Boundary(position, held, peeked, chance.get_state(), bool(self._model.stop_training))
+
+    def _draft_of(self, boundary: _Boundary, reason: str) -> Draft:
+        told, metrics = self._facts(boundary), floats(self._logs)
+        return snapshot.take(self._model, boundary.position, reason, metrics, told, self._say, boundary.held)
+
+    def _facts(self, boundary: _Boundary) -> dict[str, Any]:
         return {
-            "random": chance.get_state(),
-            "callbacks": others.to_entries(self._others, peeked, self._say),
+            "random": boundary.random,
+            "callbacks": others.to_entries(self._others, boundary.others, self._say),
             "logs": plain_logs(self._logs),
-            "data": data.position(next_epoch=self._batch == 0 and not self._one_iterator),
+            "data": data.position(next_epoch=not self._begun and not self._one_iterator),
+            "begun": self._begun,
             "drawn": self._drawn,
             "spec": self._spec or None,
             "fit": len(self._session.fits),
             "fits": list(self._session.fits),
-            "ended": self._batch == 0 and bool(self._model.stop_training),
+            "ended": boundary.ended,
         }
 
     def _say(self, text: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import keras
@@ -10,25 +10,39 @@ import tensorflow as tf
 
 from ..core.errors import HoldfastError
 from . import spec, variables
-from .pair import Saved
+from .pair import Place, Saved
 from .plain import from_plain
-from .variables import is_metric
+from .variables import OPTIMIZER, Part, is_metric, is_of_model_inside
 
 Say: TypeAlias = Callable[[str], None]
 
 
 def put_in(model: keras.Model, saved: Saved, say: Say) -> None:
     """Raises HoldfastError if the checkpoint does not fit the model."""
-    values = dict(saved.values)
     here = variables.collect(model)
-    if any(place not in here for place in values):
+    if any(place not in here for place in saved.values) or _lacks_a_build(model):
         _build_by_tracing(model, saved, say)
         here = variables.collect(model)
-    missing_metrics = {place for place in values if is_metric(place) and place not in here}
-    if missing_metrics and saved.position.batch:
+    fitting = what_fits(saved, here)
+    missing = [place for place in saved.values if place not in fitting]
+    if saved.position.batch and any(is_metric(place) for place in missing):
         say("the metrics of the resumed epoch begin anew: they are made later than can be restored")
-    fitting = {place: value for place, value in values.items() if place not in missing_metrics}
+    for group in dict.fromkeys(place.group for place in missing if not is_metric(place)):
+        say(f"{group}: what it knew is not restored, for this script's step does not use it")
     variables.assign(here, fitting, say)
+
+
+def _lacks_a_build(model: keras.Model) -> bool:
+    """Has it something without variables that the first step makes all the same? (``metrics=[]`` is such a thing.)"""
+    return not all(getattr(metric, "built", True) for metric in model.metrics)
+
+
+def what_fits(saved: Saved, here: Mapping[Place, Part]) -> dict[Place, tuple[str, Any]]:
+    """The checkpoint's values, but for those that the model may lack: of metrics that are made later, and of the
+    optimizers of models inside, which an earlier training may have built.
+    """
+    may_lack = {place for place in saved.values if is_metric(place) or is_of_model_inside(place)}
+    return {place: value for place, value in saved.values.items() if place in here or place not in may_lack}
 
 
 def _build_by_tracing(model: keras.Model, saved: Saved, say: Say) -> None:
@@ -51,7 +65,8 @@ def _build_by_tracing(model: keras.Model, saved: Saved, say: Say) -> None:
         ) from error
     if model.run_eagerly:
         _build_eager_model(model, empty, say)
-    variables.build_optimizers(model)
+    if any(place.group == OPTIMIZER and place not in variables.collect(model) for place in saved.values):
+        variables.build_optimizers(model)  # else the model's own step leaves the compiled one unused
 
 
 def _build_eager_model(model: keras.Model, empty: Any, say: Say) -> None:
