@@ -12,7 +12,7 @@ import tensorflow as tf
 
 import holdfast
 from holdfast.core.errors import SettingsError
-from holdfast.training import data
+from holdfast.training.data import source_of
 
 from .restarts import Script, assert_same, interrupted, once
 
@@ -94,7 +94,9 @@ def test_done_batches_come_empty_and_are_neither_read_nor_augmented() -> None:
     assert len(augmented) == 4
     augmented.clear()
     dataset = holdfast.dataset(X, Y, batch_size=3, seed=1, map=augment)
-    data.begin_iterator(0, 3, None)
+    source = source_of(dataset)
+    assert source is not None
+    source.go_on(0, empty=3)
     resumed = batches(dataset)
     assert len(augmented) == 1
     assert resumed[3] == undisturbed[3]

@@ -24,12 +24,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from ..core.errors import Exit, HoldfastError, InvalidPair
 from ..core.policy import Cadence
 from ..spool import Board, Progress
-from . import chance, data, facts, others, pair, snapshot, variables
+from . import chance, facts, others, pair, passes, snapshot, variables
+from .feed import Feed, pull
 from .pair import Draft, Place, Position, Saved
 from .plain import to_plain
 from .restoring import put_in
@@ -74,6 +74,7 @@ class _Boundary:
     metrics: dict[str, float]
     held: dict[Place, Any]
     others: list[Any]
+    place: dict[str, Any]
 
 
 class Fit:
@@ -99,16 +100,13 @@ class Fit:
         self._epochs = int(head.params.get("epochs") or 0)
         self._steps: int | None = head.params.get("steps")
         self._over = False
-        self._one_iterator = local.get("steps_per_epoch") is not None
-        self._drawn = 0
+        self._feed = Feed(local.get("x"), local.get("epoch_iterator"))
         self._saved: Saved | None = None
         self._others: list[Any] = []
         self._epoch = 0
         self._batch = 0
         self._step = session.step
-        self._first_epoch = True
         self._to_drop = 0
-        self._to_drop_before = 0
         self._dirty = False
         self._calls = 0
         self._finishing = False
@@ -149,7 +147,6 @@ class Fit:
         self._others = [c for c in self._callbacks.callbacks if c not in own]
         self._callbacks.callbacks = [self._head, *self._others, own[1]]
         variables.build_optimizers(self._model)
-        data.begin_fit()
         if self._saved is not None and self._over:
             self._pass_over(self._saved)
         elif self._saved is not None:
@@ -172,12 +169,13 @@ class Fit:
         self._model.history.epoch, self._model.history.history = history["epoch"], history["history"]
         self._model._initial_epoch = self._epochs
         self._saved = None
+        passes.set_counts(history.get("passes", ()))
 
     def _restore(self, saved: Saved) -> None:
         put_in(self._model, saved, self._say)
         others.set_states(self._others, saved.facts["callbacks"], self._say)
         chance.set_state(dict(saved.facts["random"]))
-        self._drawn = int(saved.facts["drawn"])
+        self._feed.restore(saved.facts)
         position = saved.position
         self._epoch, self._batch, self._step = position.epoch, position.batch, position.step
         self._last_step = position.step
@@ -190,9 +188,8 @@ class Fit:
         per_call = model.steps_per_execution
 
         def train(iterator: Any) -> Any:
-            while self._to_drop_before:
-                next(iterator)
-                self._to_drop_before -= 1
+            if self._feed.behind:
+                self._catch_up(iterator)
             if self._to_drop:
                 return self._drop(iterator, per_call)
             self._calls += 1
@@ -220,7 +217,7 @@ class Fit:
         resumed = saved is not None and saved.position.batch > 0 and epoch == saved.position.epoch
         self._batch = 0
         skip = saved.position.batch if resumed and saved is not None else 0
-        self._begin_data(skip, saved)
+        self._feed.begin_epoch(skip, None if saved is None else saved.facts)
         if not skip or saved is None:
             return
         self._saved = saved
@@ -233,21 +230,16 @@ class Fit:
         others.set_states(self._others, saved.facts["callbacks"], self._say)
         self._mute_others(math.ceil(self._to_drop / self._model.steps_per_execution))
 
-    def _begin_data(self, skip: int, saved: Saved | None) -> None:
-        """With ``steps_per_epoch`` Keras draws from one iterator across epochs, made in the first of them."""
-        position = None if saved is None else saved.facts.get("data")
-        if not self._one_iterator:
-            data.begin_iterator(0, skip, position)
-        elif self._first_epoch:
-            self._to_drop_before = data.begin_iterator(self._drawn, skip, position)
-        self._first_epoch = False
+    def _catch_up(self, iterator: Any) -> None:
+        before = chance.get_state()
+        self._feed.catch_up(iterator)
+        if not self._to_drop:
+            self._dropped(before)
 
     def _drop(self, iterator: Any, per_call: int) -> Any:
         for _ in range(per_call):
             if self._to_drop:
-                try:
-                    next(iterator)
-                except (StopIteration, tf.errors.OutOfRangeError):
+                if not pull(iterator):
                     self._to_drop = 0  # the last call of an epoch of unknown size counts in full
                     break
                 self._to_drop -= 1
@@ -256,15 +248,20 @@ class Fit:
         if self._to_drop:
             return self._saved.facts["logs"]
         saved, self._saved = self._saved, None
-        if data.position(next_epoch=False) is None:
+        self._dropped(dict(saved.facts["random"]))
+        self._logs = saved.facts["logs"]
+        return self._logs
+
+    def _dropped(self, random: dict[str, Any]) -> None:
+        """The next batch is the first that this process trains on; drawing the others changed nothing else."""
+        self._feed.caught_up()
+        if not self._feed.exact:
             self._say(
                 "resuming at the right batch, but this data may come in another order than before, so some samples of "
                 "this epoch may be seen twice and others not at all (holdfast.dataset(x, y, batch_size=, seed=) is "
                 "exact)"
             )
-        chance.set_state(dict(saved.facts["random"]))
-        self._logs = saved.facts["logs"]
-        return self._logs
+        chance.set_state(random)
 
     def _mute_others(self, calls: int) -> None:
         """The other callbacks do not see the batches that are dropped. Each muted hook counts, and unmutes itself."""
@@ -291,7 +288,7 @@ class Fit:
 
     def epoch_ends(self, epoch: int, logs: Any) -> None:
         position = Position(epoch + 1, 0, self._step)
-        self._drawn += self._batch
+        self._feed.end_epoch()
         self._batch = 0
         self._epoch = epoch + 1
         self._logs = logs
@@ -309,7 +306,8 @@ class Fit:
         if self._to_drop == 0 and self._dirty:
             position = Position(self._epoch, self._batch, self._step)
             peeked = others.peek(self._others, self._say)
-            self._validating = _Boundary(position, floats(self._logs), snapshot.read_all(self._model), peeked)
+            held, place = snapshot.read_all(self._model), self._place()
+            self._validating = _Boundary(position, floats(self._logs), held, peeked, place)
 
     def during_validation(self) -> None:
         reason = self._session.stopping
@@ -322,7 +320,7 @@ class Fit:
             self._finish(self._writer.write_now(self._draft_of(self._validating, reason)))
 
     def _draft_of(self, boundary: _Boundary, reason: str) -> Draft:
-        told = self._facts(boundary.others)
+        told = {**self._facts(boundary.others), **boundary.place}
         return snapshot.take(self._model, boundary.position, reason, boundary.metrics, told, self._say, boundary.held)
 
     def validation_ends(self) -> None:
@@ -359,7 +357,8 @@ class Fit:
         self._callbacks.callbacks = [c for c in self._callbacks.callbacks if not isinstance(c, Tail)]
         self._ended()
         history = self._model.history
-        self._session.fits.append(to_plain({"epoch": history.epoch, "history": history.history}))
+        done = {"epoch": history.epoch, "history": history.history, "passes": passes.counts()}
+        self._session.fits.append(to_plain(done))
         self._session.step = self._step
         self._session.finished()
 
@@ -397,13 +396,15 @@ class Fit:
             "random": chance.get_state(),
             "callbacks": others.to_entries(self._others, peeked, self._say),
             "logs": plain_logs(self._logs),
-            "data": data.position(next_epoch=self._batch == 0 and not self._one_iterator),
-            "drawn": self._drawn,
+            **self._place(),
             "spec": self._spec or None,
             "fit": len(self._session.fits),
             "fits": list(self._session.fits),
             "ended": self._batch == 0 and bool(self._model.stop_training),
         }
+
+    def _place(self) -> dict[str, Any]:
+        return self._feed.place(within_epoch=self._batch > 0)
 
     def _say(self, text: str) -> None:
         if text not in self._said:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from ..core.wire import RUN_DIR_VARIABLE, SOCKET_VARIABLE
+from . import passes
 from .alone import begin_alone
 from .session import Session
 from .supervised import connect
@@ -27,6 +28,7 @@ def open_session(directory: str | os.PathLike[str] | None = None, keep: int = 5,
 def close_session() -> None:
     """Ends this process's part in its run, so that it can begin another (in a notebook, say)."""
     global _open
+    passes.forget()
     if _open is not None:
         _open.close()
         _open = None
