@@ -181,3 +181,22 @@ def test_at_an_epochs_end_too_it_is_said_that_other_data_may_come_in_another_ord
 ) -> None:
     interrupted(train(lambda: (theirs().repeat(),), epochs=4, steps_per_epoch=5), tmp_path, stop)
     assert capsys.readouterr().err.count("another order") == 1
+
+
+@pytest.mark.parametrize("data", [lambda: ours(5), lambda: theirs().take(6)])
+def test_what_repeats_in_a_fixed_order_is_drawn_again_for_one_round_at_most(tmp_path: Path, data: Any) -> None:
+    drawn = [0]
+
+    def count(x: Any, y: Any) -> Any:
+        def one(value: Any) -> Any:
+            drawn[0] += 1
+            return value
+
+        return tf.ensure_shape(tf.numpy_function(one, [x], x.dtype), x.shape), y
+
+    script = train(lambda: (data().map(count).repeat(),), epochs=8, steps_per_epoch=7)
+    undisturbed = once(script, tmp_path / "undisturbed")
+    assert once(script, tmp_path / "stopped", (6, 6)).code == 75
+    drawn[0] = 0
+    assert_same(once(script, tmp_path / "stopped"), undisturbed)
+    assert drawn[0] < 6 * 7, "less than what the epochs before drew"

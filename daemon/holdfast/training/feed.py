@@ -2,8 +2,8 @@
 
 Keras makes a new iterator for each epoch, or, with ``steps_per_epoch``, one that serves until the data is at its end.
 Where the iterator stands is told by the passes that our datasets had begun before it, and the batches drawn from it.
-A new iterator gets there by drawing these batches once more and dropping them; where they are just as
-``holdfast.dataset`` made them, whole passes are left out instead, and what is dropped comes empty.
+A new iterator gets there by drawing these batches once more and dropping them. Whole rounds of what repeats in a fixed
+order are left out; where batches are just as ``holdfast.dataset`` made them, what is dropped comes empty.
 
 The data is looked at as the graph of ``tf.data`` transformations that it is (``Dataset._inputs``).
 """
@@ -43,6 +43,8 @@ _SAME_ORDER = _SAME_BATCHES | {
     "ZipDataset",
 }
 
+_JOINED = {"ConcatenateDataset", "ZipDataset"}
+
 
 class Feed:
     """The data of one ``fit``, and Keras' iteration over it.
@@ -54,8 +56,9 @@ class Feed:
     def __init__(self, x: Any, epoch_iterator: Any) -> None:
         parts = list(_parts(x, set()))
         self._ours = [source for part in parts if (source := source_of(part)) is not None]
-        kinds = {type(part).__name__.lstrip("_") for part in parts if source_of(part) is None}
+        kinds = {_kind(part) for part in parts if source_of(part) is None}
         self._cheap = len(self._ours) == 1 and self._ours[0].batches > 0 and kinds <= _SAME_BATCHES
+        self._round = self._ours[0].batches if self._cheap else _round_of(parts)
         self.exact = bool(self._ours) and kinds <= _SAME_ORDER
         self.behind = False
         self._keras = epoch_iterator
@@ -90,10 +93,10 @@ class Feed:
     def _begin_iterator(self, done: int) -> None:
         self._began = self._next_passes()
         self._to_draw = self._drawn
-        if self._cheap:
-            (source,) = self._ours
-            whole, self._to_draw = divmod(self._drawn, source.batches)
-            source.go_on(source.next_pass + whole, self._to_draw + done)
+        if self._round:
+            whole, self._to_draw = divmod(self._drawn, self._round)
+            for source in self._ours:
+                source.go_on(source.next_pass + whole, self._to_draw + done if self._cheap else 0)
 
     def catch_up(self, iterator: Any) -> None:
         """Draws what earlier epochs drew from Keras' iterator, and lets Keras know that it is drawn."""
@@ -131,6 +134,24 @@ def pull(iterator: Any) -> bool:
     except (StopIteration, tf.errors.OutOfRangeError):
         return False
     return True
+
+
+def _round_of(parts: list[Any]) -> int:
+    """The batches of one round, if the data is a chain that repeats in a fixed order and begins ours once a round; else
+    0.
+    """
+    chain = [part for part in parts if source_of(part) is None]
+    kinds = [_kind(part) for part in chain]
+    if kinds.count("RepeatDataset") != 1 or not set(kinds) <= _SAME_ORDER - _JOINED:
+        return 0
+    outer = kinds.index("RepeatDataset")
+    if not set(kinds[:outer]) <= _SAME_BATCHES:
+        return 0
+    return max(0, int(chain[outer]._inputs()[0].cardinality()))
+
+
+def _kind(part: Any) -> str:
+    return type(part).__name__.lstrip("_")
 
 
 def _parts(x: Any, seen: set[int]) -> Iterator[Any]:
