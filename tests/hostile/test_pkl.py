@@ -268,6 +268,11 @@ def test_the_facts_of_a_training_are_accepted() -> None:
         {"data": {"pass": -1, "batches": 4}},
         {"data": {"pass": 1}},
         {"data": []},
+        {"passes": 3},
+        {"passes": [-1]},
+        {"began": [0.5]},
+        {"began": {}},
+        {"fits": [{"epoch": [0], "history": {}, "passes": ["1"]}]},
     ],
     ids=repr,
 )

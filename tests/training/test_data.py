@@ -12,7 +12,7 @@ import tensorflow as tf
 
 import holdfast
 from holdfast.core.errors import SettingsError
-from holdfast.training import data
+from holdfast.training.data import source_of
 
 from .restarts import Script, assert_same, interrupted, once
 
@@ -94,7 +94,9 @@ def test_done_batches_come_empty_and_are_neither_read_nor_augmented() -> None:
     assert len(augmented) == 4
     augmented.clear()
     dataset = holdfast.dataset(X, Y, batch_size=3, seed=1, map=augment)
-    data.begin_iterator(0, 3, None)
+    source = source_of(dataset)
+    assert source is not None
+    source.go_on(0, empty=3)
     resumed = batches(dataset)
     assert len(augmented) == 1
     assert resumed[3] == undisturbed[3]
@@ -189,12 +191,12 @@ def test_a_resumed_training_sees_the_samples_that_an_undisturbed_one_sees(
 
 def test_the_place_of_an_epoch_that_has_begun_is_the_same_before_and_after_its_pass_begins() -> None:
     dataset = holdfast.dataset(X, Y, batch_size=4, seed=1)
-    data.begin_fit()
-    data.begin_iterator(0, 0, None)
+    feed = Feed(dataset, None)
+    feed.begin_epoch(0, within=False, facts=None)
     batches(dataset)
-    assert data.position(next_epoch=True) == {"pass": 1, "batches": 3}
-    data.begin_iterator(0, 0, None)
-    assert data.position(next_epoch=False) == {"pass": 1, "batches": 3}
+    feed.end_epoch()
+    assert feed.place(within_epoch=False)["data"] == {"pass": 1, "batches": 3}
+    feed.begin_epoch(0, within=False, facts=None)
+    assert feed.place(within_epoch=True)["data"] == {"pass": 1, "batches": 3}
     next(iter(dataset))
-    assert data.position(next_epoch=False) == {"pass": 1, "batches": 3}
-    data.begin_fit()
+    assert feed.place(within_epoch=True)["data"] == {"pass": 1, "batches": 3}

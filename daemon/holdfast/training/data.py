@@ -1,75 +1,22 @@
 """``holdfast.dataset``: data whose order depends on nothing but the seed and the samples drawn so far.
 
-A pass is one way through the data. Which pass comes next is kept here, in Python, and asked for by the dataset when a
-pass begins; so it can be set when a training resumes. Batches that are done already come as zeros of the right shape:
-they are dropped anyway, and nothing is read or computed for them.
+Which pass comes next is asked for when a pass begins (passes.py), so it can be set when a training resumes. Where it is
+sure that the batches done already are dropped (feed.py), they come as zeros of the right shape: nothing is read or
+computed for them.
 """
 
 from __future__ import annotations
 
 import inspect
-import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from ..core.errors import SettingsError
-
-_lock = threading.Lock()
-_start: _Start | None = None
-_training: _Training | None = None
-
-
-@dataclass(frozen=True)
-class _Start:
-    """How the training's next pass begins: ``ahead`` passes after ``first`` (None: the one that is due), and with
-    ``skip`` empty batches.
-    """
-
-    first: int | None
-    ahead: int
-    skip: int
-
-
-@dataclass(frozen=True)
-class _Training:
-    """The training's dataset, and the first pass of its iterator, though an earlier process may have begun that."""
-
-    source: _Source
-    first: int
-
-
-class _Source:
-    """Counts the passes of one dataset of so many batches (0: not known)."""
-
-    def __init__(self, seed: int, batches: int) -> None:
-        self.seed = seed
-        self.batches = batches
-        self.next_pass = 0
-        self._skip = 0
-
-    def begin_pass(self) -> tuple[int, int]:
-        """Called by the dataset as a pass begins: the pass's number, and how many of its batches to leave empty.
-
-        The first pass that begins after ``begin_iterator`` is the training's.
-        """
-        global _start, _training
-        with _lock:
-            if _start is not None:
-                start, _start = _start, None
-                self._skip = start.skip
-                first = self.next_pass if start.first is None else start.first
-                self.next_pass = first + start.ahead
-                _training = _Training(self, first)
-            number = self.next_pass
-            self.next_pass += 1
-            skip = min(self._skip, self.batches) if self.batches else 0
-            self._skip -= skip
-        return number, skip
+from .passes import Source
 
 
 def dataset(
@@ -115,7 +62,7 @@ def dataset(
     batches = 0 if size < 1 else samples // size if drop_remainder else -(-samples // size)
     if batches < 1:
         raise SettingsError(f"holdfast.dataset: {samples} samples do not fill one batch of {size}")
-    source = _Source(int(seed), batches)
+    source = Source(int(seed), batches)
 
     def begin_pass() -> tuple[np.ndarray, np.int64, np.int64]:
         number, skip = source.begin_pass()
@@ -142,7 +89,8 @@ def dataset(
         return done.concatenate(left)
 
     made = tf.data.Dataset.from_tensors(0).flat_map(one_pass)
-    return made.apply(tf.data.experimental.assert_cardinality(batches)).prefetch(tf.data.AUTOTUNE)
+    made = made.apply(tf.data.experimental.assert_cardinality(batches)).prefetch(tf.data.AUTOTUNE)
+    return _with_source(made, source)
 
 
 def _real_batch(arrays: Any, function: Callable[..., Any] | None, indices: Any, key: Any) -> Any:
@@ -166,7 +114,7 @@ def _from_function(make_epoch: Callable[[int], Any], seed: int) -> Any:
     if not isinstance(first, tf.data.Dataset):
         raise SettingsError("holdfast.dataset(make_epoch, seed=): the function must return a tf.data.Dataset")
     known = max(0, int(first.cardinality().numpy()))
-    source = _Source(seed, known)
+    source = Source(seed, known)
     alive: deque[Any] = deque(maxlen=4)  # what a pass reads must live as long as the pass
 
     def begin_pass() -> Any:
@@ -180,45 +128,17 @@ def _from_function(make_epoch: Callable[[int], Any], seed: int) -> Any:
         return tf.data.experimental.from_variant(variant, first.element_spec)
 
     made = tf.data.Dataset.from_tensors(0).flat_map(one_pass)
-    return made.apply(tf.data.experimental.assert_cardinality(known)) if known else made
+    return _with_source(made.apply(tf.data.experimental.assert_cardinality(known)) if known else made, source)
 
 
-def begin_fit() -> None:
-    """Nothing is known of the data of the ``fit`` that begins."""
-    global _start, _training
-    with _lock:
-        _start = _training = None
+def source_of(made: Any) -> Source | None:
+    """What counts the passes of ``made``, if ``dataset`` made it."""
+    return getattr(made, "holdfast_source", None)
 
 
-def begin_iterator(drawn: int, skip: int, saved: Any) -> int:
-    """The pass that begins next is the training's.
-
-    Args:
-        drawn: batches that an earlier process drew from the same iterator before this epoch (0 where Keras makes a new
-            iterator for each epoch).
-        skip: batches of this epoch that are done already: they come empty.
-        saved: what ``position`` gave then; None to begin anew.
-
-    Returns how many batches to drop besides ``skip``, as a pass can only begin at its beginning.
-    """
-    global _start
-    first, ahead, offset = None, 0, 0
-    if isinstance(saved, dict):
-        batches = int(saved["batches"]) or drawn + 1  # a size that is not known: all of it is drawn again
-        first, ahead, offset = int(saved["pass"]), drawn // batches, drawn % batches
-    with _lock:
-        _start = _Start(first, ahead, skip + offset)
-    return offset
-
-
-def position(next_epoch: bool) -> dict[str, int] | None:
-    """Where the training's iterator began, or where the next epoch's will; None if the data is not ours."""
-    with _lock:
-        if _training is None:
-            return None
-        source = _training.source
-        due = next_epoch or _start is not None  # an iterator may be made, and its pass not have begun
-        return {"pass": source.next_pass if due else _training.first, "batches": source.batches}
+def _with_source(made: Any, source: Source) -> Any:
+    made.holdfast_source = source
+    return made
 
 
 def _samples(arrays: Any) -> int:

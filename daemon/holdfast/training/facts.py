@@ -26,6 +26,8 @@ def checked(saved: Saved) -> Saved:
         and _are(facts.get("fits"), _is_history)
         and len(facts["fits"]) == facts["fit"]
         and _is_place(facts.get("data"))
+        and _are(facts.get("passes", []), _is_count)  # neither stands in older pairs
+        and _are(facts.get("began", []), _is_count)
     )
     if not whole:
         raise InvalidPair("its .pkl is malformed: a fact about the training is missing, or is of another kind")
@@ -45,7 +47,12 @@ def _is_entry(value: Any) -> bool:
 
 
 def _is_history(value: Any) -> bool:
-    return isinstance(value, dict) and isinstance(value.get("epoch"), list) and isinstance(value.get("history"), dict)
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("epoch"), list)
+        and isinstance(value.get("history"), dict)
+        and _are(value.get("passes", []), _is_count)
+    )
 
 
 def _is_place(value: Any) -> bool:

@@ -24,12 +24,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from ..core.errors import Exit, HoldfastError, InvalidPair
 from ..core.policy import Cadence
 from ..spool import Board, Progress
-from . import chance, data, facts, others, pair, snapshot, variables
+from . import chance, facts, others, pair, passes, snapshot, variables
+from .feed import Feed, pull
 from .pair import Draft, Place, Position, Saved
 from .passing import pass_over
 from .plain import from_plain, to_plain
@@ -74,6 +74,7 @@ class _Boundary:
     held: dict[Place, Any] | None
     others: list[Any]
     random: dict[str, Any]
+    place: dict[str, Any]
     ended: bool
 
 
@@ -105,16 +106,13 @@ class Fit:
         self._epochs = int(head.params.get("epochs") or 0)
         self._steps: int | None = head.params.get("steps")
         self._over = False
-        self._one_iterator = local.get("steps_per_epoch") is not None
-        self._drawn = 0
+        self._feed = Feed(local.get("x"), local.get("epoch_iterator"))
         self._saved: Saved | None = None
         self._others: list[Any] = []
         self._epoch = 0
         self._batch = 0
         self._step = session.step
-        self._first_epoch = True
         self._to_drop = 0
-        self._to_drop_before = 0
         self._begun = False
         self._dirty = False
         self._calls = 0
@@ -154,7 +152,6 @@ class Fit:
         self._others = [c for c in self._callbacks.callbacks if c not in own]
         self._callbacks.callbacks = [self._head, *self._others, own[1]]
         variables.build_optimizers(self._model)
-        data.begin_fit()
         if self._saved is not None:
             try:
                 (self._pass_over if self._over else self._restore)(self._saved)
@@ -178,7 +175,7 @@ class Fit:
         others.set_states(self._others, saved.facts["callbacks"], self._say)
         chance.set_state(dict(saved.facts["random"]))
         self._logs = from_plain(saved.facts["logs"])
-        self._drawn = int(saved.facts["drawn"])
+        self._feed.restore(saved.facts)
         position = saved.position
         self._epoch, self._batch, self._step = position.epoch, position.batch, position.step
         self._last_step = position.step
@@ -192,9 +189,8 @@ class Fit:
         per_call = model.steps_per_execution
 
         def train(iterator: Any) -> Any:
-            while self._to_drop_before:
-                next(iterator)
-                self._to_drop_before -= 1
+            if self._feed.behind:
+                self._catch_up(iterator)
             if self._to_drop:
                 return self._drop(iterator, per_call)
             self._calls += 1
@@ -221,11 +217,11 @@ class Fit:
         self._epoch = epoch
         self._batch = 0
         self._begun = True
-        if saved is None or not _is_within(saved, epoch):
-            self._begin_data(0, saved)
+        within = saved is not None and _is_within(saved, epoch)
+        skip = saved.position.batch if saved is not None and within else 0
+        self._feed.begin_epoch(skip, within, None if saved is None else saved.facts)
+        if saved is None or not within:
             return
-        skip = saved.position.batch
-        self._begin_data(skip, saved)
         # ``fit`` has reset the metrics just before, and this epoch's beginning is seen by the others for a second time
         # (a schedule multiplies the learning rate again): what they did to the state now is undone.
         here = variables.collect(self._model)
@@ -244,21 +240,17 @@ class Fit:
         if saved.facts["ended"]:  # in the middle of an epoch, which is left at the next batch's end
             self._model.stop_training = True
 
-    def _begin_data(self, skip: int, saved: Saved | None) -> None:
-        """With ``steps_per_epoch`` Keras draws from one iterator across epochs, made in the first of them."""
-        position = None if saved is None else saved.facts.get("data")
-        if not self._one_iterator:
-            data.begin_iterator(0, skip, position)
-        elif self._first_epoch:
-            self._to_drop_before = data.begin_iterator(self._drawn, skip, position)
-        self._first_epoch = False
+    def _catch_up(self, iterator: Any) -> None:
+        before = chance.get_state()
+        self._feed.catch_up(iterator)
+        if not self._to_drop:
+            self._dropped()
+            chance.set_state(before)
 
     def _drop(self, iterator: Any, per_call: int) -> Any:
         for _ in range(per_call):
             if self._to_drop:
-                try:
-                    next(iterator)
-                except (StopIteration, tf.errors.OutOfRangeError):
+                if not pull(iterator):
                     self._to_drop = 0  # the last call of an epoch of unknown size counts in full
                     break
                 self._to_drop -= 1
@@ -267,14 +259,19 @@ class Fit:
         if self._to_drop:
             return self._logs
         saved, self._saved = self._saved, None
-        if data.position(next_epoch=False) is None:
+        self._dropped()
+        self._arrive(saved)
+        return self._logs
+
+    def _dropped(self) -> None:
+        """The next batch is the first that this process trains on."""
+        self._feed.caught_up()
+        if not self._feed.exact:
             self._say(
                 "resuming at the right batch, but this data may come in another order than before, so some samples of "
                 "this epoch may be seen twice and others not at all (holdfast.dataset(x, y, batch_size=, seed=) is "
                 "exact)"
             )
-        self._arrive(saved)
-        return self._logs
 
     def _mute_others(self, calls: int) -> None:
         """The other callbacks do not see the batches that are dropped. Each muted hook counts, and unmutes itself."""
@@ -301,7 +298,7 @@ class Fit:
 
     def epoch_ends(self, epoch: int, logs: Any) -> None:
         position = Position(epoch + 1, 0, self._step)
-        self._drawn += self._batch
+        self._feed.end_epoch()
         self._batch = 0
         self._begun = False
         self._epoch = epoch + 1
@@ -365,7 +362,8 @@ class Fit:
         self._callbacks.callbacks = [c for c in self._callbacks.callbacks if not isinstance(c, Tail)]
         self._ended()
         history = self._model.history
-        self._session.fits.append(to_plain({"epoch": history.epoch, "history": history.history}))
+        done = {"epoch": history.epoch, "history": history.history, "passes": passes.counts()}
+        self._session.fits.append(to_plain(done))
         self._session.step = self._step
         if not self._over:  # else the pair is still a later fit's to go on from
             self._session.resume = None
@@ -401,7 +399,8 @@ class Fit:
 
     def _boundary_at(self, position: Position, held: dict[Place, Any] | None = None) -> _Boundary:
         peeked = others.peek(self._others, self._say)
-        return _Boundary(position, held, peeked, chance.get_state(), bool(self._model.stop_training))
+        place = self._feed.place(within_epoch=self._begun)
+        return _Boundary(position, held, peeked, chance.get_state(), place, bool(self._model.stop_training))
 
     def _draft_of(self, boundary: _Boundary, reason: str) -> Draft:
         told, metrics = self._facts(boundary), floats(self._logs)
@@ -412,9 +411,8 @@ class Fit:
             "random": boundary.random,
             "callbacks": others.to_entries(self._others, boundary.others, self._say),
             "logs": plain_logs(self._logs),
-            "data": data.position(next_epoch=not self._begun and not self._one_iterator),
+            **boundary.place,
             "begun": self._begun,
-            "drawn": self._drawn,
             "spec": self._spec or None,
             "fit": len(self._session.fits),
             "fits": list(self._session.fits),

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from ..core.wire import RUN_DIR_VARIABLE, SOCKET_VARIABLE
+from . import passes
 from .alone import begin_alone
 from .session import Session
 from .supervised import connect
@@ -30,6 +31,7 @@ def close_session() -> None:
     Without a supervisor, a run whose training is over is complete then.
     """
     global _open
+    passes.forget()
     if _open is not None:
         _open.close()
         _open = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from . import variables
+from . import passes, variables
 from .pair import Saved
 from .plain import from_plain
 from .session import Session
@@ -18,6 +18,7 @@ def pass_over(model: keras.Model, saved: Saved, session: Session) -> None:
     done = len(session.fits)
     history = from_plain(saved.facts["fits"][done])
     model.history.epoch, model.history.history = history["epoch"], history["history"]
+    passes.set_counts(history.get("passes", ()))
     if not done:
         session.say(
             f"the script is at its fit {saved.facts['fit'] + 1}: those before it are not trained again, and the "

@@ -1,0 +1,59 @@
+"""The passes through each ``holdfast.dataset`` of this process, counted in Python. Imports no framework.
+
+A pass is one way through the data. Which one comes next is asked for by the dataset as a pass begins, so it can be set
+when a training resumes. A script makes its datasets in the same order at each start: that order is what a checkpoint's
+counts are known by.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+
+_lock = threading.Lock()
+_made: list[Source] = []
+
+
+class Source:
+    """Counts the passes of one dataset of so many batches (0: not known)."""
+
+    def __init__(self, seed: int, batches: int) -> None:
+        self.seed = seed
+        self.batches = batches
+        self._next = 0
+        self._empty = 0
+        with _lock:
+            _made.append(self)
+
+    @property
+    def next_pass(self) -> int:
+        return self._next
+
+    def begin_pass(self) -> tuple[int, int]:
+        """Called by the dataset as a pass begins: the pass's number, and how many of its batches to leave empty."""
+        with _lock:
+            number, empty = self._next, min(self._empty, self.batches)
+            self._next += 1
+            self._empty -= empty
+        return number, empty
+
+    def go_on(self, next_pass: int, empty: int = 0) -> None:
+        """From that pass on, with so many empty batches first (only where the number of batches is known)."""
+        with _lock:
+            self._next, self._empty = next_pass, empty
+
+
+def counts() -> list[int]:
+    """The next pass of each dataset, in the order in which they were made."""
+    return [source.next_pass for source in _made]
+
+
+def set_counts(next_passes: Iterable[int]) -> None:
+    """What ``counts`` gave. Datasets that were made later than that keep theirs."""
+    for source, number in zip(_made, next_passes, strict=False):
+        source.go_on(number)
+
+
+def forget() -> None:
+    """The datasets that are made from here on are another start's."""
+    _made.clear()
