@@ -13,6 +13,7 @@ import tensorflow as tf
 import holdfast
 from holdfast.core.errors import SettingsError
 from holdfast.training.data import source_of
+from holdfast.training.feed import Feed
 
 from .restarts import Script, assert_same, interrupted, once
 
