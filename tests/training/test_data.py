@@ -177,8 +177,8 @@ def function_of_unknown_size() -> Any:
     [
         (arrays, {"epochs": 3}),
         (repeated, {"epochs": 4, "steps_per_epoch": 5}),
-        (repeated, {"epochs": 3, "steps_per_epoch": 9}),
-        (function, {"epochs": 3}),
+        pytest.param(repeated, {"epochs": 3, "steps_per_epoch": 9}, marks=pytest.mark.whole),
+        pytest.param(function, {"epochs": 3}, marks=pytest.mark.whole),
         (function_of_unknown_size, {"epochs": 3}),
     ],
 )

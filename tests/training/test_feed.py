@@ -72,7 +72,7 @@ MADE_OF_OURS: dict[str, Callable[[], Any]] = {
 }
 
 
-@pytest.mark.parametrize("kind", rows(MADE_OF_OURS, "map", "repeat"))
+@pytest.mark.parametrize("kind", rows(MADE_OF_OURS, "other batches", "map", "take", "repeat"))
 def test_what_is_made_of_ours_goes_on_exactly(tmp_path: Path, kind: str) -> None:
     check(train(lambda: (MADE_OF_OURS[kind](),), epochs=3), tmp_path)
 
@@ -107,7 +107,10 @@ def test_no_empty_batch_is_trained_on_and_an_order_that_may_be_another_is_named(
     assert "another order" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("data", "size"), [(lambda: (SAMPLES, TARGETS), 8), (lambda: (theirs(),), None)])
+@pytest.mark.parametrize(
+    ("data", "size"),
+    [(lambda: (SAMPLES, TARGETS), 8), pytest.param(lambda: (theirs(),), None, marks=pytest.mark.whole)],
+)
 def test_validation_data_of_ours_is_whole_beside_a_training_that_is_not(
     tmp_path: Path, data: Any, size: int | None
 ) -> None:
@@ -133,7 +136,7 @@ def several_fits(make: Callable[[], list[Any]], directory: Path, watched: int, *
     return run
 
 
-@pytest.mark.parametrize("steps", [None, 5])
+@pytest.mark.parametrize("steps", [None, pytest.param(5, marks=pytest.mark.whole)])
 def test_a_fit_that_was_not_begun_goes_on_with_the_passes_of_the_one_before(tmp_path: Path, steps: int | None) -> None:
     def twice() -> list[Any]:
         data = ours().repeat() if steps else ours()
@@ -169,7 +172,9 @@ STEPS: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("kind", rows(STEPS, "ours, repeated", "plain, without repeat"))
+@pytest.mark.parametrize(
+    "kind", rows(STEPS, "ours, repeated", "ours, in other batches", "plain, without repeat", "arrays")
+)
 def test_with_steps_per_epoch_the_data_goes_on_at_the_right_batch(tmp_path: Path, kind: str) -> None:
     make_data, fit = STEPS[kind]
     check(train(make_data, epochs=5, **fit), tmp_path, (1, 1), (3, fit["steps_per_epoch"] - 1))
@@ -183,7 +188,7 @@ def test_at_an_epochs_end_too_it_is_said_that_other_data_may_come_in_another_ord
     assert capsys.readouterr().err.count("another order") == 1
 
 
-@pytest.mark.parametrize("data", [lambda: ours(5), lambda: theirs().take(6)])
+@pytest.mark.parametrize("data", [lambda: ours(5), pytest.param(lambda: theirs().take(6), marks=pytest.mark.whole)])
 def test_what_repeats_in_a_fixed_order_is_drawn_again_for_one_round_at_most(tmp_path: Path, data: Any) -> None:
     drawn = [0]
 

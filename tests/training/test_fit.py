@@ -127,7 +127,7 @@ class Roulette(keras.callbacks.Callback):
         self.model.optimizer.learning_rate = 0.05 * self.drawn[-1] * len(self.drawn)
 
 
-@pytest.mark.parametrize("end", [2, EPOCHS])
+@pytest.mark.parametrize("end", [2, pytest.param(EPOCHS, marks=pytest.mark.whole)])
 @pytest.mark.parametrize(
     "other", [Roulette, lambda: keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.7)]
 )
@@ -190,7 +190,7 @@ def test_validation_is_done_again_without_metrics_too(tmp_path: Path) -> None:
 # --- fits that are over ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("cleared", [False, True])
+@pytest.mark.parametrize("cleared", [False, pytest.param(True, marks=pytest.mark.whole)])
 def test_what_a_script_of_several_models_sees_after_a_resume_is_said(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], cleared: bool
 ) -> None:
