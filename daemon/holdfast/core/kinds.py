@@ -92,7 +92,9 @@ SECTIONS: dict[str, dict[str, Kind]] = {
         "save-failed": Kind(f"{_WARNED}: the script could not write a pair; training goes on"),
         "unstored": Kind(f"{_WARNED}: the command ended without storing its last state"),
         "no-checkpoint": Kind(f"{_WARNED}: the command ended well and stored nothing at all"),
-        "prune-failed": Kind(f"{_WARNED}: old checkpoints cannot be removed from the store"),
+        "prune-failed": Kind(
+            f"{_WARNED}: old checkpoints cannot be removed from the store, or none has the metric of `--keep-best`"
+        ),
     },
     "Interruptions": {
         "notice": Kind(
