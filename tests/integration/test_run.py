@@ -65,6 +65,38 @@ def test_a_training_that_ends_is_complete_and_left_alone_until_it_is_extended(pa
     assert "from step 60" in longer.text
 
 
+def test_a_command_that_stores_nothing_is_not_said_to_be_in_the_store(local_park: Machines) -> None:
+    waits = [sys.executable, "-uc", "print('begun'); import time; time.sleep(60)"]
+    stopped = local_park.start("one", command=waits)
+    stopped.until("begun")
+    assert stopped.terminate() == Exit.STOPPED
+    assert last_of(stopped) == (
+        "holdfast: stopped early; the command stored no checkpoint (does the script use holdfast.Resume?): "
+        "the next start begins anew (exit 75)"
+    )
+    ended = local_park.start("one", command=["true"])
+    assert ended.wait() == Exit.COMPLETE
+    assert last_of(ended) == "holdfast: the command ended well; it stored no checkpoint (exit 0)"
+
+
+def test_a_last_state_that_was_never_saved_is_not_said_to_be_in_the_work_dir(local_park: Machines) -> None:
+    """The second signal kills the command while it saves."""
+    deaf = [
+        "import holdfast, time",
+        "with holdfast.session() as run:",
+        "    run.boundary(1)",
+        "    print('begun', flush=True)",
+        "    time.sleep(60)",
+    ]
+    daemon = local_park.start("one", command=[sys.executable, "-c", "\n".join(deaf)])
+    local_park.until_step("one", 1, daemon)
+    daemon.process.send_signal(signal.SIGINT)
+    daemon.until("draining")
+    daemon.process.send_signal(signal.SIGINT)
+    assert daemon.wait() == Exit.UNSTORED
+    assert last_of(daemon) == "holdfast: stopped early, and nothing was saved: the next start begins anew (exit 74)"
+
+
 @pytest.mark.parametrize(
     ("command", "code"), [("", Exit.COMPLETE), ("import sys; sys.exit('no such model')", Exit.FAILED)]
 )
