@@ -198,6 +198,7 @@ def test_after_the_whole_tree_is_killed_another_machine_waits_for_the_lease_to_e
     first.wait()
     second = park.start("two")
     second.until("waiting for the lease")
+    second.until("when that one has been silent for 1 s, or at once when it is released (at most --lease-wait 900 s)")
     assert second.wait() == Exit.COMPLETE
     assert "from step 30" in second.text, "at most one interval is lost"
     assert same_as_undisturbed(park, tmp_path)
