@@ -248,13 +248,29 @@ def test_a_crash_after_progress_is_retried_from_the_newest_pair(local_park: Mach
     assert same_as_undisturbed(local_park, tmp_path)
 
 
-def test_a_crash_before_the_first_batch_is_not_retried_and_its_last_lines_are_shown(local_park: Machines) -> None:
-    command = [sys.executable, "-c", "import sys; print('before'); sys.exit('no such data')"]
-    daemon = local_park.start("one", command=command)
+FAILS = [sys.executable, "-c", "import sys; print('before'); sys.exit('no such data')"]
+
+
+def test_a_crash_before_the_first_batch_is_not_retried_and_its_last_lines_are_told_once(local_park: Machines) -> None:
+    daemon = local_park.start("one", command=FAILS)
     assert daemon.wait() == Exit.FAILED
-    assert daemon.text.count("no such data") == 2, "as its own output, and among the last lines"
+    assert daemon.text.count("no such data") == 1, "the command has just printed it there"
+    (exited,) = [event for event in local_park.events("one") if event["event"] == "exited"]
+    assert exited["last_lines"] == ["before", "no such data"]
     assert local_park.kinds("one").count("started") == 1
     assert "complete.json" not in keys(local_park)
+
+
+def test_where_the_output_of_the_command_goes_nowhere_its_last_lines_are_shown(local_park: Machines) -> None:
+    words = ["run", "--store", local_park.store, "--run", "count", "--work-dir", str(local_park.work_dir("one"))]
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-m", "holdfast", *words, "--", *FAILS],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == Exit.FAILED
+    assert "holdfast: the command's last lines:\n  before\n  no such data\n" in done.stderr
 
 
 def test_a_command_that_knows_nothing_of_holdfast_gets_sigterm(local_park: Machines) -> None:

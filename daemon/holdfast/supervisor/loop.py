@@ -248,7 +248,8 @@ class Supervisor:
         self._look_at_board()
         lines = self._tee.last_lines() if self._tee is not None else []
         failed = event.code not in (0, Exit.STOPPED) and self._state.stopping is None
-        text = "the command's last lines:\n  " + "\n  ".join(lines) if failed and lines else ""
+        unseen = failed and self._tee is not None and not self._tee.seen
+        text = "the command's last lines:\n  " + "\n  ".join(lines) if unseen and lines else ""
         orphans, self._orphans = self._orphans + (self._child.orphans if self._child is not None else 0), 0
         self._journal.event(
             "exited",
