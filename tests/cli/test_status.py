@@ -32,7 +32,7 @@ def test_what_lives_is_shown_in_full_and_first_and_the_newest_of_what_ended_on_a
     assert lines[:4] == ["in ./runs; --work-dir looks elsewhere", "", "run: 00002-digits", "state: running, process 7"]
     assert lines[-7:] == [
         "",
-        *(f"{number:05}-digits: ended (exit 0) at epoch 3, step 83" for number in range(9, 4, -1)),
+        *(f"{number:05}-digits: ended (exit 0) at step 83" for number in range(9, 4, -1)),
         "and 3 more; --run 00004-digits shows one",
     ]
 

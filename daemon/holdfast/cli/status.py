@@ -78,7 +78,7 @@ def in_short(found: list[Status]) -> list[str]:
     """A line for each of the others, the newest first, so that a screen shows what lives."""
     full = in_full(found)
     others = sorted((one for one in found if one not in full), key=lambda one: one.facts.began, reverse=True)
-    lines = [f"{one.run}: {one.state} at epoch {one.progress.epoch + 1}, step {one.progress.step}" for one in others]
+    lines = [f"{one.run}: {one.state} at step {one.progress.step}" for one in others]
     more = others[_MOST_ENDED:]
     return lines[:_MOST_ENDED] + ([f"and {len(more)} more; --run {more[0].run} shows one"] if more else [])
 
