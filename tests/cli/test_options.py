@@ -47,17 +47,29 @@ def test_every_command_is_listed_with_its_help() -> None:
         assert f"\n  {name} " in shown
 
 
-def test_only_commands_that_take_a_command_speak_of_its_place() -> None:
-    def complaint(*words: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "holdfast", *words, "--config", os.devnull],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 78
-        return done.stderr
+def complaint(*words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "holdfast", *words, "--config", os.devnull],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 78
+    return done.stderr
 
+
+@pytest.mark.parametrize("command", ["ls", "verify", "pull", "prune"])
+def test_who_gives_the_run_as_an_option_where_it_is_an_argument_is_told_so(command: str) -> None:
+    said = complaint(command, "--run", "digits")
+    assert f"No such option '--run'; give the run as an argument: holdfast {command} NAME (see" in said
+
+
+def test_other_options_that_do_not_exist_are_not_taken_for_a_run() -> None:
+    assert "as an argument" not in complaint("ls", "--rum", "digits")
+    assert "as an argument" not in complaint("new", "--run", "digits")
+
+
+def test_only_commands_that_take_a_command_speak_of_its_place() -> None:
     assert "Missing option '--store'" in complaint("ls")
     assert "before the command" not in complaint("ls")
     assert "before the command" in complaint("run")

@@ -965,6 +965,40 @@ def test_impatience_after_a_lost_lease_still_exits_with_69() -> None:
     assert go(*TRAIN, LeaseLost("other"), STOP, STOP, STOP)[0].exit_code is Exit.FENCED
 
 
+# --- a command that does not speak to holdfast -----------------------------------------------------------------------
+
+
+def test_a_command_that_runs_for_five_minutes_without_a_training_that_speaks_to_holdfast_is_warned_of_once() -> None:
+    state = way("starting")
+    assert state.next_time() == 300
+    assert step(state, Tick(), 299.9) == (state, ())
+    state, effects = step(state, Tick(), 300.0)
+    (said,) = effects
+    assert isinstance(said, Say)
+    assert (said.kind, said.warning) == ("no-training", True)
+    assert "does the script use holdfast.Resume?" in said.text
+    assert (state.phase, state.next_time()) == (Phase.STARTING, None)
+
+
+@pytest.mark.parametrize(
+    "events", [(TrainingBegan(),), (TrainingBegan(), TrainingFinished()), (STOP,), (STALLED, STOP)]
+)
+def test_a_command_whose_training_began_or_that_is_ended_is_not_warned_of(events: tuple[Event, ...]) -> None:
+    state, effects = on(*(way("starting"), *events, Tick()), now=0.0)
+    assert (state.next_time() or 0) < 300
+    assert "no-training" not in str(effects)
+
+
+def test_a_command_that_crashed_and_trained_before_is_not_warned_of() -> None:
+    state, _ = on(go(*CRASH)[0], Tick(), Restored(), Spawned(8), now=1000.0)
+    assert state.next_time() is None
+
+
+def test_a_command_that_waits_for_its_pair_is_given_as_long_again() -> None:
+    state, effects = step(way("starting while the pair is on its way"), Tick(), 300.0)
+    assert (effects, state.next_time()) == ((), 600)
+
+
 # --- late news -----------------------------------------------------------------------------------------------------
 
 

@@ -187,8 +187,15 @@ def test_the_best_pair_stays_by_the_loss_in_its_name_or_by_another_metric() -> N
 
 
 def test_a_best_pair_whose_loss_is_unknown_or_not_finite_is_none() -> None:
-    held = [CheckpointName(save, save, loss, 1, save) for save, loss in enumerate(("none", "nan", "none"), 1)]
+    losses = ("none", "nan", "0.5000", "none")
+    held = [CheckpointName(save, save, loss, 1, save) for save, loss in enumerate(losses, 1)]
     assert Retention(1, best=Best()).expendable(held) == held[:2]
+
+
+@pytest.mark.parametrize("keep", [Retention(best=Best()), Retention(1, 2, Best.of("vall_accuracy:max"))])
+def test_a_best_metric_that_no_pair_has_lets_nothing_go(keep: Retention) -> None:
+    held = [CheckpointName(save, save, loss, 1, save) for save, loss in enumerate(("none", "nan", "none"), 1)]
+    assert keep.expendable(held, metrics=lambda name: None) == []
 
 
 @pytest.mark.parametrize("text", ["", ":max", "loss:least", "a:b:c"])

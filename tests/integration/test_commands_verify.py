@@ -56,8 +56,12 @@ def test_the_newest_alone_or_one_step_alone_can_be_checked(local_cli: Cli) -> No
     assert [pair["save"] for pair in local_cli.json("verify", "--newest")["runs"][0]["checkpoints"]] == [2]
     found = local_cli.json("verify", "digits", "--step", "10", code=65)
     assert [pair["save"] for pair in found["runs"][0]["checkpoints"]] == [1]
-    assert "--step 11" in local_cli.refused("verify", "digits", "--step", "11")
+    assert "--step 11: 00001-digits has no such checkpoint; its steps are 20, 10" in local_cli.refused(
+        "verify", "digits", "--step", "11"
+    )
     assert "give one of them" in local_cli.refused("verify", "--step", "10", "--newest")
+    local_cli.run("other", 2).pairs(1)
+    assert "--step 11: there is no checkpoint of that step" in local_cli.refused("verify", "--step", "11")
 
 
 def test_a_diverged_pair_is_no_damage(local_cli: Cli) -> None:

@@ -65,6 +65,38 @@ def test_a_training_that_ends_is_complete_and_left_alone_until_it_is_extended(pa
     assert "from step 60" in longer.text
 
 
+def test_a_command_that_stores_nothing_is_not_said_to_be_in_the_store(local_park: Machines) -> None:
+    waits = [sys.executable, "-uc", "print('begun'); import time; time.sleep(60)"]
+    stopped = local_park.start("one", command=waits)
+    stopped.until("begun")
+    assert stopped.terminate() == Exit.STOPPED
+    assert last_of(stopped) == (
+        "holdfast: stopped early; the command stored no checkpoint (does the script use holdfast.Resume?): "
+        "the next start begins anew (exit 75)"
+    )
+    ended = local_park.start("one", command=["true"])
+    assert ended.wait() == Exit.COMPLETE
+    assert last_of(ended) == "holdfast: the command ended well; it stored no checkpoint (exit 0)"
+
+
+def test_a_last_state_that_was_never_saved_is_not_said_to_be_in_the_work_dir(local_park: Machines) -> None:
+    """The second signal kills the command while it saves."""
+    deaf = [
+        "import holdfast, time",
+        "with holdfast.session() as run:",
+        "    run.boundary(1)",
+        "    print('begun', flush=True)",
+        "    time.sleep(60)",
+    ]
+    daemon = local_park.start("one", command=[sys.executable, "-c", "\n".join(deaf)])
+    local_park.until_step("one", 1, daemon)
+    daemon.process.send_signal(signal.SIGINT)
+    daemon.until("draining")
+    daemon.process.send_signal(signal.SIGINT)
+    assert daemon.wait() == Exit.UNSTORED
+    assert last_of(daemon) == "holdfast: stopped early, and nothing was saved: the next start begins anew (exit 74)"
+
+
 @pytest.mark.parametrize(
     ("command", "code"), [("", Exit.COMPLETE), ("import sys; sys.exit('no such model')", Exit.FAILED)]
 )
@@ -166,6 +198,7 @@ def test_after_the_whole_tree_is_killed_another_machine_waits_for_the_lease_to_e
     first.wait()
     second = park.start("two")
     second.until("waiting for the lease")
+    second.until("when that one has been silent for 1 s, or at once when it is released (at most --lease-wait 900 s)")
     assert second.wait() == Exit.COMPLETE
     assert "from step 30" in second.text, "at most one interval is lost"
     assert same_as_undisturbed(park, tmp_path)
@@ -215,13 +248,29 @@ def test_a_crash_after_progress_is_retried_from_the_newest_pair(local_park: Mach
     assert same_as_undisturbed(local_park, tmp_path)
 
 
-def test_a_crash_before_the_first_batch_is_not_retried_and_its_last_lines_are_shown(local_park: Machines) -> None:
-    command = [sys.executable, "-c", "import sys; print('before'); sys.exit('no such data')"]
-    daemon = local_park.start("one", command=command)
+FAILS = [sys.executable, "-c", "import sys; print('before'); sys.exit('no such data')"]
+
+
+def test_a_crash_before_the_first_batch_is_not_retried_and_its_last_lines_are_told_once(local_park: Machines) -> None:
+    daemon = local_park.start("one", command=FAILS)
     assert daemon.wait() == Exit.FAILED
-    assert daemon.text.count("no such data") == 2, "as its own output, and among the last lines"
+    assert daemon.text.count("no such data") == 1, "the command has just printed it there"
+    (exited,) = [event for event in local_park.events("one") if event["event"] == "exited"]
+    assert exited["last_lines"] == ["before", "no such data"]
     assert local_park.kinds("one").count("started") == 1
     assert "complete.json" not in keys(local_park)
+
+
+def test_where_the_output_of_the_command_goes_nowhere_its_last_lines_are_shown(local_park: Machines) -> None:
+    words = ["run", "--store", local_park.store, "--run", "count", "--work-dir", str(local_park.work_dir("one"))]
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-m", "holdfast", *words, "--", *FAILS],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == Exit.FAILED
+    assert "holdfast: the command's last lines:\n  before\n  no such data\n" in done.stderr
 
 
 def test_a_command_that_knows_nothing_of_holdfast_gets_sigterm(local_park: Machines) -> None:

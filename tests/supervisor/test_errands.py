@@ -242,6 +242,41 @@ def test_the_best_by_loss_needs_no_manifest(memory: MemoryStore, store: FlakySto
     assert memory.reads == []
 
 
+def test_a_metric_that_no_pair_has_removes_nothing_and_is_told_of_once(
+    memory: MemoryStore, store: FlakyStore, spool: Spool
+) -> None:
+    """A slip of the pen must not cost the best pair."""
+    names = [name_of(save) for save in range(1, 5)]
+    for save, name in enumerate(names, 1):
+        save_pair(spool, name, accuracy=0.5, loss=0.5)
+        store_only_saved(memory, spool, save)
+    said: list[str] = []
+    keep = Retention(best=Best("vall_acc", greatest=True))
+    prune = Prune(store, RUN, keep, names[:3], said.append)
+    run_all(prune, 0)
+    prune.stored(save_pair(spool, name_of(4), accuracy=0.9, loss=0.5))
+    run_all(prune, 0)
+    assert saves(memory) == [1, 2, 3, 4]
+    assert said == [
+        "--keep-best vall_acc: no checkpoint has that metric; they have accuracy, loss; nothing is pruned until one has"
+    ]
+
+
+def test_pruning_begins_with_the_first_pair_that_has_the_metric(
+    memory: MemoryStore, store: FlakyStore, spool: Spool
+) -> None:
+    """Those in the middle of the first epoch have no validation yet."""
+    for save in (1, 2):
+        store_only(memory, spool, name_of(save))
+    prune = pruning(store, Retention(1, best=Best("val_loss")), 1, 2)
+    run_all(prune, 0)
+    assert saves(memory) == [1, 2]
+    prune.stored(save_pair(spool, name_of(3), val_loss=0.5))
+    store_only_saved(memory, spool, 3)
+    run_all(prune, 0)
+    assert saves(memory) == [3]
+
+
 def test_an_outage_in_the_middle_is_made_good_later(memory: MemoryStore, store: FlakyStore, spool: Spool) -> None:
     for save in range(1, 5):
         store_only(memory, spool, name_of(save))

@@ -161,6 +161,17 @@ def test_whoever_waits_is_told_for_whom(store: MemoryStore, clock: Clock) -> Non
     assert all("incarnation 9" in holder for holder in told)
 
 
+@pytest.mark.parametrize(("theirs", "silence"), [(10.0, 30.0), (120.0, 120.0)])
+def test_whoever_waits_knows_how_long_the_holder_must_be_silent(
+    store: MemoryStore, clock: Clock, theirs: float, silence: float
+) -> None:
+    held(store, times=replace(TIMES, expiry=theirs))
+    mine = lease(store, clock)
+    known: list[float] = []
+    mine.acquire(0, Passing(clock), lambda holder: known.append(mine.silence))
+    assert set(known) == {silence}
+
+
 def test_when_the_wait_is_over_the_lease_is_refused_with_its_holder_named(store: MemoryStore, clock: Clock) -> None:
     other = held(store)
     waiting = Passing(clock)

@@ -177,6 +177,12 @@ def test_the_end_is_named_with_its_code(systemd: Systemd, manager: Manager) -> N
     assert manager.heard() == ["STATUS=exit 0: training is complete and everything is in the store"]
 
 
+def test_the_end_is_told_as_the_last_line_tells_it(systemd: Systemd, manager: Manager) -> None:
+    systemd.heard("exit", {"text": "the command ended well; it stored no checkpoint (exit 0)", "code": 0})
+    systemd.turn(State(phase=Phase.DONE, exit_code=Exit.COMPLETE), AT)
+    assert manager.heard() == ["STATUS=the command ended well; it stored no checkpoint (exit 0)"]
+
+
 def test_the_journal_is_known_by_the_stream_that_systemd_names(tmp_path: Path) -> None:
     with (tmp_path / "stream").open("w") as stream:
         found = os.fstat(stream.fileno())

@@ -15,6 +15,7 @@ from ..core.manifest import CheckpointName
 from ..core.runs import RunId
 from ..store import HasFolder, Store
 from ..store.catalog import existing_run, newest_run
+from ..store.contents import Contents
 from ..store.patient import PatientStore
 from .options import the_store
 
@@ -42,6 +43,13 @@ def store_to_read(settings: dict[str, Any]) -> Store:
 def chosen_run(store: Store, given: str | None) -> RunId:
     """The run that was asked for, or else the one that was begun last."""
     return existing_run(store, given) if given else newest_run(store)
+
+
+def no_such_step(contents: Contents, step: int) -> SettingsError:
+    """What is raised where a run has no checkpoint of that step: it names those that there are."""
+    steps = sorted({listed.name.step for listed in contents.pairs}, reverse=True)
+    some = ", ".join(map(str, steps[:5])) + (" …" if len(steps) > 5 else "")
+    return SettingsError(f"--step {step}: {contents.run} has no such checkpoint; its steps are {some or 'none'}")
 
 
 @contextlib.contextmanager

@@ -9,14 +9,14 @@ import click
 
 from ..core.manifest import CheckpointName
 from ..core.runs import RunId
-from ..core.words import count
+from ..core.words import bytes_text, count
 from ..store import Store
 from ..store.catalog import existing_run, list_runs, read_contents
 from ..store.contents import Contents, Listed
 from . import show
 from .commands import as_json_option, name_json, store_to_read
 from .options import config_option, store_options
-from .show import Column, bytes_text
+from .show import Column
 
 _LISTERS = 8
 _RUNS = (

@@ -83,7 +83,15 @@ def _usage(error: click.UsageError) -> str:
         text = f"in the settings file (--config): {text}"
     if isinstance(error, click.MissingParameter) and error.ctx is not None and _takes_a_command(error.ctx.command):
         text += "; options stand before the command, and '--' between them"
+    if isinstance(error, click.NoSuchOption) and error.option_name == "--run" and _takes_a_run(error.ctx):
+        text = f"No such option '--run'; give the run as an argument: {command} NAME"  # click means --dry-run
     return f"{text} (see {command} --help)"
+
+
+def _takes_a_run(context: click.Context | None) -> bool:
+    """As an argument; ``run``, ``status`` and ``doctor`` have an option for it."""
+    parameters = [] if context is None else context.command.params
+    return any(isinstance(p, click.Argument) and p.metavar in ("RUN", "[RUN]") for p in parameters)
 
 
 def _takes_a_command(command: click.Command) -> bool:

@@ -9,14 +9,14 @@ import click
 
 from ..core.errors import SettingsError
 from ..core.policy import Retention
-from ..core.words import count
+from ..core.words import bytes_text, count
 from ..store.catalog import existing_run, read_contents
 from ..store.contents import Listed
 from ..supervisor.prune import Pruning, plan, remove
 from . import show
 from .commands import as_json_option, name_json, scratch, store_to_read
 from .options import config_option, option, retention, store_options
-from .show import Column, bytes_text
+from .show import Column
 
 F = TypeVar("F", bound=Callable[..., Any])
 _COLUMNS = (

@@ -9,16 +9,15 @@ import click
 
 from ..core.errors import Exit, HoldfastError, SettingsError
 from ..core.manifest import Manifest
-from ..core.words import count
+from ..core.words import bytes_text, count
 from ..store import Store
 from ..store.catalog import read_contents
 from ..store.contents import Contents, Listed
 from ..supervisor.pull import Pulled, Puller
 from ..supervisor.pull_artifacts import pull_artifacts
 from . import show
-from .commands import as_json_option, chosen_run, name_json, run_argument, store_to_read
+from .commands import as_json_option, chosen_run, name_json, no_such_step, run_argument, store_to_read
 from .options import config_option, store_options
-from .show import bytes_text
 
 
 class NothingValid(HoldfastError):
@@ -73,9 +72,7 @@ def _candidates(contents: Contents, everything: bool, step: int | None) -> list[
     if step is not None:
         found = [listed for listed in contents.pairs if listed.name.step == step]
         if not found:
-            steps = sorted({listed.name.step for listed in contents.pairs}, reverse=True)
-            some = ", ".join(map(str, steps[:5])) + (" …" if len(steps) > 5 else "")
-            raise SettingsError(f"--step {step}: {contents.run} has no such checkpoint; its steps are {some or 'none'}")
+            raise no_such_step(contents, step)
         return found
     for listed in contents.pairs:
         if listed.name.finite:

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 from rich import box
 from rich.console import Console
-from rich.filesize import decimal
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -33,11 +32,6 @@ class Column(NamedTuple):
     right: bool = False
     style: str = ""
     styles: Mapping[str, str] = MappingProxyType({})
-
-
-def bytes_text(size: int) -> str:
-    """``1.2 GB``, in powers of ten."""
-    return decimal(size)
 
 
 def clean(text: str) -> str:

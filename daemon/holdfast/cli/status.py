@@ -21,6 +21,7 @@ from . import show
 from .options import config_option, option
 from .show import clean
 
+_MOST_ENDED = 5
 _STYLES = {True: "green", False: "red", None: "yellow"}
 
 
@@ -42,7 +43,7 @@ def status(work_dir: Path, name: str | None, as_json: bool, once: bool) -> int:
     if as_json:
         show.as_json([one.to_dict(now) for one in found])
     else:
-        show.out("\n".join(plain(found, now) or [nothing(work_dir, name)]))
+        show.out("\n".join(plain(found, now, work_dir) if found else [nothing(work_dir, name)]))
     return 0
 
 
@@ -58,26 +59,47 @@ def _live(work_dir: Path, name: str | None) -> None:
     with contextlib.suppress(KeyboardInterrupt), Live(console=Console(highlight=False), auto_refresh=False) as live:
         while True:
             found = find(work_dir, name)
-            live.update(_drawn(found, time.time()) if found else Text(nothing(work_dir, name)), refresh=True)
+            shown = _drawn(found, time.time(), work_dir) if found else Text(nothing(work_dir, name))
+            live.update(shown, refresh=True)
             time.sleep(1.0)
 
 
-def plain(found: list[Status], now: float) -> list[str]:
+def head(work_dir: Path) -> str:
+    where = work_dir if work_dir.is_absolute() else f"./{work_dir}"
+    return f"in {where}; --work-dir looks elsewhere"
+
+
+def in_full(found: list[Status]) -> list[Status]:
+    """What lives, or may; and a run that is alone."""
+    return found if len(found) == 1 else [one for one in found if one.alive is not False]
+
+
+def in_short(found: list[Status]) -> list[str]:
+    """A line for each of the others, the newest first, so that a screen shows what lives."""
+    full = in_full(found)
+    others = sorted((one for one in found if one not in full), key=lambda one: one.facts.began, reverse=True)
+    lines = [f"{one.run}: {one.state} at step {one.progress.step}" for one in others]
+    more = others[_MOST_ENDED:]
+    return lines[:_MOST_ENDED] + ([f"and {len(more)} more; --run {more[0].run} shows one"] if more else [])
+
+
+def plain(found: list[Status], now: float, work_dir: Path) -> list[str]:
     """Lines of text, one field on each."""
-    lines = []
-    for one in found:
-        lines += [f"{clean(label)}: {clean(text)}" for label, text in fields(one, now)] + [""]
-    return lines[:-1]
+    lines = [head(work_dir)]
+    for one in in_full(found):
+        lines += ["", *(f"{clean(label)}: {clean(text)}" for label, text in fields(one, now))]
+    short = in_short(found)
+    return lines + (["", *map(clean, short)] if short else [])
 
 
-def _drawn(found: list[Status], now: float) -> Group:
-    tables: list[Table | Text] = []
-    for one in found:
+def _drawn(found: list[Status], now: float, work_dir: Path) -> Group:
+    tables: list[Table | Text] = [Text(head(work_dir), "dim"), Text()]
+    for one in in_full(found):
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
         for label, text in fields(one, now):
             table.add_row(Text(label, "dim"), Text(clean(text), _STYLES[one.alive] if label == "state" else ""))
         tables += [table, Text()]
-    return Group(*tables[:-1])
+    return Group(*tables, *(Text(clean(line)) for line in in_short(found)))
 
 
 def fields(status: Status, now: float) -> Iterator[tuple[str, str]]:
@@ -86,8 +108,9 @@ def fields(status: Status, now: float) -> Iterator[tuple[str, str]]:
     yield "run", status.run
     yield "state", status.state + (f", process {status.daemon}" if status.alive else "")
     yield "at", f"epoch {progress.epoch + 1}, batch {progress.batch}, step {progress.step}"
-    yield "saved", _at(facts.saved, now)
-    yield "stored", _at(facts.stored, now)
+    noted = "" if facts.ended or status.alive is not False else ", as of its last event"
+    yield "saved", _at(facts.saved, now) + noted
+    yield "stored", _at(facts.stored, now) + noted
     yield "owed", f"{status.owed} not in the store"
     if facts.stopping and not facts.ended:
         left = "" if facts.until is None else f", {max(0.0, facts.until - now):.0f} s are left"

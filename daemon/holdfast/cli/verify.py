@@ -10,15 +10,14 @@ from typing import Any
 import click
 
 from ..core.errors import Exit, SettingsError
-from ..core.words import count
+from ..core.words import bytes_text, count
 from ..store import Store
 from ..store.catalog import existing_run, list_runs, read_contents
 from ..store.contents import Contents, Listed
 from ..supervisor.verify import Verdict, check_pair
 from . import show
-from .commands import as_json_option, name_json, run_argument, scratch, store_to_read
+from .commands import as_json_option, name_json, no_such_step, run_argument, scratch, store_to_read
 from .options import config_option, store_options
-from .show import bytes_text
 
 
 @click.command()
@@ -37,8 +36,11 @@ def verify(run: str | None, newest: bool, step: int | None, as_json: bool, **set
         raise SettingsError("--newest and --step: give one of them")
     store = store_to_read(settings)
     runs = [existing_run(store, run)] if run else sorted(list_runs(store))
-    chosen = [_chosen(read_contents(store, found), newest, step) for found in runs]
+    listings = [read_contents(store, found) for found in runs]
+    chosen = [_chosen(contents, newest, step) for contents in listings]
     if step is not None and not any(contents.pairs for contents in chosen):
+        if len(listings) == 1:
+            raise no_such_step(listings[0], step)
         raise SettingsError(f"--step {step}: there is no checkpoint of that step")
     verdicts: list[list[Verdict]] = []
     total = sum(listed.size for contents in chosen for listed in contents.pairs)

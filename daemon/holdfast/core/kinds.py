@@ -52,6 +52,7 @@ SECTIONS: dict[str, dict[str, Kind]] = {
             {"pid": "its process id", "command": "a list of words"},
         ),
         "training-began": Kind("its training loop began", {"epochs": "how many it is to do; null if unknown"}),
+        "no-training": Kind(f"{_WARNED}: the command has run for minutes, and no training of it spoke to holdfast"),
         "training-finished": Kind("its training loop did all its epochs"),
         "exited": Kind(
             "the command ended",
@@ -92,7 +93,9 @@ SECTIONS: dict[str, dict[str, Kind]] = {
         "save-failed": Kind(f"{_WARNED}: the script could not write a pair; training goes on"),
         "unstored": Kind(f"{_WARNED}: the command ended without storing its last state"),
         "no-checkpoint": Kind(f"{_WARNED}: the command ended well and stored nothing at all"),
-        "prune-failed": Kind(f"{_WARNED}: old checkpoints cannot be removed from the store"),
+        "prune-failed": Kind(
+            f"{_WARNED}: old checkpoints cannot be removed from the store, or none has the metric of `--keep-best`"
+        ),
     },
     "Interruptions": {
         "notice": Kind(

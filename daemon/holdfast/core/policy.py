@@ -67,13 +67,19 @@ class Best:
             raise SettingsError(f"{text!r}: give a metric, and ':max' if more is better, as in val_accuracy:max")
         return cls(metric, which == "max")
 
+    def unknown(self, known: Iterable[str]) -> str:
+        """What is said where no checkpoint has the metric; ``known`` are those that they have."""
+        have = ", ".join(sorted(known)) or ("none" if self.metric == "loss" else "none but the loss")
+        return f"--keep-best {self.metric}: no checkpoint has that metric; they have {have}"
+
 
 @dataclass(frozen=True)
 class Retention:
     """Which pairs stay: the newest ``last``, one for each ``every``-th epoch, and the ``best`` one.
 
     ``last`` counts pairs that a restart could use: those whose loss is not finite don't push usable ones out. None in
-    all three keeps everything. An epoch's pair is the one with the fewest batches among those that have completed it.
+    all three keeps everything, and so does a ``best`` metric that no pair has: a slip of the pen must not cost the best
+    one. An epoch's pair is the one with the fewest batches among those that have completed it.
     Source of the shape: orbax.checkpoint's preservation policies.
     """
 
@@ -100,7 +106,10 @@ class Retention:
         oldest_first = sorted(pairs, key=lambda name: name.order)
         usable = [name for name in oldest_first if name.finite]
         last = max(1, self.last or 1)
-        kept = {*owed, *oldest_first[-last:], *usable[-last:], *self._of_epochs(usable), *self._best(usable, metrics)}
+        best = self._best(usable, metrics)
+        if self.best is not None and best is None:
+            return []
+        kept = {*owed, *oldest_first[-last:], *usable[-last:], *self._of_epochs(usable), best}
         return [name for name in oldest_first if name not in kept]
 
     def _of_epochs(self, usable: list[CheckpointName]) -> Iterable[CheckpointName]:
@@ -112,12 +121,12 @@ class Retention:
 
     def _best(
         self, usable: list[CheckpointName], metrics: Callable[[CheckpointName], float | None] | None
-    ) -> Iterable[CheckpointName]:
+    ) -> CheckpointName | None:
         if self.best is None:
-            return ()
+            return None
         values = [(value, name) for name in usable if (value := (metrics or _loss)(name)) is not None]
         sign = -1.0 if self.best.greatest else 1.0
-        return [min(values, key=lambda pair: (sign * pair[0], pair[1].step))[1]] if values else ()
+        return min(values, key=lambda pair: (sign * pair[0], pair[1].step))[1] if values else None
 
 
 def _loss(name: CheckpointName) -> float | None:

@@ -34,6 +34,7 @@ class Outcome(Enum):
 
 LEAST_WINDOW = 10.0
 MOST_DEATHS = 3
+SPEAK_TIME = 300.0
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class State:
     ``storing`` says that what was left here is stored while a notice stands, ``bringing`` that the pair to go on from
     is on its way. ``resumed`` is the one that the command was last started from, ``moved`` whether it trained a batch
     since, and ``deaths`` how often in a row it died without one. ``stalled`` says that it hangs and is being ended.
+    ``spoke`` says that a training of the command has begun under holdfast, now or in an earlier start, and ``speak_by``
+    when it is warned that none did.
     ``left`` says that older pairs stay unsent in the work dir, ``fault`` how a run ends that could not be restored.
     ``step`` is the furthest batch ever, ``at`` that of this start.
     """
@@ -74,6 +77,7 @@ class State:
     spawned: bool = False
     training: bool = False
     finished: bool = False
+    spoke: bool = False
     trained: bool = False
     refused: bool = False
     unusable: bool = False
@@ -100,6 +104,7 @@ class State:
     term_at: float | None = None
     kill_at: float | None = None
     retry_at: float | None = None
+    speak_by: float | None = None
     fault: Exit | None = None
     exit_code: Exit | None = None
 
@@ -109,7 +114,8 @@ class State:
 
     def next_time(self) -> float | None:
         """When a Tick is next needed."""
-        times = (self.deadline, self.term_at, self.kill_at, self.retry_at)
+        speak_by = self.speak_by if self.phase in (Phase.STARTING, Phase.RUNNING) else None
+        times = (self.deadline, self.term_at, self.kill_at, self.retry_at, speak_by)
         return min((t for t in times if t is not None), default=None)
 
 

@@ -21,7 +21,7 @@ from pathlib import PurePosixPath
 
 from ..core.artifacts import Limits, Seen, plan
 from ..core.errors import NotFound, Permanent, StoreError
-from ..core.words import count
+from ..core.words import bytes_text, count
 from ..spool import Spool
 from ..store import Store
 from .artifact_files import look
@@ -95,7 +95,7 @@ class Artifacts:
         done, self._transfer.done = self._transfer.done, Counter()
         files, size, seconds = done["restored"], done["restored bytes"], round(self._clock() - began, 3)
         if files:
-            text = f"restored {count(files, 'artifact')} ({size / 1e6:.1f} MB, {seconds:.2f} s)"
+            text = f"restored {count(files, 'artifact')} ({bytes_text(size)}, {seconds:.2f} s)"
             self._say("artifacts-restored", text, files=files, bytes=size, seconds=seconds)
         if self._tasks:
             text = "the command does not wait for the rest of the artifacts; they are brought while it runs"

@@ -83,6 +83,11 @@ class Tee:
         """Waits for the rest of the output, but not for a grandchild that keeps the pipe open."""
         self._thread.join(_DRAIN_SECONDS)
 
+    @property
+    def seen(self) -> bool:
+        """Does the console show it?"""
+        return self._console is not None
+
     def last_lines(self, count: int = 10) -> list[str]:
         return self._tail.decode("utf-8", "replace").splitlines()[-count:]
 

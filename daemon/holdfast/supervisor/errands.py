@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -136,7 +136,11 @@ class BringLogs:
 
 
 class Prune:
-    """Removes pairs from the store as soon as retention lets them go, oldest first."""
+    """Removes pairs from the store as soon as retention lets them go, oldest first.
+
+    While no pair has the metric of ``keep.best``, nothing goes, which is told once: a run's first pairs, in the middle
+    of an epoch, may have no validation yet.
+    """
 
     vital = False
 
@@ -147,7 +151,8 @@ class Prune:
         self._run = run
         self._keep = keep
         self._stored = set(stored)
-        self._metrics: dict[CheckpointName, float | None] = {}
+        self._metrics: dict[CheckpointName, Mapping[str, float | None]] = {}
+        self._told_of_metric = False
         self._say = say
         self._given_up = keep.unlimited
         self._looked = False
@@ -161,11 +166,14 @@ class Prune:
         self._stored.add(manifest.name)
         self._looked = False
         if self._keep.best is not None:
-            self._metrics[manifest.name] = manifest.metrics.get(self._keep.best.metric)
+            self._metrics[manifest.name] = manifest.metrics
 
     def _prune(self) -> None:
         by_name = self._keep.best is None or self._keep.best.metric == "loss"
-        for name in self._keep.expendable(self._stored, metrics=None if by_name else self._metric):
+        expendable = self._keep.expendable(self._stored, metrics=None if by_name else self._metric)
+        if not (expendable or self._told_of_metric or self._keep.best is None):
+            self._tell_of_metric()
+        for name in expendable:
             try:
                 remove_pair(self._store, self._run, name)
             except Permanent as error:
@@ -181,16 +189,24 @@ class Prune:
         with contextlib.suppress(StoreError):
             self._prune()
 
+    def _tell_of_metric(self) -> None:
+        """Only where the other rules would let something go."""
+        assert self._keep.best is not None
+        waiting = replace(self._keep, last=self._keep.last or 1, best=None).expendable(self._stored)
+        values = [metrics.get(self._keep.best.metric) for metrics in self._metrics.values()]
+        if waiting and not any(value is not None for value in values):
+            self._told_of_metric = True
+            known = {name for metrics in self._metrics.values() for name in metrics}
+            self._say(f"{self._keep.best.unknown(known)}; nothing is pruned until one has")
+
     def _metric(self, name: CheckpointName) -> float | None:
         assert self._keep.best is not None
         if name not in self._metrics:
             try:
-                manifest = read_manifest(self._store, self._run, name)
+                self._metrics[name] = read_manifest(self._store, self._run, name).metrics
             except InvalidPair:
-                self._metrics[name] = None
-            else:
-                self._metrics[name] = manifest.metrics.get(self._keep.best.metric)
-        return self._metrics[name]
+                self._metrics[name] = {}
+        return self._metrics[name].get(self._keep.best.metric)
 
 
 class BringArtifacts:

@@ -15,6 +15,7 @@ from typing import TypeAlias, TypeVar
 from ..core.errors import Corrupted, HoldfastError, InvalidPair, NotFound, SettingsError, TooLarge
 from ..core.manifest import MAX_MANIFEST_BYTES, CheckpointName, FileRecord, Manifest
 from ..core.runs import RunId
+from ..core.words import bytes_text
 from ..spool import Spool, check_file, record_of, replacing
 from ..store import Store
 from ..store.catalog import read_manifest
@@ -143,6 +144,6 @@ def check_room(folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < size + _MARGIN:
         raise SettingsError(
-            f"{folder}: no room for another {size / 1e6:.1f} MB, {free / 1e6:.1f} MB are free; make room there, or "
+            f"{folder}: no room for another {bytes_text(size)}, {bytes_text(free)} are free; make room there, or "
             "give a folder on another disk"
         )

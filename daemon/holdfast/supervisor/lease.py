@@ -42,7 +42,10 @@ class LeaseTimes:
 
 
 class Lease:
-    """Acquired once, renewed by a thread of its own until it is released or lost."""
+    """Acquired once, renewed by a thread of its own until it is released or lost.
+
+    ``silence`` is after how many seconds without a sign of life the present holder is taken for dead.
+    """
 
     def __init__(
         self,
@@ -68,6 +71,7 @@ class Lease:
         self._done = threading.Event()
         self._thread: threading.Thread | None = None
         self.incarnation = 0
+        self.silence = times.expiry
         self._given_back = False
         self._read_at: float | None = None
         self._tag_seen = ""
@@ -185,7 +189,8 @@ class Lease:
             return True  # we hold that folder's lock, so whoever wrote this is dead
         expiry = document.get("expiry")
         theirs = float(expiry) if isinstance(expiry, int | float) and 0 < expiry < 3600 else self._times.expiry
-        return self._silent >= max(self._times.expiry, theirs)
+        self.silence = max(self._times.expiry, theirs)
+        return self._silent >= self.silence
 
     def _take(self, incarnation: int, tag: str) -> bool:
         data = self._document("held", incarnation)

@@ -17,7 +17,8 @@ from dataclasses import replace
 from typing import IO, Any
 
 from ..core import effects, events, machine, wire
-from ..core.errors import EXIT_MEANINGS, Exit
+from ..core.errors import Exit
+from ..core.last_line import Kept, last_line
 from ..core.manifest import CheckpointName
 from ..core.redact import Redactor
 from ..spool import Board, Progress
@@ -247,7 +248,8 @@ class Supervisor:
         self._look_at_board()
         lines = self._tee.last_lines() if self._tee is not None else []
         failed = event.code not in (0, Exit.STOPPED) and self._state.stopping is None
-        text = "the command's last lines:\n  " + "\n  ".join(lines) if failed and lines else ""
+        unseen = failed and self._tee is not None and not self._tee.seen
+        text = "the command's last lines:\n  " + "\n  ".join(lines) if unseen and lines else ""
         orphans, self._orphans = self._orphans + (self._child.orphans if self._child is not None else 0), 0
         self._journal.event(
             "exited",
@@ -318,13 +320,19 @@ class Supervisor:
         self._journal.event(effect.kind, effect.text, warning=effect.warning)
 
     def _exit_with(self, effect: effects.ExitWith) -> None:
-        """Says why it ends, where nothing before has said it."""
-        code, text = self._final(effect.code), ""
-        if effect.code is Exit.STOPPED and code is Exit.FAILED:
-            text = f"stopped for good by --max-hours; the state is in the store (exit {code})"
-        elif effect.code is Exit.STOPPED or (code is Exit.COMPLETE and self._beginning.prepared is not None):
-            text = f"{EXIT_MEANINGS[code]} (exit {code})"
-        self._journal.event("exit", text, code=int(code))
+        code = self._final(effect.code)
+        kept = self._kept(for_good=effect.code is Exit.STOPPED and code is Exit.FAILED)
+        self._journal.event("exit", last_line(code, self._state, kept), code=int(code))
+
+    def _kept(self, for_good: bool) -> Kept:
+        prepared, uploader = self._beginning.prepared, self._beginning.uploader
+        here = only_here(self._settings.work_dir, self._settings.name)
+        return Kept(
+            pairs=bool((prepared and prepared.found.newest_first) or (uploader and uploader.paid)),
+            here=CheckpointName.parse(here.name) if here else None,
+            begun=self._tee is not None,
+            for_good=for_good,
+        )
 
     # --- odds and ends ---------------------------------------------------------------------------------------------
 

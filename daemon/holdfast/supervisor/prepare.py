@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeVar
 
 from ..core.errors import Cancelled, Conflict, Fenced, Permanent, StoreError, Transient
@@ -160,7 +161,8 @@ class Preparer:
             self._on_lease_lost,
             on_defect=self._say_defect,
         )
-        self._patiently(lambda: lease.acquire(found.incarnation, self.cancelled, self._say_waiting))
+        waiting = partial(self._say_waiting, lease)
+        self._patiently(lambda: lease.acquire(found.incarnation, self.cancelled, waiting))
         lease.keep()
         self._run, self._spool, self.lease = run, spool, lease
         self._journal.event("lease", run=str(run), incarnation=lease.incarnation)
@@ -285,11 +287,16 @@ class Preparer:
     def _say_defect(self, error: Exception) -> None:
         self._journal.event("store-away", f"the lease is not renewed: {error!r}; trying again", warning=True)
 
-    def _say_waiting(self, holder: str) -> None:
+    def _say_waiting(self, lease: Lease, holder: str) -> None:
         self._failures = 0  # the store has answered: this is no outage that goes on
         if holder != self._waiting_for:
             self._waiting_for = holder
-            self._journal.event("waiting", f"waiting for the lease: it is held by {holder}")
+            text = (
+                f"waiting for the lease: it is held by {holder}; it is taken over when that one has been silent for "
+                f"{lease.silence:g} s, or at once when it is released (at most --lease-wait "
+                f"{self._settings.lease.wait:g} s)"
+            )
+            self._journal.event("waiting", text)
 
     def _reach(self, call: Callable[[], T]) -> T:
         """The first contact: a store that is not there for ``store_wait`` seconds is taken for a wrong setting."""

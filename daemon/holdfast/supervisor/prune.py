@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..core.errors import InvalidPair, SettingsError
 from ..core.manifest import CheckpointName, Manifest
-from ..core.policy import Retention
+from ..core.policy import Best, Retention
 from ..store import Store
 from ..store.catalog import is_held, remove_pair
 from ..store.contents import Contents, Listed
@@ -51,7 +51,7 @@ def plan(store: Store, contents: Contents, retention: Retention, folder: Path, w
     metrics = None
     if retention.best is not None and retention.best.metric != "loss":
         manifests = _manifests(store, contents, damaged)
-        metrics = _values(manifests, retention.best.metric).get
+        metrics = _values(manifests, retention.best).get
     names = _expendable(contents, damaged, retention, metrics)
     if names:  # only then is it worth reading the newest pair in full
         _, passed = newest_valid(store, contents, folder, advance)
@@ -111,12 +111,9 @@ def _manifests(store: Store, contents: Contents, damaged: dict[CheckpointName, s
     return found
 
 
-def _values(manifests: list[Manifest], metric: str) -> dict[CheckpointName, float]:
-    """Raises SettingsError where no checkpoint has the metric: a slip of the pen must not cost the best pair."""
-    if manifests and not any(metric in manifest.metrics for manifest in manifests):
-        known = sorted({name for manifest in manifests for name in manifest.metrics})
-        raise SettingsError(
-            f"--keep-best {metric}: no checkpoint has that metric; they have {', '.join(known) or 'none but the loss'}"
-        )
-    values = {manifest.name: manifest.metrics.get(metric) for manifest in manifests}
+def _values(manifests: list[Manifest], best: Best) -> dict[CheckpointName, float]:
+    """Raises SettingsError where no checkpoint has the metric."""
+    if manifests and not any(best.metric in manifest.metrics for manifest in manifests):
+        raise SettingsError(best.unknown({name for manifest in manifests for name in manifest.metrics}))
+    values = {manifest.name: manifest.metrics.get(best.metric) for manifest in manifests}
     return {name: value for name, value in values.items() if value is not None and math.isfinite(value)}

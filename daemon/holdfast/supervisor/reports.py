@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ..core import events, wire
 from ..core.manifest import CheckpointName
+from ..core.words import bytes_text
 from .journal import Say
 
 
@@ -45,7 +46,7 @@ class Reports:
 
     def stored(self, name: CheckpointName, size: int, seconds: float) -> None:
         reason = self._reasons.pop(str(name), "left over")
-        text = f"stored epoch {name.epoch}, step {name.step} ({reason}, {size / 1e6:.1f} MB, {seconds:.2f} s)"
+        text = f"stored epoch {name.epoch}, step {name.step} ({reason}, {bytes_text(size)}, {seconds:.2f} s)"
         self._say("stored", text, checkpoint=str(name), bytes=size, seconds=round(seconds, 3), reason=reason)
         self._put(events.PairStored(str(name)))
 

@@ -50,6 +50,7 @@ class Systemd:
         self._stopping = False
         self._epochs: int | None = None
         self._stored_at: float | None = None
+        self._last_line = ""
 
     @property
     def interval(self) -> float:
@@ -64,6 +65,8 @@ class Systemd:
             self._epochs = facts.get("epochs")
         elif kind == "stored":
             self._stored_at = self._clock()
+        elif kind == "exit":
+            self._last_line = facts["text"]
 
     def turn(self, state: State, progress: Progress) -> None:
         if self._socket is None:
@@ -103,7 +106,9 @@ class Systemd:
         return ["WATCHDOG=1"] if self._watchdog < float("inf") else []
 
     def _status(self, state: State, progress: Progress, now: float) -> list[str]:
-        text = status(state, progress, self._epochs, None if self._stored_at is None else now - self._stored_at, now)
+        text = self._last_line or status(
+            state, progress, self._epochs, None if self._stored_at is None else now - self._stored_at, now
+        )
         soon = state.phase is self._phase and now - self._said_at < _STATUS_EVERY
         if soon or text == self._said:
             return []

@@ -22,6 +22,7 @@ import numpy as np
 from ..core import codec
 from ..core.errors import InvalidPair, one_line
 from ..core.manifest import CheckpointName, FileRecord, Manifest
+from ..core.words import bytes_text
 from ..spool import record_of, replacing, write_whole
 from . import arrays
 from .arrays import Piece
@@ -102,7 +103,7 @@ def write(session: Session, draft: Draft) -> Manifest:
     while session.spool.free() < need and session.make_room():
         pass
     if session.spool.free() < need:
-        text = f"no room for a checkpoint of {draft.size / 1e6:.1f} MB, {session.spool.free() / 1e6:.1f} MB are free"
+        text = f"no room for a checkpoint of {bytes_text(draft.size)}, {bytes_text(session.spool.free())} are free"
         raise OSError(errno.ENOSPC, text, str(session.spool.path))
     while True:
         try:

@@ -20,7 +20,7 @@ from ..events import (
     TrainingBegan,
     TrainingFinished,
 )
-from ..state import MOST_DEATHS, Outcome, Phase, State, Step
+from ..state import MOST_DEATHS, SPEAK_TIME, Outcome, Phase, State, Step
 from .endings import after, end, flush
 from .stops import flush_before
 
@@ -44,6 +44,7 @@ def start(state: State) -> Step:
         moved=False,
         at=0,
         stalled=False,
+        speak_by=None,
     )
     return state, (Spawn(),)
 
@@ -84,17 +85,17 @@ def not_brought(state: State, event: RestoreFailed) -> tuple[Say, State]:
 
 
 def spawned(state: State, event: Spawned, now: float) -> Step:
-    return replace(state, spawned=True), ()
+    return replace(state, spawned=True, speak_by=None if state.spoke else now + SPEAK_TIME), ()
 
 
 def began(state: State, event: TrainingBegan, now: float) -> Step:
-    return replace(state, phase=Phase.RUNNING, training=True, finished=False), ()
+    return replace(state, phase=Phase.RUNNING, training=True, finished=False, spoke=True, speak_by=None), ()
 
 
 def began_while_draining(state: State, event: TrainingBegan, now: float) -> Step:
     """The request to stop came before there was a training loop to hear it."""
     reason = state.stopping or "stop"
-    return replace(state, training=True, finished=False, stopping=reason), (AskStop(reason),)
+    return replace(state, training=True, finished=False, stopping=reason, spoke=True), (AskStop(reason),)
 
 
 def refused(state: State, event: CheckpointRefused, now: float) -> Step:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ..effects import Kill, Restore, Say, Terminate
 from ..events import Tick
-from ..state import Phase, State, Step
+from ..state import SPEAK_TIME, Phase, State, Step
 from .endings import abandon
 
 
@@ -15,9 +15,17 @@ def is_due(at: float | None, now: float) -> bool:
 
 
 def while_alive(state: State, event: Tick, now: float) -> Step:
-    if not is_due(state.kill_at, now):
+    if is_due(state.kill_at, now):
+        return replace(state, kill_at=None), (Say("killing", "the command hangs: SIGKILL", warning=True), Kill())
+    if not is_due(state.speak_by, now):
         return state, ()
-    return replace(state, kill_at=None), (Say("killing", "the command hangs: SIGKILL", warning=True), Kill())
+    if state.bringing:  # it has nothing to go on from yet
+        return replace(state, speak_by=now + SPEAK_TIME), ()
+    text = (
+        f"no training of this command has spoken to holdfast for {SPEAK_TIME / 60:.0f} min: does the script use "
+        "holdfast.Resume? Without it nothing is saved"
+    )
+    return replace(state, speak_by=None), (Say("no-training", text, warning=True),)
 
 
 def while_draining(state: State, event: Tick, now: float) -> Step:

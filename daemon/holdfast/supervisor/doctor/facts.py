@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from rich.filesize import decimal
-
+from ...core.words import bytes_text
 from ...store.conditions import Kept
 
 Level = Literal["ok", "warning", "problem"]
@@ -123,4 +122,4 @@ def seconds(time: float) -> str:
 
 
 def size(number: float) -> str:
-    return decimal(int(number))
+    return bytes_text(number)

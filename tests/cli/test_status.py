@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from holdfast.cli.status import plain
+from holdfast.core.facts import Facts, Mark
+from holdfast.spool import Progress
+from holdfast.supervisor.status import Status
+
+NOW = 10_000.0
+RUNS = Path("runs")
+
+
+def ended(number: int, alive: bool | None = False, code: int | None = 0) -> Status:
+    run = f"{number:05}-digits"
+    facts = Facts(
+        began=float(number),
+        phase="running",
+        exit_code=code,
+        saved=Mark("a", 1, 83, NOW - 5),
+        stored=Mark("b", 1, 63, NOW - 9),
+    )
+    return Status(run, RUNS / run, alive, 7, facts, Progress(executed=83, epoch=2, batch=23, step=83), 0, 0)
+
+
+def living(number: int) -> Status:
+    return ended(number, alive=True, code=None)
+
+
+def test_what_lives_is_shown_in_full_and_first_and_the_newest_of_what_ended_on_a_line_each() -> None:
+    lines = plain([ended(1), living(2), *(ended(number) for number in range(3, 10))], NOW, RUNS)
+    assert lines[:4] == ["in ./runs; --work-dir looks elsewhere", "", "run: 00002-digits", "state: running, process 7"]
+    assert lines[-7:] == [
+        "",
+        *(f"{number:05}-digits: ended (exit 0) at step 83" for number in range(9, 4, -1)),
+        "and 3 more; --run 00004-digits shows one",
+    ]
+
+
+def test_a_run_that_is_alone_is_shown_in_full_when_it_has_ended_too() -> None:
+    assert "stored: step 63, 9 s ago" in plain([ended(1)], NOW, RUNS)
+
+
+def test_what_a_killed_daemon_noted_is_told_as_of_its_last_event() -> None:
+    lines = plain([ended(1, code=None)], NOW, Path("/var/runs"))
+    assert lines[0] == "in /var/runs; --work-dir looks elsewhere"
+    assert {
+        "state: dead",
+        "saved: step 83, 5 s ago, as of its last event",
+        "stored: step 63, 9 s ago, as of its last event",
+        "owed: 0 not in the store",
+    } <= set(lines)
