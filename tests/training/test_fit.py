@@ -182,6 +182,21 @@ def test_a_training_that_was_ended_in_an_epochs_middle_stays_ended(tmp_path: Pat
     assert_same(interrupted(run, tmp_path / "stopped", (1, VALIDATION)), undisturbed)
 
 
+class EndsAtOnce(keras.callbacks.Callback):
+    """Ends the training as its second epoch begins."""
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.model.stop_training = epoch == 1
+
+
+def test_a_training_that_is_ended_among_the_batches_that_are_done_stores_nothing(tmp_path: Path) -> None:
+    assert once(script(), tmp_path, (1, 3)).code == 75
+    (folder,) = tmp_path.iterdir()
+    before = Spool(folder).pairs()
+    assert once(script(lambda: [EndsAtOnce()]), tmp_path).code is None
+    assert Spool(folder).pairs() == before
+
+
 def test_validation_is_done_again_without_metrics_too(tmp_path: Path) -> None:
     run = script(metrics=())
     assert_same(interrupted(run, tmp_path / "stopped", (1, VALIDATION)), once(run, tmp_path / "undisturbed"))
