@@ -225,6 +225,21 @@ def test_data_that_ends_before_the_checkpoints_batch_is_refused_and_nothing_is_s
     assert_same(once(script(80), tmp_path / "stopped"), once(script(80), tmp_path / "undisturbed"))
 
 
+@pytest.mark.parametrize("make_data", [of_arrays, of_a_function])
+@pytest.mark.parametrize(("samples", "batches"), [(80, 10), (24, 3), (50, None)])
+def test_another_number_of_batches_than_before_is_said_once(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], make_data: Any, samples: int, batches: int | None
+) -> None:
+    def script(samples: int) -> Script:
+        return train(lambda: make_data(samples), epochs=3)
+
+    assert once(script(50), tmp_path, (0, 1)).code == 75
+    assert once(script(samples), tmp_path).code is None
+    said = f"the data has {batches} batches, and had 7 when the checkpoint was made: the result may differ"
+    err = capfd.readouterr().err
+    assert err.count(said) == err.count("the result may differ") == (batches is not None)
+
+
 def test_the_place_of_an_epoch_that_has_begun_is_the_same_before_and_after_its_pass_begins() -> None:
     dataset = holdfast.dataset(X, Y, batch_size=4, seed=1)
     feed = Feed(dataset, None)

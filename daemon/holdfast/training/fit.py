@@ -188,12 +188,23 @@ class Fit:
         chance.set_state(dict(saved.facts["random"]))
         self._logs = from_plain(saved.facts["logs"])
         self._feed.restore(saved.facts)
+        self._say_differences(saved)
         position = saved.position
         self._epoch, self._batch, self._step = position.epoch, position.batch, position.step
         self._last_step = position.step
         # By EarlyStopping, say: training on would not be the same training.
         ended = saved.facts["ended"] and not _is_within(saved, position.epoch)
         self._model._initial_epoch = self._epochs if ended else position.epoch
+
+    def _say_differences(self, saved: Saved) -> None:
+        if difference := self._feed.difference(saved.facts):
+            self._say(difference)
+        epoch, batch = saved.position.epoch, saved.position.batch
+        if (epoch, batch) > (self._epochs, 0):
+            asked = count(self._epochs, "epoch")
+            self._say(
+                f"the checkpoint is at epoch {epoch}, batch {batch}, and fit is to train {asked}: nothing is trained"
+            )
 
     def _wrap_train_function(self) -> None:
         model = self._model
