@@ -119,6 +119,25 @@ def test_training_on_after_the_end_equals_training_in_one_go(tmp_path: Path) -> 
     assert_same(once(script(epochs=4), tmp_path / "longer"), once(script(epochs=4), tmp_path / "in-one-go"))
 
 
+def test_alone_each_start_says_where_it_goes_on_and_a_stop_where_the_state_is(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def said(*arguments: Any) -> list[str]:
+        once(*arguments)
+        return [line for line in capfd.readouterr().err.splitlines() if line.startswith("holdfast: ")]
+
+    short = script(epochs=2)
+    stopped = said(short, tmp_path, (1, 3))
+    (run,) = tmp_path.iterdir()
+    assert stopped == [
+        f"holdfast: {run}: a new run",
+        f"holdfast: stopped by SIGTERM; the state is in {run}; start again to go on (exit 75)",
+    ]
+    assert said(short, tmp_path) == [f"holdfast: {run}: going on from epoch 1, batch 4 (step 10)"]
+    following = run.with_name(run.name.replace("00001-", "00002-"))
+    assert said(short, tmp_path) == [f"holdfast: {following}: a new run ({run.name} is complete)"]
+
+
 def test_a_complete_run_is_not_continued_but_followed_by_the_next(tmp_path: Path) -> None:
     first = once(script(epochs=1), tmp_path)
     assert_same(once(script(epochs=1), tmp_path), first)

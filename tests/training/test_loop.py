@@ -99,6 +99,20 @@ def test_the_readmes_loop_completes_wherever_it_was_stopped(
     assert len(list(tmp_path.glob("runs/*/complete.json"))) == 1
 
 
+def test_a_loop_says_where_it_goes_on_and_where_its_state_is_as_a_fit_does(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    started(tmp_path, 8)
+    (run,) = tmp_path.iterdir()
+    started(tmp_path)
+    said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("holdfast: ")]
+    assert said == [
+        f"holdfast: {run}: a new run",
+        f"holdfast: stopped by SIGTERM; the state is in {run}; start again to go on (exit 75)",
+        f"holdfast: {run}: going on from epoch 0, batch 8 (step 8)",
+    ]
+
+
 def test_values_come_back_as_they_were_given(tmp_path: Path) -> None:
     given: dict[str, Any] = {"names": ["a", ("b", 1)], "rate": 0.5, "array": np.arange(3), "none": None}
     close_session()

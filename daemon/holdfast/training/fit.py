@@ -388,6 +388,7 @@ class Fit:
     def _leave(self, stored: bool) -> None:
         """Ends the process from another thread than the main one, which may be deep in a compiler."""
         others.flush(self._others)
+        self._session.tell_stop(stored)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(int(Exit.STOPPED if stored else Exit.UNSTORED))
