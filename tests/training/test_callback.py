@@ -211,6 +211,20 @@ def test_a_senseless_interval_is_refused(every: Any) -> None:
         holdfast.Resume(every=every)
 
 
+@pytest.mark.parametrize("keep", [0, -1, True, 2.5, None])
+def test_a_senseless_number_of_pairs_to_keep_is_refused(tmp_path: Path, keep: Any) -> None:
+    with pytest.raises(SettingsError, match="keep="):
+        holdfast.Resume(keep=keep)
+    with pytest.raises(SettingsError, match="keep="):
+        holdfast.session(directory=str(tmp_path / "runs"), keep=keep)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_second_resume_in_one_fit_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"this fit has 2 holdfast\.Resume callbacks: give it one"):
+        once(lambda callbacks: script()([*callbacks, holdfast.Resume(tmp_path)]), tmp_path)
+
+
 def test_a_checkpoint_of_another_model_is_refused_and_names_what_differs(tmp_path: Path) -> None:
     def with_units(units: int) -> Script:
         def build() -> keras.Model:

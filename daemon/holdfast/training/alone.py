@@ -26,7 +26,7 @@ class AloneSession(Session):
     ``complete`` is the script's run that this one follows.
     """
 
-    def __init__(self, spool: Spool, keep: int, complete: RunId | None = None) -> None:
+    def __init__(self, spool: Spool, keep: Retention, complete: RunId | None = None) -> None:
         self._lock = spool.lock()
         self._lock.__enter__()  # the kernel drops it with the process
         spool.sweep()
@@ -34,7 +34,7 @@ class AloneSession(Session):
         incarnation = max((name.incarnation for name in pairs), default=0) + 1
         next_save = max((name.save for name in pairs), default=0) + 1
         super().__init__(spool, incarnation, next_save, None, durable=True)
-        self._keep = Retention(keep)
+        self._keep = keep
         self._unusable: set[CheckpointName] = set()
         self._over = False
         self._complete_before = complete
@@ -128,7 +128,7 @@ class AloneSession(Session):
         self._unusable.add(name)
 
 
-def begin_alone(directory: Path, keep: int, epochs: int | None) -> AloneSession:
+def begin_alone(directory: Path, keep: Retention, epochs: int | None) -> AloneSession:
     """Goes on with this script's newest run, unless that has reached its end and no more epochs are asked for."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     name = (re.sub(r"[^A-Za-z0-9_-]", "-", Path(sys.argv[0]).stem).lstrip("-_") or "run")[:63]
