@@ -74,6 +74,7 @@ def test_structures_and_weights_keep_their_shape() -> None:
         ({"x": X, "y": Y[:5]}, "same number of samples"),
         ({"x": X[:0], "y": Y[:0]}, "1 or more"),
         ({"x": np.float32(3)}, "1 or more"),
+        ({"x": [1, 2, 3], "y": [4, 5, 6]}, "give arrays"),
         ({"x": X, "batch_size": 0}, "one batch"),
         ({"x": X, "batch_size": 11, "drop_remainder": True}, "one batch"),
         ({"x": lambda seed: [1, 2]}, "tf.data.Dataset"),
