@@ -120,6 +120,25 @@ def test_training_on_after_the_end_equals_training_in_one_go(tmp_path: Path) -> 
     assert_same(once(script(epochs=4), tmp_path / "longer"), once(script(epochs=4), tmp_path / "in-one-go"))
 
 
+def test_alone_each_start_says_where_it_goes_on_and_a_stop_where_the_state_is(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def said(*arguments: Any) -> list[str]:
+        once(*arguments)
+        return [line for line in capfd.readouterr().err.splitlines() if line.startswith("holdfast: ")]
+
+    short = script(epochs=2)
+    stopped = said(short, tmp_path, (1, 3))
+    (run,) = tmp_path.iterdir()
+    assert stopped == [
+        f"holdfast: {run}: a new run",
+        f"holdfast: stopped by SIGTERM; the state is in {run}; start again to go on (exit 75)",
+    ]
+    assert said(short, tmp_path) == [f"holdfast: {run}: going on from epoch 1, batch 4 (step 10)"]
+    following = run.with_name(run.name.replace("00001-", "00002-"))
+    assert said(short, tmp_path) == [f"holdfast: {following}: a new run ({run.name} is complete)"]
+
+
 def test_a_complete_run_is_not_continued_but_followed_by_the_next(tmp_path: Path) -> None:
     first = once(script(epochs=1), tmp_path)
     assert_same(once(script(epochs=1), tmp_path), first)
@@ -191,6 +210,20 @@ def test_pairs_are_stored_in_between_when_asked_for(tmp_path: Path, every: Any) 
 def test_a_senseless_interval_is_refused(every: Any) -> None:
     with pytest.raises(SettingsError, match="every="):
         holdfast.Resume(every=every)
+
+
+@pytest.mark.parametrize("keep", [0, -1, True, 2.5, None])
+def test_a_senseless_number_of_pairs_to_keep_is_refused(tmp_path: Path, keep: Any) -> None:
+    with pytest.raises(SettingsError, match="keep="):
+        holdfast.Resume(keep=keep)
+    with pytest.raises(SettingsError, match="keep="):
+        holdfast.session(directory=str(tmp_path / "runs"), keep=keep)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_second_resume_in_one_fit_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"this fit has 2 holdfast\.Resume callbacks: give it one"):
+        once(lambda callbacks: script()([*callbacks, holdfast.Resume(tmp_path)]), tmp_path)
 
 
 def test_a_checkpoint_of_another_model_is_refused_and_names_what_differs(tmp_path: Path) -> None:

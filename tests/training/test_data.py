@@ -11,7 +11,8 @@ import pytest
 import tensorflow as tf
 
 import holdfast
-from holdfast.core.errors import SettingsError
+from holdfast.core.errors import Mismatch, SettingsError
+from holdfast.spool import Spool
 from holdfast.training.data import source_of
 from holdfast.training.feed import Feed
 
@@ -73,6 +74,7 @@ def test_structures_and_weights_keep_their_shape() -> None:
         ({"x": X, "y": Y[:5]}, "same number of samples"),
         ({"x": X[:0], "y": Y[:0]}, "1 or more"),
         ({"x": np.float32(3)}, "1 or more"),
+        ({"x": [1, 2, 3], "y": [4, 5, 6]}, "give arrays"),
         ({"x": X, "batch_size": 0}, "one batch"),
         ({"x": X, "batch_size": 11, "drop_remainder": True}, "one batch"),
         ({"x": lambda seed: [1, 2]}, "tf.data.Dataset"),
@@ -138,12 +140,13 @@ def test_a_function_makes_each_pass_from_a_seed_of_its_own() -> None:
 
 RNG = np.random.default_rng(1)
 SAMPLES, TARGETS = RNG.random((50, 4), "float32"), RNG.random((50, 1), "float32")
+MORE, THEIRS = RNG.random((80, 4), "float32"), RNG.random((80, 1), "float32")
 
 
-def train(make_data: Any, **fit: Any) -> Script:
+def train(make_data: Any, per_call: int = 1, **fit: Any) -> Script:
     def run(callbacks: list[keras.callbacks.Callback]) -> tuple[keras.Model, Any]:
         model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(8, "tanh"), keras.layers.Dense(1)])
-        model.compile("adam", "mse", metrics=["mae"])
+        model.compile("adam", "mse", metrics=["mae"], steps_per_execution=per_call)
         return model, model.fit(make_data(), callbacks=callbacks, verbose=0, shuffle=False, **fit)
 
     return run
@@ -188,6 +191,54 @@ def test_a_resumed_training_sees_the_samples_that_an_undisturbed_one_sees(
     script = train(make_data, **fit)
     undisturbed = once(script, tmp_path / "undisturbed")
     assert_same(interrupted(script, tmp_path / "stopped", (0, 2), (1, 1), (2, 3)), undisturbed)
+
+
+def of_arrays(samples: int) -> Any:
+    return holdfast.dataset(MORE[:samples], THEIRS[:samples], batch_size=8, seed=3)
+
+
+def plain(samples: int) -> Any:
+    return tf.data.Dataset.from_tensor_slices((MORE[:samples], THEIRS[:samples])).batch(8)
+
+
+def of_a_function(samples: int) -> Any:
+    return holdfast.dataset(lambda seed: plain(samples), seed=3)
+
+
+def of_unknown_size(samples: int) -> Any:
+    return holdfast.dataset(lambda seed: plain(samples).filter(lambda x, y: True), seed=3)
+
+
+@pytest.mark.parametrize("per_call", [1, 4])
+@pytest.mark.parametrize("make_data", [of_arrays, plain, of_a_function, of_unknown_size])
+def test_data_that_ends_before_the_checkpoints_batch_is_refused_and_nothing_is_stored(
+    tmp_path: Path, make_data: Any, per_call: int
+) -> None:
+    def script(samples: int) -> Script:
+        return train(lambda: make_data(samples), per_call, epochs=3)
+
+    assert once(script(80), tmp_path / "stopped", (0, 7)).code == 75
+    (folder,) = (tmp_path / "stopped").iterdir()
+    before = Spool(folder).pairs()
+    with pytest.raises(Mismatch, match=r"the data has 3 batches, and the checkpoint was taken at batch 8 of its epoch"):
+        once(script(24), tmp_path / "stopped")
+    assert Spool(folder).pairs() == before
+    assert_same(once(script(80), tmp_path / "stopped"), once(script(80), tmp_path / "undisturbed"))
+
+
+@pytest.mark.parametrize("make_data", [of_arrays, of_a_function])
+@pytest.mark.parametrize(("samples", "batches"), [(80, 10), (24, 3), (50, None)])
+def test_another_number_of_batches_than_before_is_said_once(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], make_data: Any, samples: int, batches: int | None
+) -> None:
+    def script(samples: int) -> Script:
+        return train(lambda: make_data(samples), epochs=3)
+
+    assert once(script(50), tmp_path, (0, 1)).code == 75
+    assert once(script(samples), tmp_path).code is None
+    said = f"the data has {batches} batches, and had 7 when the checkpoint was made: the result may differ"
+    err = capfd.readouterr().err
+    assert err.count(said) == err.count("the result may differ") == (batches is not None)
 
 
 def test_the_place_of_an_epoch_that_has_begun_is_the_same_before_and_after_its_pass_begins() -> None:

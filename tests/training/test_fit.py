@@ -182,6 +182,38 @@ def test_a_training_that_was_ended_in_an_epochs_middle_stays_ended(tmp_path: Pat
     assert_same(interrupted(run, tmp_path / "stopped", (1, VALIDATION)), undisturbed)
 
 
+@pytest.mark.parametrize(("stop", "epochs", "text"), [((1, 3), 1, "1 epoch"), ((2, 1), 2, "2 epochs")])
+def test_fewer_epochs_than_are_done_train_nothing_and_that_is_said(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], stop: tuple[int, int], epochs: int, text: str
+) -> None:
+    assert once(script(), tmp_path, stop).code == 75
+    assert once(script(epochs=epochs), tmp_path).code is None
+    where = f"the checkpoint is at epoch {stop[0]}, batch {stop[1] + 1}"
+    assert f"{where}, and fit is to train {text}: nothing is trained" in capfd.readouterr().err
+
+
+def test_as_many_epochs_as_are_done_are_no_reason_to_warn(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    once(script(), tmp_path)
+    next(tmp_path.glob("*/complete.json")).unlink()  # as if the process had died after its training
+    once(script(), tmp_path)
+    assert "nothing is trained" not in capfd.readouterr().err
+
+
+class EndsAtOnce(keras.callbacks.Callback):
+    """Ends the training as its second epoch begins."""
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.model.stop_training = epoch == 1
+
+
+def test_a_training_that_is_ended_among_the_batches_that_are_done_stores_nothing(tmp_path: Path) -> None:
+    assert once(script(), tmp_path, (1, 3)).code == 75
+    (folder,) = tmp_path.iterdir()
+    before = Spool(folder).pairs()
+    assert once(script(lambda: [EndsAtOnce()]), tmp_path).code is None
+    assert Spool(folder).pairs() == before
+
+
 def test_validation_is_done_again_without_metrics_too(tmp_path: Path) -> None:
     run = script(metrics=())
     assert_same(interrupted(run, tmp_path / "stopped", (1, VALIDATION)), once(run, tmp_path / "undisturbed"))

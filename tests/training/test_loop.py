@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 
 import holdfast
-from holdfast.spool import Board
+from holdfast.spool import Board, Spool
 from holdfast.training.opening import close_session, open_session
 from integration.daemons import wait_for
 
@@ -73,7 +73,9 @@ def test_the_readmes_loop_completes_wherever_it_was_stopped(
     monkeypatch.chdir(tmp_path)
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     blocks = [rest.partition("```")[0] for rest in readme.split("```python\n")[1:]]
-    [code] = [block.replace("10_000", "4") for block in blocks if "holdfast.session(" in block]
+    [code] = [
+        block.replace("10_000", "4").replace("every=100", "every=2") for block in blocks if "holdfast.session(" in block
+    ]
     done = []
 
     def one_batch(weights: np.ndarray, step: int) -> float:
@@ -97,6 +99,22 @@ def test_the_readmes_loop_completes_wherever_it_was_stopped(
     assert start().tolist() == [4, 4, 4]
     assert done == [0, 1, 2, 3]
     assert len(list(tmp_path.glob("runs/*/complete.json"))) == 1
+    (folder,) = tmp_path.glob("runs/*")
+    assert [name.step for name in Spool(folder).pairs()] == [4, 2], "no step is stored twice"
+
+
+def test_a_loop_says_where_it_goes_on_and_where_its_state_is_as_a_fit_does(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    started(tmp_path, 8)
+    (run,) = tmp_path.iterdir()
+    started(tmp_path)
+    said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("holdfast: ")]
+    assert said == [
+        f"holdfast: {run}: a new run",
+        f"holdfast: stopped by SIGTERM; the state is in {run}; start again to go on (exit 75)",
+        f"holdfast: {run}: going on from epoch 0, batch 8 (step 8)",
+    ]
 
 
 def test_values_come_back_as_they_were_given(tmp_path: Path) -> None:
@@ -124,6 +142,15 @@ def test_what_is_not_plain_is_refused_at_once(tmp_path: Path) -> None:
     run = holdfast.session(directory=str(tmp_path))
     with pytest.raises(TypeError, match="object"):
         run.commit({}, {"model": object()})
+    close_session()
+
+
+def test_arrays_without_names_are_refused_in_one_line(tmp_path: Path) -> None:
+    close_session()
+    run = holdfast.session(directory=str(tmp_path))
+    for arrays in ([1, 2], np.zeros(2)):
+        with pytest.raises(TypeError, match=r"run\.commit: give a dict of names and arrays, not"):
+            run.commit(arrays)  # type: ignore[arg-type]
     close_session()
 
 

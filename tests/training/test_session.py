@@ -581,6 +581,38 @@ def test_a_session_that_began_anew_has_nothing_to_go_on_from_whatever_it_writes(
     assert session.resume is None
 
 
+@pytest.mark.parametrize(
+    ("stored", "pairs", "what"),
+    [
+        (True, 1, "the state is in runs/00001-my-script-v2; start again to go on (exit 75)"),
+        (True, 0, "nothing was trained yet; start again to go on (exit 75)"),
+        (False, 1, "the last state could not be stored; start again to go on (exit 74)"),
+    ],
+)
+def test_alone_a_stop_says_where_the_state_is(
+    capfd: pytest.CaptureFixture[str], stored: bool, pairs: int, what: str
+) -> None:
+    session = open_session()
+    for save in range(pairs):
+        save_pair(session.spool, name_of(save + 1))
+    session.ask_stop("SIGTERM")
+    with pytest.raises(SystemExit):
+        session.leave(stored)
+    assert capfd.readouterr().err == f"holdfast: stopped by SIGTERM; {what}\n"
+
+
+def test_under_a_supervisor_the_start_and_the_stop_are_its_own_to_say(
+    supervisors: Any, spool: Spool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    supervisors(welcome(spool))
+    session = open_session()
+    session.tell_start()
+    session.ask_stop("notice")
+    with pytest.raises(SystemExit):
+        session.leave(stored=True)
+    assert capfd.readouterr().err == ""
+
+
 def test_alone_a_failure_is_said_and_nobody_dies_of_it(capfd: pytest.CaptureFixture[str]) -> None:
     open_session().failed("the disk is full")
     open_session().refuse("another model")

@@ -71,7 +71,7 @@ class NoValidPair(HoldfastError):
 
 
 class Mismatch(HoldfastError):
-    """A valid checkpoint that does not fit the model that the script builds."""
+    """A valid checkpoint that does not fit the model that the script builds, or its data."""
 
 
 class Fenced(HoldfastError):

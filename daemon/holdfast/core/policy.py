@@ -87,6 +87,13 @@ class Retention:
     every: int | None = None
     best: Best | None = None
 
+    @classmethod
+    def of(cls, keep: int) -> Retention:
+        """The newest ``keep`` pairs. Raises SettingsError unless that is a positive number."""
+        if not isinstance(keep, int) or isinstance(keep, bool) or keep < 1:
+            raise SettingsError(f"keep={keep!r}: give a positive number of pairs")
+        return cls(keep)
+
     @property
     def unlimited(self) -> bool:
         return self.last is None and self.every is None and self.best is None

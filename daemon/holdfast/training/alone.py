@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from ..core.errors import InvalidPair, NoValidPair
+from ..core.errors import Exit, InvalidPair, NoValidPair
 from ..core.manifest import CheckpointName, Manifest
 from ..core.policy import Retention
 from ..core.runs import COMPLETE_FILE, RunId, next_id
@@ -23,9 +23,10 @@ class AloneSession(Session):
 
     The run is complete when the training is over and stored, and the script is over, or this session: an error in what
     a script does after its training, or between two, leaves the run open, and the next start does that part again.
+    ``complete`` is the script's run that this one follows.
     """
 
-    def __init__(self, spool: Spool, keep: int) -> None:
+    def __init__(self, spool: Spool, keep: Retention, complete: RunId | None = None) -> None:
         self._lock = spool.lock()
         self._lock.__enter__()  # the kernel drops it with the process
         spool.sweep()
@@ -33,9 +34,11 @@ class AloneSession(Session):
         incarnation = max((name.incarnation for name in pairs), default=0) + 1
         next_save = max((name.save for name in pairs), default=0) + 1
         super().__init__(spool, incarnation, next_save, None, durable=True)
-        self._keep = Retention(keep)
+        self._keep = keep
         self._unusable: set[CheckpointName] = set()
         self._over = False
+        self._complete_before = complete
+        self._told_start = False
         self.resume = self._newest_valid() if pairs else None
         atexit.register(self._script_ends)
 
@@ -43,6 +46,27 @@ class AloneSession(Session):
         self.spool.file(COMPLETE_FILE).unlink(missing_ok=True)
         self._over = False
         super().began(epochs, inside)
+
+    def tell_start(self, batch: int = 0) -> None:
+        """Once: what a script trains later is no start."""
+        if self._told_start:
+            return
+        self._told_start = True
+        if self.resume is not None:
+            where = f"going on from epoch {self.resume.epoch}, batch {batch} (step {self.resume.step})"
+        else:
+            where = f"a new run ({self._complete_before} is complete)" if self._complete_before else "a new run"
+        self.say(f"{self.spool.path}: {where}")
+
+    def tell_stop(self, stored: bool) -> None:
+        code = Exit.STOPPED if stored else Exit.UNSTORED
+        self.say(f"stopped by {self.stopping}; {self._what_is(stored)}; start again to go on (exit {int(code)})")
+
+    def _what_is(self, stored: bool) -> str:
+        if not stored:
+            return "the last state could not be stored"
+        has_pairs = any(self.spool.path.glob("model-*.json"))
+        return f"the state is in {self.spool.path}" if has_pairs else "nothing was trained yet"
 
     def finished(self, stored: bool = True) -> None:
         """A stop that was asked for after the last look at it ends the process here: nobody else would."""
@@ -104,15 +128,15 @@ class AloneSession(Session):
         self._unusable.add(name)
 
 
-def begin_alone(directory: Path, keep: int, epochs: int | None) -> AloneSession:
+def begin_alone(directory: Path, keep: Retention, epochs: int | None) -> AloneSession:
     """Goes on with this script's newest run, unless that has reached its end and no more epochs are asked for."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     name = (re.sub(r"[^A-Za-z0-9_-]", "-", Path(sys.argv[0]).stem).lstrip("-_") or "run")[:63]
     existing = [run for entry in directory.iterdir() if (run := RunId.parse(entry.name))]
     newest = max((run for run in existing if run.name == name), default=None)
-    if newest is None or _is_over(directory / str(newest), epochs):
-        newest = next_id(name, existing)
-    return AloneSession(Spool(directory / str(newest)), keep)
+    if newest is not None and not _is_over(directory / str(newest), epochs):
+        return AloneSession(Spool(directory / str(newest)), keep)
+    return AloneSession(Spool(directory / str(next_id(name, existing))), keep, complete=newest)
 
 
 def _is_over(path: Path, epochs: int | None) -> bool:

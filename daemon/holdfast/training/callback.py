@@ -8,7 +8,8 @@ from typing import Any
 
 import keras
 
-from ..core.policy import Cadence
+from ..core.errors import SettingsError
+from ..core.policy import Cadence, Retention
 from .fit import Fit
 from .opening import open_session
 from .session import Session
@@ -37,6 +38,7 @@ class Resume(keras.callbacks.Callback):
         super().__init__()
         self._cadence = Cadence.of(every)
         self._directory = directory
+        Retention.of(keep)  # a wrong number is refused here, not in the middle of fit
         self._keep = keep
         self._session: Session | None = None
         self._fit: Fit | None = None
@@ -48,6 +50,8 @@ class Resume(keras.callbacks.Callback):
         callbacks, local = surroundings(self)
         if callbacks is None or local is None:
             return
+        if (ours := sum(isinstance(callback, Resume) for callback in callbacks.callbacks)) > 1:
+            raise SettingsError(f"this fit has {ours} holdfast.Resume callbacks: give it one")
         self._session = open_session(self._directory, self._keep, epochs=params.get("epochs"))
         self._fit = Fit(self, self._ended, self._session, Writer(self._session), self._cadence, callbacks, local)
         self._fit.read_checkpoint()

@@ -142,7 +142,13 @@ def _with_source(made: Any, source: Source) -> Any:
 
 
 def _samples(arrays: Any) -> int:
-    lengths = {int(array.shape[0]) if array.shape.rank else -1 for array in tf.nest.flatten(arrays)}
+    flat = tf.nest.flatten(arrays)
+    if any(array.shape.rank == 0 for array in flat):  # a list's numbers, each by itself
+        raise SettingsError(
+            "holdfast.dataset: give arrays of shape (samples, ...) with 1 or more samples, not lists of numbers: "
+            "np.asarray makes an array of a list"
+        )
+    lengths = {int(array.shape[0]) for array in flat}
     if len(lengths) != 1 or min(lengths) < 1:
         raise SettingsError(
             f"holdfast.dataset: all arrays need the same number of samples, 1 or more; they have {sorted(lengths)}"

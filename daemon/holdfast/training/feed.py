@@ -15,6 +15,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from ..core.words import count
 from . import passes
 from .data import source_of
 
@@ -73,6 +74,15 @@ class Feed:
         if "passes" not in facts:  # an older pair
             self._rewind(facts)
         self._drawn = int(facts["drawn"]) if self._one_iterator else 0
+
+    def difference(self, facts: Mapping[str, Any]) -> str | None:
+        """What is said of a dataset of ours that has another number of batches than it had for the pair."""
+        had = (facts.get("data") or {}).get("batches", 0)
+        has = self._ours[0].batches if self._ours else 0
+        if not had or not has or had == has:
+            return None
+        batches = count(has, "batch", "batches")
+        return f"the data has {batches}, and had {had} when the checkpoint was made: the result may differ"
 
     def begin_epoch(self, done: int, within: bool, facts: Mapping[str, Any] | None) -> None:
         """Of this epoch ``done`` batches are to be dropped. ``facts`` are the pair's, in the first epoch after it;

@@ -21,12 +21,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from itertools import takewhile
+from typing import Any, NoReturn
 
 import keras
 
-from ..core.errors import Exit, HoldfastError, InvalidPair
+from ..core.errors import Exit, HoldfastError, InvalidPair, Mismatch
 from ..core.policy import Cadence
+from ..core.words import count
 from ..spool import Board, Progress
 from . import chance, facts, others, pair, passes, snapshot, variables
 from .feed import Feed, pull
@@ -81,6 +83,14 @@ class _Boundary:
 def _is_within(saved: Saved, epoch: int) -> bool:
     """Was it taken after that epoch's beginning, which callbacks have seen? (Older versions did not say.)"""
     return saved.position.epoch == epoch and bool(saved.facts.get("begun", saved.position.batch > 0))
+
+
+def _too_short(batches: int, done: int) -> Mismatch:
+    has = count(batches, "batch", "batches")
+    return Mismatch(
+        f"the data has {has}, and the checkpoint was taken at batch {done} of its epoch: "
+        "give the data that it was trained on, or start a new run under another name"
+    )
 
 
 class Fit:
@@ -171,17 +181,30 @@ class Fit:
         self._saved = None
 
     def _restore(self, saved: Saved) -> None:
+        if self._steps is not None and saved.position.batch > self._steps:
+            raise _too_short(self._steps, saved.position.batch)
         put_in(self._model, saved, self._say)
         others.set_states(self._others, saved.facts["callbacks"], self._say)
         chance.set_state(dict(saved.facts["random"]))
         self._logs = from_plain(saved.facts["logs"])
         self._feed.restore(saved.facts)
+        self._say_differences(saved)
         position = saved.position
         self._epoch, self._batch, self._step = position.epoch, position.batch, position.step
         self._last_step = position.step
         # By EarlyStopping, say: training on would not be the same training.
         ended = saved.facts["ended"] and not _is_within(saved, position.epoch)
         self._model._initial_epoch = self._epochs if ended else position.epoch
+
+    def _say_differences(self, saved: Saved) -> None:
+        if difference := self._feed.difference(saved.facts):
+            self._say(difference)
+        epoch, batch = saved.position.epoch, saved.position.batch
+        if (epoch, batch) > (self._epochs, 0):
+            asked = count(self._epochs, "epoch")
+            self._say(
+                f"the checkpoint is at epoch {epoch}, batch {batch}, and fit is to train {asked}: nothing is trained"
+            )
 
     def _wrap_train_function(self) -> None:
         model = self._model
@@ -248,20 +271,27 @@ class Fit:
             chance.set_state(before)
 
     def _drop(self, iterator: Any, per_call: int) -> Any:
-        for _ in range(per_call):
-            if self._to_drop:
-                if not pull(iterator):
-                    self._to_drop = 0  # the last call of an epoch of unknown size counts in full
-                    break
-                self._to_drop -= 1
-                self._batch += 1
-        assert self._saved is not None
+        last, wanted = self._to_drop <= per_call, min(per_call, self._to_drop)
+        pulled = sum(1 for _ in takewhile(lambda _: pull(iterator), range(wanted)))
+        self._batch += pulled
+        self._to_drop -= pulled
+        if pulled < wanted:
+            if not (last and pulled):
+                self._refuse_data()
+            self._to_drop = 0  # the last call of an epoch of unknown size counts in full
         if self._to_drop:
             return self._logs
+        assert self._saved is not None
         saved, self._saved = self._saved, None
         self._dropped()
         self._arrive(saved)
         return self._logs
+
+    def _refuse_data(self) -> NoReturn:
+        """It has fewer batches than are done already."""
+        error = _too_short(self._batch, self._batch + self._to_drop)
+        self._session.refuse(str(error))
+        raise error
 
     def _dropped(self) -> None:
         """The next batch is the first that this process trains on."""
@@ -297,6 +327,9 @@ class Fit:
             self._save(Position(self._epoch, batch, self._step), self._due)
 
     def epoch_ends(self, epoch: int, logs: Any) -> None:
+        if self._to_drop:
+            self._ends_among_the_dropped()
+            return
         position = Position(epoch + 1, 0, self._step)
         self._feed.end_epoch()
         self._batch = 0
@@ -311,6 +344,11 @@ class Fit:
             if last:
                 self._writer.wait()
             self._save(position, "last epoch" if last else "epoch", owed=last)
+
+    def _ends_among_the_dropped(self) -> None:
+        """Nothing is new since the checkpoint, and nothing is stored, whatever ended the epoch here."""
+        if not self._model.stop_training:  # else a callback did
+            self._refuse_data()
 
     def validation_begins(self) -> None:
         """``evaluate`` resets the metrics, and may swap weights: what a stop during validation needs is read now."""
@@ -350,6 +388,7 @@ class Fit:
     def _leave(self, stored: bool) -> None:
         """Ends the process from another thread than the main one, which may be deep in a compiler."""
         others.flush(self._others)
+        self._session.tell_stop(stored)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(int(Exit.STOPPED if stored else Exit.UNSTORED))

@@ -5,12 +5,10 @@
     with holdfast.session(every=100) as run:
         if run.resume_from:
             weights[:] = run.resume_from.arrays["weights"]
-        loss = None
         for step in range(run.step, 10_000):
             loss = one_batch(weights, step)
-            if run.boundary(step + 1):
+            if run.boundary(step + 1) or step + 1 == 10_000:  # a commit is due, or this was the last batch
                 run.commit({"weights": weights}, loss=loss)
-        run.commit({"weights": weights}, loss=loss)
 """
 
 from __future__ import annotations
@@ -135,8 +133,11 @@ class Loop:
             metrics: more numbers for the manifest.
 
         The arrays are copied, and written in the background. After a stop was asked for they are written at once, and
-        SystemExit(75) is raised (74 if they could not be written). Raises TypeError for values that are not plain.
+        SystemExit(75) is raised (74 if they could not be written). Raises TypeError for arrays without
+        names, and for values that are not plain.
         """
+        if not isinstance(arrays, Mapping):
+            raise TypeError(f"run.commit: give a dict of names and arrays, not {type(arrays).__name__}")
         reason = self._session.stopping or self._session.save_asked or "commit"
         draft = self._draft(arrays, values, reason, {**(metrics or {}), **({} if loss is None else {"loss": loss})})
         self._committed_step, self._last_time = self._position.step, time.monotonic()

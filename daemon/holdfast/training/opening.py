@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ..core.policy import Retention
 from ..core.wire import RUN_DIR_VARIABLE, SOCKET_VARIABLE
 from . import passes
 from .alone import begin_alone
@@ -17,11 +18,15 @@ _open: Session | None = None
 
 
 def open_session(directory: str | os.PathLike[str] | None = None, keep: int = 5, epochs: int | None = None) -> Session:
-    """The process's session; the same one for every call. ``epochs`` is how far this training means to go."""
+    """The process's session; the same one for every call. ``epochs`` is how far this training means to go.
+
+    Raises SettingsError if ``keep`` is not a positive number of pairs.
+    """
     global _open
+    pairs = Retention.of(keep)
     if _open is None:
         address = os.environ.get(SOCKET_VARIABLE)
-        _open = connect(address) if address else begin_alone(Path(directory or DEFAULT_DIRECTORY), keep, epochs)
+        _open = connect(address) if address else begin_alone(Path(directory or DEFAULT_DIRECTORY), pairs, epochs)
     return _open
 
 

@@ -230,9 +230,14 @@ def load_newest(session: Session, use: Callable[[Saved], T]) -> T | None:
     """
     while session.resume is not None:
         try:
-            return use(load_from(session, session.resume))
+            saved = load_from(session, session.resume)
+            used = use(saved)
         except InvalidPair as error:
             session.pass_over(str(error))
+        else:
+            session.tell_start(saved.position.batch)
+            return used
+    session.tell_start()
     return None
 
 

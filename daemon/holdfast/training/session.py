@@ -77,7 +77,14 @@ class Session:
     def leave(self, stored: bool) -> NoReturn:
         """Ends the process, as was asked for. SIGTERM asks for nothing else until then."""
         self.leaving = True
+        self.tell_stop(stored)
         raise SystemExit(int(Exit.STOPPED if stored else Exit.UNSTORED))
+
+    def tell_start(self, batch: int = 0) -> None:
+        """Where it begins: at ``resume``, ``batch`` batches into its epoch. (A supervisor has said it.)"""
+
+    def tell_stop(self, stored: bool) -> None:
+        """Where the state is, as the process ends early. (A supervisor will say it.)"""
 
     def ask_stop(self, reason: str) -> None:
         """Called by a signal handler or another thread. What the training thread has not served after a while is
