@@ -20,7 +20,7 @@ CALLS += ("renameat", "linkat", "unlinkat", "mkdirat")  # in the store
 EVERYWHERE = (
     pytest.param("cut:before", marks=pytest.mark.whole),  # as after the request that went before
     "cut:body",
-    "cut:after",
+    pytest.param("cut:after", marks=pytest.mark.whole),
 )
 
 

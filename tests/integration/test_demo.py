@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from .daemons import Daemon
 
 
+@pytest.mark.whole
 def test_the_demo_shows_identical_weights_and_exits_0() -> None:
     daemon = Daemon(["demo"], {})
     code = daemon.process.wait(200)

@@ -86,6 +86,7 @@ def store_away(park: Machines) -> Iterator[None]:
     away.rename(store)
 
 
+@pytest.mark.whole
 def test_a_last_state_that_could_not_be_stored_keeps_its_machine_until_it_is(local_park: Machines) -> None:
     """However old the run is, and whatever is wrong with the store or the settings meanwhile."""
     limits = ("--max-hours", "0.003", "--drain-time", "2", "--on-failure", "scale-in")  # some eleven seconds

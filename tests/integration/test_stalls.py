@@ -63,7 +63,7 @@ def test_a_keras_training_hangs_in_its_data_and_not_in_what_takes_long(local_par
     assert "10/10" in log(local_park).rpartition("Epoch 2/3")[2], "it went on with the second epoch"
 
 
-@pytest.mark.parametrize("how", ["compute", "read"])
+@pytest.mark.parametrize("how", [pytest.param("compute", marks=pytest.mark.whole), "read"])
 def test_what_works_without_batches_does_not_hang(local_park: Machines, once: str, tmp_path: Path, how: str) -> None:
     data = tmp_path / "data"
     data.write_bytes(bytes(100_000))
@@ -96,6 +96,7 @@ def test_a_command_that_knows_nothing_of_holdfast_is_described_and_restarted(loc
     assert [event["asked"] for event in stacks] == [0, 0]
 
 
+@pytest.mark.whole
 def test_a_hang_during_a_drain_is_left_to_the_drain(local_park: Machines, once: str) -> None:
     settings = ("--stall-timeout", "2", "--drain-time", "6")
     daemon = local_park.start("one", *settings, command=STALLS, HOW="lock", ONCE=once)

@@ -179,7 +179,7 @@ def function_of_unknown_size() -> Any:
     ("make_data", "fit"),
     [
         (arrays, {"epochs": 3}),
-        (repeated, {"epochs": 4, "steps_per_epoch": 5}),
+        pytest.param(repeated, {"epochs": 4, "steps_per_epoch": 5}, marks=pytest.mark.whole),
         pytest.param(repeated, {"epochs": 3, "steps_per_epoch": 9}, marks=pytest.mark.whole),
         pytest.param(function, {"epochs": 3}, marks=pytest.mark.whole),
         (function_of_unknown_size, {"epochs": 3}),
@@ -209,8 +209,18 @@ def of_unknown_size(samples: int) -> Any:
     return holdfast.dataset(lambda seed: plain(samples).filter(lambda x, y: True), seed=3)
 
 
-@pytest.mark.parametrize("per_call", [1, 4])
-@pytest.mark.parametrize("make_data", [of_arrays, plain, of_a_function, of_unknown_size])
+@pytest.mark.parametrize(
+    ("make_data", "per_call"),
+    [
+        (of_arrays, 4),
+        (plain, 1),
+        *(
+            pytest.param(data, per_call, marks=pytest.mark.whole)
+            for data in (of_arrays, plain, of_a_function, of_unknown_size)
+            for per_call in (1, 4)
+        ),
+    ],
+)
 def test_data_that_ends_before_the_checkpoints_batch_is_refused_and_nothing_is_stored(
     tmp_path: Path, make_data: Any, per_call: int
 ) -> None:

@@ -72,7 +72,7 @@ MADE_OF_OURS: dict[str, Callable[[], Any]] = {
 }
 
 
-@pytest.mark.parametrize("kind", rows(MADE_OF_OURS, "other batches", "map", "take", "repeat"))
+@pytest.mark.parametrize("kind", rows(MADE_OF_OURS, "other batches", "map", "take", "repeat", "two joined"))
 def test_what_is_made_of_ours_goes_on_exactly(tmp_path: Path, kind: str) -> None:
     check(train(lambda: (MADE_OF_OURS[kind](),), epochs=3), tmp_path)
 
@@ -152,6 +152,7 @@ def test_a_fit_that_was_not_begun_goes_on_with_the_passes_of_the_one_before(tmp_
     assert_same(resumed, undisturbed)
 
 
+@pytest.mark.whole
 def test_a_later_fit_goes_on_with_the_passes_of_one_that_was_passed_over(tmp_path: Path) -> None:
     def there_and_back() -> list[Any]:
         one, other = ours(), ours(seed=9)

@@ -190,7 +190,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-RARE = ("no validation", "class_weight", "sample_weight", "validation_freq")
+RARE = ("initial_epoch", "no validation", "class_weight", "sample_weight", "validation_freq")
 
 
 @pytest.mark.parametrize("option", [pytest.param(one, marks=WHOLE if one in RARE else ()) for one in OPTIONS])
@@ -269,6 +269,7 @@ def test_a_run_that_was_stopped_early_is_not_trained_on(tmp_path: Path) -> None:
     assert (again.state, again.history) == (first.state, first.history)
 
 
+@pytest.mark.whole
 def test_a_csv_file_has_each_epoch_once(tmp_path: Path) -> None:
     def logged(folder: Path) -> Script:
         folder.mkdir()
@@ -351,7 +352,8 @@ def test_two_optimizers_of_one_model(tmp_path: Path) -> None:
     check(run, tmp_path, (1, 2))
 
 
-@pytest.mark.parametrize("trial", [0, *(pytest.param(n, marks=pytest.mark.whole) for n in range(1, 8))])
+@pytest.mark.whole
+@pytest.mark.parametrize("trial", range(8))
 def test_random_interruptions_never_lead_to_another_ending(tmp_path: Path, trial: int) -> None:
     chance = random.Random(f"{SEED} {trial}")
     moments = [(e, b) for e in range(EPOCHS) for b in [*range(BATCHES), VALIDATION]]

@@ -32,7 +32,8 @@ def test_every_replicas_own_state_is_kept(tmp_path: Path) -> None:
     assert (tmp_path / "b.txt").read_text() == (tmp_path / "a.txt").read_text()
 
 
-@pytest.mark.parametrize(("where", "batch"), [("train", 0), pytest.param("test", 4, marks=pytest.mark.whole)])
+@pytest.mark.whole
+@pytest.mark.parametrize(("where", "batch"), [("train", 0), ("test", 4)])
 def test_a_stop_during_a_long_trace_is_served_from_the_last_boundary(tmp_path: Path, where: str, batch: int) -> None:
     directory = tmp_path / "runs"
     training = subprocess.Popen(

@@ -25,6 +25,7 @@ from holdfast.spool import Spool
 from holdfast.supervisor.child import catches
 from holdfast.training.opening import close_session, open_session
 from holdfast.training.session import Session
+from holdfast.training.supervised import SupervisedSession
 from integration.daemons import wait_for
 
 
@@ -231,6 +232,8 @@ def test_a_full_disk_costs_the_oldest_pairs_that_the_store_has(supervisors: Any,
         spool.mark_stored(name_of(save))
     supervisors(welcome(spool))
     session = open_session()
+    assert isinstance(session, SupervisedSession)
+    session.room_wait = 0.1
     assert session.make_room()
     assert spool.pairs() == [name_of(4), name_of(3), name_of(1)]
     assert session.make_room()

@@ -36,17 +36,17 @@ from ..spool import Spool
 from .session import Session
 from .stacks import Stacks
 
-ROOM_WAIT = 10.0
 _LOOK_EVERY = 0.05
 
 
 class SupervisedSession(Session):
-    """Under ``holdfast run``."""
+    """Under ``holdfast run``. ``room_wait``: seconds to wait on a full disk until the store has a pair that may go."""
 
     def __init__(self, welcome: Welcome, stream: socket.socket) -> None:
         resume = CheckpointName.parse(welcome.resume) if welcome.resume else None
         super().__init__(Spool(Path(welcome.run_dir)), welcome.incarnation, welcome.next_save, resume, welcome.durable)
         self.origin = welcome.origin
+        self.room_wait = 10.0
         self._stream = stream
         self._lock = threading.Lock()
         self._stacks = Stacks()
@@ -67,8 +67,8 @@ class SupervisedSession(Session):
         self._tell(TrainingFinished())
 
     def make_room(self) -> bool:
-        """A pair that is on its way to the store may go soon, so it is waited for: ROOM_WAIT seconds at most."""
-        patience = time.monotonic() + ROOM_WAIT
+        """A pair that is on its way to the store may go soon, so it is waited for."""
+        patience = time.monotonic() + self.room_wait
         while not super().make_room():
             if not self.spool.pairs() or time.monotonic() >= patience:
                 return False
