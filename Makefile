@@ -27,7 +27,7 @@ check: $(VENV)/.dev  ## ruff, mypy, and the layers
 docs: $(VENV)/.dev  ## write the code's own tables into docs/
 	$(BIN)/python docs/fill-tables
 
-bench: $(VENV)/.dev $(VENV)/.rivals  ## how fast it is, against others and against its targets; about 20 minutes
+bench: $(VENV)/.dev $(VENV)/.rivals  ## how fast it is, against others and against its targets; about 25 minutes
 	$(BIN)/python benchmarks/bench.py $(BENCH)
 
 $(VENV)/.rivals: benchmarks/rivals.txt $(VENV)/.dev

@@ -13,6 +13,8 @@ from ..core.manifest import PARTS, CheckpointName
 from ..core.runs import COMPLETE_FILE, RunId
 from .base import Entry
 
+_ENDINGS = frozenset(("json", *PARTS))
+
 
 @dataclass(frozen=True)
 class Listed:
@@ -64,25 +66,26 @@ class Contents:
 
 
 def contents_of(run: RunId, entries: Iterable[Entry]) -> Contents:
-    """Sorts out the listing of the run's folder."""
-    found: dict[CheckpointName, dict[str, int]] = {}
-    others: dict[str, int] = {}
+    """Sorts out the listing of the run's folder. A name is read once, however many files have it."""
+    folder, by_stem, others = f"{run}/", dict[str, dict[str, int]](), dict[str, int]()
     for entry in entries:
-        key = entry.key.removeprefix(f"{run}/")
+        key = entry.key.removeprefix(folder)
         stem, _, part = key.rpartition(".")
-        name = CheckpointName.parse(stem) if part in ("json", *PARTS) else None
-        if name is None:
-            others[key] = entry.size
+        if part in _ENDINGS:
+            by_stem.setdefault(stem, {})[part] = entry.size
         else:
-            found.setdefault(name, {})[part] = entry.size
-    newest_first = [Listed(name, found[name]) for name in sorted(found, key=_order, reverse=True)]
+            others[key] = entry.size
+    found = []
+    for stem, sizes in by_stem.items():
+        name = CheckpointName.parse(stem)
+        if name is None:
+            others |= {f"{stem}.{part}": size for part, size in sizes.items()}
+        else:
+            found.append(((*name.order, stem), Listed(name, sizes)))
+    newest_first = [listed for _, listed in sorted(found, key=lambda one: one[0], reverse=True)]
     return Contents(
         run=run,
         pairs=tuple(listed for listed in newest_first if "json" in listed.sizes),
         orphans=tuple(listed for listed in newest_first if "json" not in listed.sizes),
         others=others,
     )
-
-
-def _order(name: CheckpointName) -> tuple[int, int, str]:
-    return (*name.order, str(name))
