@@ -51,7 +51,7 @@ def write_and_read(megabytes: int, folder: Path) -> tuple[float, float]:
     del arrays
     position = pair.Position(0, 1, 1)
     facts: dict[str, object] = {}
-    draft = pair.Draft(position, "bench", {}, values, facts, lambda path: loop._write_h5(path, values))
+    draft = loop.draft_of(position, "bench", {}, values, facts)
     wrote = seconds(lambda: pair.write(session, draft))
     values.clear()
     (name,) = session.spool.pairs()

@@ -46,7 +46,7 @@ def content(step: int) -> np.ndarray:
 
 
 def draft(step: int) -> Draft:
-    def write_h5(path: Path) -> Written:
+    def write_h5(path: Path, most_dirty: int | None) -> Written:
         with h5py.File(path, "w") as file:
             file.create_dataset("arrays/0", data=content(step))
         return Written("arrays", {}, record_of(path))

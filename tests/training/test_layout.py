@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,8 @@ import numpy as np
 import pytest
 
 from holdfast.spool import record_of
-from holdfast.training import model_file, snapshot
-from holdfast.training.pair import Place, Position
-from holdfast.training.variables import collect
+from holdfast.training import snapshot
+from holdfast.training.pair import Position
 
 layers = keras.layers
 
@@ -87,7 +87,7 @@ def test_the_file_is_what_keras_itself_writes(tmp_path: Path, build: Any) -> Non
         width = model.input_shape[-1]
         model.fit(np.ones((4, width)), np.ones((4, *model.output_shape[1:])), verbose=0)
     model.save(tmp_path / "keras.h5")
-    kind = draft_of(model).write_h5(tmp_path / "ours.h5").kind
+    kind = draft_of(model).write_h5(tmp_path / "ours.h5", None).kind
     assert kind == "model"
     assert everything(tmp_path / "ours.h5") == everything(tmp_path / "keras.h5")
 
@@ -97,7 +97,7 @@ def test_the_sums_taken_on_the_way_are_those_of_the_file(tmp_path: Path, build: 
     model = build()
     model.compile("adam", "mse")
     model.fit(np.ones((4, 300 if build in (large, Subclassed) else model.input_shape[-1])), np.ones((4, 1)), verbose=0)
-    written = draft_of(model).write_h5(tmp_path / "x.h5")
+    written = draft_of(model).write_h5(tmp_path / "x.h5", None)
     assert written.record == record_of(tmp_path / "x.h5")
 
 
@@ -107,50 +107,37 @@ def test_it_holds_the_snapshot_and_its_learning_rate_not_what_came_after(tmp_pat
     draft = draft_of(model)
     model.optimizer.learning_rate = 0.5
     model.layers[0].kernel.assign(np.zeros((4, 3)))
-    draft.write_h5(tmp_path / "ours.h5")
+    draft.write_h5(tmp_path / "ours.h5", None)
     assert everything(tmp_path / "ours.h5") == everything(tmp_path / "keras.h5")
 
 
-def test_each_large_value_is_let_go_of_once_it_is_in_the_file(tmp_path: Path) -> None:
-    model = large()
-    variables = {place: part.variable for place, part in collect(model).items()}
-    values = {place: np.asarray(variable.value) for place, variable in variables.items()}
-    gone: list[Place] = []
-
-    def written(place: Place) -> None:
-        assert values[place].tobytes() in (tmp_path / "x.h5").read_bytes()
-        gone.append(place)
-
-    model_file.write(tmp_path / "x.h5", model, variables, values, print, written)
-    assert len(gone) == len(set(gone)) > 0
-    assert {values[place].shape for place in gone} == {(300, 300)}
-
-
-def test_a_draft_lets_go_only_when_it_may(tmp_path: Path) -> None:
-    keeps, lets_go = draft_of(large()), draft_of(large())
-    lets_go.may_go.set()
-    for draft in (keeps, lets_go):
-        draft.write_h5(tmp_path / "x.h5")
-    assert not keeps.spent
-    assert lets_go.spent
-    assert lets_go.size < keeps.size / 10
-
-
-def test_a_disk_without_room_is_found_out_while_everything_is_still_held(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("most", [None, 100_000, 1 << 30])
+def test_the_disk_is_waited_for_whenever_so_much_is_not_there_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int | None
 ) -> None:
+    synced: list[int] = []
+
+    def fdatasync(descriptor: int) -> None:
+        synced.append(os.lseek(descriptor, 0, os.SEEK_CUR))
+
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    draft = draft_of(large())
+    path = tmp_path / "x.h5"
+    assert draft.write_h5(path, most).record == record_of(path)
+    assert len(synced) == (0 if most != 100_000 else 2), "there are two large arrays of 360,000 bytes"
+    assert all(later - earlier <= 360_000 + 8192 for earlier, later in itertools.pairwise([0, *synced]))
+
+
+def test_a_draft_can_be_written_again_after_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     draft = draft_of(large())
-    draft.may_go.set()
     with monkeypatch.context() as patch:
         patch.setattr(os, "posix_fallocate", full)
         with pytest.raises(OSError, match="No space"):
-            draft.write_h5(tmp_path / "x.h5")
-    assert not draft.spent
-    draft.write_h5(tmp_path / "x.h5")
-    assert draft.spent
+            draft.write_h5(tmp_path / "x.h5", None)
+    draft.write_h5(tmp_path / "x.h5", None)
 
 
 def draft_of(model: keras.Model) -> Any:

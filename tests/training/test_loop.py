@@ -209,6 +209,19 @@ def test_an_array_that_the_loop_changes_afterwards_is_stored_as_it_was(run: Any,
     assert resumed(tmp_path).resume_from.arrays["a"].sum() == 0
 
 
+@pytest.mark.parametrize("count", [0, 1, 40_000], ids=["empty", "single", "large"])
+@pytest.mark.parametrize("kind", ["f2", "f4", ">f4", "f8", "g", "i1", ">i8", "u2", "?", "c16", "S3", "M8[s]"])
+def test_arrays_of_any_type_and_size_come_back(run: Any, tmp_path: Path, kind: str, count: int) -> None:
+    array = np.arange(count).astype(kind).reshape(1, -1)[:, ::-1]
+    run.boundary(6)
+    run.commit({"first": array, "second": np.ones(()), "third": array.T})
+    wait_for(lambda: not run.busy, "the commit is written")
+    found = resumed(tmp_path).resume_from.arrays
+    assert np.array_equal(found["first"], array)
+    assert found["first"].dtype == array.dtype.newbyteorder("=")
+    assert np.array_equal(found["third"], array.T)
+
+
 def test_batches_that_no_commit_holds_are_said_and_the_run_is_not_complete(
     run: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,7 +15,7 @@ from holdfast.training.session import Session
 MIB = 1 << 20
 
 
-def empty_h5(path: Path) -> Written:
+def empty_h5(path: Path, most_dirty: int | None) -> Written:
     h5py.File(path, "w").close()
     return Written("arrays", {}, record_of(path))
 

@@ -56,7 +56,7 @@ class Slow:
         self.threads: list[str] = []
         self.priorities: list[int] = []
 
-    def __call__(self, path: Path) -> Written:
+    def __call__(self, path: Path, most_dirty: int | None) -> Written:
         self.threads.append(threading.current_thread().name)
         self.priorities.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
         self.begun.set()
@@ -88,7 +88,7 @@ def draft(step: int, write: Any, size: int = 8) -> Draft:
     return Draft(Position(0, step, step), "interval", {}, {PLACE: ("a", Sized(size))}, {}, write)
 
 
-def broken(path: Path) -> Written:
+def broken(path: Path, most_dirty: int | None) -> Written:
     raise ValueError("cannot write this")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,10 @@ def session(tmp_path: Path) -> Iterator[Told]:
     found.may_save.set()
 
 
-def draft(step: int, size: int) -> Draft:
-    def write_h5(path: Path) -> Written:
+def draft(step: int, size: int, told: list[int | None] | None = None) -> Draft:
+    def write_h5(path: Path, most_dirty: int | None) -> Written:
+        if told is not None:
+            told.append(most_dirty)
         path.write_bytes(bytes(size))
         return Written("arrays", {}, record_of(path))
 
@@ -92,10 +95,30 @@ def test_small_states_queue_up(session: Told) -> None:
     assert len(session.names) == 5
 
 
-def test_what_is_written_in_the_background_may_let_go_and_what_is_written_now_keeps_its_values(session: Told) -> None:
+def test_at_most_an_eighth_of_a_state_is_behind_the_disk_and_a_last_save_waits_for_none(session: Told) -> None:
+    writer, told = Writer(session), []
+    for size in (2 * LARGE, SMALL):
+        writer.offer(draft(1, size, told))
+        writer.wait()
+    assert writer.write_now(draft(3, LARGE, told))
+    assert told == [5 << 20, 4 << 20, None]
+
+
+def test_what_has_been_written_is_held_no_longer(session: Told) -> None:
+    held = draft(1, SMALL)
+    gone, writer = weakref.ref(held.values[Place("array", 0)][1]), Writer(session)
+    writer.offer(held)
+    del held
+    writer.wait()
+    assert gone() is None
+
+
+def test_one_is_told_beforehand_whether_a_state_would_be_taken(session: Told) -> None:
     writer = Writer(session)
-    behind, now = draft(1, SMALL), draft(2, SMALL)
-    writer.offer(behind)
-    assert writer.write_now(now)
-    assert behind.may_go.is_set()
-    assert not now.may_go.is_set()
+    session.may_save.clear()
+    assert writer.has_room(LARGE)
+    writer.offer(draft(1, LARGE))
+    assert not writer.has_room(LARGE)
+    assert writer.has_room(LARGE, owed=True)
+    session.may_save.set()
+    writer.wait()

@@ -129,6 +129,7 @@ class Fit:
         self._finishing = False
         self._leaving = threading.Lock()
         self._due: str | None = None
+        self._size = 0
         self._last_step = 0
         self._last_time = time.monotonic()
         self._validating: _Boundary | None = None
@@ -412,7 +413,12 @@ class Fit:
 
     def _save(self, position: Position, reason: str, owed: bool = False) -> None:
         """In the background. What finds no room behind earlier writes is done at a later boundary, if not owed."""
-        if not self._writer.offer(self._take(position, reason), owed):
+        if not self._writer.has_room(self._size, owed):  # as far as one knows before there is a first
+            self._due = reason
+            return
+        draft = self._take(position, reason)
+        self._size = draft.size
+        if not self._writer.offer(draft, owed):
             self._due = reason
             return
         self._due = None

@@ -1,8 +1,7 @@
 """An ``.h5`` in two steps: its structure first, then its large arrays, each at its place.
 
 HDF5 is told where the arrays will stand, and writes nothing there. Then their bytes go to the file as they are, without
-a copy, with the interpreter's lock given back, and are summed on their way, so that nothing is read again; and whoever
-holds the arrays is told when each of them is written, so that a snapshot need not stay in memory until the last one is.
+a copy, with the interpreter's lock given back, and are summed on their way, so that nothing is read again.
 
 They go in small pieces: a kernel that is in the middle of a large write gives a core back to the training late.
 """
@@ -10,8 +9,6 @@ They go in small pieces: a kernel that is in the middle of a large write gives a
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -84,31 +81,47 @@ class Layout:
         if holds_numbers(array):
             self.names.setdefault(key, dataset.name.removeprefix("/"))
 
-    def write(self, values: Values, written: Callable[[Any], None]) -> FileRecord:
-        """Writes what was planned, and tells the key of each array behind it. Raises OSError.
+    def write(self, values: Values, most_dirty: int | None) -> FileRecord:
+        """Writes what was planned, with at most ``most_dirty`` bytes that the disk doesn't have yet. Raises OSError.
 
-        The room for all of it is taken first: a full disk is found out while everything is still held.
+        The room for all of it is taken first.
         """
         planned, sums = sorted(self._planned, key=lambda one: one.offset), Sums()
-        left = Counter(one.key for one in planned)  # a variable that two layers share stands in both groups
         with self._path.open("r+b", buffering=0) as file:
             if planned:
                 end = planned[-1].offset + np.asarray(values[planned[-1].key]).nbytes
                 os.posix_fallocate(file.fileno(), 0, max(end, os.fstat(file.fileno()).st_size))
+            behind = _WriteBehind(file, most_dirty)
             for one in planned:
                 sums.read(file, one.offset - file.tell())
-                _write(file, np.ascontiguousarray(values[one.key]), sums)
-                left[one.key] -= 1
-                if not left[one.key]:
-                    written(one.key)
+                _write(file, np.ascontiguousarray(values[one.key]), sums, behind)
             sums.read(file)
         return sums.record()
 
 
-def _write(file: IO[bytes], array: np.ndarray, sums: Sums) -> None:
+class _WriteBehind:
+    """Has the disk follow what is written to the file, so that not all of it is in memory a second time.
+
+    The page cache keeps a copy, for the upload, which the kernel may drop whenever it needs the memory.
+    """
+
+    def __init__(self, file: IO[bytes], most_dirty: int | None) -> None:
+        self._file = file
+        self._most = most_dirty
+        self._dirty = 0
+
+    def wrote(self, count: int) -> None:
+        self._dirty += count
+        if self._most is not None and self._dirty >= self._most:
+            os.fdatasync(self._file.fileno())
+            self._dirty = 0
+
+
+def _write(file: IO[bytes], array: np.ndarray, sums: Sums, behind: _WriteBehind) -> None:
     rest = array.reshape(-1).view(np.uint8).data
     while rest:
         piece = rest[:CHUNK]
         count = file.write(piece)
         sums.update(piece[:count])
+        behind.wrote(count)
         rest = rest[count:]

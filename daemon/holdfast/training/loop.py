@@ -21,13 +21,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import h5py
 import numpy as np
 
 from ..core.errors import InvalidPair
 from ..core.policy import Cadence
-from ..spool import Board, Progress, record_of
+from ..spool import Board, Progress
 from . import generators, pair
+from .layout import Layout, holds_numbers
 from .opening import open_session
 from .pair import Draft, Place, Position, Saved, Written
 from .plain import from_plain, to_plain
@@ -154,7 +154,7 @@ class Loop:
             "random": generators.get_state(),
         }
         numbers = {name: float(value) for name, value in metrics.items()}
-        return Draft(self._position, reason, numbers, copies, facts, lambda path: _write_h5(path, copies))
+        return draft_of(self._position, reason, numbers, copies, facts)
 
     def _read(self) -> State | None:
         state = pair.load_newest(self._session, _state_of)
@@ -185,12 +185,21 @@ def _state_of(saved: Saved) -> State:
     return State(arrays, values, saved.position.epoch, saved.position.batch, saved.position.step)
 
 
-def _write_h5(path: Path, values: Mapping[Place, tuple[str, np.ndarray]]) -> Written:
-    inside = {}
-    with h5py.File(path, "w") as file:
-        for place, (name, array) in values.items():
-            if array.dtype.kind in "fiub":
-                key = f"arrays/{place.index}"
-                file.create_dataset(key, data=array).attrs["name"] = name
-                inside[place] = key
-    return Written(KIND, inside, record_of(path))
+def draft_of(
+    position: Position,
+    reason: str,
+    metrics: Mapping[str, float],
+    arrays: Mapping[Place, tuple[str, np.ndarray]],
+    facts: Mapping[str, Any],
+) -> Draft:
+    def write_h5(path: Path, most_dirty: int | None) -> Written:
+        with Layout(path) as layout:
+            group = layout.file.create_group("arrays")
+            for place, (name, array) in arrays.items():
+                if holds_numbers(array):
+                    layout.plan(group, str(place.index), place, array)
+                    group[str(place.index)].attrs["name"] = name
+        values = {place: array for place, (_, array) in arrays.items()}
+        return Written(KIND, layout.names, layout.write(values, most_dirty))
+
+    return Draft(position, reason, metrics, arrays, facts, write_h5)

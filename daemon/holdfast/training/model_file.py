@@ -34,48 +34,40 @@ class _NotStorable(Exception):
 _not_whole: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
-def _nothing(place: Place) -> None:
-    """The caller keeps what it holds."""
-
-
 def write(
     path: Path,
     model: keras.Model,
     variables: Mapping[Place, Any],
     values: Mapping[Place, Any],
     say: Callable[[str], None],
-    written: Callable[[Place], None] = _nothing,
+    most_dirty: int | None = None,
 ) -> Written:
     """Writes ``path``. The kind of file that it became is WHOLE, or WEIGHTS where Keras can't store it so.
 
     Which value stands under which dataset is told as it was written: two variables may have one name, so names don't
     tell. What is missing there goes into the ``.pkl``. ``say`` is told why a model is not stored whole, once, unless it
-    is subclassed: then nothing else is to be expected. ``written`` is told of large values that are in the file and
-    needn't be held for its sake any longer. Raises OSError.
+    is subclassed: then nothing else is to be expected. At most ``most_dirty`` bytes wait for the disk. Raises OSError.
     """
-    held = _Held(variables, values, written)
+    held = _Held(variables, values)
     if model not in _not_whole:
         try:
             if (layout := _lay_out_whole(path, model, held)) is not None:
-                return Written(WHOLE, held.standing(layout), layout.write(held, held.written))
+                return Written(WHOLE, held.standing(layout), layout.write(held, most_dirty))
         except _NotStorable as error:
             say(f"the model cannot be stored whole, so its .h5 is a weights file: {error}")
         path.write_bytes(b"")
         _not_whole.add(model)
     layout = _lay_out_weights(path, model, held)
-    return Written(WEIGHTS, held.standing(layout), layout.write(held, held.written))
+    return Written(WEIGHTS, held.standing(layout), layout.write(held, most_dirty))
 
 
 class _Held:
     """The snapshot's values, by the identity of their variable; a variable without one is read as it is."""
 
-    def __init__(
-        self, variables: Mapping[Place, Any], values: Mapping[Place, Any], written: Callable[[Place], None]
-    ) -> None:
+    def __init__(self, variables: Mapping[Place, Any], values: Mapping[Place, Any]) -> None:
         self._places = {id(variables[place]): place for place in values}
         self._variables = variables
         self._values = values
-        self._written = written
         self._others: dict[int, Any] = {}
 
     def of(self, variable: Any) -> Any:
@@ -93,10 +85,6 @@ class _Held:
     def scalars(self) -> list[tuple[Any, Any]]:
         found = ((self._variables[place], self._values[place]) for place in self._places.values())
         return [(variable, value) for variable, value in found if len(variable.shape) == 0]
-
-    def written(self, key: int) -> None:
-        if key in self._places:
-            self._written(self._places[key])
 
     def standing(self, layout: Layout) -> dict[Place, str]:
         return {place: layout.names[key] for key, place in self._places.items() if key in layout.names}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import math
 import os
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -67,9 +66,9 @@ class Written:
 class Draft:
     """All that goes into a pair.
 
-    ``values`` are arrays (or tensors) with their paths. ``write_h5`` writes the model file. ``facts`` are plain values
-    for the ``.pkl``. ``taken`` is when the snapshot was taken, in monotonic seconds. Once ``may_go`` is set,
-    ``write_h5`` may let go of values that are in the file, so that they need not be in memory and in the file's pages.
+    ``values`` are arrays (or tensors) with their paths. ``write_h5`` writes the model file; its second argument is
+    ``most_dirty`` (see ``write``). ``facts`` are plain values for the ``.pkl``. ``taken`` is when the snapshot was
+    taken, in monotonic seconds.
     """
 
     position: Position
@@ -77,24 +76,20 @@ class Draft:
     metrics: Mapping[str, float]
     values: Mapping[Place, tuple[str, Any]]
     facts: Mapping[str, Any]
-    write_h5: Callable[[Path], Written]
+    write_h5: Callable[[Path, int | None], Written]
     taken: float = field(default_factory=time.monotonic)
-    may_go: threading.Event = field(default_factory=threading.Event, compare=False)
 
     @property
     def size(self) -> int:
         """Bytes of all values, and of the facts."""
-        held = sum(_bytes(value) for _, value in self.values.values() if value is not None)
-        return held + _plain_bytes(self.facts)
-
-    @property
-    def spent(self) -> bool:
-        """Has it let go of a value? Then it can be written no second time."""
-        return any(value is None for _, value in self.values.values())
+        return sum(_bytes(value) for _, value in self.values.values()) + _plain_bytes(self.facts)
 
 
-def write(session: Session, draft: Draft) -> Manifest:
+def write(session: Session, draft: Draft, most_dirty: int | None = None) -> Manifest:
     """Writes the pair: data files first, the manifest last.
+
+    At most ``most_dirty`` bytes of the model file are in memory alone at any time, as a writer that waits for the disk
+    can see to; None is for one that must not wait.
 
     Where the disk is full, older pairs make room as long as there are any that may go (Session.make_room). Raises
     OSError if the disk does not take it even then.
@@ -107,9 +102,9 @@ def write(session: Session, draft: Draft) -> Manifest:
         raise OSError(errno.ENOSPC, text, str(session.spool.path))
     while True:
         try:
-            return _write(session, draft)
+            return _write(session, draft, most_dirty)
         except OSError as error:
-            if draft.spent or not _is_full(error) or not session.make_room():
+            if not _is_full(error) or not session.make_room():
                 raise
 
 
@@ -135,13 +130,13 @@ def _plain_bytes(value: Any) -> int:
     return _NUMBER
 
 
-def _write(session: Session, draft: Draft) -> Manifest:
+def _write(session: Session, draft: Draft, most_dirty: int | None) -> Manifest:
     position, spool = draft.position, session.spool
     name = session.next_name(position.epoch, position.step, draft.metrics.get("loss"))
     h5, pkl = spool.file(name.file("h5")), spool.file(name.file("pkl"))
     try:
         with replacing(h5, session.durable) as temporary:
-            written = draft.write_h5(temporary)
+            written = draft.write_h5(temporary, most_dirty)
         pieces = arrays.note(h5, written.inside.values())
         write_whole(pkl, codec.dumps(_document(draft, written.inside, pieces)), session.durable)
         manifest = Manifest(
@@ -163,15 +158,12 @@ def _write(session: Session, draft: Draft) -> Manifest:
 
 
 def _document(draft: Draft, inside: Mapping[Place, str], pieces: Mapping[str, Piece]) -> dict[str, Any]:
-    """Raises ValueError for a value that is neither held nor in the ``.h5``: a pair without it would be of no use."""
     position = draft.position
 
-    def content(place: Place, path: str, value: Any) -> dict[str, Any]:
+    def content(place: Place, value: Any) -> dict[str, Any]:
         name = inside.get(place)
         if name is not None and name in pieces:
             return {"h5": name, "at": pieces[name].plain()}
-        if value is None:
-            raise ValueError(f"{path} ({place.group} {place.index}) was let go of, and the .h5 does not hold it")
         return {"value": pack(as_array(value))}
 
     return {
@@ -182,7 +174,7 @@ def _document(draft: Draft, inside: Mapping[Place, str], pieces: Mapping[str, Pi
                 "group": place.group,
                 "index": place.index,
                 "path": path,
-                **content(place, path, value),
+                **content(place, value),
             }
             for place, (path, value) in draft.values.items()
         ],

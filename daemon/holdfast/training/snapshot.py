@@ -27,7 +27,7 @@ def take(
     say: Callable[[str], None],
     held: Mapping[Place, Any] | None = None,
 ) -> Draft:
-    """A draft whose ``write_h5`` any thread may run. ``held`` are values that were read before.
+    """A draft that any thread may write. ``held`` are values that were read before.
 
     ``say`` is told what a person should know, by that thread.
     """
@@ -37,15 +37,9 @@ def take(
     variables = {place: parts[place].variable for place in values if "@" not in place.group}
 
     named = {place: (parts[place].path, value) for place, value in values.items()}
-    draft = Draft(position, reason, metrics, named, facts, lambda path: write_h5(path))
 
-    def write_h5(path: Path) -> Written:
-        whole = {place: named[place][1] for place in variables}
-        return model_file.write(path, model, variables, whole, say, lambda place: let_go(whole, place))
+    def write_h5(path: Path, most_dirty: int | None) -> Written:
+        whole = {place: values[place] for place in variables}
+        return model_file.write(path, model, variables, whole, say, most_dirty)
 
-    def let_go(whole: dict[Place, Any], place: Place) -> None:
-        if draft.may_go.is_set():
-            del whole[place]
-            named[place] = (named[place][0], None)
-
-    return draft
+    return Draft(position, reason, metrics, named, facts, write_h5)

@@ -1,8 +1,8 @@
 """Writes drafts in the background, one after the other, in a thread that leaves the cores to the training.
 
-The state is in memory once more while a draft is written: as the draft's values, or as pages of its files that are not
-on the disk yet. So values are let go of as they are written, and the next draft is taken when the files have been
-written back, which nobody waits for otherwise.
+The state is in memory once more while a draft is written, as the draft's values; TensorFlow keeps that memory for the
+next one. It must not be there a third time, as pages of the files that are not on the disk yet: so the writer stays
+close behind the disk, and the next draft is taken when the files have been written back.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from .session import Session
 _LOWEST_PRIORITY = 19
 _MOST_WAITING_BYTES = 16 << 20
 _MOST_OWED_BYTES = 256 << 20
+_LEAST_DIRTY_BYTES = 4 << 20
+_DIRTY_PARTS = 8  # of the state may be in memory for the disk's sake
 
 
 class Writer:
@@ -42,17 +44,17 @@ class Writer:
     def busy(self) -> bool:
         return self._thread is not None or (self._settling is not None and self._settling.is_alive())
 
-    def offer(self, draft: Draft, owed: bool = False) -> bool:
-        """Takes the draft if the memory that it holds may wait; the training goes on. Errors go to the session.
+    def has_room(self, size: int, owed: bool = False) -> bool:
+        """Would a draft of so many bytes be taken? What is ``owed`` cannot be taken later: it may take more memory."""
+        busy, most = (self._thread is not None, _MOST_OWED_BYTES) if owed else (self.busy, _MOST_WAITING_BYTES)
+        return not busy or sum(waits for _, waits in self._waiting) + size <= most
 
-        What is ``owed`` cannot be taken at a later boundary instead: it may take more memory.
-        """
+    def offer(self, draft: Draft, owed: bool = False) -> bool:
+        """Takes the draft if the memory that it holds may wait; the training goes on. Errors go to the session."""
         size = draft.size
         with self._lock:
-            busy, most = (self._thread is not None, _MOST_OWED_BYTES) if owed else (self.busy, _MOST_WAITING_BYTES)
-            if busy and sum(waits for _, waits in self._waiting) + size > most:
+            if not self.has_room(size, owed):
                 return False
-            draft.may_go.set()
             self._waiting.append((draft, size))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="holdfast-writer")
@@ -76,7 +78,9 @@ class Writer:
         written = None
         try:
             while (draft := self._next(written)) is not None:
-                written = self._write(draft) or written
+                most_dirty = max(draft.size // _DIRTY_PARTS, _LEAST_DIRTY_BYTES)
+                written = self._write(draft, most_dirty) or written
+                del draft  # and with it the values
         finally:  # whatever ends this thread, the next draft finds another one
             with self._lock:
                 if self._thread is threading.current_thread():
@@ -98,9 +102,9 @@ class Writer:
             with contextlib.suppress(OSError):  # stored and removed already, perhaps
                 sync_file(self._session.spool.file(manifest.name.file(part)))
 
-    def _write(self, draft: Draft) -> Manifest | None:
+    def _write(self, draft: Draft, most_dirty: int | None = None) -> Manifest | None:
         try:
-            manifest = pair.write(self._session, draft)
+            manifest = pair.write(self._session, draft, most_dirty)
         except Exception as error:  # whatever it is, the training must not die of it
             self.failed = True
             self._session.failed(f"{type(error).__name__}: {error}")
