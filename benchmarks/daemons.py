@@ -63,10 +63,10 @@ def until(condition: Callable[[], bool], what: str, process: subprocess.Popen[by
 
 
 @contextlib.contextmanager
-def serving(program: str) -> Iterator[str]:
+def serving(program: str, *options: str) -> Iterator[str]:
     """A server of this folder in a process of its own; gives its address."""
     process = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name(program))],
+        [sys.executable, str(Path(__file__).with_name(program)), *options],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -1,21 +1,24 @@
 """An S3 server on loopback that keeps small objects, with their conditions, and drops the bytes of large ones.
 
-    python benchmarks/small_s3.py        # prints its address, serves until its input ends
+    python benchmarks/small_s3.py [--keep]        # prints its address, serves until its input ends
 
-It is fast enough that a client's own limit shows, and enough of a server for ``holdfast run``. It asks for no
-signature.
+With ``--keep`` large ones are kept too, in memory, and the kernel sends them (sendfile). It is fast enough that a
+client's own limit shows, and enough of a server for ``holdfast run``. It asks for no signature.
 """
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+import os
+import re
 import socket
 import socketserver
 import sys
 import threading
 from dataclasses import dataclass
 from email.utils import formatdate
+from typing import IO
 from urllib.parse import parse_qs, unquote
 from xml.sax.saxutils import escape
 
@@ -23,30 +26,68 @@ KEPT = 4 << 20
 PAGE = 1000
 _CHUNK = 4 << 20
 _XML = '<?xml version="1.0"?><{0} xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{1}</{0}>'
+_RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 _tags = itertools.count(1)
 
 
 @dataclass(frozen=True)
 class Object:
-    data: bytes  # empty for a large one
+    """``data`` is empty for a large one; its content, if it is kept, is ``large``."""
+
+    data: bytes
     size: int
     tag: str
+    large: IO[bytes] | None = None
+
+
+@dataclass(frozen=True)
+class Got:
+    """The content of a request."""
+
+    data: bytes
+    size: int
+    large: IO[bytes] | None = None
+
+
+def in_memory() -> IO[bytes]:
+    return os.fdopen(os.memfd_create("object"), "w+b", buffering=0)
 
 
 class Objects:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.all: dict[str, Object] = {}
-        self.parts: dict[str, int] = {}
+        self.parts: dict[str, dict[int, Got]] = {}
 
-    def put(self, key: str, data: bytes, size: int, headers: dict[str, str]) -> tuple[int, str]:
+    def put(self, key: str, got: Got, headers: dict[str, str]) -> tuple[int, str]:
         with self.lock:
             there = self.all.get(key)
             wanted = headers.get("if-match")
             if (headers.get("if-none-match") and there) or (wanted and (there is None or there.tag != wanted)):
                 return 412, ""
-            self.all[key] = Object(data, size, f'"{next(_tags):032x}"')
+            self.all[key] = Object(got.data, got.size, f'"{next(_tags):032x}"', got.large)
             return 200, self.all[key].tag
+
+    def put_part(self, key: str, number: int, got: Got) -> None:
+        with self.lock:
+            self.parts.setdefault(key, {})[number] = got
+
+    def joined(self, key: str) -> Got:
+        """All parts of a key, in their order."""
+        with self.lock:
+            parts = [part for _, part in sorted(self.parts.pop(key, {}).items())]
+        size = sum(part.size for part in parts)
+        if not all(part.large or part.data for part in parts):
+            return Got(b"", size)
+        whole = in_memory()
+        for part in parts:
+            if part.large is None:
+                whole.write(part.data)
+            else:
+                os.lseek(part.large.fileno(), 0, os.SEEK_SET)
+                send_all(whole.fileno(), part.large, 0, part.size)
+                part.large.close()
+        return Got(b"", size, whole)
 
     def list(self, bucket: str, query: dict[str, list[str]]) -> str:
         prefix, delimiter = query.get("prefix", [""])[0], query.get("delimiter", [""])[0]
@@ -68,13 +109,20 @@ class Objects:
         return f"<IsTruncated>{str(more).lower()}</IsTruncated>{token}" + "".join(lines)
 
 
+def send_all(to: int, file: IO[bytes], at: int, count: int) -> None:
+    while count:
+        sent = os.sendfile(to, file.fileno(), at, count)
+        at, count = at + sent, count - sent
+
+
 class Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self) -> None:
+    def __init__(self, keep: bool = False) -> None:
         super().__init__(("127.0.0.1", 0), _Connection)
         self.objects = Objects()
+        self.keep = keep
 
     @property
     def endpoint(self) -> str:
@@ -99,20 +147,26 @@ class _Connection(socketserver.BaseRequestHandler):
         if headers.get("expect"):
             self.request.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
         size = int(headers.get("content-length", 0))
-        data = self._read(size) if size <= KEPT else self._drop(size)
-        self._answer(method, *self._do(method, key, query, headers, data, size))
+        answer = self._do(method, key, query, headers, self._content(size))
+        if answer is not None:
+            self._answer(method, *answer)
+
+    def _content(self, size: int) -> Got:
+        if size <= KEPT:
+            return Got(self._read(size), size)
+        return Got(b"", size, self._keep(size) if self.server.keep else self._drop(size))
 
     def _do(
-        self, method: str, key: str, query: dict[str, list[str]], headers: dict[str, str], data: bytes, size: int
-    ) -> tuple[int, dict[str, str], bytes]:
+        self, method: str, key: str, query: dict[str, list[str]], headers: dict[str, str], got: Got
+    ) -> tuple[int, dict[str, str], bytes] | None:
+        """What to answer; None where it has been sent."""
         objects = self.server.objects
         bucket, _, name = key.partition("/")
         if method == "PUT" and "partNumber" in query:
-            with objects.lock:
-                objects.parts[key] = objects.parts.get(key, 0) + size
+            objects.put_part(key, int(query["partNumber"][0]), got)
             return 200, {"ETag": '"part"', **_sums(headers)}, b""
         if method == "PUT" and name:
-            status, tag = objects.put(key, data, size, headers)
+            status, tag = objects.put(key, got, headers)
             body = b"" if status == 200 else b"<Error><Code>PreconditionFailed</Code></Error>"
             return status, {"ETag": tag, **_sums(headers)}, body
         if method == "POST":
@@ -128,7 +182,12 @@ class _Connection(socketserver.BaseRequestHandler):
         there = objects.all.get(key)
         if there is None and name:
             return 404, {}, b"" if method == "HEAD" else b"<Error><Code>NoSuchKey</Code></Error>"
-        return 200, {"ETag": there.tag if there else ""}, there.data if there else b""
+        if there is None:
+            return 200, {}, b""
+        if method == "GET" and there.large is not None:
+            self._send(there, there.large, headers)
+            return None
+        return 200, {"ETag": there.tag}, there.data
 
     def _in_parts(
         self, key: str, bucket: str, name: str, query: dict[str, list[str]], headers: dict[str, str]
@@ -139,9 +198,7 @@ class _Connection(socketserver.BaseRequestHandler):
             lines = {header: headers[header] for header in named if header in headers}
             inside = names + "<UploadId>upload</UploadId>"
             return 200, lines, _XML.format("InitiateMultipartUploadResult", inside).encode()
-        with self.server.objects.lock:
-            size = self.server.objects.parts.pop(key, 0)
-        status, tag = self.server.objects.put(key, b"", size, headers)
+        status, tag = self.server.objects.put(key, self.server.objects.joined(key), headers)
         inside = f"{names}<ETag>{escape(tag)}</ETag>"
         return status, {}, _XML.format("CompleteMultipartUploadResult", inside).encode()
 
@@ -165,7 +222,30 @@ class _Connection(socketserver.BaseRequestHandler):
         data, self._rest = self._rest[:size], self._rest[size:]
         return data
 
-    def _drop(self, size: int) -> bytes:
+    def _keep(self, size: int) -> IO[bytes]:
+        file = in_memory()
+        file.write(self._rest)
+        size -= len(self._rest)
+        self._rest = b""
+        view = memoryview(self._scratch)
+        while size:
+            count = self.request.recv_into(view, min(size, _CHUNK))
+            if not count:
+                raise EOFError
+            file.write(view[:count])
+            size -= count
+        return file
+
+    def _send(self, there: Object, large: IO[bytes], headers: dict[str, str]) -> None:
+        """A large object, or the range of it that was asked for."""
+        first, last, status, lines = 0, there.size - 1, 200, {"ETag": there.tag}
+        if match := _RANGE.fullmatch(headers.get("range", "")):
+            first, last = int(match[1]), min(int(match[2] or last), last)
+            status, lines["Content-Range"] = 206, f"bytes {first}-{last}/{there.size}"
+        self._begin(status, {**lines, "Content-Length": str(last - first + 1)})
+        send_all(self.request.fileno(), large, first, last - first + 1)
+
+    def _drop(self, size: int) -> None:
         """Inside of the kernel: nothing is copied to here."""
         size -= len(self._rest)
         self._rest = b""
@@ -174,12 +254,14 @@ class _Connection(socketserver.BaseRequestHandler):
             if not gone:
                 raise EOFError
             size -= gone
-        return b""
 
     def _answer(self, method: str, status: int, headers: dict[str, str], body: bytes) -> None:
-        lines = {**headers, "Content-Length": len(body), "Date": formatdate(usegmt=True)}
+        self._begin(status, {**headers, "Content-Length": str(len(body))}, b"" if method == "HEAD" else body)
+
+    def _begin(self, status: int, headers: dict[str, str], body: bytes = b"") -> None:
+        lines = {**headers, "Date": formatdate(usegmt=True)}
         text = "".join(f"{name}: {value}\r\n" for name, value in lines.items() if value != "")
-        self.request.sendall(f"HTTP/1.1 {status} OK\r\n{text}\r\n".encode() + (b"" if method == "HEAD" else body))
+        self.request.sendall(f"HTTP/1.1 {status} OK\r\n{text}\r\n".encode() + body)
 
 
 def _sums(headers: dict[str, str]) -> dict[str, str]:
@@ -187,7 +269,7 @@ def _sums(headers: dict[str, str]) -> dict[str, str]:
 
 
 def main() -> None:
-    with Server() as server:
+    with Server(keep="--keep" in sys.argv[1:]) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         print(server.endpoint, flush=True)
         sys.stdin.read()
