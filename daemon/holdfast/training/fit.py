@@ -14,33 +14,30 @@ Keras' own BackupAndRestore is where the use of ``model._initial_epoch`` comes f
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import takewhile
-from typing import Any, NoReturn
+from typing import Any
 
 import keras
 
-from ..core.errors import Exit, HoldfastError, InvalidPair, Mismatch
+from ..core.errors import Exit, HoldfastError, InvalidPair
 from ..core.policy import Cadence
 from ..core.words import count
 from ..spool import Board, Progress
 from . import chance, facts, others, pair, passes, snapshot, variables
-from .feed import Feed, pull
+from .boundary import Boundaries, Boundary
+from .feed import Feed
 from .pair import Draft, Place, Position, Saved
 from .passing import pass_over
 from .plain import from_plain, to_plain
+from .replay import Replay, too_short
 from .restoring import put_in, what_fits
 from .session import Session
-from .surroundings import floats, mute, plain_logs, runs_in_fit, spec_of
+from .surroundings import runs_in_fit, spec_of
 from .writer import Writer
-
-_BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end")
 
 
 class Tail(keras.callbacks.Callback):
@@ -68,29 +65,9 @@ class Tail(keras.callbacks.Callback):
         self._fit.train_ends()
 
 
-@dataclass(frozen=True)
-class _Boundary:
-    """What a step or validation changes. ``held`` are the variables' values; None: they are still to be read."""
-
-    position: Position
-    held: dict[Place, Any] | None
-    others: list[Any]
-    random: dict[str, Any]
-    place: dict[str, Any]
-    ended: bool
-
-
 def _is_within(saved: Saved, epoch: int) -> bool:
     """Was it taken after that epoch's beginning, which callbacks have seen? (Older versions did not say.)"""
     return saved.position.epoch == epoch and bool(saved.facts.get("begun", saved.position.batch > 0))
-
-
-def _too_short(batches: int, done: int) -> Mismatch:
-    has = count(batches, "batch", "batches")
-    return Mismatch(
-        f"the data has {has}, and the checkpoint was taken at batch {done} of its epoch: "
-        "give the data that it was trained on, or start a new run under another name"
-    )
 
 
 class Fit:
@@ -122,7 +99,7 @@ class Fit:
         self._epoch = 0
         self._batch = 0
         self._step = session.step
-        self._to_drop = 0
+        self._replay = Replay(self._model, self._feed, session, self._say)
         self._begun = False
         self._dirty = False
         self._calls = 0
@@ -132,9 +109,8 @@ class Fit:
         self._size = 0
         self._last_step = 0
         self._last_time = time.monotonic()
-        self._validating: _Boundary | None = None
+        self._validating: Boundary | None = None
         self._logs: Any = None
-        self._spec: Any = None
         self._said: set[str] = set()
         self._train_function: Callable[[Any], Any] | None = None
         self._executed = Board.read(session.spool.file(Board.FILE)).executed
@@ -162,6 +138,7 @@ class Fit:
         own = (self._head, self._callbacks.callbacks[-1])
         self._others = [c for c in self._callbacks.callbacks if c not in own]
         self._callbacks.callbacks = [self._head, *self._others, own[1]]
+        self._boundaries = Boundaries(self._model, self._feed, self._session, self._others, self._say)
         variables.build_optimizers(self._model)
         if self._saved is not None:
             try:
@@ -183,7 +160,7 @@ class Fit:
 
     def _restore(self, saved: Saved) -> None:
         if self._steps is not None and saved.position.batch > self._steps:
-            raise _too_short(self._steps, saved.position.batch)
+            raise too_short(self._steps, saved.position.batch)
         put_in(self._model, saved, self._say)
         others.set_states(self._others, saved.facts["callbacks"], self._say)
         chance.set_state(dict(saved.facts["random"]))
@@ -214,9 +191,10 @@ class Fit:
 
         def train(iterator: Any) -> Any:
             if self._feed.behind:
-                self._catch_up(iterator)
-            if self._to_drop:
-                return self._drop(iterator, per_call)
+                self._replay.catch_up(iterator)
+            if self._replay.left:
+                self._batch += self._replay.drop(iterator, per_call)
+                return self._logs
             self._calls += 1
             logs = inner(iterator)
             with self._leaving:  # a process that is being left does nothing more
@@ -227,8 +205,8 @@ class Fit:
             self._step += done
             self._executed += done
             self._session.board.write(Progress(self._executed, self._epoch, self._batch, self._step))
-            if self._spec is None:
-                self._spec = spec_of(iterator)
+            if self._boundaries.spec is None:
+                self._boundaries.spec = spec_of(iterator)
             return logs
 
         train.holdfast_inner = inner  # type: ignore[attr-defined]
@@ -252,84 +230,29 @@ class Fit:
         variables.assign(here, what_fits(saved, here), self._say)
         others.set_states(self._others, saved.facts["callbacks"], self._say)
         if skip:
-            self._saved = saved
-            self._to_drop = skip
-            self._mute_others(math.ceil(skip / self._model.steps_per_execution))
+            self._replay.begin(saved, self._others)
         else:
-            self._arrive(saved)
-
-    def _arrive(self, saved: Saved) -> None:
-        """The training is where the checkpoint was taken."""
-        chance.set_state(dict(saved.facts["random"]))
-        if saved.facts["ended"]:  # in the middle of an epoch, which is left at the next batch's end
-            self._model.stop_training = True
-
-    def _catch_up(self, iterator: Any) -> None:
-        before = chance.get_state()
-        self._feed.catch_up(iterator)
-        if not self._to_drop:
-            self._dropped()
-            chance.set_state(before)
-
-    def _drop(self, iterator: Any, per_call: int) -> Any:
-        last, wanted = self._to_drop <= per_call, min(per_call, self._to_drop)
-        pulled = sum(1 for _ in takewhile(lambda _: pull(iterator), range(wanted)))
-        self._batch += pulled
-        self._to_drop -= pulled
-        if pulled < wanted:
-            if not (last and pulled):
-                self._refuse_data()
-            self._to_drop = 0  # the last call of an epoch of unknown size counts in full
-        if self._to_drop:
-            return self._logs
-        assert self._saved is not None
-        saved, self._saved = self._saved, None
-        self._dropped()
-        self._arrive(saved)
-        return self._logs
-
-    def _refuse_data(self) -> NoReturn:
-        """It has fewer batches than are done already."""
-        error = _too_short(self._batch, self._batch + self._to_drop)
-        self._session.refuse(str(error))
-        raise error
-
-    def _dropped(self) -> None:
-        """The next batch is the first that this process trains on."""
-        self._feed.caught_up()
-        if not self._feed.exact:
-            self._say(
-                "resuming at the right batch, but this data may come in another order than before, so some samples of "
-                "this epoch may be seen twice and others not at all (holdfast.dataset(x, y, batch_size=, seed=) is "
-                "exact)"
-            )
-
-    def _mute_others(self, calls: int) -> None:
-        """The other callbacks do not see the batches that are dropped. Each muted hook counts, and unmutes itself."""
-        for callback in self._others:
-            if isinstance(callback, keras.callbacks.ProgbarLogger):
-                continue
-            for hook in _BATCH_HOOKS:
-                mute(callback, hook, calls)
+            self._replay.arrive(saved)
 
     def boundary(self, batch: int) -> None:
         """Between two batches, before any other callback sees the second."""
-        if self._to_drop:
+        if self._replay.left:
             return
         self._batch = batch
         session = self._session
         if session.stopping is not None:
-            self._stop(Position(self._epoch, batch, self._step), session.stopping)
+            self._stop(self._position, session.stopping)
         if session.save_asked is not None:
             self._due, session.save_asked = session.save_asked, None
         elif self._cadence.due(self._step - self._last_step, time.monotonic() - self._last_time):
             self._due = self._due or "interval"
         if self._due is not None and self._dirty and not self._writer.busy:
-            self._save(Position(self._epoch, batch, self._step), self._due)
+            self._save(self._position, self._due)
 
     def epoch_ends(self, epoch: int, logs: Any) -> None:
-        if self._to_drop:
-            self._ends_among_the_dropped()
+        if self._replay.left:  # nothing is new since the checkpoint, whatever ended the epoch here
+            if not self._model.stop_training:  # else a callback did
+                self._replay.refuse()
             return
         position = Position(epoch + 1, 0, self._step)
         self._feed.end_epoch()
@@ -346,16 +269,10 @@ class Fit:
                 self._writer.wait()
             self._save(position, "last epoch" if last else "epoch", owed=last)
 
-    def _ends_among_the_dropped(self) -> None:
-        """Nothing is new since the checkpoint, and nothing is stored, whatever ended the epoch here."""
-        if not self._model.stop_training:  # else a callback did
-            self._refuse_data()
-
     def validation_begins(self) -> None:
         """``evaluate`` resets the metrics, and may swap weights: what a stop during validation needs is read now."""
-        if self._to_drop == 0 and self._dirty:
-            position = Position(self._epoch, self._batch, self._step)
-            self._validating = self._boundary_at(position, snapshot.read_all(self._model))
+        if self._replay.left == 0 and self._dirty:
+            self._validating = self._boundary_at(self._position, snapshot.read_all(self._model))
 
     def during_validation(self) -> None:
         reason = self._session.stopping
@@ -363,9 +280,9 @@ class Fit:
             return
         with self._leaving:
             if self._validating is None:
-                self._stop(Position(self._epoch, self._batch, self._step), reason)
+                self._stop(self._position, reason)
                 return
-            self._finish(self._writer.write_now(self._draft_of(self._validating, reason)))
+            self._finish(self._writer.write_now(self._boundaries.draft(self._validating, reason)))
 
     def validation_ends(self) -> None:
         self._validating = None
@@ -381,7 +298,7 @@ class Fit:
             if self._finishing:
                 return
             if self._validating is not None:
-                self._leave(self._writer.write_now(self._draft_of(self._validating, reason)))
+                self._leave(self._writer.write_now(self._boundaries.draft(self._validating, reason)))
             if self._calls <= 1 and not self._dirty:
                 self._writer.wait()
                 self._leave(stored=not self._writer.failed)
@@ -440,29 +357,14 @@ class Fit:
         flush = getattr(self._callbacks, "_flush_futures", None)
         if flush is not None:
             flush()
-        return self._draft_of(self._boundary_at(position), reason)
+        return self._boundaries.draft(self._boundary_at(position), reason)
 
-    def _boundary_at(self, position: Position, held: dict[Place, Any] | None = None) -> _Boundary:
-        peeked = others.peek(self._others, self._say)
-        place = self._feed.place(within_epoch=self._begun)
-        return _Boundary(position, held, peeked, chance.get_state(), place, bool(self._model.stop_training))
+    def _boundary_at(self, position: Position, held: dict[Place, Any] | None = None) -> Boundary:
+        return self._boundaries.at(position, self._begun, self._logs, held)
 
-    def _draft_of(self, boundary: _Boundary, reason: str) -> Draft:
-        told, metrics = self._facts(boundary), floats(self._logs)
-        return snapshot.take(self._model, boundary.position, reason, metrics, told, self._say, boundary.held)
-
-    def _facts(self, boundary: _Boundary) -> dict[str, Any]:
-        return {
-            "random": boundary.random,
-            "callbacks": others.to_entries(self._others, boundary.others, self._say),
-            "logs": plain_logs(self._logs),
-            **boundary.place,
-            "begun": self._begun,
-            "spec": self._spec or None,
-            "fit": len(self._session.fits),
-            "fits": list(self._session.fits),
-            "ended": boundary.ended,
-        }
+    @property
+    def _position(self) -> Position:
+        return Position(self._epoch, self._batch, self._step)
 
     def _say(self, text: str) -> None:
         if text not in self._said:
