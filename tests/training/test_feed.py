@@ -77,6 +77,32 @@ def test_what_is_made_of_ours_goes_on_exactly(tmp_path: Path, kind: str) -> None
     check(train(lambda: (MADE_OF_OURS[kind](),), epochs=3), tmp_path)
 
 
+class Peeks(keras.callbacks.Callback):
+    """Looks at the first batch of the training's own data every few batches, which begins a pass through it."""
+
+    def __init__(self, data: Any) -> None:
+        super().__init__()
+        self.data = data
+
+    def get_state(self) -> None:
+        return None
+
+    def set_state(self, state: Any) -> None:
+        pass
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if batch % 3 == 0:
+            next(iter(self.data.take(1)))
+
+
+def test_a_callback_that_draws_from_the_data_itself_changes_nothing_for_a_resumed_training(tmp_path: Path) -> None:
+    def run(callbacks: list[keras.callbacks.Callback]) -> tuple[keras.Model, Any]:
+        made, data = model(), ours()
+        return made, made.fit(data, epochs=3, callbacks=[*callbacks, Peeks(data)], verbose=0, shuffle=False)
+
+    check(run, tmp_path, (0, 1), (1, 4), (2, 0))
+
+
 class Least(keras.metrics.Metric):
     """The least target of an epoch; those of TARGETS are 1 or more."""
 

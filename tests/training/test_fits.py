@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -159,3 +160,50 @@ def test_after_a_fit_that_raised_sigterm_means_again_what_it_meant_before(tmp_pa
     finally:
         close_session()
         signal.signal(signal.SIGTERM, before)
+
+
+class Breaks(keras.callbacks.Callback):
+    """Ends a ``fit`` in the way of a script that stops itself, once the second epoch has begun."""
+
+    def get_state(self) -> None:
+        return None
+
+    def set_state(self, state: Any) -> None:
+        pass
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+
+def test_a_fit_without_resume_after_one_that_raised_is_not_touched(tmp_path: Path) -> None:
+    def run(callbacks: list[keras.callbacks.Callback]) -> tuple[keras.Model, Any]:
+        model = compiled()
+        with contextlib.suppress(KeyboardInterrupt):
+            fit(model, 4, *callbacks, Breaks())
+        return model, fit(model, 2)
+
+    undisturbed = once(run, tmp_path / "undisturbed")
+    resumed = interrupted(run, tmp_path / "stopped", (1, 1))
+    assert [len(resumed.history["loss"]), undisturbed.state] == [2, resumed.state]
+
+
+def test_a_fit_without_resume_after_one_that_raised_among_dropped_batches_drops_none(tmp_path: Path) -> None:
+    class BreaksAtOnce(Breaks):
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            if epoch == 1 and len(list(tmp_path.glob("*/model-*.json"))) > 1:
+                raise KeyboardInterrupt
+
+    steps: list[int] = []
+
+    def run(callbacks: list[keras.callbacks.Callback]) -> tuple[keras.Model, Any]:
+        model = compiled()
+        with contextlib.suppress(KeyboardInterrupt):
+            fit(model, 4, *callbacks, BreaksAtOnce())
+        before = int(model.optimizer.iterations)
+        history = fit(model, 1)
+        steps.append(int(model.optimizer.iterations) - before)
+        return model, history
+
+    interrupted(run, tmp_path, (1, 1))
+    assert steps == [3]

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 
+from holdfast.core import codec
 from holdfast.core.errors import InvalidPair
 from holdfast.training.others import continue_csv_files, flush, peek, set_states, to_entries
 
@@ -164,3 +165,35 @@ def test_what_tensorboard_wrote_reaches_its_files() -> None:
     board._writers = {"train": Writer(), "validation": Writer()}
     flush([Mine(), board])
     assert flushed == ["flushed"] * 2
+
+
+class Tracked(list[Any]):
+    """As Keras makes one of a list that is stored on a model."""
+
+
+def test_a_list_of_another_kind_is_kept_as_a_list() -> None:
+    entries, said = taken(Mine(Tracked([np.float32(1), np.ones(2)])))
+    codec.dumps(entries)
+    assert said == []
+
+
+def nested(depth: int) -> list[Any]:
+    found: list[Any] = []
+    for _ in range(depth):
+        found = [found]
+    return found
+
+
+ENDLESS: list[Any] = []
+ENDLESS.append(ENDLESS)
+
+
+UNFIT = {"deep": nested(codec.MAX_DEPTH - 2), "deeper": nested(2000), "endless": ENDLESS, "key": {((1,),): 2}}
+
+
+@pytest.mark.parametrize("kind", UNFIT)
+def test_a_state_that_no_pair_can_hold_is_left_out_and_keeps_no_pair_from_being_written(kind: str) -> None:
+    entries, said = taken(Mine(UNFIT[kind]), Mine(2))
+    codec.dumps({"callbacks": entries})
+    assert [entry["state"] for entry in entries] == [None, 2]
+    assert "the callback Mine is not kept: it holds" in said[0]

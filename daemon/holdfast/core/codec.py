@@ -36,7 +36,7 @@ def dumps(value: Any) -> bytes:
 
     A key of a dict is none of the first two, nor a tuple of them.
     """
-    _check(value, TypeError)
+    check(value, TypeError)
     return pickle.dumps(value, protocol=PROTOCOL)
 
 
@@ -51,7 +51,7 @@ def loads(data: bytes) -> Any:
         raise InvalidPair(f"the .pkl is damaged: {type(error).__name__}: {error}") from None
     if stream.read(1):
         raise InvalidPair("the .pkl has bytes after its end")
-    _check(value, InvalidPair)
+    check(value, InvalidPair)
     return value
 
 
@@ -144,7 +144,7 @@ def _check_key(key: Any, error: type[Exception]) -> None:
         raise error(f"a key of type {type(key).__name__} is not plain")
 
 
-def _check(root: Any, error: type[Exception]) -> None:
+def check(root: Any, error: type[Exception]) -> None:
     """Looks into each container once, without recursion, but counts shared ones as often as a reader meets them."""
     known: dict[int, _Measure | None] = {}  # None while the walk is inside
     once: dict[int, int] = {}  # the bytes of each long text

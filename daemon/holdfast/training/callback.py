@@ -60,6 +60,10 @@ class Resume(keras.callbacks.Callback):
         if self._fit is not None:
             self._fit.append_tail()
 
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        if self._fit is not None:
+            self._fit.epoch_opens()
+
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         if self._fit is not None:
             self._fit.boundary(batch)

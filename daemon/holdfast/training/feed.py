@@ -10,7 +10,7 @@ The data is looked at as the graph of ``tf.data`` transformations that it is (``
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -61,10 +61,12 @@ class Feed:
         self._cheap = len(self._ours) == 1 and self._ours[0].batches > 0 and kinds <= _SAME_BATCHES
         self._round = self._ours[0].batches if self._cheap else _round_of(parts)
         self.exact = bool(self._ours) and kinds <= _SAME_ORDER
+        self._begins_at_once = not kinds & {"RepeatDataset", "ConcatenateDataset"}
         self.behind = False
         self._keras = epoch_iterator
         self._one_iterator = getattr(epoch_iterator, "steps_per_epoch", None) is not None
         self._began = self._next_passes()
+        self._passes: Sequence[int] | None = None
         self._drawn = 0
         self._to_draw = 0
 
@@ -89,6 +91,9 @@ class Feed:
         ``within``: it was taken in this epoch, not before.
         """
         self.behind = facts is not None and self._drawn > 0
+        # All passes of such an iterator are begun with its first batch: what has begun since was begun by others.
+        tells = facts is not None and within and self._begins_at_once and not self._one_iterator
+        self._passes = facts.get("passes") if facts is not None and tells else None
         if facts is not None and (within or self._drawn):
             self._rewind(facts)
         if self.behind or not self._drawn:
@@ -123,6 +128,8 @@ class Feed:
         """No batch comes empty from here on, even if there were fewer to drop than there should have been."""
         for source in self._ours:
             source.go_on(source.next_pass)
+        if self._passes is not None:
+            passes.set_counts(self._passes)
 
     def end_epoch(self) -> None:
         """Keras' iterator serves the next epoch too, unless it was at its end: then it is a new one by now, or none."""

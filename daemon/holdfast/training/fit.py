@@ -18,6 +18,7 @@ import os
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -113,6 +114,7 @@ class Fit:
         self._logs: Any = None
         self._said: set[str] = set()
         self._train_function: Callable[[Any], Any] | None = None
+        self._iterator: Callable[[], Any] = lambda: None
         self._executed = Board.read(session.spool.file(Board.FILE)).executed
 
     # --- the beginning ---------------------------------------------------------------------------------------------
@@ -190,6 +192,8 @@ class Fit:
         per_call = model.steps_per_execution
 
         def train(iterator: Any) -> Any:
+            if self._iterator() is not iterator and not self._takes(iterator):
+                return inner(iterator)
             if self._feed.behind:
                 self._replay.catch_up(iterator)
             if self._replay.left:
@@ -212,7 +216,24 @@ class Fit:
         train.holdfast_inner = inner  # type: ignore[attr-defined]
         model.train_function = train
 
+    def _takes(self, iterator: Any) -> bool:
+        """A ``fit`` that raises tells its callbacks nothing: one that comes after it, without Resume, is not ours."""
+        if runs_in_fit(sys._getframe(), self._callbacks):
+            self._iterator = weakref.ref(iterator)
+            return True
+        self._give_back_model()
+        return False
+
+    def _give_back_model(self) -> None:
+        self._session.when_pressed = None
+        self._model.train_function = self._train_function
+        self._model._initial_epoch = None
+
     # --- epochs and batches ----------------------------------------------------------------------------------------
+
+    def epoch_opens(self) -> None:
+        """Before any other callback sees it. Keras has read where to begin; should one raise, no later ``fit`` may."""
+        self._model._initial_epoch = None
 
     def epoch_begins(self, epoch: int) -> None:
         saved, self._saved = self._saved, None
@@ -312,10 +333,8 @@ class Fit:
         os._exit(int(Exit.STOPPED if stored else Exit.UNSTORED))
 
     def train_ends(self) -> None:
-        self._session.when_pressed = None
         self._writer.wait()
-        self._model.train_function = self._train_function
-        self._model._initial_epoch = None
+        self._give_back_model()
         self._callbacks.callbacks = [c for c in self._callbacks.callbacks if not isinstance(c, Tail)]
         self._ended()
         history = self._model.history

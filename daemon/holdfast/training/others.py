@@ -14,7 +14,7 @@ from typing import Any
 import keras
 
 from ..core.errors import InvalidPair
-from .plain import from_plain, to_plain
+from .plain import from_plain, to_plain_part
 
 # Attributes that change while a training goes on.
 _KEPT: dict[str, tuple[str, ...]] = {
@@ -94,7 +94,7 @@ def _peek(callback: Any, say: Callable[[str], None]) -> Any:
 
 def _plain(callback: Any, state: Any, say: Callable[[str], None]) -> Any:
     try:
-        return to_plain(state)
+        return to_plain_part(state)
     except TypeError as error:
         say(f"the state of the callback {type(callback).__name__} is not kept: it holds {error}")
         return None

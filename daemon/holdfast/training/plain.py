@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core import codec
 from ..core.errors import InvalidPair
 
 _ARRAY = "~array"
@@ -29,10 +30,21 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         raise TypeError(f"a named tuple ({type(value).__name__})")
     if isinstance(value, list | tuple):
-        return type(value)(to_plain(item) for item in value) if type(value) in (list, tuple) else list(value)
+        items = [to_plain(item) for item in value]
+        return tuple(items) if isinstance(value, tuple) else items
     if hasattr(value, "numpy"):
         return to_plain(value.numpy())
     raise TypeError(f"a value of type {type(value).__name__}")
+
+
+def to_plain_part(value: Any) -> Any:
+    """The same, for what others give: TypeError also for what no ``.pkl`` takes, and for what holds itself."""
+    try:
+        plain = to_plain(value)
+    except RecursionError:
+        raise TypeError("values that are nested too deep, or hold themselves") from None
+    codec.check([[[plain]]], TypeError)  # where it stands in a pair
+    return plain
 
 
 def from_plain(value: Any) -> Any:
