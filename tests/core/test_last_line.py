@@ -41,6 +41,12 @@ RESUME = "(does the script use holdfast.Resume?)"
         ),
         (
             Exit.UNSTORED,
+            replace(COMPLETE, unmarked=True),
+            ALL,
+            "training is complete and its state in the store, which refuses the mark that says so; run again (exit 74)",
+        ),
+        (
+            Exit.UNSTORED,
             replace(STOPPED, save_failed=True),
             ALL,
             "stopped early and the last state was not saved: what came after the newest checkpoint is lost (exit 74)",

@@ -233,6 +233,7 @@ def test_nothing_is_done_after_the_end(name: str, event: Event) -> None:
         (Exit.FENCED, (*TRAIN, LeaseLost("other"), ChildExited(137))),
         (Exit.FAILED, (*START, ChildExited(1), NO_LONGER_OWED, Finalized())),
         (Exit.UNSTORED, (*TRAIN, STOP, STOP, STOP)),
+        (Exit.UNSTORED, (*TRAIN, TrainingFinished(), ChildExited(0), NO_LONGER_OWED, Finalized("no rights"))),
         (Exit.STOPPED, (*FLUSH, NO_LONGER_OWED, Finalized())),
         (Exit.USAGE, (NoNotice(), RestoreFailed("no such bucket", Exit.USAGE))),
     ],

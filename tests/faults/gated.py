@@ -161,7 +161,7 @@ class GatedUploader:
         with self._changed:
             self._rest("failing")
 
-    def finalized(self) -> None:
+    def finalized(self, refusal: str) -> None:
         with self._changed:
             self._rest("finalized")
 

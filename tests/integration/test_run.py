@@ -65,6 +65,20 @@ def test_a_training_that_ends_is_complete_and_left_alone_until_it_is_extended(pa
     assert "from step 60" in longer.text
 
 
+def test_a_finished_run_is_not_held_up_by_what_the_store_refuses_for_good(local_park: Machines) -> None:
+    run = Path(local_park.store) / "00001-count"
+    for refused in ("training_options.json", "log-i1.txt", "complete.json"):
+        (run / refused / "in-its-place").mkdir(parents=True)
+    daemon = local_park.start("one")
+    assert daemon.wait() == Exit.UNSTORED, daemon.text
+    for refused in ("training_options.json", "log-i1.txt"):
+        assert daemon.text.count(f"00001-count/{refused} is not in the store") == 1
+    assert "the run cannot be marked complete" in daemon.text
+    (run / "complete.json" / "in-its-place").rmdir()
+    (run / "complete.json").rmdir()
+    assert local_park.start("one").wait() == Exit.COMPLETE
+
+
 def test_a_command_that_stores_nothing_is_not_said_to_be_in_the_store(local_park: Machines) -> None:
     waits = [sys.executable, "-uc", "print('begun'); import time; time.sleep(60)"]
     stopped = local_park.start("one", command=waits)

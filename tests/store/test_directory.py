@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.core.errors import Conflict, Permanent, StoreError, TooLarge
+from holdfast.core.errors import Conflict, Permanent, StoreError, TooLarge, Transient
 from holdfast.store import Entry
 from holdfast.store.directory import DirectoryStore
+from holdfast.store.files import opened_root, written
 from store.conformance import Make, StoreConformance
 
 
@@ -89,6 +90,30 @@ def test_a_sweep_removes_what_a_crash_left_under_its_prefix(store: DirectoryStor
         assert files_in(root) == {"run/key", "run/a/key", "runs/key", *left[2:]}
     store.sweep("")
     assert files_in(root) == {"run/key", "run/a/key", "runs/key"}
+
+
+def test_a_put_that_a_sweep_of_the_leases_holder_falls_into_may_be_repeated(
+    store: DirectoryStore, root: Path, scratch: Path
+) -> None:
+    (scratch / "source").write_bytes(b"content")
+    with pytest.raises(Transient, match=r"model\.h5"):
+        store.put("run/model.h5", scratch / "source", progress=lambda sent: DirectoryStore(root).sweep("run/"))
+    store.put("run/model.h5", scratch / "source")
+    assert files_in(root) == {"run/model.h5"}
+
+
+@pytest.mark.parametrize("new", [True, False], ids=["create", "replace"])
+def test_so_may_a_small_write_of_who_asks_for_the_lease(store: DirectoryStore, root: Path, new: bool) -> None:
+    store.create("key", b"")
+
+    def write() -> None:
+        with opened_root(root) as folder, written(folder, "run.json", new) as file:
+            file.write(b"{}")
+            store.sweep("")
+
+    with pytest.raises(Transient, match=r"run\.json"):
+        write()
+    assert files_in(root) == {"key"}
 
 
 def test_an_object_of_absurd_size_is_neither_read_nor_in_the_way(store: DirectoryStore, root: Path) -> None:

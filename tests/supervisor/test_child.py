@@ -23,13 +23,16 @@ DAEMONISED = "(setsid sh -c 'echo $$ >>{pids}; trap \"\" TERM HUP; while :; do s
 # Plays the supervisor: starts the command in its arguments, obeys lines on standard input, prints what came of it.
 SUPERVISOR = """
 import json, os, sys, threading
-from holdfast.supervisor.child import Child, Reaper, kill_tree
+from holdfast.supervisor.child import Child, Reaper
 
 ended = threading.Event()
+others = []
 def on_exit(pid, how):
     if pid == child.pid:
         child.how = how
         ended.set()
+    else:
+        others.append(pid)
 
 reaper = Reaper()
 reaper.start(on_exit)
@@ -41,24 +44,25 @@ def obey():
         if word == "stacks":
             print("asked:", child.dump_stacks(*map(int, numbers)), file=sys.stderr, flush=True)
         else:
-            {"terminate": child.terminate, "kill": kill_tree, "close": child.close}[word]()
+            {"terminate": child.terminate, "kill": reaper.kill_tree, "close": child.close}[word]()
 threading.Thread(target=obey, daemon=True).start()
 print(json.dumps({"pid": child.pid, "command": child.command}), flush=True)
 ended.wait()
-kill_tree()
+reaper.kill_tree()
 how = child.how
-print(json.dumps({"status": how.status, "signal": how.signal, "orphans": child.orphans}), flush=True)
+print(json.dumps({"status": how.status, "signal": how.signal, "orphans": child.orphans, "others": others}), flush=True)
 """
 
 
 class Supervised:
     """A command below a process of its own that supervises it."""
 
-    def __init__(self, folder: Path, command: list[str]) -> None:
+    def __init__(self, folder: Path, command: list[str], before: str = "") -> None:
+        """The shell that becomes the supervisor has done ``before``."""
         self.output = folder / "output"
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", SUPERVISOR, *command],
+                ["/bin/sh", "-c", f'{before}\nexec "$@"', "sh", sys.executable, "-c", SUPERVISOR, *command],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,
@@ -102,8 +106,8 @@ Start = Callable[..., Supervised]
 def start(tmp_path: Path) -> Iterator[Start]:
     started: list[Supervised] = []
 
-    def begin(*command: str) -> Supervised:
-        started.append(Supervised(tmp_path, list(command)))
+    def begin(*command: str, before: str = "") -> Supervised:
+        started.append(Supervised(tmp_path, list(command), before))
         return started[-1]
 
     yield begin
@@ -134,9 +138,13 @@ def ended(processes: list[psutil.Process]) -> None:
     try:
         wait_for(lambda: gone(processes), f"the end of {processes}", patience=20)
     finally:
-        for process in processes:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+        kill(processes)
+
+
+def kill(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 @pytest.mark.parametrize(
@@ -240,6 +248,57 @@ def test_the_command_dies_even_if_guardian_and_supervisor_are_killed_at_once(sta
     supervised.process.wait(60)
     guardian.kill()
     ended(left)
+
+
+def test_what_the_supervisor_had_before_is_left_alone_and_is_no_orphan(start: Start, pids: Path) -> None:
+    """A shell's background jobs become holdfast's children by exec: one of this session, one of its own, one below."""
+    job = "sh -c 'sleep 1000 & echo $! >>{pids}; echo $$ >>{pids}; wait'"
+    before = f"{job} & setsid {job} & true & while [ $(wc -l <{{pids}}) -lt 4 ]; do :; done".format(pids=pids)
+    supervised = start("/bin/sh", "-c", "exit 3", before=before)
+    result = supervised.result()
+    theirs = of(pids, 4)
+    try:
+        assert (result["status"], result["orphans"], result["others"]) == (3, 0, [])
+        assert not any(gone([process]) for process in theirs)
+    finally:
+        kill(theirs)
+
+
+def test_what_it_had_before_is_still_reaped(start: Start, pids: Path) -> None:
+    before = f"sleep 1000 & echo $! >>{pids}"
+    supervised = start("/bin/sh", "-c", "while :; do sleep 0.05; done", before=before)
+    theirs = of(pids, 1)
+    kill(theirs)
+    wait_for(lambda: not psutil.pid_exists(theirs[0].pid), "the end of the zombie")
+    supervised.tell("kill")
+    assert theirs[0].pid not in supervised.result()["others"]
+
+
+def test_what_that_started_since_and_left_to_the_supervisor_is_left_alone(start: Start, pids: Path) -> None:
+    began = pids.with_name("began")
+    late = f"(while [ ! -e {began} ]; do sleep 0.02; done; sleep 1000 & echo $! >>{pids})"
+    script = f"touch {began}; while [ ! -s {pids} ]; do sleep 0.02; done"
+    supervised = start("/bin/sh", "-c", script, before=f"{late} &")
+    theirs = of(pids, 1)
+    try:
+        assert supervised.result()["status"] == 0
+        assert not gone(theirs)
+    finally:
+        kill(theirs)
+
+
+def test_what_the_command_left_to_the_supervisor_is_killed_beside_that(start: Start, pids: Path) -> None:
+    """A guardian that was killed leaves what it guarded to the supervisor."""
+    before = f"sleep 1000 & echo $! >>{pids}"
+    supervised = start("/bin/sh", "-c", f"{DAEMONISED.format(pids=pids)}; sleep 1000", before=before)
+    theirs, left = of(pids, 2)
+    supervised.guardian.kill()
+    assert supervised.result()["signal"] == signal.SIGKILL
+    try:
+        ended([left])
+        assert not gone([theirs])
+    finally:
+        kill([theirs])
 
 
 LISTENS = "import faulthandler; faulthandler.register(50, file=2); print('ready', flush=True)"

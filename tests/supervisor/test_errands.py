@@ -48,8 +48,15 @@ class Logs:
         self.clock = Clock()
         self.pressed = False
         self.left: float | None = None
+        self.said: list[str] = []
         self.errand = BringLogs(
-            store, growing_logs(spool, 1), lambda: self.pressed, lambda: self.left, self.clock, interval=30
+            store,
+            growing_logs(spool, 1),
+            lambda: self.pressed,
+            lambda: self.left,
+            self.clock,
+            self.said.append,
+            interval=30,
         )
 
     def grow(self, line: str = "x") -> None:
@@ -171,6 +178,40 @@ def test_at_the_end_a_log_that_could_not_be_brought_is_brought_again_at_once(
         logs.run(CLOSING)
     assert logs.run(CLOSING) == 1
     assert memory.objects == {LOG: b"a"}
+
+
+def test_what_the_store_refuses_for_good_is_given_up_at_the_end_and_told_once(
+    memory: MemoryStore, store: FlakyStore, logs: Logs, spool: Spool
+) -> None:
+    logs.grow("a")
+    for name in ("options.json", "notes.txt"):
+        spool.file(name).write_text("{}")
+        logs.errand.bring(f"{RUN}/{name}", spool.file(name))
+    for refused in ("options.json", "log-i1.txt"):
+        store.fail("put", Permanent("is a folder"), suffix=refused)
+    logs.run(CLOSING)
+    logs.clock.advance(100)
+    assert logs.run(CLOSING) == 0
+    assert set(memory.objects) == {f"{RUN}/notes.txt"}
+    assert sorted(logs.said) == [
+        f"{RUN}/{name} is not in the store: is a folder" for name in ("log-i1.txt", "options.json")
+    ]
+
+
+def test_before_the_end_what_is_refused_is_tried_again_and_holds_up_no_log(
+    memory: MemoryStore, store: FlakyStore, logs: Logs, spool: Spool
+) -> None:
+    """Somebody may set it right meanwhile."""
+    logs.grow("a")
+    spool.file("options.json").write_text("{}")
+    logs.errand.bring(f"{RUN}/options.json", spool.file("options.json"))
+    store.fail("put", Permanent("no rights"), suffix="options.json")
+    with pytest.raises(Permanent):
+        logs.run()
+    assert set(memory.objects) == {LOG}
+    logs.run()
+    assert set(memory.objects) == {LOG, f"{RUN}/options.json"}
+    assert logs.said == []
 
 
 def test_a_file_that_is_gone_is_forgotten(memory: MemoryStore, logs: Logs, spool: Spool) -> None:

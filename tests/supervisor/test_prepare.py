@@ -244,6 +244,18 @@ def test_a_machine_that_was_replaced_does_not_mark_the_run_complete_and_says_tha
     assert store.writes == writes
 
 
+def test_a_lease_that_the_store_does_not_take_back_is_left_to_expire(
+    run: Run, store: MemoryStore, start: Start
+) -> None:
+    flaky = FlakyStore(store)
+    preparer = start("one", through=flaky)
+    prepared(preparer)
+    assert preparer.lease is not None
+    preparer.lease.stop()
+    flaky.fail("replace", Permanent("no rights"))
+    preparer.finish(complete=False)
+
+
 def test_a_completion_whose_release_had_no_answer_is_none_the_less_one(
     run: Run, store: MemoryStore, start: Start, lost: list[str]
 ) -> None:

@@ -104,8 +104,8 @@ class Uploading:
     def failing(self, error: str, retry_in: float) -> None:
         self._hear("failing", error)
 
-    def finalized(self) -> None:
-        self._hear("finalized", None)
+    def finalized(self, refusal: str) -> None:
+        self._hear("finalized", refusal or None)
 
     def _finish(self, complete: bool) -> None:
         if self.store.outage is not None:
@@ -332,6 +332,30 @@ def test_the_end_is_told_whether_the_run_is_complete(uploading: Uploading, compl
     uploading.uploader.start()
     uploading.conclude(complete)
     assert uploading.finished == [complete]
+
+
+def test_an_end_that_the_store_refuses_for_good_is_told_at_once_and_not_tried_again(
+    store: FlakyStore, uploading: Uploading
+) -> None:
+    """Nobody may come to set it right, and the machine costs meanwhile."""
+    store.outage = Permanent("no rights")
+    uploading.uploader.start()
+    uploading.uploader.finalize(True)
+    uploading.until_heard("finalized")
+    assert uploading.heard == [("finalized", "no rights")]
+
+
+def test_pairs_that_the_store_refuses_are_tried_until_it_takes_them(store: FlakyStore, uploading: Uploading) -> None:
+    store.outage = Permanent("no rights")
+    uploading.uploader.start()
+    uploading.save(name_of(1))
+    uploading.uploader.finalize(True)
+    uploading.until_heard("failing", 3)
+    assert uploading.of("finalized") == []
+    store.outage = None
+    uploading.until_heard("finalized")
+    assert uploading.of("stored") == [name_of(1)]
+    assert uploading.finished == [True]
 
 
 def test_a_run_that_another_machine_has_by_now_is_not_finished_and_nothing_more_is_done(uploading: Uploading) -> None:

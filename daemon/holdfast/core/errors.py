@@ -24,7 +24,10 @@ class Exit(IntEnum):
 EXIT_MEANINGS: dict[Exit, str] = {
     Exit.COMPLETE: "training is complete and everything is in the store",
     Exit.STOPPED: "stopped early; the state is in the store; run again to go on",
-    Exit.UNSTORED: "stopped early and the last state could not be stored; it is still in the work dir",
+    Exit.UNSTORED: (
+        "stopped early and the last state could not be stored; it is still in the work dir; or the training is "
+        "complete and the store refuses to have it marked so"
+    ),
     Exit.FENCED: "another holder kept the run's lease for longer than --lease-wait, or took it over",
     Exit.USAGE: "bad settings or arguments",
     Exit.FAILED: (

@@ -168,7 +168,9 @@ class SpoolScanned:
 
 @dataclass(frozen=True)
 class Finalized:
-    """Logs are stored and, for a complete run, the mark is set."""
+    """Logs are stored and, for a complete run, the mark is set; or what the store said that refuses it for good."""
+
+    refusal: str = ""
 
 
 @dataclass(frozen=True)

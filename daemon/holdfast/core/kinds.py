@@ -93,6 +93,10 @@ SECTIONS: dict[str, dict[str, Kind]] = {
         "save-failed": Kind(f"{_WARNED}: the script could not write a pair; training goes on"),
         "unstored": Kind(f"{_WARNED}: the command ended without storing its last state"),
         "no-checkpoint": Kind(f"{_WARNED}: the command ended well and stored nothing at all"),
+        "not-stored": Kind(
+            f"{_WARNED}: the store refused a log or the options for good at the end; they were given up"
+        ),
+        "unmarked": Kind(f"{_WARNED}: the store refuses for good to have the complete run marked so"),
         "prune-failed": Kind(
             f"{_WARNED}: old checkpoints cannot be removed from the store, or none has the metric of `--keep-best`"
         ),

@@ -62,6 +62,8 @@ def _stopped(state: State, kept: Kept) -> str:
 
 
 def _unstored(state: State, kept: Kept) -> str:
+    if state.unmarked:
+        return "training is complete and its state in the store, which refuses the mark that says so; run again"
     ended = "the command ended well" if state.outcome is Outcome.COMPLETE else "stopped early"
     if kept.here is not None and not state.save_failed and kept.here.step >= state.at:
         return f"{ended} and the last state could not be stored; it is still in the work dir"

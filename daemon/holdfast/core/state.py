@@ -63,6 +63,7 @@ class State:
     since, and ``deaths`` how often in a row it died without one. ``stalled`` says that it hangs and is being ended.
     ``spoke`` says that a training of the command has begun under holdfast, now or in an earlier start, and ``speak_by``
     when it is warned that none did.
+    ``unmarked`` says that the store refuses the mark of a complete run.
     ``left`` says that older pairs stay unsent in the work dir, ``fault`` how a run ends that could not be restored.
     ``step`` is the furthest batch ever, ``at`` that of this start.
     """
@@ -100,6 +101,7 @@ class State:
     outcome: Outcome | None = None
     scanned: bool = False
     finalizing: bool = False
+    unmarked: bool = False
     deadline: float | None = None
     term_at: float | None = None
     kill_at: float | None = None

@@ -85,7 +85,8 @@ class Store(Protocol):
     def sweep(self, prefix: str) -> None:
         """Clears what unfinished writes to keys that start with ``prefix`` left behind.
 
-        The caller promises that nobody else is writing there: it holds the run's lease.
+        The caller holds the run's lease, so that nobody else is writing data there. Who only asks for the lease may be
+        in the middle of a small write: it gets Transient.
         """
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from ..core.errors import NotFound, Permanent
+from ..core.errors import NotFound, Permanent, Transient
 from ..spool import TEMPORARY, sync_folder
 from .base import SMALL
 
@@ -137,7 +137,8 @@ def read_object(file: IO[bytes], most: int) -> tuple[bytes, str]:
 def written(at: int, name: str, new: bool = False) -> Iterator[IO[bytes]]:
     """Gives a temporary file of the folder ``at``; when the block ends well it is on disk and has the ``name``.
 
-    A ``new`` one replaces nothing: raises FileExistsError.
+    A ``new`` one replaces nothing: raises FileExistsError. Raises Transient if somebody's sweep took it for a dead
+    machine's.
     """
     temporary = f"{TEMPORARY}{secrets.token_hex(6)}-{name}"
     try:
@@ -146,14 +147,21 @@ def written(at: int, name: str, new: bool = False) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        if new:
-            os.link(temporary, name, src_dir_fd=at, dst_dir_fd=at, follow_symlinks=False)
-        else:
-            os.rename(temporary, name, src_dir_fd=at, dst_dir_fd=at)
+        _give_name(at, temporary, name, new)
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary, dir_fd=at)
     os.fsync(at)
+
+
+def _give_name(at: int, temporary: str, name: str, new: bool) -> None:
+    try:
+        if new:
+            os.link(temporary, name, src_dir_fd=at, dst_dir_fd=at, follow_symlinks=False)
+        else:
+            os.rename(temporary, name, src_dir_fd=at, dst_dir_fd=at)
+    except FileNotFoundError:
+        raise Transient(f"{name}: its temporary file was removed while it was written") from None
 
 
 def tag_of(data: bytes) -> str:

@@ -154,7 +154,7 @@ class Beginning:
     def _make_uploader(self, prepared: Prepared, artifacts: Artifacts) -> Uploader:
         run, spool, settings = str(prepared.run), prepared.spool, self._settings
         growing = growing_logs(spool, prepared.incarnation)
-        logs = BringLogs(self._store, growing, self._pressed, self._left, self._clock)
+        logs = BringLogs(self._store, growing, self._pressed, self._left, self._clock, self._reports.given_up)
         options = training_options(settings, self._store.uri, run, prepared.incarnation, self._redactor)
         with contextlib.suppress(OSError):  # a full disk must not stop the training
             write_whole(spool.file(OPTIONS_FILE), options, durable=False)

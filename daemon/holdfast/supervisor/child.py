@@ -110,12 +110,34 @@ class Tee:
             self._console = None  # whoever watched is gone; the log goes on
 
 
+class Strangers:
+    """Whoever is below this process and not of the command: what a shell had started before it became holdfast by exec,
+    and what that starts. Make it before the command is started.
+
+    What loses its parent among them comes here as the command's orphans do. Those who stay in this session can be told:
+    the command has its own, and nobody gets into another's.
+    """
+
+    def __init__(self) -> None:
+        self._before = frozenset(psutil.Process().children(recursive=True))
+        self._session = os.getsid(0)
+
+    def have(self, pid: int) -> bool:
+        with contextlib.suppress(OSError, psutil.Error):
+            return os.getsid(pid) == self._session or psutil.Process(pid) in self._before
+        return False
+
+
 class Reaper:
-    """Waits for every child of this process, its own and those it inherits. There is one in a process, to its end."""
+    """Waits for every child of this process, its own and those it inherits. There is one in a process, to its end.
+
+    Make it before anything is started. It tells of all ends but those of strangers.
+    """
 
     def __init__(self) -> None:
         self._on_exit: Callable[[int, Ended], None] | None = None
         self._have_children = threading.Event()
+        self._strangers = Strangers()
 
     def start(self, on_exit: Callable[[int, Ended], None]) -> None:
         """Makes this process the one that inherits the orphans below it, and waits for children from now on.
@@ -138,11 +160,37 @@ class Reaper:
             self._have_children.clear()
             with contextlib.suppress(ChildProcessError):
                 while True:
-                    status = os.waitid(os.P_ALL, 0, os.WEXITED)
-                    assert status is not None
-                    killed = status.si_code != os.CLD_EXITED
-                    assert self._on_exit is not None
-                    self._on_exit(status.si_pid, Ended(*((0, status.si_status) if killed else (status.si_status, 0))))
+                    self._reap_one()
+
+    def _reap_one(self) -> None:
+        """Looks at who it was before it is reaped, as its pid may be another's after that."""
+        found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+        assert found is not None
+        assert self._on_exit is not None
+        stranger = self._strangers.have(found.si_pid)
+        os.waitid(os.P_PID, found.si_pid, os.WEXITED)
+        if not stranger:
+            killed = found.si_code != os.CLD_EXITED
+            self._on_exit(found.si_pid, Ended(*((0, found.si_status) if killed else (found.si_status, 0))))
+
+    def kill_tree(self) -> None:
+        """SIGKILL to everything below this process but strangers, until nobody is left or it cannot be killed."""
+        for _ in range(_KILL_ROUNDS):
+            found = [process for process in self._tree() if _lives(process)]
+            if not found:
+                return
+            for process in found:
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+            time.sleep(_KILL_PAUSE)
+
+    def _tree(self) -> list[psutil.Process]:
+        """Nobody of the command is below a stranger."""
+        tree = [process for process in psutil.Process().children() if not self._strangers.have(process.pid)]
+        for process in [*tree]:
+            with contextlib.suppress(psutil.Error):
+                tree += process.children(recursive=True)
+        return tree
 
 
 class Child:
@@ -235,18 +283,6 @@ class Child:
     def close(self) -> None:
         """After its end. While it lives, this ends it: the guardian takes the supervisor for dead."""
         self._link.close()
-
-
-def kill_tree() -> None:
-    """SIGKILL to everything that descends from this process, until nobody is left or it cannot be killed."""
-    for _ in range(_KILL_ROUNDS):
-        found = [process for process in psutil.Process().children(recursive=True) if _lives(process)]
-        if not found:
-            return
-        for process in found:
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-        time.sleep(_KILL_PAUSE)
 
 
 def _forks(pid: int, tree: list[psutil.Process]) -> list[psutil.Process]:

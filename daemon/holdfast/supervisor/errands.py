@@ -72,6 +72,9 @@ class BringLogs:
 
     A log gives way as soon as something is ``pressed`` for, or a deadline is ``left()`` seconds away: it comes again
     later, at the latest at the end, which it may use up to the deadline.
+
+    What the store refuses for good is tried again before the end, as somebody may set it right; at the end it is given
+    up, which is told once: a run must not wait for its log.
     """
 
     vital = True
@@ -83,6 +86,7 @@ class BringLogs:
         pressed: Callable[[], bool],
         left: Callable[[], float | None],
         clock: Callable[[], float],
+        say: Callable[[str], None],
         interval: float = LOG_INTERVAL,
     ) -> None:
         self._store = store
@@ -90,6 +94,7 @@ class BringLogs:
         self._pressed = pressed
         self._left = left
         self._clock = clock
+        self._say = say
         self._interval = interval
         self._files: dict[str, Path] = {}
         self._closing = False
@@ -102,12 +107,12 @@ class BringLogs:
         if closing and not self._closing:
             self._closing = True
             self._rests_until = dict.fromkeys(self._rests_until, now)
-        for key, path in self._files.items():
-            return lambda: self._put(key, path)
         for log in [log for log, until in self._rests_until.items() if until <= now]:
             if log.has_grown():
                 return partial(self._bring, log)
             self._rests_until[log] = now + self._interval
+        for key, path in self._files.items():
+            return partial(self._put, key, path)
         return None
 
     def stored(self, manifest: Manifest) -> None:
@@ -115,7 +120,10 @@ class BringLogs:
 
     def _put(self, key: str, path: Path) -> None:
         if path.is_file():
-            self._store.put(key, path)
+            try:
+                self._store.put(key, path)
+            except Permanent as error:
+                self._give_up(key, error)
         del self._files[key]
 
     def _bring(self, log: GrowingLog) -> None:
@@ -124,10 +132,18 @@ class BringLogs:
             with contextlib.suppress(GivenUp):
                 log.bring(lambda copy: self._store.put(log.key, copy, progress=self._go_on), self._go_on)
             failed = False
+        except Permanent as error:
+            self._give_up(log.key, error)
+            del self._rests_until[log]
         finally:
             now = self._clock()
             if not (failed and self._closing):  # the end tries it again at once
                 self._rests_until[log] = now + max(self._interval, SHARE * (now - began))
+
+    def _give_up(self, key: str, error: Permanent) -> None:
+        if not self._closing:
+            raise error
+        self._say(f"{key} is not in the store: {error}")
 
     def _go_on(self, sent: int) -> None:
         left = self._left()

@@ -25,7 +25,7 @@ from ..spool import Board, Progress
 from ..store import Store
 from .beginning import Beginning
 from .channel import Channel
-from .child import Child, Ended, Reaper, Tee, kill_tree
+from .child import Child, Ended, Reaper, Tee
 from .journal import Journal
 from .left import only_here
 from .notices import Watcher
@@ -115,7 +115,7 @@ class Supervisor:
                 self._turn()
         except Exception as error:  # the child must not go on alone, whatever it was
             self._journal.event("failed", f"a defect in holdfast, or a broken machine: {error!r}", warning=True)
-            kill_tree()
+            self._reaper.kill_tree()
             return Exit.FAILED
         finally:
             for number in _SIGNALS:
@@ -244,7 +244,7 @@ class Supervisor:
         self._queue.put(events.Spawned(self._child.command))
 
     def _before_exit(self, event: events.ChildExited) -> None:
-        kill_tree()  # whatever the guardian could not end
+        self._reaper.kill_tree()  # whatever the guardian could not end
         self._look_at_board()
         lines = self._tee.last_lines() if self._tee is not None else []
         failed = event.code not in (0, Exit.STOPPED) and self._state.stopping is None
@@ -284,7 +284,7 @@ class Supervisor:
             self._child.terminate()
 
     def _kill(self, effect: effects.Kill) -> None:
-        kill_tree()
+        self._reaper.kill_tree()
 
     def _upload(self, effect: effects.Upload) -> None:
         name = CheckpointName.parse(effect.name)

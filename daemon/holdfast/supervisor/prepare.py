@@ -111,11 +111,15 @@ class Preparer:
         return resume
 
     def finish(self, complete: bool) -> None:
-        """Marks a complete run, and gives the lease back. Raises Fenced, and tells of it, if another has the lease."""
+        """Marks a complete run, and gives the lease back. Raises Fenced, and tells of it, if another has the lease.
+
+        Permanent means that there is no mark and never will be. A lease that cannot be given back expires.
+        """
         assert self.lease is not None
         if complete and not self._marked:
             self._mark_complete(self.lease)
-        self.lease.release()
+        with contextlib.suppress(Permanent):
+            self.lease.release()
 
     def close(self) -> None:
         self.cancelled.set()

@@ -68,5 +68,8 @@ class Reports:
         text = f"the store does not take it: {error}; trying again in {retry_in:.1f} s"
         self._say("store-away", text, warning=True)
 
-    def finalized(self) -> None:
-        self._put(events.Finalized())
+    def given_up(self, text: str) -> None:
+        self._say("not-stored", text, warning=True)
+
+    def finalized(self, refusal: str) -> None:
+        self._put(events.Finalized(refusal))

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
-from ..core.errors import Conflict, Fenced, InvalidPair, StoreError
+from ..core.errors import Conflict, Fenced, InvalidPair, Permanent, StoreError
 from ..core.manifest import CheckpointName
 from ..core.policy import Backoff, Owed, Retention, must_give_way, next_upload, superseded
 from ..spool import Spool
@@ -34,7 +34,7 @@ class Listener(Protocol):
     def skipped(self, name: CheckpointName) -> None: ...
     def left(self, name: CheckpointName) -> None: ...
     def failing(self, error: str, retry_in: float) -> None: ...
-    def finalized(self) -> None: ...
+    def finalized(self, refusal: str) -> None: ...
 
 
 class Uploader:
@@ -120,7 +120,8 @@ class Uploader:
     def finalize(self, complete: bool) -> None:
         """Once nothing is owed: run the errands a last time, mark the run if it is complete, release the lease.
 
-        Where ``finish`` raises Fenced, nothing is reported here: it tells of the loss itself.
+        Where ``finish`` raises Fenced, nothing is reported here: it tells of the loss itself. What it is refused for
+        good is reported and not tried again.
         """
         with self._wake:
             self._finalize = complete
@@ -267,9 +268,15 @@ class Uploader:
                     return
                 job()
         with contextlib.suppress(Fenced):  # `finish` tells of it
-            self._finish(self._finalize)
-            self._listener.finalized()
+            self._listener.finalized(self._refusal(self._finalize))
         self._dropped = True
+
+    def _refusal(self, complete: bool) -> str:
+        try:
+            self._finish(complete)
+        except Permanent as error:
+            return str(error)
+        return ""
 
 
 def _told(error: Exception) -> str:

@@ -36,7 +36,12 @@ def finalize(state: State) -> Step:
 
 
 def finalized(state: State, event: Finalized, now: float) -> Step:
-    return end(state, code_of(state))
+    """A mark that is refused for good is not waited for: nobody may come, and the machine costs meanwhile."""
+    if not event.refusal:
+        return end(state, code_of(state))
+    state = replace(state, unmarked=True)
+    said = Say("unmarked", f"the run cannot be marked complete: {event.refusal}", warning=True)
+    return end(state, code_of(state), said)
 
 
 def is_missing(state: State) -> bool:
@@ -55,6 +60,8 @@ def code_of(state: State) -> Exit:
         return state.fault or Exit.FAILED
     if is_missing(state):
         return Exit.FAILED if _has_nothing(state) else Exit.UNSTORED
+    if state.unmarked:
+        return Exit.UNSTORED
     return Exit.COMPLETE if state.outcome is Outcome.COMPLETE else Exit.STOPPED
 
 
