@@ -154,6 +154,61 @@ def test_arrays_without_names_are_refused_in_one_line(tmp_path: Path) -> None:
     close_session()
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"arrays": {0: np.zeros(2)}},
+        {"arrays": {"a": np.zeros(2)}, "metrics": {1: 2.0}},
+        {"arrays": {"a": np.zeros(2, "V4")}},
+        {"arrays": {"a": np.array([object()])}},
+        {"arrays": {"a": np.zeros(2, [("x", "f4")])}},
+    ],
+    ids=["a name", "a metric's name", "bytes of no type", "objects", "records"],
+)
+def test_what_no_start_could_read_back_is_refused_at_once(run: Any, tmp_path: Path, given: dict[str, Any]) -> None:
+    run.boundary(6)
+    with pytest.raises(TypeError, match=r"^run\.commit: [^\n]+$"):
+        run.commit(**given)
+    assert resumed(tmp_path).resume_from is None
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        ({"step": -1}, ValueError),
+        ({"step": 10**15}, ValueError),
+        ({"step": 1, "epoch": -1}, ValueError),
+        ({"step": 1, "epoch": 10**9}, ValueError),
+        ({"step": 1, "batch": -1}, ValueError),
+        ({"step": 1, "batch": 10**15}, ValueError),
+        ({"step": 1.5}, TypeError),
+        ({"step": 1, "epoch": "one"}, TypeError),
+    ],
+)
+def test_a_boundary_refuses_what_is_no_count(run: Any, given: dict[str, Any], error: type[Exception]) -> None:
+    run.boundary(6)
+    with pytest.raises(error, match=rf"^run\.boundary: {list(given)[-1]} is [^\n]+$"):
+        run.boundary(**given)
+    assert run.step == 6, "nothing has changed"
+
+
+def test_the_largest_counts_come_back(run: Any, tmp_path: Path) -> None:
+    run.boundary(10**15 - 1, epoch=10**9 - 1)
+    run.commit({"a": np.zeros(2)})
+    wait_for(lambda: not run.busy, "the commit is written")
+    assert resumed(tmp_path).step == 10**15 - 1
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, np.array, tf.constant])
+def test_counts_of_numpy_and_tensorflow_are_as_good_as_pythons(run: Any, tmp_path: Path, kind: Any) -> None:
+    assert run.boundary(kind(6), epoch=kind(2), batch=kind(1)) is True
+    run.commit({"a": np.zeros(2)})
+    wait_for(lambda: not run.busy, "the commit is written")
+    state = resumed(tmp_path).resume_from
+    assert (state.epoch, state.batch, state.step) == (2, 1, 6)
+    assert type(state.step) is int
+
+
 # --- what the boundary answers, and what a commit keeps ------------------------------------------------------------
 
 

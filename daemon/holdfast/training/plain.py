@@ -47,12 +47,25 @@ def from_plain(value: Any) -> Any:
 
 
 def pack(array: np.ndarray) -> dict[str, Any]:
-    """An array as dtype name, shape and little-endian bytes. Raises TypeError for arrays of objects."""
-    if array.dtype.hasobject or array.dtype.names is not None:
-        raise TypeError("an array of Python objects or records")
+    """An array as dtype name, shape and little-endian bytes. Raises TypeError as ``name_of`` does."""
+    name = name_of(array.dtype)
     little = array.astype(array.dtype.newbyteorder("<"), copy=False)
-    name = little.dtype.str if little.dtype.kind in "USmM" else little.dtype.name  # texts and times have a size or unit
     return {_ARRAY: [name, list(array.shape), np.ascontiguousarray(little).tobytes()]}
+
+
+def name_of(dtype: np.dtype[Any]) -> str:
+    """Raises TypeError for a type that ``unpack`` would not know by its name: objects, records, bytes of no type."""
+    if dtype.hasobject or dtype.names is not None:
+        raise TypeError("an array of Python objects or records")
+    little = dtype.newbyteorder("<")
+    name = little.str if little.kind in "USmM" else little.name  # texts and times have a size or unit
+    try:
+        known = _dtype(name) == little
+    except (AttributeError, ImportError):
+        known = False
+    if not known:
+        raise TypeError(f"an array of type {dtype}")
+    return name
 
 
 def unpack(value: Any) -> np.ndarray:
