@@ -26,6 +26,14 @@ def test_a_subclass_of_a_built_in_becomes_the_built_in() -> None:
     assert to_plain({Level.HIGH: True}) == {3: True}
 
 
+def test_what_is_in_a_subclass_of_a_list_becomes_plain_too() -> None:
+    class Wrapper(list[Any]):
+        pass
+
+    assert to_plain(Wrapper([np.float32(0.5), Wrapper()])) == [0.5, []]
+    assert type(to_plain(Wrapper([Wrapper()]))[0]) is list
+
+
 @pytest.mark.parametrize("value", [np.bool_(True), np.float32(0.5), np.int64(7), np.str_("x")])
 def test_a_number_of_numpys_becomes_pythons(value: Any) -> None:
     plain = to_plain(value)

@@ -29,7 +29,8 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         raise TypeError(f"a named tuple ({type(value).__name__})")
     if isinstance(value, list | tuple):
-        return type(value)(to_plain(item) for item in value) if type(value) in (list, tuple) else list(value)
+        kind = type(value) if type(value) in (list, tuple) else list
+        return kind(to_plain(item) for item in value)
     if hasattr(value, "numpy"):
         return to_plain(value.numpy())
     raise TypeError(f"a value of type {type(value).__name__}")
