@@ -15,6 +15,7 @@ import pytest
 import tensorflow as tf
 
 import holdfast
+from holdfast.core.errors import SettingsError
 from holdfast.spool import Board, Spool
 from holdfast.training.opening import close_session, open_session
 from integration.daemons import wait_for
@@ -331,15 +332,32 @@ def test_a_loop_that_fails_is_not_complete(run: Any, tmp_path: Path) -> None:
     assert list(tmp_path.glob("*/complete.json")) == []
 
 
-def test_a_second_loop_of_a_process_does_not_go_on_from_what_the_first_one_did(run: Any, tmp_path: Path) -> None:
-    """Resumed or not: so a script with two loops does the same either way."""
-    run.boundary(6)
-    run.commit({"a": np.zeros(2)})
-    wait_for(lambda: not run.busy, "the commit is written")
+def test_a_second_loop_of_a_process_is_refused_before_it_trains_and_costs_the_first_one_nothing(
+    tmp_path: Path,
+) -> None:
+    """No start could tell whose the newest pair is: the first loop went on with the state of the second."""
     with resumed(tmp_path) as first:
-        assert first.step == 6
-        first.commit({"a": np.zeros(2)})
-    assert holdfast.session(directory=str(tmp_path)).resume_from is None
+        first.boundary(6)
+        first.commit({"a": np.ones(2)})
+    with pytest.raises(SettingsError, match=r"^this process has a training already, .*one session[^\n]*$"):
+        holdfast.session(directory=str(tmp_path))
+    assert resumed(tmp_path).resume_from.arrays["a"].tolist() == [1, 1]
+    close_session()
+
+
+def test_a_loop_that_failed_is_not_followed_by_another_in_its_process(run: Any, tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), run:
+        run.boundary(1 // 0)
+    with pytest.raises(SettingsError, match="this process has a training already"):
+        holdfast.session(directory=str(tmp_path))
+
+
+def test_a_wrong_interval_can_be_put_right_in_the_same_process(tmp_path: Path) -> None:
+    close_session()
+    with pytest.raises(SettingsError, match="every"):
+        holdfast.session(every=0, directory=str(tmp_path))
+    assert holdfast.session(every=1, directory=str(tmp_path)).step == 0
+    close_session()
 
 
 def test_batches_done_again_are_counted_again(run: Any, tmp_path: Path) -> None:

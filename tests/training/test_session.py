@@ -19,7 +19,7 @@ import holdfast
 from fakes.disks import GoneTerminal
 from fakes.pairs import name_of, save_pair
 from holdfast.core import wire
-from holdfast.core.errors import Busy, Exit, HoldfastError, NoValidPair
+from holdfast.core.errors import Busy, Exit, HoldfastError, NoValidPair, SettingsError
 from holdfast.core.runs import COMPLETE_FILE
 from holdfast.spool import Spool
 from holdfast.supervisor.child import catches
@@ -156,6 +156,14 @@ def test_what_happens_is_told(supervisors: Any, spool: Spool) -> None:
         wire.TrainingFinished(),
     ]
     assert [supervisor.hear() for _ in expected] == expected
+
+
+def test_a_second_loop_is_refused_so_that_the_command_is_not_started_again(supervisors: Any, spool: Spool) -> None:
+    supervisor = supervisors(welcome(spool))
+    holdfast.session()
+    with pytest.raises(SettingsError) as error:
+        holdfast.session()
+    assert supervisor.hear() == wire.Refused(str(error.value))
 
 
 def test_a_session_says_by_which_signal_it_writes_its_stacks_for_as_long_as_it_lasts(

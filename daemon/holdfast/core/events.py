@@ -74,7 +74,9 @@ class TrainingBegan:
 
 @dataclass(frozen=True)
 class CheckpointRefused:
-    """The script cannot use the checkpoint (its model is another): starting it again will not help."""
+    """The script cannot use the checkpoint (its model is another), or trains what cannot be resumed: starting it again
+    will not help.
+    """
 
     error: str
 

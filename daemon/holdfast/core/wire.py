@@ -99,7 +99,7 @@ class SaveFailed:
 
 @dataclass(frozen=True)
 class Refused:
-    """Child to supervisor: the checkpoint cannot be used with this script, and trying again will not help."""
+    """Child to supervisor: this script cannot go on, from its checkpoint or at all, and trying again will not help."""
 
     kind: ClassVar[str] = "refused"
     error: str

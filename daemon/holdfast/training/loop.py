@@ -33,7 +33,7 @@ from .layout import Layout, holds_numbers
 from .opening import open_session
 from .pair import Draft, Place, Position, Saved, Written
 from .plain import from_plain, name_of, to_plain
-from .session import Session
+from .session import LOOP, Session
 from .writer import Writer
 
 KIND = "arrays"
@@ -176,8 +176,13 @@ def session(every: str | int | timedelta = "epoch", directory: str | None = None
         every: a number of batches or a timedelta between commits; ``"epoch"`` leaves it to the loop when to commit.
         directory: where to keep pairs when no supervisor runs the script; ``./runs`` if not given.
         keep: how many pairs to keep there.
+
+    Raises SettingsError if the process has, or had, another session or a ``fit`` with ``holdfast.Resume``.
     """
-    return Loop(open_session(directory, keep), Cadence.of(every))
+    cadence = Cadence.of(every)
+    opened = open_session(directory, keep)
+    opened.admit(LOOP)
+    return Loop(opened, cadence)
 
 
 def _state_of(saved: Saved) -> State:
