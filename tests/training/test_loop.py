@@ -285,7 +285,9 @@ def test_batches_that_no_commit_holds_are_said_and_the_run_is_not_complete(
         run.boundary(6)
         run.commit({"a": np.zeros(2)})
         run.boundary(8)
-    assert "the last 2 batches are not stored" in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert "no commit holds the last 2 batches: call run.commit after the last batch too" in said
+    assert "could not be written" not in said, "nobody tried"
     close_session()
     assert list(tmp_path.glob("*/complete.json")) == []
 

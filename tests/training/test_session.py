@@ -627,7 +627,7 @@ def test_under_a_supervisor_the_start_and_the_stop_are_its_own_to_say(
 def test_alone_a_failure_is_said_and_nobody_dies_of_it(capfd: pytest.CaptureFixture[str]) -> None:
     open_session().failed("the disk is full")
     open_session().refuse("another model")
-    assert capfd.readouterr().err == "holdfast: a checkpoint could not be written: the disk is full\n"
+    assert capfd.readouterr().err == "holdfast: the disk is full\n"
 
 
 def test_alone_a_terminal_that_is_gone_harms_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

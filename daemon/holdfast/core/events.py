@@ -110,7 +110,7 @@ class PairSaved:
 
 @dataclass(frozen=True)
 class SaveFailed:
-    """The child could not write a pair."""
+    """The child could not write a pair, or did not commit its last batches."""
 
 
 @dataclass(frozen=True)

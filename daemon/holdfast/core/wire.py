@@ -91,7 +91,7 @@ class PairSaved:
 
 @dataclass(frozen=True)
 class SaveFailed:
-    """Child to supervisor: a pair could not be written; training goes on."""
+    """Child to supervisor: a state is in no pair: it could not be written, or was not committed."""
 
     kind: ClassVar[str] = "save-failed"
     error: str

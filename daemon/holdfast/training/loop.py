@@ -27,6 +27,7 @@ import numpy as np
 from ..core.errors import InvalidPair
 from ..core.manifest import MOST_EPOCHS, MOST_STEPS
 from ..core.policy import Cadence
+from ..core.words import count
 from ..spool import Board, Progress
 from . import generators, pair
 from .layout import Layout, holds_numbers
@@ -101,7 +102,8 @@ class Loop:
         self._session.resume = None
         left = self._position.step - max(0, self._committed_step)
         if left:
-            self._session.failed(f"the last {left} batches are not stored: call run.commit once more after the loop")
+            last = count(left, "batch", "batches")
+            self._session.failed(f"no commit holds the last {last}: call run.commit after the last batch too")
         self._session.finished(stored=not left and not self._writer.failed)
 
     def boundary(self, step: int, epoch: int = 0, batch: int | None = None) -> bool:
@@ -198,12 +200,12 @@ def _state_of(saved: Saved) -> State:
 def _count(what: str, value: Any, most: int) -> int:
     """Also of NumPy's integers, which a checkpoint cannot hold."""
     try:
-        count = int(operator.index(value))
+        number = int(operator.index(value))
     except TypeError:
         raise TypeError(f"run.boundary: {what} is a whole number, not {type(value).__name__}") from None
-    if not 0 <= count <= most:
-        raise ValueError(f"run.boundary: {what} is {count}, and must be from 0 to {most}")
-    return count
+    if not 0 <= number <= most:
+        raise ValueError(f"run.boundary: {what} is {number}, and must be from 0 to {most}")
+    return number
 
 
 def _check_names(what: str, named: Any) -> None:

@@ -133,7 +133,8 @@ class Session:
         return self.spool.stored()
 
     def failed(self, error: str) -> None:
-        self.say(f"a checkpoint could not be written: {error}")
+        """A state is in no pair; ``error`` says why."""
+        self.say(error)
 
     def pass_over(self, error: str) -> None:
         """The pair ``resume`` cannot be used: from here on it is the next older one. Raises NoValidPair without one.
