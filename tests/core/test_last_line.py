@@ -88,7 +88,7 @@ RESUME = "(does the script use holdfast.Resume?)"
             Exit.FAILED,
             replace(COMPLETE, save_failed=True),
             NOTHING,
-            "the command ended well and could not save a single checkpoint (exit 70)",
+            "the command ended well, and not a single checkpoint was saved (exit 70)",
         ),
     ],
 )

@@ -351,8 +351,25 @@ def test_a_loop_that_does_not_commit_its_last_batches_is_not_complete(local_park
     ]
     daemon = local_park.start("one", command=[sys.executable, "-c", "\n".join(lines)])
     assert daemon.wait() == Exit.UNSTORED, daemon.text
-    assert "the last 2 batches are not stored: call run.commit once more" in daemon.text
+    assert "no commit holds the last 2 batches: call run.commit after the last batch too" in daemon.text
+    assert "could not be written" not in daemon.text, "nobody tried"
     assert sum(key.endswith(".json") and key.startswith("model") for key in keys(local_park)) == 2
+
+
+def test_a_second_session_in_one_command_ends_the_run_with_what_the_first_one_stored(local_park: Machines) -> None:
+    lines = [
+        "import holdfast",
+        "for fold in range(2):",
+        "    with holdfast.session() as run:",
+        "        run.boundary(1)",
+        "        run.commit({'w': [fold]})",
+    ]
+    daemon = local_park.start("one", command=[sys.executable, "-c", "\n".join(lines)])
+    assert daemon.wait() == Exit.FAILED, daemon.text
+    assert "this process has a training already" in daemon.text
+    assert local_park.kinds("one").count("started") == 1
+    assert sum(key.endswith(".json") and key.startswith("model") for key in keys(local_park)) == 1
+    assert "complete.json" not in keys(local_park)
 
 
 def test_a_command_that_stores_no_checkpoint_is_told_so(local_park: Machines) -> None:

@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 
 import holdfast
+from holdfast.core.errors import SettingsError
+from holdfast.spool import Spool
 from holdfast.training.opening import close_session
 
 from .restarts import assert_same, interrupted, once
@@ -207,3 +209,27 @@ def test_a_fit_without_resume_after_one_that_raised_among_dropped_batches_drops_
 
     interrupted(run, tmp_path, (1, 1))
     assert steps == [3]
+
+
+def test_a_loop_behind_a_fit_is_refused_and_leaves_it_its_pairs(tmp_path: Path) -> None:
+    close_session()
+    fit(compiled(), 2, holdfast.Resume(str(tmp_path)))
+    (run,) = tmp_path.iterdir()
+    before = Spool(run).pairs()
+    with pytest.raises(SettingsError, match="this process has a training already"):
+        holdfast.session(directory=str(tmp_path))
+    assert Spool(run).pairs() == before
+    close_session()
+
+
+def test_a_fit_behind_a_loop_is_refused_before_its_first_batch(tmp_path: Path) -> None:
+    close_session()
+    with holdfast.session(directory=str(tmp_path)) as loop:
+        loop.boundary(1)
+        loop.commit({"a": X})
+    model = compiled()
+    before = model.get_weights()[0].copy()
+    with pytest.raises(SettingsError, match="this process has a training already"):
+        fit(model, 2, holdfast.Resume(str(tmp_path)))
+    assert np.array_equal(model.get_weights()[0], before)
+    close_session()

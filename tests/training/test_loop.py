@@ -15,6 +15,7 @@ import pytest
 import tensorflow as tf
 
 import holdfast
+from holdfast.core.errors import SettingsError
 from holdfast.spool import Board, Spool
 from holdfast.training.opening import close_session, open_session
 from integration.daemons import wait_for
@@ -154,6 +155,61 @@ def test_arrays_without_names_are_refused_in_one_line(tmp_path: Path) -> None:
     close_session()
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"arrays": {0: np.zeros(2)}},
+        {"arrays": {"a": np.zeros(2)}, "metrics": {1: 2.0}},
+        {"arrays": {"a": np.zeros(2, "V4")}},
+        {"arrays": {"a": np.array([object()])}},
+        {"arrays": {"a": np.zeros(2, [("x", "f4")])}},
+    ],
+    ids=["a name", "a metric's name", "bytes of no type", "objects", "records"],
+)
+def test_what_no_start_could_read_back_is_refused_at_once(run: Any, tmp_path: Path, given: dict[str, Any]) -> None:
+    run.boundary(6)
+    with pytest.raises(TypeError, match=r"^run\.commit: [^\n]+$"):
+        run.commit(**given)
+    assert resumed(tmp_path).resume_from is None
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        ({"step": -1}, ValueError),
+        ({"step": 10**15}, ValueError),
+        ({"step": 1, "epoch": -1}, ValueError),
+        ({"step": 1, "epoch": 10**9}, ValueError),
+        ({"step": 1, "batch": -1}, ValueError),
+        ({"step": 1, "batch": 10**15}, ValueError),
+        ({"step": 1.5}, TypeError),
+        ({"step": 1, "epoch": "one"}, TypeError),
+    ],
+)
+def test_a_boundary_refuses_what_is_no_count(run: Any, given: dict[str, Any], error: type[Exception]) -> None:
+    run.boundary(6)
+    with pytest.raises(error, match=rf"^run\.boundary: {list(given)[-1]} is [^\n]+$"):
+        run.boundary(**given)
+    assert run.step == 6, "nothing has changed"
+
+
+def test_the_largest_counts_come_back(run: Any, tmp_path: Path) -> None:
+    run.boundary(10**15 - 1, epoch=10**9 - 1)
+    run.commit({"a": np.zeros(2)})
+    wait_for(lambda: not run.busy, "the commit is written")
+    assert resumed(tmp_path).step == 10**15 - 1
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, np.array, tf.constant])
+def test_counts_of_numpy_and_tensorflow_are_as_good_as_pythons(run: Any, tmp_path: Path, kind: Any) -> None:
+    assert run.boundary(kind(6), epoch=kind(2), batch=kind(1)) is True
+    run.commit({"a": np.zeros(2)})
+    wait_for(lambda: not run.busy, "the commit is written")
+    state = resumed(tmp_path).resume_from
+    assert (state.epoch, state.batch, state.step) == (2, 1, 6)
+    assert type(state.step) is int
+
+
 # --- what the boundary answers, and what a commit keeps ------------------------------------------------------------
 
 
@@ -229,7 +285,9 @@ def test_batches_that_no_commit_holds_are_said_and_the_run_is_not_complete(
         run.boundary(6)
         run.commit({"a": np.zeros(2)})
         run.boundary(8)
-    assert "the last 2 batches are not stored" in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert "no commit holds the last 2 batches: call run.commit after the last batch too" in said
+    assert "could not be written" not in said, "nobody tried"
     close_session()
     assert list(tmp_path.glob("*/complete.json")) == []
 
@@ -276,15 +334,32 @@ def test_a_loop_that_fails_is_not_complete(run: Any, tmp_path: Path) -> None:
     assert list(tmp_path.glob("*/complete.json")) == []
 
 
-def test_a_second_loop_of_a_process_does_not_go_on_from_what_the_first_one_did(run: Any, tmp_path: Path) -> None:
-    """Resumed or not: so a script with two loops does the same either way."""
-    run.boundary(6)
-    run.commit({"a": np.zeros(2)})
-    wait_for(lambda: not run.busy, "the commit is written")
+def test_a_second_loop_of_a_process_is_refused_before_it_trains_and_costs_the_first_one_nothing(
+    tmp_path: Path,
+) -> None:
+    """No start could tell whose the newest pair is: the first loop went on with the state of the second."""
     with resumed(tmp_path) as first:
-        assert first.step == 6
-        first.commit({"a": np.zeros(2)})
-    assert holdfast.session(directory=str(tmp_path)).resume_from is None
+        first.boundary(6)
+        first.commit({"a": np.ones(2)})
+    with pytest.raises(SettingsError, match=r"^this process has a training already, .*one session[^\n]*$"):
+        holdfast.session(directory=str(tmp_path))
+    assert resumed(tmp_path).resume_from.arrays["a"].tolist() == [1, 1]
+    close_session()
+
+
+def test_a_loop_that_failed_is_not_followed_by_another_in_its_process(run: Any, tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), run:
+        run.boundary(1 // 0)
+    with pytest.raises(SettingsError, match="this process has a training already"):
+        holdfast.session(directory=str(tmp_path))
+
+
+def test_a_wrong_interval_can_be_put_right_in_the_same_process(tmp_path: Path) -> None:
+    close_session()
+    with pytest.raises(SettingsError, match="every"):
+        holdfast.session(every=0, directory=str(tmp_path))
+    assert holdfast.session(every=1, directory=str(tmp_path)).step == 0
+    close_session()
 
 
 def test_batches_done_again_are_counted_again(run: Any, tmp_path: Path) -> None:

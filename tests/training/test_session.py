@@ -19,7 +19,7 @@ import holdfast
 from fakes.disks import GoneTerminal
 from fakes.pairs import name_of, save_pair
 from holdfast.core import wire
-from holdfast.core.errors import Busy, Exit, HoldfastError, NoValidPair
+from holdfast.core.errors import Busy, Exit, HoldfastError, NoValidPair, SettingsError
 from holdfast.core.runs import COMPLETE_FILE
 from holdfast.spool import Spool
 from holdfast.supervisor.child import catches
@@ -156,6 +156,14 @@ def test_what_happens_is_told(supervisors: Any, spool: Spool) -> None:
         wire.TrainingFinished(),
     ]
     assert [supervisor.hear() for _ in expected] == expected
+
+
+def test_a_second_loop_is_refused_so_that_the_command_is_not_started_again(supervisors: Any, spool: Spool) -> None:
+    supervisor = supervisors(welcome(spool))
+    holdfast.session()
+    with pytest.raises(SettingsError) as error:
+        holdfast.session()
+    assert supervisor.hear() == wire.Refused(str(error.value))
 
 
 def test_a_session_says_by_which_signal_it_writes_its_stacks_for_as_long_as_it_lasts(
@@ -619,7 +627,7 @@ def test_under_a_supervisor_the_start_and_the_stop_are_its_own_to_say(
 def test_alone_a_failure_is_said_and_nobody_dies_of_it(capfd: pytest.CaptureFixture[str]) -> None:
     open_session().failed("the disk is full")
     open_session().refuse("another model")
-    assert capfd.readouterr().err == "holdfast: a checkpoint could not be written: the disk is full\n"
+    assert capfd.readouterr().err == "holdfast: the disk is full\n"
 
 
 def test_alone_a_terminal_that_is_gone_harms_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,7 +127,7 @@ def test_a_failure_is_told_and_the_next_draft_is_written_all_the_same(session: H
     assert writer.offer(draft(1, broken))
     assert writer.offer(draft(2, slow))
     writer.wait()
-    assert session.errors == ["ValueError: cannot write this"]
+    assert session.errors == ["a checkpoint could not be written: ValueError: cannot write this"]
     assert [manifest.name.step for manifest in session.manifests] == [2]
     assert len(list(session.spool.path.glob("model-*"))) == 3, "of the first, nothing is left"
 
@@ -156,4 +156,4 @@ def test_what_is_written_at_once_comes_after_what_waits_and_says_whether_it_coul
     assert slow.threads == ["holdfast-writer", threading.current_thread().name]
     assert slow.priorities[1] == before
     assert not writer.write_now(draft(3, broken))
-    assert session.errors == ["ValueError: cannot write this"]
+    assert session.errors == ["a checkpoint could not be written: ValueError: cannot write this"]

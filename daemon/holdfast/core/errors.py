@@ -31,8 +31,8 @@ EXIT_MEANINGS: dict[Exit, str] = {
     Exit.FENCED: "another holder kept the run's lease for longer than --lease-wait, or took it over",
     Exit.USAGE: "bad settings or arguments",
     Exit.FAILED: (
-        "the training command failed before its first batch ever, kept failing without progress, or could never save; "
-        "or none of the run's checkpoints is valid; or the run is older than --max-hours"
+        "the training command failed before its first batch ever, kept failing without progress, or trained without "
+        "ever saving; or none of the run's checkpoints is valid; or the run is older than --max-hours"
     ),
 }
 

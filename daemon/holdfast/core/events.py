@@ -74,7 +74,9 @@ class TrainingBegan:
 
 @dataclass(frozen=True)
 class CheckpointRefused:
-    """The script cannot use the checkpoint (its model is another): starting it again will not help."""
+    """The script cannot use the checkpoint (its model is another), or trains what cannot be resumed: starting it again
+    will not help.
+    """
 
     error: str
 
@@ -108,7 +110,7 @@ class PairSaved:
 
 @dataclass(frozen=True)
 class SaveFailed:
-    """The child could not write a pair."""
+    """The child could not write a pair, or did not commit its last batches."""
 
 
 @dataclass(frozen=True)

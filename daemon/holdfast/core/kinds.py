@@ -90,7 +90,7 @@ SECTIONS: dict[str, dict[str, Kind]] = {
         "skipped": Kind("a pair was not stored because a newer one was there first", {**_CHECKPOINT, **_REASON}),
         "left-behind": Kind(f"{_WARNED}: a pair could not make it before a deadline and stays in the work dir"),
         "pair-lost": Kind(f"{_WARNED}: a pair can never be stored: it is damaged or its name is taken"),
-        "save-failed": Kind(f"{_WARNED}: the script could not write a pair; training goes on"),
+        "save-failed": Kind(f"{_WARNED}: the script could not write a pair, or did not commit its last batches"),
         "unstored": Kind(f"{_WARNED}: the command ended without storing its last state"),
         "no-checkpoint": Kind(f"{_WARNED}: the command ended well and stored nothing at all"),
         "not-stored": Kind(

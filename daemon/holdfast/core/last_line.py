@@ -40,7 +40,7 @@ def _text(code: Exit, state: State, kept: Kept) -> str:
     if code is Exit.UNSTORED:
         return _unstored(state, kept) if state.fault is None else ""
     if code is Exit.FAILED and state.outcome is Outcome.COMPLETE:
-        return "the command ended well and could not save a single checkpoint"
+        return "the command ended well, and not a single checkpoint was saved"
     return ""
 
 

@@ -25,6 +25,8 @@ LASTING = ("epoch", "last epoch")
 MAX_DEPTH = 16
 _LOSS = r"-?(?:0|[1-9]\d{0,6})\.\d{4}|-?[1-9]\.\d{4}e\+\d{2,3}|nan|inf|none"
 _NAME = re.compile(rf"model-(\d{{4,9}})-(\d{{8,15}})-({_LOSS})-i(\d{{1,9}})-q(\d{{1,9}})", re.ASCII)
+MOST_EPOCHS, MOST_STEPS = 10**9 - 1, 10**15 - 1
+"""As many as a name has room for."""
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CRC32 = re.compile(r"[0-9a-f]{8}")

@@ -91,7 +91,7 @@ class PairSaved:
 
 @dataclass(frozen=True)
 class SaveFailed:
-    """Child to supervisor: a pair could not be written; training goes on."""
+    """Child to supervisor: a state is in no pair: it could not be written, or was not committed."""
 
     kind: ClassVar[str] = "save-failed"
     error: str
@@ -99,7 +99,7 @@ class SaveFailed:
 
 @dataclass(frozen=True)
 class Refused:
-    """Child to supervisor: the checkpoint cannot be used with this script, and trying again will not help."""
+    """Child to supervisor: this script cannot go on, from its checkpoint or at all, and trying again will not help."""
 
     kind: ClassVar[str] = "refused"
     error: str

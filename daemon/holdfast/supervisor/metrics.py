@@ -28,7 +28,7 @@ _COUNTED = {
     "skipped": ("holdfast_checkpoints_skipped", "Checkpoints that a newer one made unnecessary to store."),
     "pair-lost": ("holdfast_checkpoints_lost", "Checkpoints that can never be stored."),
     "left-behind": ("holdfast_checkpoints_left_behind", "Checkpoints that could not make it before a deadline."),
-    "save-failed": ("holdfast_save_failures", "Checkpoints that the training could not write."),
+    "save-failed": ("holdfast_save_failures", "Checkpoints that the training could not write, or did not at its end."),
     "store-away": ("holdfast_store_failures", "Calls to the store that failed and were tried again."),
     "stalled": ("holdfast_stalls", "Times that the command was found to hang (--stall-timeout)."),
     "crashed": ("holdfast_crashes", "Times that the command failed and was to be started again."),

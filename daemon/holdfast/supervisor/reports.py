@@ -37,7 +37,7 @@ class Reports:
             self._say("saved", checkpoint=message.name, seconds=seconds, reason=message.reason)
             self._put(events.PairSaved(message.name))
         elif isinstance(message, wire.SaveFailed):
-            self._say("save-failed", f"a checkpoint could not be written: {message.error}", warning=True)
+            self._say("save-failed", message.error, warning=True)
             self._put(events.SaveFailed())
         elif isinstance(message, wire.StacksBy):
             self.stacks = message

@@ -12,7 +12,7 @@ from ..core.errors import SettingsError
 from ..core.policy import Cadence, Retention
 from .fit import Fit
 from .opening import open_session
-from .session import Session
+from .session import FIT, Session
 from .surroundings import surroundings
 from .writer import Writer
 
@@ -53,6 +53,7 @@ class Resume(keras.callbacks.Callback):
         if (ours := sum(isinstance(callback, Resume) for callback in callbacks.callbacks)) > 1:
             raise SettingsError(f"this fit has {ours} holdfast.Resume callbacks: give it one")
         self._session = open_session(self._directory, self._keep, epochs=params.get("epochs"))
+        self._session.admit(FIT)
         self._fit = Fit(self, self._ended, self._session, Writer(self._session), self._cadence, callbacks, local)
         self._fit.read_checkpoint()
 

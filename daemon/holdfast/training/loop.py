@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import operator
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,14 +25,16 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import InvalidPair
+from ..core.manifest import MOST_EPOCHS, MOST_STEPS
 from ..core.policy import Cadence
+from ..core.words import count
 from ..spool import Board, Progress
 from . import generators, pair
 from .layout import Layout, holds_numbers
 from .opening import open_session
 from .pair import Draft, Place, Position, Saved, Written
-from .plain import from_plain, to_plain
-from .session import Session
+from .plain import from_plain, name_of, to_plain
+from .session import LOOP, Session
 from .writer import Writer
 
 KIND = "arrays"
@@ -99,18 +102,22 @@ class Loop:
         self._session.resume = None
         left = self._position.step - max(0, self._committed_step)
         if left:
-            self._session.failed(f"the last {left} batches are not stored: call run.commit once more after the loop")
+            last = count(left, "batch", "batches")
+            self._session.failed(f"no commit holds the last {last}: call run.commit after the last batch too")
         self._session.finished(stored=not left and not self._writer.failed)
 
     def boundary(self, step: int, epoch: int = 0, batch: int | None = None) -> bool:
         """Call between two batches, with the number of batches done in all (and the epochs, and this one's batches).
 
         True says that the state is to be committed now: a stop or a save was asked for, or an interval is over.
+        Raises TypeError or ValueError for what is no count, or a larger one than a checkpoint's name has room for.
         """
+        step, epoch = _count("step", step, MOST_STEPS), _count("epoch", epoch, MOST_EPOCHS)
+        batch = step if batch is None else _count("batch", batch, MOST_STEPS)
         done = step - self._position.step
         self._executed += done if done >= 0 else 1  # a loop that goes back begins again with its first batch
-        self._position = Position(epoch, step if batch is None else batch, step)
-        self._session.board.write(Progress(self._executed, epoch, self._position.batch, step))
+        self._position = Position(epoch, batch, step)
+        self._session.board.write(Progress(self._executed, epoch, batch, step))
         if self._session.stopping is not None:
             return True
         since = step - max(0, self._committed_step)
@@ -133,11 +140,11 @@ class Loop:
             metrics: more numbers for the manifest.
 
         The arrays are copied, and written in the background. After a stop was asked for they are written at once, and
-        SystemExit(75) is raised (74 if they could not be written). Raises TypeError for arrays without
-        names, and for values that are not plain.
+        SystemExit(75) is raised (74 if they could not be written). Raises TypeError for arrays and metrics
+        whose names are no texts, for arrays of objects, and for values that are not plain.
         """
-        if not isinstance(arrays, Mapping):
-            raise TypeError(f"run.commit: give a dict of names and arrays, not {type(arrays).__name__}")
+        _check_names("arrays", arrays)
+        _check_names("metrics", metrics or {})
         reason = self._session.stopping or self._session.save_asked or "commit"
         draft = self._draft(arrays, values, reason, {**(metrics or {}), **({} if loss is None else {"loss": loss})})
         self._committed_step, self._last_time = self._position.step, time.monotonic()
@@ -148,7 +155,7 @@ class Loop:
             self._writer.write_now(draft)
 
     def _draft(self, arrays: Mapping[str, Any], values: Any, reason: str, metrics: Mapping[str, float]) -> Draft:
-        copies = {Place(_GROUP, i): (name, np.asarray(array).copy()) for i, (name, array) in enumerate(arrays.items())}
+        copies = {Place(_GROUP, i): (str(name), _copy(name, array)) for i, (name, array) in enumerate(arrays.items())}
         facts = {
             "values": to_plain(values),
             "random": generators.get_state(),
@@ -171,8 +178,13 @@ def session(every: str | int | timedelta = "epoch", directory: str | None = None
         every: a number of batches or a timedelta between commits; ``"epoch"`` leaves it to the loop when to commit.
         directory: where to keep pairs when no supervisor runs the script; ``./runs`` if not given.
         keep: how many pairs to keep there.
+
+    Raises SettingsError if the process has, or had, another session or a ``fit`` with ``holdfast.Resume``.
     """
-    return Loop(open_session(directory, keep), Cadence.of(every))
+    cadence = Cadence.of(every)
+    opened = open_session(directory, keep)
+    opened.admit(LOOP)
+    return Loop(opened, cadence)
 
 
 def _state_of(saved: Saved) -> State:
@@ -183,6 +195,34 @@ def _state_of(saved: Saved) -> State:
     values = from_plain(saved.facts["values"])
     generators.set_state(saved.facts["random"])
     return State(arrays, values, saved.position.epoch, saved.position.batch, saved.position.step)
+
+
+def _count(what: str, value: Any, most: int) -> int:
+    """Also of NumPy's integers, which a checkpoint cannot hold."""
+    try:
+        number = int(operator.index(value))
+    except TypeError:
+        raise TypeError(f"run.boundary: {what} is a whole number, not {type(value).__name__}") from None
+    if not 0 <= number <= most:
+        raise ValueError(f"run.boundary: {what} is {number}, and must be from 0 to {most}")
+    return number
+
+
+def _check_names(what: str, named: Any) -> None:
+    if not isinstance(named, Mapping):
+        raise TypeError(f"run.commit: give a dict of names and {what}, not {type(named).__name__}")
+    for name in named:
+        if not isinstance(name, str):
+            raise TypeError(f"run.commit: the names of {what} are texts, not {type(name).__name__}: {name!r:.40}")
+
+
+def _copy(name: str, array: Any) -> np.ndarray:
+    copy = np.asarray(array).copy()
+    try:
+        name_of(copy.dtype)
+    except TypeError as error:
+        raise TypeError(f"run.commit: {name!r:.40} cannot be kept: it is {error}") from None
+    return copy
 
 
 def draft_of(

@@ -150,11 +150,19 @@ def _write(session: Session, draft: Draft, most_dirty: int | None) -> Manifest:
             metrics={key: value if math.isfinite(value) else None for key, value in draft.metrics.items()},
             origin={**session.origin},
         )
+        _check(manifest)
         spool.commit(manifest, session.durable)
     except BaseException:
         spool.remove(name)
         raise
     return manifest
+
+
+def _check(manifest: Manifest) -> None:
+    """A pair that no start would find, or take, must not push out a good one. Raises ValueError or InvalidPair."""
+    if CheckpointName.parse(str(manifest.name)) != manifest.name:
+        raise ValueError(f"{manifest.name} is no checkpoint's name: a count in it is negative or too large")
+    Manifest.from_json(manifest.to_json(), manifest.name)
 
 
 def _document(draft: Draft, inside: Mapping[Place, str], pieces: Mapping[str, Piece]) -> dict[str, Any]:

@@ -30,8 +30,8 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         raise TypeError(f"a named tuple ({type(value).__name__})")
     if isinstance(value, list | tuple):
-        items = [to_plain(item) for item in value]
-        return tuple(items) if isinstance(value, tuple) else items
+        kind = type(value) if type(value) in (list, tuple) else list
+        return kind(to_plain(item) for item in value)
     if hasattr(value, "numpy"):
         return to_plain(value.numpy())
     raise TypeError(f"a value of type {type(value).__name__}")
@@ -59,12 +59,25 @@ def from_plain(value: Any) -> Any:
 
 
 def pack(array: np.ndarray) -> dict[str, Any]:
-    """An array as dtype name, shape and little-endian bytes. Raises TypeError for arrays of objects."""
-    if array.dtype.hasobject or array.dtype.names is not None:
-        raise TypeError("an array of Python objects or records")
+    """An array as dtype name, shape and little-endian bytes. Raises TypeError as ``name_of`` does."""
+    name = name_of(array.dtype)
     little = array.astype(array.dtype.newbyteorder("<"), copy=False)
-    name = little.dtype.str if little.dtype.kind in "USmM" else little.dtype.name  # texts and times have a size or unit
     return {_ARRAY: [name, list(array.shape), np.ascontiguousarray(little).tobytes()]}
+
+
+def name_of(dtype: np.dtype[Any]) -> str:
+    """Raises TypeError for a type that ``unpack`` would not know by its name: objects, records, bytes of no type."""
+    if dtype.hasobject or dtype.names is not None:
+        raise TypeError("an array of Python objects or records")
+    little = dtype.newbyteorder("<")
+    name = little.str if little.kind in "USmM" else little.name  # texts and times have a size or unit
+    try:
+        known = _dtype(name) == little
+    except (AttributeError, ImportError):
+        known = False
+    if not known:
+        raise TypeError(f"an array of type {dtype}")
+    return name
 
 
 def unpack(value: Any) -> np.ndarray:

@@ -14,11 +14,16 @@ from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any, NoReturn
 
-from ..core.errors import Exit
+from ..core.errors import Exit, SettingsError
 from ..core.manifest import CheckpointName, Manifest, spell_loss
 from ..spool import Board, Spool
 
 PRESS_AFTER = 1.0
+FIT, LOOP = "fit", "loop"
+_ONE_LOOP = (
+    "this process has a training already, and a holdfast.session cannot share its run with another: start each as a "
+    "process and a run of its own, or keep the state of all in one session (docs/session.md)"
+)
 
 
 class Session:
@@ -45,6 +50,7 @@ class Session:
         self.step = 0
         self.when_pressed: Callable[[], None] | None = None
         self._next_save = next_save
+        self._trains: str | None = None
         self.leaving = False
         self._previous_handler: Any = None
         self._inside: Callable[[FrameType | None], bool] = _anywhere
@@ -58,6 +64,17 @@ class Session:
         name = CheckpointName(epoch, step, spell_loss(loss), self.incarnation, self._next_save)
         self._next_save += 1
         return name
+
+    def admit(self, kind: str) -> None:
+        """A training, FIT or LOOP, wants to go on from this session's pair. Raises SettingsError if it may not.
+
+        A pair says how many fits were over when it was taken. It says nothing of a loop, which would go on from what
+        came behind it, or hand what it has itself to that.
+        """
+        if self._trains is not None and LOOP in (kind, self._trains):
+            self.refuse(_ONE_LOOP)
+            raise SettingsError(_ONE_LOOP)
+        self._trains = kind
 
     def began(self, epochs: int | None, inside: Callable[[FrameType | None], bool] | None = None) -> None:
         """From here on SIGTERM asks for a save and a stop.
@@ -116,7 +133,8 @@ class Session:
         return self.spool.stored()
 
     def failed(self, error: str) -> None:
-        self.say(f"a checkpoint could not be written: {error}")
+        """A state is in no pair; ``error`` says why."""
+        self.say(error)
 
     def pass_over(self, error: str) -> None:
         """The pair ``resume`` cannot be used: from here on it is the next older one. Raises NoValidPair without one.
@@ -126,7 +144,7 @@ class Session:
         raise NotImplementedError
 
     def refuse(self, error: str) -> None:
-        """The checkpoint does not fit this script: no start will do better."""
+        """The checkpoint does not fit this script, or the script is no training: no start will do better."""
 
     def say(self, text: str) -> None:
         with contextlib.suppress(OSError, ValueError):  # a terminal that is gone, or a log on a full disk

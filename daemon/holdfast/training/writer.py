@@ -107,7 +107,7 @@ class Writer:
             manifest = pair.write(self._session, draft, most_dirty)
         except Exception as error:  # whatever it is, the training must not die of it
             self.failed = True
-            self._session.failed(f"{type(error).__name__}: {error}")
+            self._session.failed(f"a checkpoint could not be written: {type(error).__name__}: {error}")
             return None
         self.failed = False
         self._session.saved(manifest, time.monotonic() - draft.taken)
