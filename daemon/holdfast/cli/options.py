@@ -81,6 +81,11 @@ def store_options(function: F) -> F:
     return function
 
 
+def keep_best(text: str) -> Callable[[F], F]:
+    text += ": the least (:min) or the greatest (:max). Keras' losses, errors, accuracies and their like need neither."
+    return option("--keep-best", metavar="METRIC[:min|:max]", help=text)
+
+
 def retention(last: int | None, every: int | None, best: str | None) -> Retention:
     """Raises SettingsError for a metric that cannot be."""
     return Retention(last, every, Best.of(best) if best else None)
