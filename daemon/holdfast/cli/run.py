@@ -84,7 +84,7 @@ _CODES = "\n".join(f"  {int(code):>2}  {meaning}" for code, meaning in EXIT_MEAN
 )
 @seconds("--artifacts-interval", Limits.interval, "How often to look for changed artifacts.", 0.05)
 @seconds("--artifacts-wait", Limits.wait, "How long a start may wait for the artifacts of earlier ones.")
-@option("--max-restarts", type=click.IntRange(0), default=5, help="Crashes in a row without progress before giving up.")
+@option("--max-restarts", type=click.IntRange(0), default=5, help="Restarts after crashes, in a row without progress.")
 @seconds("--stall-timeout", 0.0, "Restart a command that does no batch, and nothing else, for so long; 0 for never.")
 @hours("--max-hours", "The age at which the run is stopped for good (exit 70), counted over all its machines.")
 @option("--on-complete", default="none", metavar="none|scale-in|COMMAND", help="What ends the costs of a complete run.")

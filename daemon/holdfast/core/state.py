@@ -64,6 +64,7 @@ class State:
     ``spoke`` says that a training of the command has begun under holdfast, now or in an earlier start, and ``speak_by``
     when it is warned that none did.
     ``left`` says that older pairs stay unsent in the work dir, ``fault`` how a run ends that could not be restored.
+    ``failures`` counts those in a row without progress, and ``failure`` tells of them once they are too many.
     ``step`` is the furthest batch ever, ``at`` that of this start.
     """
 
@@ -84,6 +85,7 @@ class State:
     stopping: str | None = None
     stops: int = 0
     failures: int = 0
+    failure: str = ""
     resumed: str | None = None
     moved: bool = False
     deaths: int = 0
