@@ -7,12 +7,14 @@ it is written under a temporary name in the same folder and renamed. Files are 0
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import mmap
 import os
 import secrets
 import shutil
+import stat
 import struct
 import sys
 import zlib
@@ -141,6 +143,17 @@ def replacing(path: Path, durable: bool) -> Iterator[Path]:
 def append_to(path: Path) -> IO[bytes]:
     """Opens a growing file, unbuffered."""
     return open(os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY | os.O_CLOEXEC, 0o600), "ab", buffering=0)
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """Its first ``most`` bytes. Raises OSError, and for what is no regular file too: a FIFO would keep its reader."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        return os.read(descriptor, most)
+    finally:
+        os.close(descriptor)
 
 
 def sync_file(path: Path) -> None:
