@@ -229,6 +229,26 @@ def test_a_folder_in_which_no_daemon_worked_is_passed_over(written: Path) -> Non
     assert found_beside_another(written) == ([RUN], [])
 
 
+def test_what_the_folder_has_is_newer_than_the_file(written: Path, spool: Spool) -> None:
+    """The file is written once a second at most: `saved` and `owed` must not be of different moments."""
+    save_pair(spool, name_of(2, incarnation=2))
+    status = read(spool.path)
+    assert status.facts.saved is not None
+    assert (status.facts.saved.step, status.facts.stored, status.owed) == (20, None, 1)
+    spool.mark_stored(name_of(2, incarnation=2))
+    status = read(spool.path)
+    assert status.facts.stored is not None
+    assert (status.facts.stored.step, status.owed) == (20, 0)
+
+
+def test_pairs_of_earlier_starts_are_neither_saved_nor_stored_by_this_one(written: Path, spool: Spool) -> None:
+    save_pair(spool, name_of(9))
+    spool.mark_stored(name_of(9))
+    status = read(spool.path)
+    assert status.facts.saved is not None
+    assert (status.facts.saved.step, status.facts.stored) == (10, None)
+
+
 def test_a_later_holdfasts_facts_are_passed_over(written: Path) -> None:
     path = written / RUN / STATUS_FILE
     document = json.loads(path.read_text())

@@ -8,7 +8,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ import psutil
 
 from ..core.errors import Busy
 from ..core.facts import Facts, Mark, checked, goodput
+from ..core.manifest import CheckpointName
 from ..core.runs import RunId
-from ..spool import Board, Progress, file_lock, read_regular, write_whole
+from ..spool import STORED, Board, Progress, file_lock, read_regular, write_whole
 from .journal import Journal
-from .watch import Watch, count_owed
+from .watch import Watch, count_owed, pairs_with
 
 STATUS_FILE = "status.json"
 _MOST_BYTES = 1 << 20
@@ -162,16 +163,34 @@ def read(folder: Path) -> Status:
     """Raises OSError, and one of _GARBAGE if it is no status."""
     document = json.loads(read_regular(folder / STATUS_FILE, _MOST_BYTES))
     writer = checked(_Writer(document["pid"], document["pid_began"], document["executed_before"]))
+    facts = Facts.from_dict(document["facts"])
     return Status(
         run=folder.name,
         folder=folder,
         alive=_is_alive(folder, writer),
         daemon=writer.pid,
-        facts=Facts.from_dict(document["facts"]),
+        facts=replace(
+            facts,
+            saved=_newest(folder, facts, facts.saved, "json"),
+            stored=_newest(folder, facts, facts.stored, STORED),
+        ),
         progress=Board.read(folder / Board.FILE),
         owed=count_owed(folder),
         executed_before=writer.executed_before,
     )
+
+
+def _newest(folder: Path, facts: Facts, known: Mark | None, part: str) -> Mark | None:
+    """The newest pair of this start that has such a file. What is owed is counted in the folder, and the facts are up
+    to a second older: beside a pair that was saved and stored meanwhile they would speak of another one."""
+    here = (name for name in pairs_with(set(os.listdir(folder)), part) if name.incarnation == facts.incarnation)
+    newest = max(here, key=lambda name: name.order, default=None)
+    before = known and CheckpointName.parse(known.checkpoint)
+    if newest is None or (before and newest.order <= before.order):
+        return known
+    with contextlib.suppress(OSError):  # it may be pruned at this moment
+        return Mark(str(newest), newest.epoch, newest.step, (folder / newest.file(part)).stat().st_mtime)
+    return known
 
 
 @dataclass(frozen=True)
