@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -263,3 +264,20 @@ def test_a_completion_whose_release_had_no_answer_is_none_the_less_one(
         preparer.finish(complete=True)
     preparer.finish(complete=True)
     assert lost == []
+
+
+def link_to_itself(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+@pytest.mark.parametrize("name", ["progress", "log.txt"])
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, link_to_itself])
+def test_what_stands_in_a_files_place_in_the_work_dir_is_named(
+    start: Start, run: Run, tmp_path: Path, make: Callable[[Path], None], name: str
+) -> None:
+    folder = tmp_path / "one" / RUN
+    folder.mkdir(parents=True)
+    make(folder / name)
+    with pytest.raises(SettingsError, match=f"--work-dir: .*/{RUN}/{name} is no file .* move it away"):
+        start("one").prepare()
+    assert run.contents().incarnation == 1, "no lease was taken"

@@ -149,6 +149,7 @@ class Preparer:
         over = self._limit(run)
         spool = Spool(self._settings.work_dir / str(run))
         self._held.enter_context(spool.lock())
+        spool.check()
         unknown = self._patiently(lambda: claim(self._store, run, spool))
         self._journal.attach(spool.file("events.jsonl"))
         spool.sweep()
