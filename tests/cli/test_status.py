@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from holdfast.cli.status import plain, status
@@ -56,6 +58,15 @@ def test_what_cannot_be_read_disturbs_no_json_and_is_told_beside_it(tmp_path: Pa
     shown = CliRunner().invoke(status, ["--work-dir", str(tmp_path), "--run", "digits", "--json"])
     assert (shown.exit_code, shown.stdout) == (0, "[]\n")
     assert shown.stderr == "holdfast: warning: 00001-digits: its status.json cannot be read\n"
+
+
+@pytest.mark.parametrize(("number", "told"), [(1, "1 process was"), (2, "2 processes were")])
+def test_orphans_are_counted_in_plain_english(number: int, told: str) -> None:
+    one = living(1)
+    one = replace(one, facts=replace(one.facts, orphans=number, pid=7))
+    lines = plain([one], NOW, RUNS)
+    assert f"orphans: {told} left behind and reaped" in lines
+    assert "command: process 7, 0 restarts" in lines
 
 
 def test_what_a_killed_daemon_noted_is_told_as_of_its_last_event() -> None:

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from ..core.errors import SettingsError
 from ..core.facts import Mark
+from ..core.words import count
 from ..supervisor.status import STATUS_FILE, Status, find
 from . import show
 from .options import config_option, option
@@ -134,9 +135,9 @@ def fields(status: Status, now: float) -> Iterator[tuple[str, str]]:
     if facts.notice:
         yield "notice", facts.notice
     if facts.pid is not None and status.alive is not False:
-        yield "command", f"process {facts.pid}, {facts.restarts} restarts"
+        yield "command", f"process {facts.pid}, {count(facts.restarts, 'restart')}"
     if facts.orphans:
-        yield "orphans", f"{facts.orphans} processes were left behind and reaped"
+        yield "orphans", f"{count(facts.orphans, 'process was', 'processes were')} left behind and reaped"
     if status.goodput is not None:
         yield "goodput", f"{100 * status.goodput:.1f} % of the batches of this start count"
     if facts.incarnation is not None:

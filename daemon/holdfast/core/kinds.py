@@ -92,6 +92,9 @@ SECTIONS: dict[str, dict[str, Kind]] = {
         "pair-lost": Kind(f"{_WARNED}: a pair can never be stored: it is damaged or its name is taken"),
         "save-failed": Kind(f"{_WARNED}: the script could not write a pair; training goes on"),
         "unstored": Kind(f"{_WARNED}: the command ended without storing its last state"),
+        "nothing-new": Kind(
+            f"{_WARNED}: the command ended well and stored nothing new, though `--extend` reopened the run"
+        ),
         "no-checkpoint": Kind(f"{_WARNED}: the command ended well and stored nothing at all"),
         "prune-failed": Kind(
             f"{_WARNED}: old checkpoints cannot be removed from the store, or none has the metric of `--keep-best`"
