@@ -297,6 +297,14 @@ def test_a_folder_keeps_its_identity_and_shares_it_with_none(spool: Spool) -> No
     assert Spool(spool.path.parent / "00002-digits").identity() != identity
 
 
+@pytest.mark.parametrize("garbage", [b"", b"\xff\xfe\x00", b"[" * 300, b"0123"])
+def test_an_identity_that_is_garbage_is_made_anew(spool: Spool, garbage: bytes) -> None:
+    spool.file(".spool-id").write_bytes(garbage)
+    identity = spool.identity()
+    assert len(identity) >= 32
+    assert Spool(spool.path).identity() == identity
+
+
 # --- the lock ------------------------------------------------------------------------------------------------------
 
 

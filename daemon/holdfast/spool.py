@@ -7,12 +7,15 @@ it is written under a temporary name in the same folder and renamed. Files are 0
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import mmap
 import os
+import re
 import secrets
 import shutil
+import stat
 import struct
 import sys
 import zlib
@@ -20,11 +23,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from .core.errors import Busy, InvalidPair
+from .core.errors import Busy, InvalidPair, SettingsError
 from .core.manifest import PARTS, CheckpointName, FileRecord, Manifest
 
 TEMPORARY = ".tmp-"
 STORED = "stored"
+LOG_FILE = "log.txt"
+_ID = re.compile(rb"[0-9a-f]{32}")
 CHUNK = 1 << 18
 """Bytes that fit into a core's own cache: what is written and summed in such pieces is read from memory once."""
 
@@ -49,9 +54,16 @@ class Spool:
         The file's inode and the machine's boot are part of it, so a copy of the folder (a disk image, say) is another.
         """
         path = self.file(".spool-id")
-        if not path.exists():
+        if not path.exists() or not _ID.fullmatch(path.read_bytes()):
             write_whole(path, secrets.token_hex(16).encode(), durable=True)
-        return f"{path.read_text().strip()[:64]}-{path.stat().st_ino}-{_boot_id()}"
+        return f"{path.read_text()}-{path.stat().st_ino}-{_boot_id()}"
+
+    def check(self) -> None:
+        """Raises SettingsError where something else stands in the place of what a training writes all the time."""
+        for path in (self.file(Board.FILE), self.file(LOG_FILE)):
+            writable = path.is_file() and os.access(path, os.R_OK | os.W_OK)
+            if os.path.lexists(path) and not writable:
+                raise SettingsError(f"--work-dir: {path} is no file that this user may read and write: move it away")
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
         """Held while a process works on this folder. Raises Busy when another one does."""
@@ -141,6 +153,17 @@ def replacing(path: Path, durable: bool) -> Iterator[Path]:
 def append_to(path: Path) -> IO[bytes]:
     """Opens a growing file, unbuffered."""
     return open(os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY | os.O_CLOEXEC, 0o600), "ab", buffering=0)
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """Its first ``most`` bytes. Raises OSError, and for what is no regular file too: a FIFO would keep its reader."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        return os.read(descriptor, most)
+    finally:
+        os.close(descriptor)
 
 
 def sync_file(path: Path) -> None:

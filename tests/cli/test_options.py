@@ -38,7 +38,16 @@ def test_a_settings_file_may_hold_settings_of_all_commands(tmp_path: Path) -> No
     file.write_text(f'store = "{tmp_path}"\nstall-timeout = 1800\nkeep-last = 3\n')
     assert CliRunner().invoke(cli, ["ls", "--config", str(file)]).exit_code == 0
     file.write_text("stall-timeuot = 1800\n")
-    assert "unknown setting 'stall-timeuot'" in str(CliRunner().invoke(cli, ["ls", "--config", str(file)]).exception)
+    said = str(CliRunner().invoke(cli, ["ls", "--config", str(file)]).exception)
+    assert said == f"--config {file}: unknown setting 'stall-timeuot'; did you mean stall-timeout?"
+    file.write_text("zzzzzzzz = 1\n")
+    said = str(CliRunner().invoke(cli, ["ls", "--config", str(file)]).exception)
+    assert said == f"--config {file}: unknown setting 'zzzzzzzz' (see holdfast run --help)"
+
+
+def test_a_store_whose_folder_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
+    said = str(ls(tmp_path / "none").exception)
+    assert said.startswith(f"there are no runs in {tmp_path / 'none'}: there is no such folder; correct --store, or ")
 
 
 def test_every_command_is_listed_with_its_help() -> None:

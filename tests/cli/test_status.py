@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from holdfast.cli.status import plain
+import pytest
+from click.testing import CliRunner
+
+from holdfast.cli.status import plain, status
 from holdfast.core.facts import Facts, Mark
 from holdfast.spool import Progress
 from holdfast.supervisor.status import Status
@@ -39,6 +43,30 @@ def test_what_lives_is_shown_in_full_and_first_and_the_newest_of_what_ended_on_a
 
 def test_a_run_that_is_alone_is_shown_in_full_when_it_has_ended_too() -> None:
     assert "stored: step 63, 9 s ago" in plain([ended(1)], NOW, RUNS)
+
+
+def test_a_run_whose_status_cannot_be_read_is_a_line_beside_the_others() -> None:
+    lines = plain([living(1)], NOW, RUNS, ["00002-digits"])
+    assert "state: running, process 7" in lines
+    assert lines[-2:] == ["", "00002-digits: its status.json cannot be read"]
+
+
+def test_what_cannot_be_read_disturbs_no_json_and_is_told_beside_it(tmp_path: Path) -> None:
+    folder = tmp_path / "00001-digits"
+    folder.mkdir()
+    (folder / "status.json").write_text("[" * 100_000)
+    shown = CliRunner().invoke(status, ["--work-dir", str(tmp_path), "--run", "digits", "--json"])
+    assert (shown.exit_code, shown.stdout) == (0, "[]\n")
+    assert shown.stderr == "holdfast: warning: 00001-digits: its status.json cannot be read\n"
+
+
+@pytest.mark.parametrize(("number", "told"), [(1, "1 process was"), (2, "2 processes were")])
+def test_orphans_are_counted_in_plain_english(number: int, told: str) -> None:
+    one = living(1)
+    one = replace(one, facts=replace(one.facts, orphans=number, pid=7))
+    lines = plain([one], NOW, RUNS)
+    assert f"orphans: {told} left behind and reaped" in lines
+    assert "command: process 7, 0 restarts" in lines
 
 
 def test_what_a_killed_daemon_noted_is_told_as_of_its_last_event() -> None:

@@ -102,6 +102,19 @@ def test_what_an_error_has_just_said_is_not_said_again(code: Exit) -> None:
     assert last_line(Exit.UNSTORED, State(fault=Exit.UNSTORED), ALL) == ""
 
 
+@pytest.mark.parametrize(
+    ("kept", "where"),
+    [
+        (ALL, "its newest checkpoint is in the store"),
+        (Kept(pairs=True, here=HERE), "its newest checkpoint is still in the work dir"),
+        (NOTHING, "it stored no checkpoint"),
+    ],
+)
+def test_a_command_that_kept_failing_is_told_with_the_place_of_its_checkpoint(kept: Kept, where: str) -> None:
+    state = State(outcome=Outcome.FAILED, failure="the command failed again")
+    assert last_line(Exit.FAILED, state, kept) == f"the command failed again; {where} (exit 70)"
+
+
 def test_a_run_that_was_stopped_for_good_says_so() -> None:
     kept = replace(ALL, for_good=True)
     assert last_line(Exit.FAILED, STOPPED, kept) == (

@@ -754,7 +754,21 @@ def test_hangs_without_progress_come_to_an_end_as_crashes_do() -> None:
     state, effects = on(state, STALLED, ChildExited(137), now=200.0)
     assert (state.phase, acts(effects)) == (Phase.FLUSHING, [ScanSpool()])
     assert isinstance(effects[0], Say)
-    assert effects[0].text == "the command failed 3 times without progress (it hung)"
+    assert effects[0].text == "the command failed (it hung) and is not started again"
+    assert state.failure == "the command failed again after 2 restarts without progress (it hung)"
+
+
+@pytest.mark.parametrize(("most", "restarts"), [(1, "1 restart"), (2, "2 restarts")])
+def test_a_failure_after_progress_is_not_counted_among_the_restarts_without_it(most: int, restarts: str) -> None:
+    state, _ = go(*TRAIN, Progressed(45), ChildExited(1), rules=replace(RULES, max_restarts=most))
+    while state.phase is Phase.BACKOFF:
+        state = again(state, TrainingBegan())
+    assert state.failure == f"the command failed again after {restarts} without progress (exit 1)"
+
+
+def test_a_command_that_may_not_be_restarted_says_so_and_speaks_of_no_second_failure() -> None:
+    state, _ = go(*TRAIN, ChildExited(1), rules=replace(RULES, max_restarts=0))
+    assert state.failure == "the command failed (exit 1), and --max-restarts is 0"
 
 
 def test_a_pair_is_not_blamed_for_hangs() -> None:

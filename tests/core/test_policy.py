@@ -198,6 +198,54 @@ def test_a_best_metric_that_no_pair_has_lets_nothing_go(keep: Retention) -> None
     assert keep.expendable(held, metrics=lambda name: None) == []
 
 
+@pytest.mark.parametrize(
+    "metric",
+    [
+        "loss",
+        "val_loss",
+        "head_loss",
+        "error",
+        "mae",
+        "val_mae",
+        "mse",
+        "rmse",
+        "mean_squared_error",
+        "binary_crossentropy",
+        "mse_1",
+    ],
+)
+def test_of_losses_and_errors_the_least_is_best(metric: str) -> None:
+    assert Best.of(metric) == Best(metric, greatest=False)
+    assert Best.of(f"{metric}:max").greatest
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        "acc",
+        "accuracy",
+        "val_accuracy",
+        "sparse_categorical_accuracy",
+        "auc",
+        "val_auc",
+        "auc_2",
+        "precision",
+        "recall",
+        "f1_score",
+    ],
+)
+def test_of_accuracies_and_their_like_the_greatest_is_best(metric: str) -> None:
+    assert Best.of(metric) == Best(metric, greatest=True)
+    assert not Best.of(f"{metric}:min").greatest
+
+
+@pytest.mark.parametrize("metric", ["reward", "val_reward", "neg_mse", "lossy", "accuracy_at_5"])
+def test_which_is_best_by_a_metric_that_is_not_known_has_to_be_said(metric: str) -> None:
+    with pytest.raises(SettingsError, match=f"^--keep-best {metric}: say {metric}:min or {metric}:max$"):
+        Best.of(metric)
+    assert (Best.of(f"{metric}:min").greatest, Best.of(f"{metric}:max").greatest) == (False, True)
+
+
 @pytest.mark.parametrize("text", ["", ":max", "loss:least", "a:b:c"])
 def test_a_best_metric_that_cannot_be_is_a_settings_error(text: str) -> None:
     with pytest.raises(SettingsError, match="val_accuracy:max"):

@@ -39,7 +39,7 @@ def test_epochs_and_the_best_by_a_metric_stay(cli: Cli) -> None:
     run = cli.run()
     for save in range(1, 10):
         run.pair(name_of(save), {"val_accuracy": 0.9 if save == 2 else save / 100})
-    cli.good("prune", "digits", "--keep-last", "2", "--keep-every", "4", "--keep-best", "val_accuracy:max")
+    cli.good("prune", "digits", "--keep-last", "2", "--keep-every", "4", "--keep-best", "val_accuracy")
     assert [name.save for name in run.names()] == [9, 8, 4, 2]
 
 
@@ -73,7 +73,10 @@ def test_what_stays_has_to_be_said(local_cli: Cli) -> None:
     run.pairs(1, 2)
     assert "--keep-last N, --keep-every K or --keep-best METRIC" in local_cli.refused("prune", "digits")
     assert "--keep-last" in local_cli.refused("prune", "digits", "--keep-last", "0")
-    assert "':max' if more is better" in local_cli.refused("prune", "digits", "--keep-best", "loss:most")
+    assert "':min' or ':max'" in local_cli.refused("prune", "digits", "--keep-best", "loss:most")
+    assert "--keep-best reward: say reward:min or reward:max" in local_cli.refused(
+        "prune", "digits", "--keep-best", "reward"
+    )
     assert "no checkpoint has that metric" in local_cli.refused("prune", "digits", "--keep-best", "acuracy:max")
     assert "RUN" in local_cli.refused("prune", "--keep-last", "1")
     assert len(run.names()) == 2

@@ -394,7 +394,10 @@ def test_crashes_at_the_same_batch_again_and_again_come_to_an_end(local_park: Ma
     command = [sys.executable, "-c", code]
     daemon = local_park.start("one", "--max-restarts", "2", command=command, CRASH_AT="27", PACE="0.005")
     assert daemon.wait() == Exit.FAILED, daemon.text
-    assert "without progress" in daemon.text
+    assert last_of(daemon) == (
+        "holdfast: the command failed again after 2 restarts without progress (exit 1); "
+        "its newest checkpoint is in the store (exit 70)"
+    )
     assert local_park.kinds("one").count("started") == 3, "one that made progress, and two that made none"
 
 

@@ -90,7 +90,7 @@ def test_a_command_that_knows_nothing_of_holdfast_is_described_and_restarted(loc
     daemon = local_park.start("one", "--stall-timeout", "1", "--max-restarts", "1", command=command)
     assert daemon.wait() == Exit.FAILED, daemon.text
     assert log(local_park).split() == ["begun", "begun"], "no stacks, and two starts"
-    assert "failed 2 times without progress (it hung)" in daemon.text
+    assert "failed again after 1 restart without progress (it hung)" in daemon.text
     stacks = facts(local_park, "stacks")
     assert [[process["name"] for process in event["processes"]] for event in stacks] == [["sh", "sleep"]] * 2
     assert [event["asked"] for event in stacks] == [0, 0]

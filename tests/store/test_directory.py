@@ -332,3 +332,10 @@ def read_only_folder() -> Iterator[Path]:
     finally:
         folder.chmod(0o755)
         shutil.rmtree(folder)
+
+
+def test_a_store_that_takes_no_files_is_named_with_the_remedy() -> None:
+    with pytest.raises(Permanent) as caught:
+        DirectoryStore(Path("/sys/holdfast")).create(".holdfast-probe-1", b"")  # not even root may write there
+    assert str(caught.value).startswith("--store /sys/holdfast: ")
+    assert str(caught.value).endswith("; give one that this user may read and write")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -48,10 +49,19 @@ def start(store: MemoryStore, tmp_path: Path, lost: list[str]) -> Iterator[Start
     """Makes the preparer of a machine."""
     made: list[Preparer] = []
 
-    def make(machine: str, source: str = "", name: str = "digits", through: Store | None = None) -> Preparer:
+    def make(
+        machine: str,
+        source: str = "",
+        name: str = "digits",
+        through: Store | None = None,
+        extend: bool = False,
+        heard: Callable[[str], None] = lambda kind: None,
+    ) -> Preparer:
         given = Source.parse(source) if source else None
-        settings = RunSettings(name=name, work_dir=tmp_path / machine, command=("true",), source=given)
-        made.append(Preparer(settings, through or store, Journal(None), lost.append, lambda: None, {}))
+        settings = RunSettings(name=name, work_dir=tmp_path / machine, command=("true",), source=given, extend=extend)
+        journal = Journal(None)
+        journal.listen(lambda kind, event: heard(kind))
+        made.append(Preparer(settings, through or store, journal, lost.append, lambda: None, {}))
         return made[-1]
 
     yield make
@@ -275,3 +285,42 @@ def test_a_completion_whose_release_had_no_answer_is_none_the_less_one(
         preparer.finish(complete=True)
     preparer.finish(complete=True)
     assert lost == []
+
+
+def link_to_itself(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+@pytest.mark.parametrize("name", ["progress", "log.txt"])
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, link_to_itself])
+def test_what_stands_in_a_files_place_in_the_work_dir_is_named(
+    start: Start, run: Run, tmp_path: Path, make: Callable[[Path], None], name: str
+) -> None:
+    folder = tmp_path / "one" / RUN
+    folder.mkdir(parents=True)
+    make(folder / name)
+    with pytest.raises(SettingsError, match=f"--work-dir: .*/{RUN}/{name} is no file .* move it away"):
+        start("one").prepare()
+    assert run.contents().incarnation == 1, "no lease was taken"
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_an_extended_run_that_trained_nothing_more_says_so(start: Start, run: Run, complete: bool) -> None:
+    """A run that was interrupted after its last epoch, and not marked yet, is no such run."""
+    if complete:
+        run.finish()
+    events: list[str] = []
+    preparer = start("one", extend=True, heard=events.append)
+    prepared(preparer)
+    preparer.finish(complete=True)
+    assert ("nothing-new" in events) is complete
+
+
+def test_an_extended_run_that_trained_more_says_nothing(start: Start, run: Run) -> None:
+    run.finish()
+    events: list[str] = []
+    preparer = start("one", extend=True, heard=events.append)
+    begun = prepared(preparer)
+    train_one(preparer.uploads_to, begun)
+    preparer.finish(complete=True)
+    assert "nothing-new" not in events

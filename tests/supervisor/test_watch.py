@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -163,11 +164,89 @@ def test_a_process_that_is_a_zombie_is_dead(written: Path) -> None:
         assert read(path.parent).alive is False
 
 
-@pytest.mark.parametrize("document", ["", "[]", "{}", '{"pid": 1}', '{"pid": 1, "pid_began": 2, "facts": 3}'])
-def test_a_status_that_is_none_is_passed_over(written: Path, document: str) -> None:
-    (written / "00002-digits").mkdir()
-    (written / "00002-digits" / STATUS_FILE).write_text(document)
-    assert [status.run for status in find(written)] == [RUN]
+OTHER = "00002-digits"
+NO_STATUS = [
+    "",
+    "[]",
+    "{}",
+    '{"pid": 1}',
+    '{"pid": 1, "pid_began": 2, "facts": 3}',
+    "[" * 100_000,
+    '{"pid": 1e400, "pid_began": null, "executed_before": 0, "facts": {}}',
+    '{"pid": 1, "pid_began": null, "executed_before": 1e400, "facts": {}}',
+    '{"pid": 1, "pid_began": [], "executed_before": 0, "facts": {}}',
+]
+
+
+def found_beside_another(work_dir: Path) -> tuple[list[str], list[str]]:
+    """The runs whose status is found, and those whose status can't be read."""
+    unreadable: list[str] = []
+    return [status.run for status in find(work_dir, unreadable=unreadable.append)], unreadable
+
+
+@pytest.mark.parametrize("document", NO_STATUS)
+def test_a_status_that_is_none_is_told_and_hides_no_other(written: Path, document: str) -> None:
+    (written / OTHER).mkdir()
+    (written / OTHER / STATUS_FILE).write_text(document)
+    assert found_beside_another(written) == ([RUN], [OTHER])
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"began": "x"},
+        {"began": float("inf")},
+        {"began": float("nan")},
+        {"until": []},
+        {"exit_code": {}},
+        {"orphans": True},
+        {"incarnation": 2**70},
+        {"counts": {"started": "x"}},
+        {"counts": []},
+        {"notice": 1},
+        {"saved": 1},
+        {"saved": {"checkpoint": "a", "epoch": 1, "step": 1, "at": "x"}},
+        {"stored": {"checkpoint": "a"}},
+    ],
+)
+def test_facts_of_another_type_are_no_status(written: Path, facts: dict[str, Any]) -> None:
+    (written / OTHER).mkdir()
+    document = json.loads((written / RUN / STATUS_FILE).read_text())
+    document["facts"] |= facts
+    (written / OTHER / STATUS_FILE).write_text(json.dumps(document))
+    assert found_beside_another(written) == ([RUN], [OTHER])
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink(path, path)])
+def test_a_status_that_is_no_regular_file_is_not_waited_for(written: Path, make: Callable[[Path], None]) -> None:
+    (written / OTHER).mkdir()
+    make(written / OTHER / STATUS_FILE)
+    assert found_beside_another(written) == ([RUN], [OTHER])
+
+
+def test_a_folder_in_which_no_daemon_worked_is_passed_over(written: Path) -> None:
+    (written / OTHER).mkdir()
+    assert found_beside_another(written) == ([RUN], [])
+
+
+def test_what_the_folder_has_is_newer_than_the_file(written: Path, spool: Spool) -> None:
+    """The file is written once a second at most: `saved` and `owed` must not be of different moments."""
+    save_pair(spool, name_of(2, incarnation=2))
+    status = read(spool.path)
+    assert status.facts.saved is not None
+    assert (status.facts.saved.step, status.facts.stored, status.owed) == (20, None, 1)
+    spool.mark_stored(name_of(2, incarnation=2))
+    status = read(spool.path)
+    assert status.facts.stored is not None
+    assert (status.facts.stored.step, status.owed) == (20, 0)
+
+
+def test_pairs_of_earlier_starts_are_neither_saved_nor_stored_by_this_one(written: Path, spool: Spool) -> None:
+    save_pair(spool, name_of(9))
+    spool.mark_stored(name_of(9))
+    status = read(spool.path)
+    assert status.facts.saved is not None
+    assert (status.facts.saved.step, status.facts.stored) == (10, None)
 
 
 def test_a_later_holdfasts_facts_are_passed_over(written: Path) -> None:

@@ -35,7 +35,8 @@ def store_to_read(settings: dict[str, Any]) -> Store:
     store = the_store(settings)
     if isinstance(store, HasFolder) and store.missing():
         raise SettingsError(
-            f"there are no runs in {store.uri}, as it is no folder; correct --store, or begin a run with holdfast run"
+            f"there are no runs in {store.uri}: "
+            "there is no such folder; correct --store, or begin a run with holdfast run"
         )
     return PatientStore(store)
 

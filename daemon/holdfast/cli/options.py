@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -81,6 +81,11 @@ def store_options(function: F) -> F:
     return function
 
 
+def keep_best(text: str) -> Callable[[F], F]:
+    text += ": the least (:min) or the greatest (:max). Keras' losses, errors, accuracies and their like need neither."
+    return option("--keep-best", metavar="METRIC[:min|:max]", help=text)
+
+
 def retention(last: int | None, every: int | None, best: str | None) -> Retention:
     """Raises SettingsError for a metric that cannot be."""
     return Retention(last, every, Best.of(best) if best else None)
@@ -108,9 +113,12 @@ def _load_config(context: click.Context, parameter: click.Parameter, path: Path 
     values = {}
     for key, value in document.items():
         setting = known.get(key.replace("_", "-"))
+        if isinstance(value, dict):
+            raise SettingsError(f"--config {path}: [{key}]: there are no sections; settings stand at the top")
         if setting is None:
-            raise SettingsError(f"--config {path}: unknown setting {key!r}; known are {', '.join(sorted(known))}")
-        if isinstance(value, dict | list):
+            hint = _meant(key.replace("_", "-"), known) or " (see holdfast run --help)"
+            raise SettingsError(f"--config {path}: unknown setting {key!r}{hint}")
+        if isinstance(value, list):
             raise SettingsError(f"--config {path}: {key} takes one value")
         if isinstance(value, bool) != bool(setting.is_flag):
             raise SettingsError(f"--config {path}: {key} takes {'true or false' if setting.is_flag else 'a value'}")
@@ -146,9 +154,12 @@ def _warn_of_typos(context: click.Context) -> None:
     given = {name for name in os.environ if name.startswith("HOLDFAST_")} - own - {SOCKET_VARIABLE, RUN_DIR_VARIABLE}
     known = {_variable(name) for name in _known(context)} if given else set()
     for name in sorted(given - known):
-        meant = difflib.get_close_matches(name, known | own, 1)
-        hint = f"; did you mean {meant[0]}?" if meant else ""
-        click.echo(f"holdfast: warning: the variable {name} is no setting{hint}", err=True)
+        click.echo(f"holdfast: warning: the variable {name} is no setting{_meant(name, known | own)}", err=True)
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _variable(flag: str) -> str:

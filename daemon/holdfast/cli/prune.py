@@ -15,7 +15,7 @@ from ..store.contents import Listed
 from ..supervisor.prune import Pruning, plan, remove
 from . import show
 from .commands import as_json_option, name_json, scratch, store_to_read
-from .options import config_option, option, retention, store_options
+from .options import config_option, keep_best, option, retention, store_options
 from .show import Column
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -28,7 +28,7 @@ _COLUMNS = (
 
 def retention_options(function: F) -> F:
     for decorate in (
-        option("--keep-best", metavar="METRIC[:max]", help="Keep the pair with the least (or greatest) such metric."),
+        keep_best("Keep the pair that is best by a metric"),
         option("--keep-every", type=click.IntRange(1), metavar="K", help="Keep a pair of each K-th epoch."),
         option("--keep-last", type=click.IntRange(1), metavar="N", help="Keep the newest N pairs."),
     ):

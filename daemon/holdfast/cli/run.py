@@ -37,7 +37,7 @@ from ..supervisor.notices import Watcher
 from ..supervisor.settings import RunSettings
 from ..supervisor.systemd import Systemd, is_journal
 from ..supervisor.watch import announcing
-from .options import config_option, hours, option, retention, seconds, store_options, the_store
+from .options import config_option, hours, keep_best, option, retention, seconds, store_options, the_store
 from .watching import watch_options, watched
 
 _CODES = "\n".join(f"  {int(code):>2}  {meaning}" for code, meaning in EXIT_MEANINGS.items())
@@ -73,7 +73,7 @@ _CODES = "\n".join(f"  {int(code):>2}  {meaning}" for code, meaning in EXIT_MEAN
 @option("--from", "source", metavar="RUN@STEP", help="Go on from that checkpoint of this run or of another, once.")
 @option("--keep-last", type=click.IntRange(1), help="Keep the newest N checkpoints in the store.  [default: all]")
 @option("--keep-every", type=click.IntRange(1), help="Keep one checkpoint of every K-th epoch in the store.")
-@option("--keep-best", metavar="METRIC[:max]", help="Keep the checkpoint that is best by a metric in the store.")
+@keep_best("Keep the checkpoint that is best by a metric in the store")
 @option("--keep-local", type=click.IntRange(1), default=2, help="Stored checkpoints that stay on this machine.")
 @option(
     "--artifacts-limit",
@@ -84,7 +84,7 @@ _CODES = "\n".join(f"  {int(code):>2}  {meaning}" for code, meaning in EXIT_MEAN
 )
 @seconds("--artifacts-interval", Limits.interval, "How often to look for changed artifacts.", 0.05)
 @seconds("--artifacts-wait", Limits.wait, "How long a start may wait for the artifacts of earlier ones.")
-@option("--max-restarts", type=click.IntRange(0), default=5, help="Crashes in a row without progress before giving up.")
+@option("--max-restarts", type=click.IntRange(0), default=5, help="Restarts after crashes, in a row without progress.")
 @seconds("--stall-timeout", 0.0, "Restart a command that does no batch, and nothing else, for so long; 0 for never.")
 @hours("--max-hours", "The age at which the run is stopped for good (exit 70), counted over all its machines.")
 @option("--on-complete", default="none", metavar="none|scale-in|COMMAND", help="What ends the costs of a complete run.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -16,7 +16,8 @@ from rich.text import Text
 
 from ..core.errors import SettingsError
 from ..core.facts import Mark
-from ..supervisor.status import Status, find
+from ..core.words import count
+from ..supervisor.status import STATUS_FILE, Status, find
 from . import show
 from .options import config_option, option
 from .show import clean
@@ -36,15 +37,24 @@ def status(work_dir: Path, name: str | None, as_json: bool, once: bool) -> int:
     if not as_json and not once and sys.stdout.isatty():
         _live(work_dir, name)
         return 0
-    found = find(work_dir, name)
-    if name is not None and not found:
+    unreadable: list[str] = []
+    found = find(work_dir, name, unreadable.append)
+    if name is not None and not found and not unreadable:
         raise SettingsError(nothing(work_dir, name))
     now = time.time()
     if as_json:
         show.as_json([one.to_dict(now) for one in found])
+        for run in unreadable:
+            show.warn(_unreadable(run))
     else:
-        show.out("\n".join(plain(found, now, work_dir) if found else [nothing(work_dir, name)]))
+        show.out(
+            "\n".join(plain(found, now, work_dir, unreadable) if found or unreadable else [nothing(work_dir, name)])
+        )
     return 0
+
+
+def _unreadable(run: str) -> str:
+    return f"{run}: its {STATUS_FILE} cannot be read"
 
 
 def nothing(work_dir: Path, name: str | None) -> str:
@@ -58,10 +68,16 @@ def nothing(work_dir: Path, name: str | None) -> str:
 def _live(work_dir: Path, name: str | None) -> None:
     with contextlib.suppress(KeyboardInterrupt), Live(console=Console(highlight=False), auto_refresh=False) as live:
         while True:
-            found = find(work_dir, name)
-            shown = _drawn(found, time.time(), work_dir) if found else Text(nothing(work_dir, name))
-            live.update(shown, refresh=True)
+            live.update(_picture(work_dir, name), refresh=True)
             time.sleep(1.0)
+
+
+def _picture(work_dir: Path, name: str | None) -> Group | Text:
+    unreadable: list[str] = []
+    found = find(work_dir, name, unreadable.append)
+    if not found and not unreadable:
+        return Text(nothing(work_dir, name))
+    return _drawn(found, time.time(), work_dir, unreadable)
 
 
 def head(work_dir: Path) -> str:
@@ -74,32 +90,33 @@ def in_full(found: list[Status]) -> list[Status]:
     return found if len(found) == 1 else [one for one in found if one.alive is not False]
 
 
-def in_short(found: list[Status]) -> list[str]:
+def in_short(found: list[Status], unreadable: Sequence[str]) -> list[str]:
     """A line for each of the others, the newest first, so that a screen shows what lives."""
     full = in_full(found)
     others = sorted((one for one in found if one not in full), key=lambda one: one.facts.began, reverse=True)
     lines = [f"{one.run}: {one.state} at step {one.progress.step}" for one in others]
     more = others[_MOST_ENDED:]
-    return lines[:_MOST_ENDED] + ([f"and {len(more)} more; --run {more[0].run} shows one"] if more else [])
+    lines = lines[:_MOST_ENDED] + ([f"and {len(more)} more; --run {more[0].run} shows one"] if more else [])
+    return [*lines, *map(_unreadable, sorted(unreadable))]
 
 
-def plain(found: list[Status], now: float, work_dir: Path) -> list[str]:
+def plain(found: list[Status], now: float, work_dir: Path, unreadable: Sequence[str] = ()) -> list[str]:
     """Lines of text, one field on each."""
     lines = [head(work_dir)]
     for one in in_full(found):
         lines += ["", *(f"{clean(label)}: {clean(text)}" for label, text in fields(one, now))]
-    short = in_short(found)
+    short = in_short(found, unreadable)
     return lines + (["", *map(clean, short)] if short else [])
 
 
-def _drawn(found: list[Status], now: float, work_dir: Path) -> Group:
+def _drawn(found: list[Status], now: float, work_dir: Path, unreadable: Sequence[str]) -> Group:
     tables: list[Table | Text] = [Text(head(work_dir), "dim"), Text()]
     for one in in_full(found):
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
         for label, text in fields(one, now):
             table.add_row(Text(label, "dim"), Text(clean(text), _STYLES[one.alive] if label == "state" else ""))
         tables += [table, Text()]
-    return Group(*tables, *(Text(clean(line)) for line in in_short(found)))
+    return Group(*tables, *(Text(clean(line)) for line in in_short(found, unreadable)))
 
 
 def fields(status: Status, now: float) -> Iterator[tuple[str, str]]:
@@ -118,9 +135,9 @@ def fields(status: Status, now: float) -> Iterator[tuple[str, str]]:
     if facts.notice:
         yield "notice", facts.notice
     if facts.pid is not None and status.alive is not False:
-        yield "command", f"process {facts.pid}, {facts.restarts} restarts"
+        yield "command", f"process {facts.pid}, {count(facts.restarts, 'restart')}"
     if facts.orphans:
-        yield "orphans", f"{facts.orphans} processes were left behind and reaped"
+        yield "orphans", f"{count(facts.orphans, 'process was', 'processes were')} left behind and reaped"
     if status.goodput is not None:
         yield "goodput", f"{100 * status.goodput:.1f} % of the batches of this start count"
     if facts.incarnation is not None:

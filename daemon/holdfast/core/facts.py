@@ -6,10 +6,13 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from .manifest import CheckpointName
 
+_MOST = 1 << 63  # no count and no time comes near it; NaN and Infinity are not below it
+F = TypeVar("F")
 Event = Mapping[str, Any]  # a line of events.jsonl
 
 
@@ -85,6 +88,33 @@ class Facts:
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> Facts:
+        """Passes over what a later holdfast adds. Raises ValueError or TypeError for what is not as it should be."""
+        known = {field.name: given[field.name] for field in dataclasses.fields(cls) if field.name in given}
+        for name in ("saved", "stored"):
+            known[name] = checked(Mark(**known[name])) if known.get(name) is not None else None
+        return checked(cls(**known))
+
+
+def checked(facts: F) -> F:
+    """A dataclass that came from a file. Raises ValueError where a value is not of its field's type."""
+    for name, hint in get_type_hints(type(facts)).items():
+        if not _is_of(getattr(facts, name), hint):
+            raise ValueError(f"{name} is not of its type")
+    return facts
+
+
+def _is_of(value: Any, hint: Any) -> bool:
+    if isinstance(hint, UnionType):
+        return any(_is_of(value, one) for one in get_args(hint))
+    if get_origin(hint) is Mapping:
+        return isinstance(value, Mapping) and all(_is_of(one, get_args(hint)[1]) for one in value.values())
+    if hint in (int, float):
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        return (whole or (hint is float and isinstance(value, float))) and abs(value) < _MOST
+    return isinstance(value, hint)
 
 
 def goodput(base: int, step: int, executed: int) -> float | None:

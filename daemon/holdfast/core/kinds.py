@@ -92,6 +92,9 @@ SECTIONS: dict[str, dict[str, Kind]] = {
         "pair-lost": Kind(f"{_WARNED}: a pair can never be stored: it is damaged or its name is taken"),
         "save-failed": Kind(f"{_WARNED}: the script could not write a pair, or did not commit its last batches"),
         "unstored": Kind(f"{_WARNED}: the command ended without storing its last state"),
+        "nothing-new": Kind(
+            f"{_WARNED}: the command ended well and stored nothing new, though `--extend` reopened the run"
+        ),
         "no-checkpoint": Kind(f"{_WARNED}: the command ended well and stored nothing at all"),
         "not-stored": Kind(
             f"{_WARNED}: the store refused a log or the options for good at the end; they were given up"

@@ -41,7 +41,14 @@ def _text(code: Exit, state: State, kept: Kept) -> str:
         return _unstored(state, kept) if state.fault is None else ""
     if code is Exit.FAILED and state.outcome is Outcome.COMPLETE:
         return "the command ended well, and not a single checkpoint was saved"
-    return ""
+    return _given_up(state, kept) if state.failure and code is Exit.FAILED else ""
+
+
+def _given_up(state: State, kept: Kept) -> str:
+    where = "its newest checkpoint is in the store" if kept.pairs else "it stored no checkpoint"
+    if kept.here is not None:
+        where = "its newest checkpoint is still in the work dir"
+    return f"{state.failure}; {where}"
 
 
 def _complete(kept: Kept) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -52,6 +53,18 @@ class Cadence:
         return self.seconds is not None and seconds >= self.seconds
 
 
+_LEAST = r"(.+_)?loss|error|mae|mse|rmse|mape|msle|mean_\w+_error|root_mean_squared_error|\w+_crossentropy|(\w+_)?hinge"
+_GREATEST = r"acc|(.+_)?accuracy|auc|precision|recall|f1|f1_score|fbeta_score|r2_score|(\w+_)?iou"
+
+
+def _greatest_is_best(metric: str) -> bool | None:
+    """What the name tells, as far as it is one of Keras' own, which counts equal ones (``auc_1``); else None."""
+    name = re.sub(r"_\d+$", "", metric.removeprefix("val_"))
+    if re.fullmatch(_LEAST, name):
+        return False
+    return True if re.fullmatch(_GREATEST, name) else None
+
+
 @dataclass(frozen=True)
 class Best:
     """The metric that the best pair is chosen by: the least value, or the greatest."""
@@ -61,11 +74,19 @@ class Best:
 
     @classmethod
     def of(cls, text: str) -> Best:
-        """``loss``, ``val_loss``, ``val_accuracy:max``. Raises SettingsError for anything else."""
+        """``val_loss``, ``val_accuracy``, ``reward:max``. Raises SettingsError for anything else.
+
+        Taken the wrong way round the worst pair would stay and the best be deleted, so nothing is guessed.
+        """
         metric, _, which = text.partition(":")
         if not metric or which not in ("", "min", "max"):
-            raise SettingsError(f"{text!r}: give a metric, and ':max' if more is better, as in val_accuracy:max")
-        return cls(metric, which == "max")
+            raise SettingsError(
+                f"--keep-best {text!r}: give a metric, and ':min' or ':max' for what is best, as in val_accuracy:max"
+            )
+        greatest = which == "max" if which else _greatest_is_best(metric)
+        if greatest is None:
+            raise SettingsError(f"--keep-best {metric}: say {metric}:min or {metric}:max")
+        return cls(metric, greatest)
 
     def unknown(self, known: Iterable[str]) -> str:
         """What is said where no checkpoint has the metric; ``known`` are those that they have."""

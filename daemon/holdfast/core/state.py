@@ -65,6 +65,7 @@ class State:
     when it is warned that none did.
     ``unmarked`` says that the store refuses the mark of a complete run.
     ``left`` says that older pairs stay unsent in the work dir, ``fault`` how a run ends that could not be restored.
+    ``failures`` counts those in a row without progress, and ``failure`` tells of them once they are too many.
     ``step`` is the furthest batch ever, ``at`` that of this start.
     """
 
@@ -85,6 +86,7 @@ class State:
     stopping: str | None = None
     stops: int = 0
     failures: int = 0
+    failure: str = ""
     resumed: str | None = None
     moved: bool = False
     deaths: int = 0

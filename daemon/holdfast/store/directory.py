@@ -40,6 +40,8 @@ from .tree import entries_of, removed_meanwhile, sweep
 _CHUNK = 1 << 20
 _TRANSIENT = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT}
 
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
 
 class DirectoryStore:
     durable_spool = True
@@ -201,6 +203,9 @@ class DirectoryStore:
         except FileNotFoundError as error:
             raise NotFound(f"{key} is not in the store") from error
         except OSError as error:
+            if error.errno in _DENIED:
+                text = f"--store {self._root}: {error.strerror} ({key}); give one that this user may read and write"
+                raise Permanent(text) from error
             kind = Transient if error.errno in _TRANSIENT else Permanent
             raise kind(f"{self._root / key}: {error.strerror}") from error
 

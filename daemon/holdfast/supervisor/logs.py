@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
-from ..spool import TEMPORARY, Spool
+from ..spool import LOG_FILE, TEMPORARY, Spool
 from ..store import OnSent
 
 _CHUNK = 1 << 20
@@ -57,7 +57,7 @@ def growing_logs(spool: Spool, incarnation: int) -> tuple[GrowingLog, ...]:
     """This incarnation's: the run's folder may hold what earlier ones on this machine wrote. Events of this one's start
     are there already."""
     return (
-        GrowingLog(spool, "log.txt", f"log-i{incarnation}.txt", _size(spool.file("log.txt"))),
+        GrowingLog(spool, LOG_FILE, f"log-i{incarnation}.txt", _size(spool.file(LOG_FILE))),
         GrowingLog(spool, "events.jsonl", f"events-i{incarnation}.jsonl"),
     )
 

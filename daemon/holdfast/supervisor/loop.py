@@ -21,7 +21,7 @@ from ..core.errors import Exit
 from ..core.last_line import Kept, last_line
 from ..core.manifest import CheckpointName
 from ..core.redact import Redactor
-from ..spool import Board, Progress
+from ..spool import LOG_FILE, Board, Progress
 from ..store import Store
 from .beginning import Beginning
 from .channel import Channel
@@ -236,7 +236,7 @@ class Supervisor:
         self._reports.stacks = None
         self._stall = Stall(self._settings.stall_timeout) if self._settings.stall_timeout else None
         with self._spawning:
-            self._tee = Tee(spool.file("log.txt"), self._console)
+            self._tee = Tee(spool.file(LOG_FILE), self._console)
             self._child = Child(self._settings.command, environment, self._tee.write_end)
             self._reaper.expect()
             self._tee.start()

@@ -134,9 +134,17 @@ class Preparer:
         except Fenced as error:
             self._on_lease_lost(str(error))
             raise
-        with contextlib.suppress(Conflict):
+        try:
             self._store.create(f"{self._run}/{COMPLETE_FILE}", b'{"format": 1}\n')
+        except Conflict:
+            self._tell_nothing_new()
         self._marked = True
+
+    def _tell_nothing_new(self) -> None:
+        """A reopened run that is still marked as complete has been given no new pair."""
+        if isinstance(self._uploads_to, Reopened) and not self._uploads_to.has_new:
+            text = "--extend: nothing more was trained: does the script ask for more epochs than the run had?"
+            self._journal.event("nothing-new", f"run {self._run}: {text}", warning=True)
 
     def _first(self) -> Prepared | None:
         with contextlib.ExitStack() as room:
@@ -153,6 +161,7 @@ class Preparer:
         over = self._limit(run)
         spool = Spool(self._settings.work_dir / str(run))
         self._held.enter_context(spool.lock())
+        spool.check()
         unknown = self._patiently(lambda: claim(self._store, run, spool))
         self._journal.attach(spool.file("events.jsonl"))
         spool.sweep()

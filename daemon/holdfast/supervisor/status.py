@@ -7,22 +7,24 @@ import dataclasses
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from ..core.errors import Busy
-from ..core.facts import Facts, Mark, goodput
+from ..core.facts import Facts, Mark, checked, goodput
+from ..core.manifest import CheckpointName
 from ..core.runs import RunId
-from ..spool import Board, Progress, file_lock, write_whole
+from ..spool import STORED, Board, Progress, file_lock, read_regular, write_whole
 from .journal import Journal
-from .watch import Watch, count_owed
+from .watch import Watch, count_owed, pairs_with
 
 STATUS_FILE = "status.json"
 _MOST_BYTES = 1 << 20
+_GARBAGE = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 
 
 class StatusFile:
@@ -133,47 +135,76 @@ class Status:
         }
 
 
-def find(work_dir: Path, name: str | None = None) -> list[Status]:
-    """The runs under a work dir that a daemon worked on, by number; of one ``name`` or run id only."""
-    return sorted(_found(work_dir, name), key=lambda status: RunId.parse(status.run) or RunId(0, ""))
+def find(work_dir: Path, name: str | None = None, unreadable: Callable[[str], None] = lambda run: None) -> list[Status]:
+    """The runs under a work dir that a daemon worked on, by number; of one ``name`` or run id only.
+
+    ``unreadable`` is told of the runs whose status is garbage: a broken disk's, say.
+    """
+    found = _found(work_dir, name, unreadable)
+    return sorted(found, key=lambda status: RunId.parse(status.run) or RunId(0, ""))
 
 
-def _found(work_dir: Path, name: str | None) -> Iterator[Status]:
+def _found(work_dir: Path, name: str | None, unreadable: Callable[[str], None]) -> Iterator[Status]:
     for folder in work_dir.iterdir() if work_dir.is_dir() else ():
         run = RunId.parse(folder.name)
         if run is None or name not in (None, run.name, str(run)):
             continue
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):  # no status, or no good
-            yield read(folder)
+        try:
+            status = read(folder)
+        except (FileNotFoundError, NotADirectoryError):  # no daemon has worked there
+            continue
+        except (OSError, *_GARBAGE):
+            unreadable(folder.name)
+        else:
+            yield status
 
 
 def read(folder: Path) -> Status:
-    """Raises OSError, and ValueError, TypeError, KeyError or AttributeError if it is no status."""
-    with (folder / STATUS_FILE).open("rb") as file:
-        document = json.loads(file.read(_MOST_BYTES))
+    """Raises OSError, and one of _GARBAGE if it is no status."""
+    document = json.loads(read_regular(folder / STATUS_FILE, _MOST_BYTES))
+    writer = checked(_Writer(document["pid"], document["pid_began"], document["executed_before"]))
+    facts = Facts.from_dict(document["facts"])
     return Status(
         run=folder.name,
         folder=folder,
-        alive=_is_alive(folder, document),
-        daemon=int(document["pid"]),
-        facts=_facts(document["facts"]),
+        alive=_is_alive(folder, writer),
+        daemon=writer.pid,
+        facts=replace(
+            facts,
+            saved=_newest(folder, facts, facts.saved, "json"),
+            stored=_newest(folder, facts, facts.stored, STORED),
+        ),
         progress=Board.read(folder / Board.FILE),
         owed=count_owed(folder),
-        executed_before=int(document["executed_before"]),
+        executed_before=writer.executed_before,
     )
 
 
-def _facts(given: Mapping[str, Any]) -> Facts:
-    """Passes over what a later holdfast adds."""
-    known = {field.name: given[field.name] for field in dataclasses.fields(Facts) if field.name in given}
-    for name in ("saved", "stored"):
-        known[name] = Mark(**known[name]) if known.get(name) else None
-    return Facts(**known)
+def _newest(folder: Path, facts: Facts, known: Mark | None, part: str) -> Mark | None:
+    """The newest pair of this start that has such a file. What is owed is counted in the folder, and the facts are up
+    to a second older: beside a pair that was saved and stored meanwhile they would speak of another one."""
+    here = (name for name in pairs_with(set(os.listdir(folder)), part) if name.incarnation == facts.incarnation)
+    newest = max(here, key=lambda name: name.order, default=None)
+    before = known and CheckpointName.parse(known.checkpoint)
+    if newest is None or (before and newest.order <= before.order):
+        return known
+    with contextlib.suppress(OSError):  # it may be pruned at this moment
+        return Mark(str(newest), newest.epoch, newest.step, (folder / newest.file(part)).stat().st_mtime)
+    return known
 
 
-def _is_alive(folder: Path, document: Mapping[str, Any]) -> bool | None:
+@dataclass(frozen=True)
+class _Writer:
+    """The process that wrote the status."""
+
+    pid: int
+    pid_began: float | None
+    executed_before: int
+
+
+def _is_alive(folder: Path, writer: _Writer) -> bool | None:
     """Its process is looked for first: taking the folder's lock, for however short, is in a new daemon's way."""
-    if document["pid_began"] is not None and document["pid_began"] == _began(int(document["pid"])):
+    if writer.pid_began is not None and writer.pid_began == _began(writer.pid):
         return True
     try:
         with file_lock(folder / ".lock"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,9 +61,14 @@ class Watch:
 
 def count_owed(folder: Path) -> int:
     """Pairs in the folder that are not known to be in the store. Makes nothing, and reads names only."""
-    names = {entry.name for entry in os.scandir(folder)}
+    names = set(os.listdir(folder))
+    return len(pairs_with(names, "json")) - len(pairs_with(names, STORED))
+
+
+def pairs_with(names: Collection[str], part: str) -> list[CheckpointName]:
+    """Of the files of a folder, the pairs that have such a one: ``json``, or STORED."""
     pairs = (pair for name in names if (pair := CheckpointName.of_manifest_file(name)) is not None)
-    return sum(pair.file(STORED) not in names for pair in pairs)
+    return [pair for pair in pairs if pair.file(part) in names]
 
 
 def announcing(journal: Journal, report: Callable[[Event], None]) -> Callable[[Event], None]:

@@ -21,6 +21,7 @@ from ..events import (
     TrainingFinished,
 )
 from ..state import MOST_DEATHS, SPEAK_TIME, Outcome, Phase, State, Step
+from ..words import count
 from .endings import after, end, flush
 from .stops import flush_before
 
@@ -159,12 +160,21 @@ def exited(state: State, event: ChildExited, now: float) -> Step:
         return flush(state, Outcome.FAILED)
     failures = state.failures + 1
     if failures > state.rules.max_restarts:
-        said = Say("failed", f"the command failed {failures} times without progress ({how(event)})", warning=True)
-        return after(said, flush(state, Outcome.FAILED))
+        return give_up(state, event)
     wait = state.rules.backoff.delay(failures, event.chance)
     said = Say("crashed", f"the command failed ({how(event)}); starting it again in {wait:.1f} s", warning=True)
     state = replace(state, phase=Phase.BACKOFF, failures=failures, retry_at=now + wait, finished=False)
     return after(said, blame(state))
+
+
+def give_up(state: State, event: ChildExited) -> Step:
+    """The first of the failures may well have made progress: only the restarts are known to have made none."""
+    most = state.rules.max_restarts
+    failure = f"the command failed again after {count(most, 'restart')} without progress ({how(event)})"
+    if most == 0:
+        failure = f"the command failed ({how(event)}), and --max-restarts is 0"
+    said = Say("failed", f"the command failed ({how(event)}) and is not started again", warning=True)
+    return after(said, flush(replace(state, failure=failure), Outcome.FAILED))
 
 
 def blame(state: State) -> Step:
