@@ -30,11 +30,11 @@ def measure(rig: Rig, rounds: int, folder: Path) -> dict[str, list[float]]:
 def main() -> None:
     given = arguments(__doc__)
     print(f"{machine()}.\n")
-    rows, plans = [], {"smallest": (1, 1, 2000), "some milliseconds": (10, 256, 50)}
+    rows, plans = [], {"smallest": (1, 1, 2000, 21), "some milliseconds": (10, 256, 50, 101)}
     verdicts = []
     with tempfile.TemporaryDirectory(prefix="holdfast-bench-") as folder:
-        for name, (megabytes, batch, steps) in plans.items():
-            found = measure(Rig(megabytes, batch, steps), 4 if given.quick else 21, Path(folder))
+        for name, (megabytes, batch, steps, pairs) in plans.items():
+            found = measure(Rig(megabytes, batch, steps), 4 if given.quick else pairs, Path(folder))
             base, cost = Spread.of(found["none"]), Spread.of(differences(found["holdfast"], found["none"]))
             share = cost.median / base.median
             rows.append((name, base.text(1e6), cost.text(1e6), f"{share:.2%}", str(cost.count)))
