@@ -80,7 +80,6 @@ class Writer:
             while (draft := self._next(written)) is not None:
                 most_dirty = max(draft.size // _DIRTY_PARTS, _LEAST_DIRTY_BYTES)
                 written = self._write(draft, most_dirty) or written
-                del draft  # and with it the values
         finally:  # whatever ends this thread, the next draft finds another one
             with self._lock:
                 if self._thread is threading.current_thread():
