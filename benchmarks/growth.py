@@ -29,9 +29,10 @@ from holdfast.core.runs import RunId
 from holdfast.spool import Spool
 from holdfast.store import StoreSettings, open_store
 from holdfast.store.catalog import read_contents
-from holdfast.supervisor.restore import candidates
-from holdfast.training import loop, pair
-from holdfast.training.session import Session
+from holdfast.supervisor.restore.candidates import candidates
+from holdfast.training.pair import pair
+from holdfast.training.session import loop
+from holdfast.training.session.base import Session
 
 RUN = RunId(1, "bench")
 

@@ -25,7 +25,7 @@ from measure import RIVALS
 
 import holdfast
 from holdfast.core.wire import RUN_DIR_VARIABLE, SOCKET_VARIABLE
-from holdfast.training.opening import close_session
+from holdfast.training.session.open import close_session
 
 SHAPES = {1: (145, 4), 10: (646, 2), 100: (2048, 2), 250: (3240, 2), 1000: (4096, 5), 4000: (8192, 5)}
 logging.getLogger("absl").setLevel(logging.ERROR)  # Keras advises against HDF5 at each save

@@ -37,8 +37,9 @@ def write_alone(model: keras.Model, batch: tuple[np.ndarray, np.ndarray]) -> Non
     from tempfile import TemporaryDirectory
 
     from holdfast.spool import Spool
-    from holdfast.training import pair, snapshot
-    from holdfast.training.session import Session
+    from holdfast.training.keras import snapshot
+    from holdfast.training.pair import pair
+    from holdfast.training.session.base import Session
 
     model.train_on_batch(*batch)
     for turn in range(3):

@@ -19,10 +19,10 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
-    from .training.callback import Resume
-    from .training.data import dataset
-    from .training.loop import session
-    from .training.opening import run_dir
+    from .training.data.dataset import dataset
+    from .training.keras.resume import Resume
+    from .training.session.loop import session
+    from .training.session.open import run_dir
 
 
 def __getattr__(name: str) -> Any:

@@ -7,9 +7,9 @@ import pytest
 from click.testing import CliRunner
 
 from holdfast.cli.status import plain, status
-from holdfast.core.facts import Facts, Mark
+from holdfast.core.view import Facts, Mark
 from holdfast.spool import Progress
-from holdfast.supervisor.status import Status
+from holdfast.supervisor.report.status import Status
 
 NOW = 10_000.0
 RUNS = Path("runs")

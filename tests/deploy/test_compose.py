@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from holdfast.core.errors import Exit
-from holdfast.core.machine import Rules
+from holdfast.core.machine.table import Rules
 
 ROOT = Path(__file__).parent.parent.parent
 

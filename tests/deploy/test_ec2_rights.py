@@ -90,7 +90,7 @@ def test_the_policy_grants_the_calls_that_are_in_the_code_and_no_others(s3_serve
 
 def test_only_these_modules_speak_to_aws() -> None:
     importers = {str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*.py") if "import boto3" in path.read_text()}
-    assert importers == {"store/s3.py", "supervisor/autoscaling.py"}
+    assert importers == {"store/s3.py", "supervisor/ending/autoscaling.py"}
 
 
 def test_the_policy_grants_every_call_that_a_daemon_makes_and_it_makes_all_of_these(site: Site) -> None:

@@ -22,13 +22,13 @@ from holdfast.core.manifest import CheckpointName
 from holdfast.spool import record_of
 from holdfast.store import StoreSettings, open_store
 from holdfast.store.catalog import list_pairs, remove_pair
-from holdfast.supervisor.commit import store_pair
-from holdfast.supervisor.journal import Journal
-from holdfast.supervisor.prepare import Preparer
+from holdfast.supervisor.report.journal import Journal
+from holdfast.supervisor.restore.prepare import Preparer
 from holdfast.supervisor.settings import RunSettings
-from holdfast.training import pair
-from holdfast.training.pair import Draft, Position, Written
-from holdfast.training.session import Session
+from holdfast.supervisor.upload.commit import store_pair
+from holdfast.training.pair import pair
+from holdfast.training.pair.pair import Draft, Position, Written
+from holdfast.training.session.base import Session
 
 PAIRS = 2
 _EFFECTS = {"os.rename", "os.remove", "os.link", "os.mkdir", "os.truncate", "os.chmod", "os.rmdir"}

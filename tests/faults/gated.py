@@ -15,8 +15,8 @@ from holdfast.core.manifest import CheckpointName, Manifest
 from holdfast.core.policy import Backoff, Retention
 from holdfast.spool import Spool
 from holdfast.store import Store
-from holdfast.supervisor.errands import Closing, Job
-from holdfast.supervisor.upload import Uploader
+from holdfast.supervisor.upload.between_pairs import Closing, Job
+from holdfast.supervisor.upload.uploader import Uploader
 
 WHEN_TOLD = Backoff(first=7200, most=7200)
 WRITES = ("put", "create", "replace", "delete")

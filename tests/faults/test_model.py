@@ -28,11 +28,11 @@ from holdfast.core.errors import Conflict, Fenced, NoValidPair, StoreError, Tran
 from holdfast.core.manifest import PARTS, CheckpointName, FileRecord, Manifest
 from holdfast.core.policy import Retention
 from holdfast.core.runs import RunId
+from holdfast.inspect.prune import plan, remove
 from holdfast.spool import STORED, Spool, record_of
 from holdfast.store.catalog import read_contents
-from holdfast.supervisor.lease import Lease, LeaseTimes
-from holdfast.supervisor.prune import plan, remove
-from holdfast.supervisor.restore import bring_newest, candidates, newest_here, owed
+from holdfast.supervisor.restore.candidates import bring_newest, candidates, newest_here, owed
+from holdfast.supervisor.restore.lease import Lease, LeaseTimes
 
 from .gated import GatedUploader
 

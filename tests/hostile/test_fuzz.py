@@ -23,9 +23,9 @@ from holdfast.core import codec, wire
 from holdfast.core.errors import InvalidPair
 from holdfast.core.manifest import CheckpointName, Manifest
 from holdfast.spool import Spool
-from holdfast.supervisor.lease import Lease, LeaseTimes
-from holdfast.supervisor.restore import bring_newest, candidates
-from holdfast.training import pair
+from holdfast.supervisor.restore.candidates import bring_newest, candidates
+from holdfast.supervisor.restore.lease import Lease, LeaseTimes
+from holdfast.training.pair import pair
 
 from .bounded import bounded
 
@@ -101,7 +101,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def with_offsets() -> bytes:
     """The fixture's ``.pkl`` as it is written today."""
-    from holdfast.training import arrays
+    from holdfast.training.pair import arrays
 
     document = codec.loads(PKL)
     pieces = arrays.note(FORMAT1, [entry["h5"] for entry in document["variables"] if "h5" in entry])

@@ -19,9 +19,9 @@ import pytest
 
 from holdfast.core import codec
 from holdfast.core.errors import InvalidPair
-from holdfast.training import arrays, pair
-from holdfast.training.arrays import Piece
-from holdfast.training.pair import Place
+from holdfast.training.pair import arrays, pair
+from holdfast.training.pair.arrays import Piece
+from holdfast.training.pair.pair import Place
 
 from . import forge
 from .bounded import bounded
@@ -152,7 +152,7 @@ def claim(folder: Path, shape: list[int], count: int = 1) -> tuple[Path, Path]:
 
 LOAD = """
 from pathlib import Path
-from holdfast.training.pair import load
+from holdfast.training.pair.pair import load
 load(Path(sys.argv[1]), Path(sys.argv[2]))
 """
 

@@ -14,9 +14,10 @@ import pytest
 
 from holdfast.core import codec
 from holdfast.core.errors import InvalidPair
-from holdfast.training import generators, pair, plain
-from holdfast.training.facts import checked
-from holdfast.training.pair import Position, Saved
+from holdfast.training.keras.facts import checked
+from holdfast.training.pair import pair, plain
+from holdfast.training.pair.pair import Position, Saved
+from holdfast.training.session import random_state
 
 from .bounded import bounded
 
@@ -175,7 +176,7 @@ def test_an_array_that_pack_made_is_read(array: Any) -> None:
 
 
 def states(place: Any = 3, key: Any = None, name: Any = "MT19937") -> dict[str, Any]:
-    given = generators.get_state()
+    given = random_state.get_state()
     given["numpy"] = (name, given["numpy"][1] if key is None else plain.to_plain(key), place, 0, 0.0)
     return given
 
@@ -209,19 +210,19 @@ def states(place: Any = 3, key: Any = None, name: Any = "MT19937") -> dict[str, 
     ],
 )
 def test_random_states_that_cannot_be_are_refused_and_nothing_is_set(state: Any) -> None:
-    before = generators.get_state()
+    before = random_state.get_state()
     with pytest.raises(InvalidPair, match="random states are malformed"):
-        generators.set_state(state)
-    assert generators.get_state()["numpy"] == before["numpy"]
+        random_state.set_state(state)
+    assert random_state.get_state()["numpy"] == before["numpy"]
     np.random.rand()
 
 
 def test_random_states_go_on_where_they_were() -> None:
     import random
 
-    state = codec.loads(codec.dumps(generators.get_state()))
+    state = codec.loads(codec.dumps(random_state.get_state()))
     first = (random.random(), random.gauss(0, 1), np.random.rand(3).tolist(), np.random.randn())
-    generators.set_state(state)
+    random_state.set_state(state)
     assert (random.random(), random.gauss(0, 1), np.random.rand(3).tolist(), np.random.randn()) == first
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from fakes.clocks import Clock
 from holdfast.drill.metadata import MetadataService
-from holdfast.supervisor.metadata import MetadataClient
+from holdfast.supervisor.notices.imds import MetadataClient
 
 
 @pytest.fixture

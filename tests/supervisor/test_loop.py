@@ -21,10 +21,10 @@ import os, sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from holdfast.store.directory import DirectoryStore
-from holdfast.supervisor.child import Reaper
-from holdfast.supervisor.journal import Journal
+from holdfast.supervisor.command.child import Reaper
+from holdfast.supervisor.report.journal import Journal
 from holdfast.supervisor.loop import Supervisor
-from holdfast.supervisor.notices import Watcher
+from holdfast.supervisor.notices.watcher import Watcher
 from holdfast.supervisor.settings import RunSettings
 
 Store = DirectoryStore

@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 import holdfast
-from holdfast.training.opening import close_session
+from holdfast.training.session.open import close_session
 
 Stop = tuple[int, int]
 VALIDATION = -1

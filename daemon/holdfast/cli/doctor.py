@@ -13,14 +13,14 @@ from typing import Any
 import click
 
 from ..core.errors import Exit, SettingsError, StoreError
-from ..core.words import count
+from ..core.wording import count
 from ..store import Store
 from ..store.catalog import existing_run, read_contents
 from ..supervisor.doctor import Facts, Finding, Unit, examine
 from ..supervisor.doctor.probe_host import cgroup_of, host_facts, metadata_facts, work_facts
 from ..supervisor.doctor.probe_store import StoreProbe
 from ..supervisor.doctor.probe_unit import ask_systemctl, unit_facts
-from ..supervisor.metadata import client_from_environment
+from ..supervisor.notices.imds import client_from_environment
 from . import show
 from .commands import as_json_option, scratch
 from .options import config_option, option, seconds, store_options, the_store

@@ -9,7 +9,7 @@ import click
 
 from ..core.manifest import CheckpointName
 from ..core.runs import RunId
-from ..core.words import bytes_text, count
+from ..core.wording import bytes_text, count
 from ..store import Store
 from ..store.catalog import existing_run, list_runs, read_contents
 from ..store.contents import Contents, Listed

@@ -16,7 +16,7 @@ from click.core import ParameterSource
 from .. import __version__
 from ..core.errors import Exit, HoldfastError, Permanent, StoreError
 from ..core.redact import Redactor
-from ..supervisor.systemd import is_journal
+from ..supervisor.report.systemd import is_journal
 
 _PLAIN = {"a valid integer range": "a whole number", "Recognized values: , ": "Recognized values: "}
 _NAMES = ("run", "status", "new", "ls", "verify", "pull", "prune", "doctor", "demo", "drill")

@@ -9,10 +9,10 @@ import click
 
 from ..core.errors import SettingsError
 from ..core.policy import Retention
-from ..core.words import bytes_text, count
+from ..core.wording import bytes_text, count
+from ..inspect.prune import Pruning, plan, remove
 from ..store.catalog import existing_run, read_contents
 from ..store.contents import Listed
-from ..supervisor.prune import Pruning, plan, remove
 from . import show
 from .commands import as_json_option, name_json, scratch, store_to_read
 from .options import config_option, keep_best, option, retention, store_options

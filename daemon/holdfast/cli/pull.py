@@ -9,12 +9,12 @@ import click
 
 from ..core.errors import Exit, HoldfastError, SettingsError
 from ..core.manifest import Manifest
-from ..core.words import bytes_text, count
+from ..core.wording import bytes_text, count
+from ..inspect.pull import Pulled, Puller
+from ..inspect.pull_artifacts import pull_artifacts
 from ..store import Store
 from ..store.catalog import read_contents
 from ..store.contents import Contents, Listed
-from ..supervisor.pull import Pulled, Puller
-from ..supervisor.pull_artifacts import pull_artifacts
 from . import show
 from .commands import as_json_option, chosen_run, name_json, no_such_step, run_argument, store_to_read
 from .options import config_option, store_options

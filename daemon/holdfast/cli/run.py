@@ -19,24 +19,24 @@ import click
 
 from ..core.artifacts import Limits
 from ..core.errors import EXIT_MEANINGS, Exit, HoldfastError, SettingsError
-from ..core.machine import Rules
+from ..core.machine.table import Rules
 from ..core.redact import Redactor
 from ..core.runs import RunId, check_name
 from ..store.conditions import Conditional
-from ..supervisor.aside import Aside
-from ..supervisor.autoscaling import Hook, Member
-from ..supervisor.child import Reaper
-from ..supervisor.endings import Action, Closer, Endings, check_choice, decide
-from ..supervisor.fork import Source
-from ..supervisor.journal import Journal
-from ..supervisor.lease import LeaseTimes
-from ..supervisor.left import only_here
+from ..supervisor.command.child import Reaper
+from ..supervisor.command.side_command import Aside
+from ..supervisor.ending.autoscaling import Hook, Member
+from ..supervisor.ending.on_end import Action, Closer, Endings, check_choice, decide
+from ..supervisor.ending.unstored import only_here
 from ..supervisor.loop import Supervisor
-from ..supervisor.metadata import MetadataClient, client_from_environment
-from ..supervisor.notices import Watcher
+from ..supervisor.notices.imds import MetadataClient, client_from_environment
+from ..supervisor.notices.watcher import Watcher
+from ..supervisor.report.journal import Journal
+from ..supervisor.report.systemd import Systemd, is_journal
+from ..supervisor.report.view import announcing
+from ..supervisor.restore.fork import Source
+from ..supervisor.restore.lease import LeaseTimes
 from ..supervisor.settings import RunSettings
-from ..supervisor.systemd import Systemd, is_journal
-from ..supervisor.watch import announcing
 from .options import config_option, hours, keep_best, option, retention, seconds, store_options, the_store
 from .watching import watch_options, watched
 

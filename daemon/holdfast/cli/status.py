@@ -15,9 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ..core.errors import SettingsError
-from ..core.facts import Mark
-from ..core.words import count
-from ..supervisor.status import STATUS_FILE, Status, find
+from ..core.view import Mark
+from ..core.wording import count
+from ..supervisor.report.status import STATUS_FILE, Status, find
 from . import show
 from .options import config_option, option
 from .show import clean

@@ -10,11 +10,11 @@ from typing import Any
 import click
 
 from ..core.errors import Exit, SettingsError
-from ..core.words import bytes_text, count
+from ..core.wording import bytes_text, count
+from ..inspect.verify import Verdict, check_pair
 from ..store import Store
 from ..store.catalog import existing_run, list_runs, read_contents
 from ..store.contents import Contents, Listed
-from ..supervisor.verify import Verdict, check_pair
 from . import show
 from .commands import as_json_option, name_json, no_such_step, run_argument, scratch, store_to_read
 from .options import config_option, store_options

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 import click
 
-from ..supervisor.journal import Journal
-from ..supervisor.notify import Notifier
-from ..supervisor.status import StatusFile
-from ..supervisor.watch import Watch
+from ..supervisor.report.journal import Journal
+from ..supervisor.report.status import StatusFile
+from ..supervisor.report.view import Watch
+from ..supervisor.report.webhook import Notifier
 from .options import option
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -43,7 +43,7 @@ def watched(journal: Journal, work_dir: Path, given: Mapping[str, Any]) -> Itera
             held.callback(notifier.close)
             journal.listen(notifier.heard)
         if given["metrics_port"]:
-            from ..supervisor.metrics import MetricsServer  # its library is loaded only by those who use it
+            from ..supervisor.report.metrics import MetricsServer  # its library is loaded only by those who use it
 
             held.callback(MetricsServer(given["metrics_host"], given["metrics_port"], watch.standing).close)
         held.callback(StatusFile(watch, journal).close)

@@ -12,7 +12,7 @@ from ..core.manifest import CheckpointName
 from ..spool import Spool
 from ..store import Store
 from ..store.catalog import list_pairs
-from ..supervisor.fetching import bring, look_up
+from ..store.download import bring, look_up
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def final_state(store: Store, run: str) -> Final:
     with tempfile.TemporaryDirectory(prefix="holdfast-") as folder:
         spool = Spool(Path(folder))
         bring(store, run, look_up(store, run, names[0]), spool)
-        from ..training.pair import load  # NumPy and h5py: only those who compare need them
+        from ..training.pair.pair import load  # NumPy and h5py: only those who compare need them
 
         saved = load(spool.file(names[0].file("h5")), spool.file(names[0].file("pkl")))
         arrays = {f"{p.group}[{p.index}] {path}": array for p, (path, array) in saved.values.items()}

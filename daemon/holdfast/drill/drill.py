@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import Exit, HoldfastError
-from ..core.words import count
+from ..core.wording import count
 from ..spool import Progress
 from ..store.directory import DirectoryStore
 from .compare import Difference, Final, differences, final_state

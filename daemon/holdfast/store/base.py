@@ -1,7 +1,8 @@
 """The Store protocol, and how a URI becomes a store.
 
 Keys are relative paths with '/' between their parts. Errors are NotFound, Conflict, Transient and Permanent
-(core/errors.py) and nothing else. Stores do not retry: whoever calls decides that, in one place (supervisor/upload.py).
+(core/errors.py) and nothing else. Stores do not retry: the caller decides that, in one place
+(supervisor/upload/uploader.py).
 """
 
 from __future__ import annotations

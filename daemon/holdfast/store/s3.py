@@ -1,6 +1,7 @@
 """Amazon S3 and what speaks its protocol; files go to and fro in s3_bulk.py. No others import boto3.
 
-The SDK's own retries are off: there is one retry loop in the system, and it knows the deadlines (supervisor/upload.py).
+The SDK's own retries are off: there is one retry loop in the system, and it knows the deadlines
+(supervisor/upload/uploader.py).
 Every upload carries a checksum unless that is switched off, and S3 verifies it.
 """
 

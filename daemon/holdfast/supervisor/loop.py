@@ -1,4 +1,5 @@
-"""The shell around core/machine.py: one queue, one blocking ``get``, effects performed, results reported as events.
+"""The shell around core/machine/table.py: one queue, one blocking ``get``, effects performed, results
+reported as events.
 
 A signal handler puts a value into the queue and returns; threads do the same. Only this loop, in the main thread,
 touches the state.
@@ -16,25 +17,26 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import IO, Any
 
-from ..core import effects, events, machine, wire
+from ..core import wire
 from ..core.errors import Exit
-from ..core.last_line import Kept, last_line
+from ..core.machine import effects, events, table
+from ..core.machine.last_line import Kept, last_line
 from ..core.manifest import CheckpointName
 from ..core.redact import Redactor
 from ..spool import LOG_FILE, Board, Progress
 from ..store import Store
-from .beginning import Beginning
-from .channel import Channel
-from .child import Child, Ended, Reaper, Tee
-from .journal import Journal
-from .left import only_here
-from .notices import Watcher
+from .command.channel import Channel
+from .command.child import Child, Ended, Reaper, Tee
+from .command.stall import Stall, describe, measure
+from .ending.unstored import only_here
+from .notices.watcher import Watcher
 from .options import origin
-from .prepare import Preparer
+from .report.journal import Journal
+from .report.systemd import Systemd
 from .reports import Reports
+from .restore.prepare import Preparer
+from .restore.start import Beginning
 from .settings import RunSettings
-from .stall import Stall, describe, measure
-from .systemd import Systemd
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _HEARTBEAT = 1.0
@@ -63,7 +65,7 @@ class Supervisor:
         self._clock = clock
         self._queue: queue.SimpleQueue[events.Event] = queue.SimpleQueue()
         left = only_here(settings.work_dir, settings.name) is not None
-        self._state = machine.State(rules=replace(settings.rules, left_here=left))
+        self._state = table.State(rules=replace(settings.rules, left_here=left))
         self._watcher = watcher(self._queue.put)
         self._redactor = Redactor(environment)
         self._origin = origin(settings.command, self._redactor)
@@ -152,7 +154,7 @@ class Supervisor:
         if isinstance(event, events.ChildExited):
             self._before_exit(event)
         phase = self._state.phase
-        self._state, todo = machine.step(self._state, event, self._clock())
+        self._state, todo = table.step(self._state, event, self._clock())
         if self._state.phase is not phase:
             deadline = self._state.deadline
             left = None if deadline is None else round(deadline - self._clock(), 3)
@@ -188,7 +190,7 @@ class Supervisor:
     def _time_is_over(self) -> None:
         """In a thread of its own. A stop that is under way already is not hurried."""
         self._out_of_time = True
-        if self._state.phase not in (machine.Phase.DRAINING, machine.Phase.FLUSHING):
+        if self._state.phase not in (table.Phase.DRAINING, table.Phase.FLUSHING):
             self._queue.put(events.StopRequested("--max-hours"))
 
     def _final(self, code: Exit) -> Exit:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..core import events, wire
+from ..core import wire
+from ..core.machine import events
 from ..core.manifest import CheckpointName
-from ..core.words import bytes_text
-from .journal import Say
+from ..core.wording import bytes_text
+from .report.journal import Say
 
 
 class Reports:

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..core.artifacts import Limits
-from ..core.machine import Rules
+from ..core.machine.table import Rules
 from ..core.policy import Retention
-from .fork import Source
-from .lease import LeaseTimes
+from .restore.fork import Source
+from .restore.lease import LeaseTimes
 
 
 @dataclass(frozen=True)

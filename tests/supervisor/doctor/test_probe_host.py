@@ -12,7 +12,7 @@ from fakes.http import Answer, AnsweringServer, unused_endpoint
 from holdfast.drill.metadata import MetadataService
 from holdfast.supervisor.doctor import WorkFacts
 from holdfast.supervisor.doctor.probe_host import host_facts, metadata_facts, work_facts
-from holdfast.supervisor.metadata import MetadataClient
+from holdfast.supervisor.notices.imds import MetadataClient
 
 # --- the work dir --------------------------------------------------------------------------------------------------
 

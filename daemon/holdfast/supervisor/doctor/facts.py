@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ...core.words import bytes_text
+from ...core.wording import bytes_text
 from ...store.conditions import Kept
 
 Level = Literal["ok", "warning", "problem"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...core.words import count
+from ...core.wording import count
 from .facts import GB, Facts, Finding, size
 
 _SHM = "/dev/shm"  # noqa: S108 - it is looked at, not used

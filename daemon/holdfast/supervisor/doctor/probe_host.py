@@ -12,8 +12,8 @@ import psutil
 
 from ...core.errors import Busy
 from ...spool import file_lock, replacing
-from ..metadata import MetadataAbsent, MetadataClient, MetadataError
-from ..notices import SPOT
+from ..notices.imds import MetadataAbsent, MetadataClient, MetadataError
+from ..notices.watcher import SPOT
 from .facts import HostFacts, MetadataFacts, WorkFacts
 
 _IN_CONTAINERS = ("docker", "kubepods", "containerd", "libpod", "lxc")

@@ -1,0 +1,222 @@
+"""What happens to the supervisor: the events that core/machine/table.py decides on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..errors import Exit
+
+
+@dataclass(frozen=True)
+class NoNotice:
+    """The watcher looked, and no interruption notice stands (any more)."""
+
+
+@dataclass(frozen=True)
+class NoticeStands:
+    """An interruption notice; the machine goes away in ``seconds``, if that is known."""
+
+    what: str
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class RebalanceRecommended:
+    """EC2 sees a raised risk of interruption; nothing is certain yet."""
+
+
+@dataclass(frozen=True)
+class StopRequested:
+    """SIGTERM or SIGINT."""
+
+    what: str
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The lease is held and the run's folder is there: the command may start while its pair is still on the way.
+
+    ``pairs`` says whether the run has any.
+    """
+
+    pairs: bool = False
+
+
+@dataclass(frozen=True)
+class Restored:
+    """``checkpoint`` is here, the pair to go on from; ``complete`` says that there is nothing to do.
+
+    ``over`` says why nothing may be trained any more, though an earlier start left pairs here that are owed.
+    """
+
+    complete: bool = False
+    checkpoint: str | None = None
+    step: int = 0
+    over: str = ""
+
+
+@dataclass(frozen=True)
+class RestoreFailed:
+    error: str
+    code: Exit
+
+
+@dataclass(frozen=True)
+class Spawned:
+    pid: int
+
+
+@dataclass(frozen=True)
+class TrainingBegan:
+    """The child entered its training loop: it now serves a request to save or stop."""
+
+
+@dataclass(frozen=True)
+class CheckpointRefused:
+    """The script cannot use the checkpoint (its model is another), or trains what cannot be resumed: starting it again
+    will not help.
+    """
+
+    error: str
+
+
+@dataclass(frozen=True)
+class PairUnusable:
+    """The child cannot read the pair that it was given; it ends, and is started again with an older one."""
+
+    name: str
+    error: str
+
+
+@dataclass(frozen=True)
+class TrainingFinished:
+    """The child's training loop ended by itself; the script's tail is left."""
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """At least one more batch was trained; ``step`` counts the batches in all, those of earlier machines too."""
+
+    step: int = 1
+
+
+@dataclass(frozen=True)
+class PairSaved:
+    """A pair is in the spool."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class SaveFailed:
+    """The child could not write a pair, or did not commit its last batches."""
+
+
+@dataclass(frozen=True)
+class PairStored:
+    """A pair is in the store, manifest and all."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class PairLost:
+    """A pair can never be stored: its files are damaged or its name is taken."""
+
+    name: str
+    error: str
+
+
+@dataclass(frozen=True)
+class PairSkipped:
+    """A pair that only served to go on from, and that a newer one replaced before it was stored."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class PairLeft:
+    """An older pair that cannot reach the store before the deadline; it stays in the work dir."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class ChildExited:
+    """``code`` as a shell reports it (128 + n for signal n). ``chance`` is uniform in [0, 1), for the backoff.
+
+    ``how`` is for people: what ended it, where the code alone does not say it.
+    """
+
+    code: int
+    chance: float = 0.0
+    how: str = ""
+
+
+@dataclass(frozen=True)
+class Stalled:
+    """The command lives and gave no sign of life for ``seconds``: no batch, no CPU, no bytes."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class SpoolScanned:
+    """The pairs in the spool that the store does not have, after the child is gone."""
+
+    owed: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Finalized:
+    """Logs are stored and, for a complete run, the mark is set; or what the store said that refuses it for good."""
+
+    refusal: str = ""
+
+
+@dataclass(frozen=True)
+class LeaseLost:
+    holder: str
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Time passed."""
+
+
+Event = (
+    NoNotice
+    | NoticeStands
+    | RebalanceRecommended
+    | StopRequested
+    | Ready
+    | Restored
+    | RestoreFailed
+    | Spawned
+    | TrainingBegan
+    | CheckpointRefused
+    | PairUnusable
+    | TrainingFinished
+    | Progressed
+    | PairSaved
+    | SaveFailed
+    | PairStored
+    | PairLost
+    | PairSkipped
+    | PairLeft
+    | ChildExited
+    | Stalled
+    | SpoolScanned
+    | Finalized
+    | LeaseLost
+    | Tick
+)
+
+
+def in_order(arrived: Iterable[Event]) -> list[Event]:
+    """What arrived together, in the order in which it is decided on.
+
+    What is in the store is heard of first: a stop that gives up all that is owed must not call it left behind.
+    """
+    return sorted(arrived, key=lambda event: not isinstance(event, PairStored))

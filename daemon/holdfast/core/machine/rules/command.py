@@ -1,0 +1,206 @@
+"""The command: how it starts, what it tells, and what its end leads to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ...errors import Exit
+from ...wording import count
+from ..effects import AskStop, DumpStacks, Kill, Restore, Say, Spawn, Terminate
+from ..events import (
+    CheckpointRefused,
+    ChildExited,
+    Event,
+    PairUnusable,
+    Progressed,
+    Ready,
+    Restored,
+    RestoreFailed,
+    Spawned,
+    Stalled,
+    TrainingBegan,
+    TrainingFinished,
+)
+from ..state import MOST_DEATHS, SPEAK_TIME, Outcome, Phase, State, Step
+from .endings import after, end, flush
+from .stops import flush_before
+
+
+def stay(state: State, event: Event, now: float) -> Step:
+    return state, ()
+
+
+def ready(state: State, event: Ready, now: float) -> Step:
+    return start(replace(state, bringing=True, trained=state.trained or event.pairs))
+
+
+def start(state: State) -> Step:
+    state = replace(
+        state,
+        phase=Phase.STARTING,
+        leased=True,
+        save_failed=False,
+        spawned=False,
+        training=False,
+        moved=False,
+        at=0,
+        stalled=False,
+        speak_by=None,
+    )
+    return state, (Spawn(),)
+
+
+def restored(state: State, event: Restored, now: float) -> Step:
+    if event.complete:
+        return end(state, Exit.COMPLETE, Say("complete", "the run is complete; nothing to do (--extend reopens it)"))
+    if event.over:  # what an earlier start left is stored within a drain's time
+        return flush_before(state, event.over, None, now)
+    return start(brought(state, event, now)[0])
+
+
+def brought(state: State, event: Restored, now: float) -> Step:
+    return replace(
+        state,
+        bringing=False,
+        saved_step=event.step,
+        trained=state.trained or event.checkpoint is not None,
+        resumed=event.checkpoint,
+        deaths=state.deaths if event.checkpoint == state.resumed else 0,
+    ), ()
+
+
+def restore_failed(state: State, event: RestoreFailed, now: float) -> Step:
+    """What an earlier start left here, or the training stored here before a restart, is still owed."""
+    said, state = not_brought(state, event)
+    return after(said, flush(state, Outcome.FAILED)) if state.leased else end(state, event.code, said)
+
+
+def restore_failed_beside_command(state: State, event: RestoreFailed, now: float) -> Step:
+    said, state = not_brought(state, event)
+    return state, (said, Kill())
+
+
+def not_brought(state: State, event: RestoreFailed) -> tuple[Say, State]:
+    said = Say("failed", event.error, warning=event.code is not Exit.STOPPED)
+    return said, replace(state, bringing=False, fault=event.code, retry_at=None)
+
+
+def spawned(state: State, event: Spawned, now: float) -> Step:
+    return replace(state, spawned=True, speak_by=None if state.spoke else now + SPEAK_TIME), ()
+
+
+def began(state: State, event: TrainingBegan, now: float) -> Step:
+    return replace(state, phase=Phase.RUNNING, training=True, finished=False, spoke=True, speak_by=None), ()
+
+
+def began_while_draining(state: State, event: TrainingBegan, now: float) -> Step:
+    """The request to stop came before there was a training loop to hear it."""
+    reason = state.stopping or "stop"
+    return replace(state, training=True, finished=False, stopping=reason, spoke=True), (AskStop(reason),)
+
+
+def refused(state: State, event: CheckpointRefused, now: float) -> Step:
+    return replace(state, refused=True), (Say("failed", event.error, warning=True),)
+
+
+def unusable(state: State, event: PairUnusable, now: float) -> Step:
+    said = Say("passed-over", f"{event.name}: passed over: {event.error}", warning=True)
+    return replace(state, unusable=True, saved_step=0, avoid=state.avoid | {event.name}), (said,)
+
+
+def finished(state: State, event: TrainingFinished, now: float) -> Step:
+    return replace(state, training=False, finished=True), ()
+
+
+def finished_while_draining(state: State, event: TrainingFinished, now: float) -> Step:
+    """It ended before it heard the request: the tail that follows is ended, and will run again."""
+    state = replace(state, training=False, term_at=None, kill_at=now + state.rules.term_time)
+    return state, (Terminate(),)
+
+
+def progressed(state: State, event: Progressed, now: float) -> Step:
+    """Batches that were done before, and are done again after a crash, are no progress."""
+    state = replace(state, trained=True, moved=True, at=event.step, deaths=0)
+    if state.stalled:  # it only slept, or was woken: it need not be ended
+        state = replace(state, stalled=False, kill_at=None)
+    if event.step <= state.step:
+        return state, ()
+    return replace(state, step=event.step, failures=0), ()
+
+
+def stalled(state: State, event: Stalled, now: float) -> Step:
+    """One that is not gone after a kill, for it is stuck in a broken disk, is told and killed again and again."""
+    if state.kill_at is not None or state.bringing:  # then it waits for its pair
+        return state, ()
+    text = f"no batch, no CPU and no data for {event.seconds:.0f} s: the command hangs"
+    state = replace(state, stalled=True, kill_at=now + state.rules.dump_time)
+    return state, (Say("stalled", text, warning=True), DumpStacks())
+
+
+def exited(state: State, event: ChildExited, now: float) -> Step:
+    event = replace(event, how="it hung") if state.stalled else event
+    unfinished = event.code == 0 and state.training and state.at > state.saved_step
+    state = replace(state, training=False, spawned=False, term_at=None, kill_at=None)
+    if state.fault is not None:
+        return flush(state, Outcome.FAILED)
+    if unfinished:
+        event = replace(event, how="exit 0 in the middle of its training, with batches that are not saved")
+    elif event.code == 0:
+        return flush(state, Outcome.COMPLETE)
+    if event.code == Exit.STOPPED:
+        said = Say("stopping", "the command was asked to stop by somebody else, and did")
+        return after(said, flush(replace(state, deadline=now + state.rules.drain_time), Outcome.STOPPED))
+    if state.unusable:  # no failure: there is one pair less to try
+        state = replace(state, phase=Phase.RESTORING, restore_asked=True, unusable=False, finished=False)
+        return state, (Restore(state.avoid),)
+    if not state.trained and not state.stalled:  # a hang may well be the network's, and not the script's
+        said = Say("failed", f"the command failed before its first batch ({how(event)})", warning=True)
+        return after(said, flush(state, Outcome.FAILED))
+    if state.refused:
+        return flush(state, Outcome.FAILED)
+    failures = state.failures + 1
+    if failures > state.rules.max_restarts:
+        return give_up(state, event)
+    wait = state.rules.backoff.delay(failures, event.chance)
+    said = Say("crashed", f"the command failed ({how(event)}); starting it again in {wait:.1f} s", warning=True)
+    state = replace(state, phase=Phase.BACKOFF, failures=failures, retry_at=now + wait, finished=False)
+    return after(said, blame(state))
+
+
+def give_up(state: State, event: ChildExited) -> Step:
+    """The first of the failures may well have made progress: only the restarts are known to have made none."""
+    most = state.rules.max_restarts
+    failure = f"the command failed again after {count(most, 'restart')} without progress ({how(event)})"
+    if most == 0:
+        failure = f"the command failed ({how(event)}), and --max-restarts is 0"
+    said = Say("failed", f"the command failed ({how(event)}) and is not started again", warning=True)
+    return after(said, flush(replace(state, failure=failure), Outcome.FAILED))
+
+
+def blame(state: State) -> Step:
+    """A pair that the command died of a few times, before it trained a single batch, is passed over from now on."""
+    if state.resumed is None or state.moved or state.bringing or state.stalled:
+        return state, ()
+    state = replace(state, deaths=state.deaths + 1)
+    if state.deaths < MOST_DEATHS:
+        return state, ()
+    text = f"{state.resumed}: passed over, the command died of it {state.deaths} times before its first batch"
+    assert state.resumed is not None
+    return replace(state, avoid=state.avoid | {state.resumed}), (Say("passed-over", text, warning=True),)
+
+
+def how(event: ChildExited) -> str:
+    return event.how or f"exit {event.code}"
+
+
+def exited_while_draining(state: State, event: ChildExited, now: float) -> Step:
+    state = replace(state, training=False, spawned=False, term_at=None, kill_at=None)
+    if state.outcome is Outcome.FENCED:
+        return end(state, Exit.FENCED)
+    if event.code == 0 and state.stopping is None:
+        return flush(state, Outcome.COMPLETE)
+    behind = not state.finished and state.at > state.saved_step
+    if event.code == Exit.UNSTORED or (behind and event.code != Exit.STOPPED):
+        said = Say("unstored", f"the command ended ({how(event)}) without storing its last state", warning=True)
+        return after(said, flush(replace(state, save_failed=True), Outcome.STOPPED))
+    return flush(state, Outcome.STOPPED)

@@ -1,0 +1,102 @@
+"""How a run ends: what is left is looked for and stored, then the code is decided."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ...errors import Exit
+from ...manifest import CheckpointName
+from ...wording import count
+from ..effects import DropUploads, Effect, ExitWith, Finalize, Kill, Say, ScanSpool, Upload
+from ..events import Finalized, LeaseLost, SpoolScanned
+from ..state import Outcome, Phase, State, Step
+
+
+def order_of(name: str) -> tuple[int, int]:
+    parsed = CheckpointName.parse(name)
+    return parsed.order if parsed is not None else (0, 0)
+
+
+def flush(state: State, outcome: Outcome) -> Step:
+    return replace(state, phase=Phase.FLUSHING, outcome=outcome), (ScanSpool(),)
+
+
+def scanned(state: State, event: SpoolScanned, now: float) -> Step:
+    new = sorted(event.owed - state.owed)
+    state = replace(state, owed=state.owed | event.owed, scanned=True)
+    if not state.owed:
+        return finalize(state)
+    return state, tuple(Upload(name) for name in new)
+
+
+def finalize(state: State) -> Step:
+    return replace(state, finalizing=True), (
+        Finalize(complete=state.outcome is Outcome.COMPLETE and not is_missing(state)),
+    )
+
+
+def finalized(state: State, event: Finalized, now: float) -> Step:
+    """A mark that is refused for good is not waited for: nobody may come, and the machine costs meanwhile."""
+    if not event.refusal:
+        return end(state, code_of(state))
+    state = replace(state, unmarked=True)
+    said = Say("unmarked", f"the run cannot be marked complete: {event.refusal}", warning=True)
+    return end(state, code_of(state), said)
+
+
+def is_missing(state: State) -> bool:
+    """Is there a state that should be in the store and will not be? Who only stopped needs the newest alone."""
+    if state.save_failed or state.lost is not None:
+        return True
+    if state.outcome is Outcome.COMPLETE:
+        return state.left or bool(state.owed)
+    return any(CheckpointName.parse(name) is None or order_of(name) > state.newest_stored for name in state.owed)
+
+
+def code_of(state: State) -> Exit:
+    if state.outcome is Outcome.FENCED:
+        return Exit.FENCED
+    if state.outcome is Outcome.FAILED:
+        return state.fault or Exit.FAILED
+    if is_missing(state):
+        return Exit.FAILED if _has_nothing(state) else Exit.UNSTORED
+    if state.unmarked:
+        return Exit.UNSTORED
+    return Exit.COMPLETE if state.outcome is Outcome.COMPLETE else Exit.STOPPED
+
+
+def _has_nothing(state: State) -> bool:
+    """A command that ended by itself and could save nothing, ever: there is no pair to go on from, here or there."""
+    never = state.saved_step == 0 and state.resumed is None and state.newest_stored == (0, 0)
+    return state.outcome is Outcome.COMPLETE and never and not state.owed and state.lost is None
+
+
+def abandon(state: State, why: str) -> Step:
+    """Ends at once. What is still owed stays in the work dir."""
+    stopped = state.scanned and state.outcome is Outcome.STOPPED
+    code = code_of(state) if stopped or state.outcome in (Outcome.FAILED, Outcome.FENCED) else Exit.UNSTORED
+    said = Say("abandoned", f"{why}: {count(len(state.owed), 'pair')} not in the store", warning=bool(state.owed))
+    return end(state, code, said, Kill())
+
+
+def fenced(state: State, event: LeaseLost, now: float) -> Step:
+    said = Say("fenced", f"the lease was taken over by {event.holder}: stopping, nothing more is stored", warning=True)
+    state = replace(state, outcome=Outcome.FENCED)
+    if state.phase in (Phase.STARTING, Phase.RUNNING, Phase.DRAINING):
+        return replace(state, phase=Phase.DRAINING, deadline=None, term_at=None), (
+            said,
+            DropUploads(),
+            Kill(),
+        )
+    return end(state, Exit.FENCED, said, DropUploads())
+
+
+def end(state: State, code: Exit, *effects: Effect) -> Step:
+    phase = Phase.DONE if code in (Exit.COMPLETE, Exit.STOPPED) else Phase.FAILED
+    ended = replace(state, phase=phase, exit_code=code, deadline=None, term_at=None, kill_at=None, retry_at=None)
+    return ended, (*effects, ExitWith(code))
+
+
+def after(said: Say, result: Step) -> Step:
+    state, effects = result
+    return state, (said, *effects)

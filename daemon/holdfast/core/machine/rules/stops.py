@@ -1,0 +1,149 @@
+"""Notices and requests to stop, in each phase."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ...errors import Exit
+from ...policy import ask_time
+from ..effects import AskSave, AskStop, Kill, Restore, Say, Terminate
+from ..events import NoNotice, NoticeStands, RebalanceRecommended, StopRequested
+from ..state import LEAST_WINDOW, Outcome, Phase, State, Step
+from .endings import abandon, after, end, flush
+
+
+def clear_before_restore(state: State, event: NoNotice, now: float) -> Step:
+    state = replace(state, notice=None)
+    if state.restore_asked:
+        return state, ()
+    return replace(state, restore_asked=True), (Restore(),)
+
+
+def forget_notice(state: State, event: NoNotice, now: float) -> Step:
+    return replace(state, notice=None), ()
+
+
+def notice_while_restoring(state: State, event: NoticeStands, now: float) -> Step:
+    if state.storing:
+        return replace(state, notice=event), ()
+    if state.restore_asked:
+        return give_up_restoring(replace(state, notice=event), event.what, event.seconds, now)
+    if state.notice is not None:
+        return replace(state, notice=event), ()
+    state = replace(state, notice=event)
+    text = f"{event.what}: this machine is going away, so nothing is started while the notice stands"
+    if not state.rules.left_here:
+        return state, (Say("waiting", text),)
+    said = Say("waiting", f"{text}; what an earlier start left here is stored")
+    return replace(state, restore_asked=True, storing=True), (said, Restore(only_store=event.what))
+
+
+def stop_while_restoring(state: State, event: StopRequested, now: float) -> Step:
+    return give_up_restoring(replace(state, stops=state.stops + 1), event.what, None, now)
+
+
+def give_up_restoring(state: State, what: str, seconds: float | None, now: float) -> Step:
+    """Before the first start there is nothing to store, but for what an earlier one left here."""
+    if not state.leased and not state.owed:
+        return end(state, Exit.STOPPED, Say("stopping", f"{what} before the training was started"))
+    return flush_before(state, what, seconds, now)
+
+
+def flush_before(state: State, what: str, seconds: float | None, now: float) -> Step:
+    window = window_of(state, seconds)
+    state = replace(state, leased=True, stopping=what, deadline=now + window, retry_at=None)
+    return after(Say("stopping", what), flush(state, Outcome.STOPPED))
+
+
+def notice(state: State, event: NoticeStands, now: float) -> Step:
+    return drain(replace(state, notice=event), event.what, event.seconds, now)
+
+
+def stop(state: State, event: StopRequested, now: float) -> Step:
+    return drain(replace(state, stops=state.stops + 1), event.what, None, now)
+
+
+def drain(state: State, reason: str, seconds: float | None, now: float) -> Step:
+    window = window_of(state, seconds)
+    state = replace(
+        state,
+        phase=Phase.DRAINING,
+        stopping=None if state.finished else reason,
+        deadline=now + window,
+        term_at=now + ask_time(window),
+        kill_at=None,
+        stalled=False,  # a drain has deadlines of its own
+    )
+    said = Say("stopping", f"{reason}: draining, {window:.0f} s are left")
+    if state.training:
+        return state, (said, AskStop(reason))
+    return replace(state, term_at=None, kill_at=now + ask_time(window)), (said, Terminate())
+
+
+def window_of(state: State, seconds: float | None) -> float:
+    """How long a stop may take: a machine that should be gone already is used for as long as it is still there."""
+    return state.rules.drain_time if seconds is None else min(state.rules.drain_time, max(LEAST_WINDOW, seconds))
+
+
+def notice_while_draining(state: State, event: NoticeStands, now: float) -> Step:
+    return shorten(replace(state, notice=event), event.seconds, now), ()
+
+
+def shorten(state: State, seconds: float | None, now: float) -> State:
+    """An earlier end replaces a later one; a later one changes nothing."""
+    if seconds is None or state.deadline is None or now + seconds >= state.deadline:
+        return state
+    window = max(LEAST_WINDOW, seconds)
+    hurry = now + ask_time(window)
+    return replace(
+        state,
+        deadline=min(state.deadline, now + window),
+        term_at=None if state.term_at is None else min(state.term_at, hurry),
+        kill_at=None if state.kill_at is None else min(state.kill_at, hurry),
+    )
+
+
+def hurry(state: State, event: StopRequested, now: float) -> Step:
+    """The second stop gives up waiting for the child, the third gives up everything."""
+    state = replace(state, stops=state.stops + 1)
+    if state.stops >= 3:
+        return abandon(state, f"{event.what}, for the third time")
+    if state.stops == 2:
+        state = replace(state, term_at=None, kill_at=None)
+        return state, (Say("hurrying", f"{event.what} again: not waiting for the command any longer", True), Kill())
+    return state, ()
+
+
+def stop_while_flushing(state: State, event: StopRequested, now: float) -> Step:
+    state = replace(state, stops=state.stops + 1)
+    if state.stops >= 3:
+        return abandon(state, f"{event.what}, for the third time")
+    if state.deadline is None:
+        state = replace(state, deadline=now + state.rules.drain_time)
+    return state, (Say("stopping", f"{event.what}: {max(0.0, (state.deadline or now) - now):.0f} s are left to store"),)
+
+
+def notice_while_flushing(state: State, event: NoticeStands, now: float) -> Step:
+    state = replace(state, notice=event)
+    if state.deadline is None:
+        return replace(state, deadline=now + window_of(state, event.seconds)), (Say("stopping", event.what),)
+    return shorten(state, event.seconds, now), ()
+
+
+def stop_in_backoff(state: State, event: StopRequested, now: float) -> Step:
+    return flush_before(replace(state, stops=state.stops + 1), event.what, None, now)
+
+
+def notice_in_backoff(state: State, event: NoticeStands, now: float) -> Step:
+    return flush_before(replace(state, notice=event), event.what, event.seconds, now)
+
+
+def rebalance(state: State, event: RebalanceRecommended, now: float) -> Step:
+    what = "rebalance recommendation"
+    if state.rules.rebalance == "ignore":
+        return state, (Say("rebalance", f"{what}: ignored"),)
+    if state.rules.rebalance == "drain":
+        return drain(state, what, None, now)
+    if not state.training:
+        return state, (Say("rebalance", f"{what}: there is nothing to save now"),)
+    return state, (Say("rebalance", f"{what}: saving now and going on"), AskSave("rebalance"))

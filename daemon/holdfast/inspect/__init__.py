@@ -1,0 +1,1 @@
+"""What only commands use: checking, fetching and pruning the pairs of a store."""

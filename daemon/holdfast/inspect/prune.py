@@ -1,0 +1,119 @@
+"""Retention in the store: which pairs and which left-over data may go, and their removal.
+
+It may run while a training goes on. What it removes was in the listing that it began with; the newest valid pair stays
+whatever the policy; data without a manifest goes only if it is of an older incarnation than the newest, and only while
+no machine holds the run's lease: an upload may be under way, and a machine that starts may still bring pairs that an
+earlier incarnation left on its disk.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core.errors import InvalidPair, SettingsError
+from ..core.manifest import CheckpointName, Manifest
+from ..core.policy import Best, Retention
+from ..store import Store
+from ..store.catalog import is_held, remove_pair
+from ..store.contents import Contents, Listed
+from ..store.download import Advance, manifest_of
+from .verify import newest_valid
+
+Warn = Callable[[str], None]
+_READERS = 8
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """What goes, oldest first. ``held_orphans`` would go, but for a machine that holds the run's lease."""
+
+    pairs: tuple[Listed, ...]
+    orphans: tuple[Listed, ...]
+    held_orphans: tuple[Listed, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes, with the manifests."""
+        return sum(listed.whole_size for listed in (*self.orphans, *self.pairs))
+
+
+def plan(store: Store, contents: Contents, retention: Retention, folder: Path, warn: Warn, advance: Advance) -> Pruning:
+    """Decides; removes nothing. ``folder`` takes one file at a time. Raises SettingsError and StoreError.
+
+    A pair that is known to be damaged counts for nothing, so that it pushes no valid one out; and it stays, for people
+    to look at.
+    """
+    damaged = {listed.name: f"its .{' and .'.join(listed.missing)} is missing" for listed in _missing(contents)}
+    metrics = None
+    if retention.best is not None and retention.best.metric != "loss":
+        manifests = _manifests(store, contents, damaged)
+        metrics = _values(manifests, retention.best).get
+    names = _expendable(contents, damaged, retention, metrics)
+    if names:  # only then is it worth reading the newest pair in full
+        _, passed = newest_valid(store, contents, folder, advance)
+        damaged = {**{verdict.name: "; ".join(verdict.problems) for verdict in passed}, **damaged}
+        names = _expendable(contents, damaged, retention, metrics)
+    for name, problem in damaged.items():
+        warn(f"{name}: {problem}; left alone")
+    by_name = {listed.name: listed for listed in contents.pairs}
+    orphans = tuple(o for o in reversed(contents.orphans) if o.name.incarnation < contents.incarnation)
+    held = bool(orphans) and is_held(store, contents.run)
+    return Pruning(tuple(by_name[name] for name in names), () if held else orphans, orphans if held else ())
+
+
+def remove(store: Store, contents: Contents, pruning: Pruning, done: Callable[[Listed], None]) -> None:
+    """Manifests go first; an interruption leaves at most data that a later pruning finds."""
+    for listed in pruning.orphans:
+        if is_held(store, contents.run):  # a machine came meanwhile
+            break
+        for part in listed.sizes:
+            store.delete(f"{contents.run}/{listed.name.file(part)}")
+        done(listed)
+    for listed in pruning.pairs:
+        remove_pair(store, str(contents.run), listed.name)
+        done(listed)
+
+
+def _missing(contents: Contents) -> list[Listed]:
+    return [listed for listed in contents.pairs if listed.missing]
+
+
+def _expendable(
+    contents: Contents,
+    damaged: Mapping[CheckpointName, str],
+    retention: Retention,
+    metrics: Callable[[CheckpointName], float | None] | None,
+) -> list[CheckpointName]:
+    sound = [listed.name for listed in contents.pairs if listed.name not in damaged]
+    return retention.expendable(sound, metrics=metrics)
+
+
+def _manifests(store: Store, contents: Contents, damaged: dict[CheckpointName, str]) -> list[Manifest]:
+    """Of all pairs; those that cannot be read are added to ``damaged``."""
+
+    def read(listed: Listed) -> Manifest | InvalidPair:
+        try:
+            return manifest_of(store, contents.run, listed)
+        except InvalidPair as error:
+            return error
+
+    found = []
+    with ThreadPoolExecutor(_READERS) as pool:
+        for listed, manifest in zip(contents.pairs, pool.map(read, contents.pairs), strict=True):
+            if isinstance(manifest, Manifest):
+                found.append(manifest)
+            else:
+                damaged[listed.name] = f"unreadable manifest: {manifest}"
+    return found
+
+
+def _values(manifests: list[Manifest], best: Best) -> dict[CheckpointName, float]:
+    """Raises SettingsError where no checkpoint has the metric."""
+    if manifests and not any(best.metric in manifest.metrics for manifest in manifests):
+        raise SettingsError(best.unknown({name for manifest in manifests for name in manifest.metrics}))
+    values = {manifest.name: manifest.metrics.get(best.metric) for manifest in manifests}
+    return {name: value for name, value in values.items() if value is not None and math.isfinite(value)}

@@ -1,0 +1,1 @@
+"""The training command as a process: its child, guardian, channel, stalls, and commands beside it."""

@@ -1,0 +1,108 @@
+"""The supervisor's end of the conversation with the training process (core/wire.py)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import shutil
+import socket
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from ...core.wire import MAX_LINE_BYTES, Hello, Message, Welcome, WireError, decode, encode
+
+_LONGEST_PATH = 100
+_LOOK_EVERY = 0.2
+
+
+class Channel:
+    """A Unix socket in a private folder. The first process that says Hello is the training; others are refused.
+
+    It is welcomed once ``ready`` is set: when what it goes on from is here.
+    """
+
+    def __init__(
+        self, on_message: Callable[[Message], None], welcome: Callable[[], Welcome], ready: threading.Event
+    ) -> None:
+        self._on_message = on_message
+        self._welcome = welcome
+        self._ready = ready
+        self._folder = Path(tempfile.mkdtemp(prefix="holdfast-"))
+        if len(os.fsencode(self._folder)) > _LONGEST_PATH:  # a Unix socket's path has 108 bytes
+            self._folder.rmdir()
+            self._folder = Path(tempfile.mkdtemp(prefix="holdfast-", dir="/tmp"))
+        self.path = self._folder / "s"
+        self._server = socket.socket(socket.AF_UNIX)
+        self._server.bind(str(self.path))
+        self._server.listen(8)
+        self._lock = threading.Lock()
+        self._taken = False
+        self._peer: socket.socket | None = None
+        self._silent = threading.Event()
+        self._silent.set()
+
+    def start(self) -> None:
+        threading.Thread(target=self._accept, name="channel", daemon=True).start()
+
+    def send(self, message: Message) -> bool:
+        """False if there is nobody to hear it."""
+        with self._lock:
+            if self._peer is None:
+                return False
+            try:
+                self._peer.sendall(encode(message))
+            except OSError:
+                return False
+        return True
+
+    def wait_silent(self, seconds: float) -> bool:
+        """Waits until the training process has hung up and all it said was passed on. False if that takes longer."""
+        return self._silent.wait(seconds)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                peer, _ = self._server.accept()
+                threading.Thread(target=self._serve, args=(peer,), name="channel-peer", daemon=True).start()
+
+    def _serve(self, peer: socket.socket) -> None:
+        with peer, contextlib.suppress(OSError, WireError):
+            lines = peer.makefile("rb")
+            if not isinstance(decode(lines.readline(MAX_LINE_BYTES)), Hello) or not self._reserve():
+                return
+            try:
+                self._greet(peer)
+                while line := lines.readline(MAX_LINE_BYTES):
+                    self._on_message(decode(line))
+            finally:
+                with self._lock:
+                    self._taken, self._peer = False, None
+                self._silent.set()
+
+    def _reserve(self) -> bool:
+        """False if there is one already."""
+        with self._lock:
+            if self._taken:
+                return False
+            self._taken = True
+            self._silent.clear()
+        return True
+
+    def _greet(self, peer: socket.socket) -> None:
+        """Raises ConnectionResetError if it hangs up before there is an answer."""
+        while not self._ready.wait(_LOOK_EVERY):
+            if select.select([peer], [], [], 0)[0] and not peer.recv(1, socket.MSG_PEEK):
+                raise ConnectionResetError
+        welcome = encode(self._welcome())
+        with self._lock:
+            peer.sendall(welcome)
+            self._peer = peer

@@ -1,0 +1,177 @@
+"""Between supervisor and command: a small process that outlives a supervisor that was killed, to end what it left.
+
+Called as ``python -I -S guardian.py LINK COMMAND…``; LINK is one end of a socket pair, and the supervisor alone has the
+other. As the subreaper of everything below, this process inherits what the command leaves behind, whatever session it
+is in. When the supervisor dies, however it dies, LINK comes to its end and everything below is killed. Needs no rights.
+
+When the command ends, so does what it left behind: SIGTERM, a moment, SIGKILL. Then this process ends as the command
+did, by the same code or the same signal. Over LINK it says the command's pid in a line, then "o" for each orphan that
+it reaped.
+"""
+
+import contextlib
+import ctypes
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import time
+
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_LEFTOVERS_SECONDS = 1.0
+_KILL_SECONDS = 10.0
+_LEAST_PAUSE, _LONGEST_PAUSE = 0.001, 0.1
+
+
+def main() -> None:
+    link, command = socket.socket(fileno=int(sys.argv[1])), sys.argv[2:]
+    link.set_inheritable(False)
+    link.setblocking(False)
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    wakeup, woken = os.pipe()
+    for descriptor in (wakeup, woken):
+        os.set_blocking(descriptor, False)
+    signal.set_wakeup_fd(woken)
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    guardian = os.getpid()
+    child = os.fork()
+    if child == 0:
+        _become(command, guardian)
+    with contextlib.suppress(OSError):
+        link.send(f"{child}\n".encode())
+    for number in _FORWARDED:
+        signal.signal(number, lambda number, frame: _signal_group(child, number))
+    _end_as(_watch(child, link, wakeup))
+
+
+def _become(command: list[str], guardian: int) -> None:
+    """In the child. Python ignores SIGPIPE and SIGXFSZ; the command gets the defaults."""
+    signal.set_wakeup_fd(-1)
+    for number in (*_FORWARDED, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+    os.setsid()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # should the guardian be killed
+    if os.getppid() != guardian:
+        os._exit(1)
+    try:
+        os.execvp(command[0], command)
+    except OSError as error:
+        os.write(2, f"holdfast: {command[0]}: {error.strerror}\n".encode())
+    os._exit(1)
+
+
+def _watch(child: int, link: socket.socket, wakeup: int) -> int:
+    """The command's wait status, once nothing is left of it and of what it started."""
+    poll = select.poll()
+    poll.register(link, select.POLLIN)
+    poll.register(wakeup, select.POLLIN)
+    status = None
+    while status is None:
+        ready = {descriptor for descriptor, _ in poll.poll()}
+        if wakeup in ready:
+            with contextlib.suppress(BlockingIOError):
+                os.read(wakeup, 4096)
+        if link.fileno() in ready and not _alive(link):
+            return _kill_all(child, link) or 0
+        status = _reap(child, link)
+    _end_leftovers(child, link)
+    return status
+
+
+def _alive(link: socket.socket) -> bool:
+    """Does the supervisor hold its end? It never says anything."""
+    try:
+        return bool(link.recv(4096))
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
+def _reap(child: int, link: socket.socket) -> int | None:
+    """Takes every wait status that there is; the child's is returned, the others are orphans'."""
+    found = None
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                break
+            if pid == child:
+                found = status
+                continue
+            with contextlib.suppress(OSError):
+                link.send(b"o")
+    return found
+
+
+def _end_leftovers(child: int, link: socket.socket) -> None:
+    for pid in _descendants():
+        _signal(pid, signal.SIGTERM)
+        _signal(pid, signal.SIGCONT)
+    until = time.monotonic() + _LEFTOVERS_SECONDS
+    pause = _LEAST_PAUSE
+    while _descendants() and time.monotonic() < until and _alive(link):
+        time.sleep(pause)
+        pause = min(_LONGEST_PAUSE, 2 * pause)
+        _reap(child, link)
+    _kill_all(child, link)
+
+
+def _kill_all(child: int, link: socket.socket) -> int | None:
+    """Until nobody is left: whoever is killed may have started another meanwhile, and that one comes to us.
+
+    What cannot be killed (another user's, or stuck in a broken disk) is given up after a while.
+    """
+    status, pause, until = None, _LEAST_PAUSE, time.monotonic() + _KILL_SECONDS
+    while (below := _descendants()) and time.monotonic() < until:
+        for pid in below:
+            _signal(pid, signal.SIGKILL)
+        time.sleep(pause)
+        pause = min(_LONGEST_PAUSE, 2 * pause)
+        found = _reap(child, link)
+        status = found if found is not None else status
+    return status
+
+
+def _descendants() -> list[int]:
+    """Everything below this process, as /proc has it; nothing can leave, as this is a subreaper."""
+    parents: dict[int, list[int]] = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdecimal():
+            with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{entry}/stat", "rb") as file:
+                parent = int(file.read().rpartition(b")")[2].split()[1])  # a name may hold blanks and brackets
+                parents.setdefault(parent, []).append(int(entry))
+    found, look = [], [os.getpid()]
+    while look:
+        children = parents.get(look.pop(), [])
+        found += children
+        look += children
+    return found
+
+
+def _signal(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+
+
+def _signal_group(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)
+
+
+def _end_as(status: int) -> None:
+    """Ends this process so that its wait status is the command's; a core file is the command's affair."""
+    if os.WIFSIGNALED(status):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        number = os.WTERMSIG(status)
+        if number != signal.SIGKILL:
+            signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+    os._exit(os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 1)
+
+
+if __name__ == "__main__":
+    main()

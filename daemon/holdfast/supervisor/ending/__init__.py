@@ -1,0 +1,1 @@
+"""What happens when all is over: what ends the costs, and states that only this machine has."""

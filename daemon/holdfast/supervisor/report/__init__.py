@@ -1,0 +1,1 @@
+"""How a run stands, told outwards: journal, status, metrics, systemd, webhook."""

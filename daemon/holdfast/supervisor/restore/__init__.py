@@ -1,0 +1,1 @@
+"""From the start to a pair in the spool: lease, candidates, fork, and the folder's owner."""

@@ -1,0 +1,160 @@
+"""``--from RUN@STEP``: a run goes on from a checkpoint of another run (a fork) or from an older one of its own.
+
+The checkpoint is copied into the run as its newest pair, so nothing is deleted and the order of pairs stays what it is.
+It is fetched and checked before a run is allotted for it: a source that is no good leaves nothing behind. It is done
+once: a mark in the store says so, and the same command started again just goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ...core.errors import InvalidPair, SettingsError
+from ...core.manifest import Manifest
+from ...core.runs import RunId, check_name
+from ...spool import Spool
+from ...store import Store
+from ...store.catalog import list_runs, newest_called, read_contents
+from ...store.contents import Listed
+from ...store.download import bring
+
+_MARK = "from-"
+_MOST_DIGITS = 15
+
+
+@dataclass(frozen=True)
+class Source:
+    """The ``step`` of a ``run``, which is a run id or a name."""
+
+    run: str
+    step: int
+
+    @classmethod
+    def parse(cls, text: str) -> Source:
+        """Raises SettingsError unless ``text`` is RUN@STEP."""
+        run, _, step = text.rpartition("@")
+        if not run or not (step.isascii() and step.isdecimal()):
+            raise SettingsError(f"--from {text!r}: give RUN@STEP, as in 00001-digits@940 (holdfast ls shows the steps)")
+        if len(step) > _MOST_DIGITS:
+            raise SettingsError(
+                f"--from {text!r}: a step has {_MOST_DIGITS} digits at most, and this one {len(step)} "
+                "(holdfast ls shows the steps)"
+            )
+        if RunId.parse(run) is None:
+            check_name(run, "--from")
+        return cls(run, int(step))
+
+    def __str__(self) -> str:
+        return f"{self.run}@{self.step}"
+
+    def means(self, run: RunId, step: int) -> bool:
+        return step == self.step and self.run in (str(run), run.name)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The checkpoints of ``run`` at the step that is meant, newest first: a step may have been saved more than once."""
+
+    run: RunId
+    pairs: tuple[Listed, ...]
+
+    def __str__(self) -> str:
+        return f"{self.run}@{self.pairs[0].name.step}"
+
+    @property
+    def mark(self) -> str:
+        """The object in the run's folder that says that this was done, however it was spelled."""
+        return f"{_MARK}{self}.json"
+
+
+@dataclass(frozen=True)
+class Fork:
+    """The checkpoint to go on from, whole, in a spool of its own."""
+
+    found: Found
+    spool: Spool
+    manifest: Manifest
+
+
+def done_before(store: Store, source: Source, target: str) -> str | None:
+    """The mark that says that the run ``target`` went on from there before.
+
+    A name stands for whichever run had it then: the same command does the same thing once, though that name has a newer
+    run by now.
+    """
+    there = newest_called(list_runs(store), target)
+    if there is None:
+        return None
+    prefix = f"{there}/{_MARK}"
+    for entry in store.list(prefix):
+        run, _, step = entry.key.removeprefix(prefix).removesuffix(".json").rpartition("@")
+        if str(source) == f"{run}@{step}":  # spelled as it was given, by early versions
+            return entry.key
+        found = RunId.parse(run)
+        if found is not None and step.isdecimal() and source.means(found, int(step)):
+            return entry.key
+    return None
+
+
+def locate(store: Store, source: Source) -> Found:
+    """The checkpoint that is meant. Raises SettingsError if there is none that a training could go on from."""
+    run = newest_called(list_runs(store), source.run)
+    if run is None:
+        raise SettingsError(f"--from {source}: there is no run {source.run!r} in the store (holdfast ls lists them)")
+    pairs = read_contents(store, run).pairs
+    meant = tuple(one for one in pairs if one.name.step == source.step)
+    if not meant:
+        nearest = sorted({one.name.step for one in pairs}, key=lambda step: abs(step - source.step))[:3]
+        hint = f"the nearest steps are {', '.join(map(str, sorted(nearest)))}" if nearest else "it has no checkpoints"
+        raise SettingsError(f"--from {source}: {run} has no checkpoint at step {source.step}; {hint}")
+    finite = tuple(one for one in meant if one.name.finite)
+    if not finite:
+        raise SettingsError(f"--from {source}: that checkpoint's loss is not finite; give an earlier step")
+    return Found(run, finite)
+
+
+@contextlib.contextmanager
+def waiting_room(work_dir: Path, found: Found, target: str) -> Iterator[Spool]:
+    """A folder for the checkpoint until its run has it. What a killed process left there is used by the next.
+
+    Raises Busy while another process does the same.
+    """
+    spool = Spool(work_dir / f".from-{found}-to-{target}")
+    with spool.lock():
+        try:
+            yield spool
+        finally:
+            shutil.rmtree(spool.path, ignore_errors=True)
+
+
+def fetch(store: Store, source: Source, found: Found, spool: Spool) -> Fork:
+    """Brings the newest of the checkpoints that is whole. Raises SettingsError if none is; StoreError."""
+    told = ""
+    for listed in found.pairs:
+        try:
+            return Fork(found, spool, bring(store, found.run, listed, spool, durable=store.durable_spool).manifest)
+        except InvalidPair as error:
+            told = told or str(error)
+    raise SettingsError(f"--from {source}: that checkpoint is no good: {told}")
+
+
+def adopt(fork: Fork, spool: Spool, incarnation: int, save: int, durable: bool) -> Manifest:
+    """Moves the checkpoint into the run's spool, as its newest pair."""
+    old, name = fork.manifest, replace(fork.manifest.name, incarnation=incarnation, save=save)
+    for part in old.files:
+        os.rename(fork.spool.file(old.name.file(part)), spool.file(name.file(part)))
+    adopted = replace(old, name=name, run=spool.run, reason=f"from {fork.found}")
+    spool.commit(adopted, durable)
+    return adopted
+
+
+def note(store: Store, run: RunId, found: Found, adopted: Manifest) -> None:
+    """Marks it as done. Raises Conflict if it was done before."""
+    document = {"format": 1, "checkpoint": str(adopted.name), "reason": adopted.reason}
+    store.create(f"{run}/{found.mark}", json.dumps(document).encode())

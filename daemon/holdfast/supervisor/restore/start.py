@@ -1,0 +1,175 @@
+"""What the effect Restore asks for, in a thread of its own: the lease, an uploader, and the pair to go on from.
+
+The events that tell of it are core/machine/events.py's Ready, Restored and RestoreFailed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from ...core import wire
+from ...core.errors import Exit, HoldfastError, StoreError
+from ...core.machine import effects, events
+from ...core.manifest import Manifest
+from ...core.policy import Retention
+from ...core.redact import Redactor
+from ...spool import write_whole
+from ...store import Store
+from ..ending.unstored import only_here
+from ..options import training_options
+from ..report.journal import Journal
+from ..reports import Reports
+from ..settings import RunSettings
+from ..upload.artifacts import Artifacts
+from ..upload.between_pairs import BringArtifacts, BringLogs, Prune
+from ..upload.logs import growing_logs
+from ..upload.uploader import Uploader
+from .candidates import newest_here
+from .prepare import Prepared, Preparer
+
+OPTIONS_FILE = "training_options.json"
+
+
+class Beginning:
+    """``start`` once at first, and again for each restart of the command.
+
+    ``prepared``, ``resume`` and ``uploader`` are there before the first event that tells of them; the uploader is one
+    for all starts. ``brought`` is set once what the command goes on from is here.
+    """
+
+    def __init__(
+        self,
+        settings: RunSettings,
+        store: Store,
+        journal: Journal,
+        preparer: Preparer,
+        reports: Reports,
+        put: Callable[[events.Event], None],
+        redactor: Redactor,
+        origin: dict[str, Any],
+        clock: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._journal = journal
+        self._preparer = preparer
+        self._reports = reports
+        self._put = put
+        self._redactor = redactor
+        self._origin = origin
+        self._clock = clock
+        self._avoid: frozenset[str] = frozenset()
+        self.prepared: Prepared | None = None
+        self.resume: Manifest | None = None
+        self.uploader: Uploader | None = None
+        self.brought = threading.Event()
+
+    def start(self, effect: effects.Restore) -> None:
+        self._avoid = effect.avoid
+        self.brought.clear()
+        threading.Thread(target=self._run, args=(effect,), name="restore", daemon=True).start()
+
+    def welcome(self) -> wire.Welcome:
+        """In the channel's thread. A command may start several processes that train, one after the other."""
+        assert self.prepared is not None
+        prepared = self.prepared
+        newest, next_save = newest_here(prepared.spool, self.resume, prepared.found.next_save, self._avoid)
+        return wire.Welcome(
+            run_dir=str(prepared.spool.path.absolute()),
+            run=str(prepared.run),
+            incarnation=prepared.incarnation,
+            next_save=next_save,
+            resume=str(newest.name) if newest else None,
+            durable=self._store.durable_spool,
+            origin=self._origin,
+        )
+
+    # --- the thread ------------------------------------------------------------------------------------------------
+
+    def _run(self, effect: effects.Restore) -> None:
+        try:
+            event = self._bring(self._preparer.prepare(effect.avoid), effect)
+        except StoreError as error:
+            self._put(self._unreached(error))
+        except HoldfastError as error:
+            self._put(events.RestoreFailed(str(error), error.exit_code))
+        except OSError as error:
+            self._put(events.RestoreFailed(f"--work-dir {self._settings.work_dir}: {error}", Exit.USAGE))
+        except Exception as error:
+            self._put(events.RestoreFailed(f"a defect in holdfast: {error!r}", Exit.FAILED))
+            raise
+        else:
+            self._put(event)
+            self.brought.set()  # after the news of it: what the training says must come later
+
+    def _unreached(self, error: StoreError) -> events.RestoreFailed:
+        """A store of no use is taken for a wrong setting, but not where a state of this machine waits for it."""
+        left = only_here(self._settings.work_dir, self._settings.name)
+        if left is None:
+            return events.RestoreFailed(str(error), Exit.USAGE)
+        return events.RestoreFailed(f"{error}; the last state is on this machine alone: {left}.*", Exit.UNSTORED)
+
+    def _bring(self, prepared: Prepared | None, effect: effects.Restore) -> events.Event:
+        if prepared is None:
+            return events.Restored(complete=True)
+        self.prepared = prepared
+        if self.uploader is None:
+            self._begin_uploading(prepared)
+        self._tell_of_owed(prepared)
+        if over := prepared.over or effect.only_store:
+            return events.Restored(over=over)
+        if not self._settings.restore_first:
+            self._put(events.Ready(pairs=bool(prepared.found.newest_first)))
+        self.resume = resume = self._preparer.bring(prepared, effect.avoid)
+        return events.Restored(checkpoint=str(resume.name) if resume else None, step=resume.name.step if resume else 0)
+
+    def _begin_uploading(self, prepared: Prepared) -> None:
+        artifacts = Artifacts(
+            self._store, prepared.spool, self._settings.artifacts, self._journal.event, self._clock, self._pressed
+        )
+        artifacts.restore(self._preparer.cancelled)
+        prepared.spool.unmark_stored(prepared.owed)  # the store lost them: until it has them again they must stay
+        self.uploader = self._make_uploader(prepared, artifacts)
+        self.uploader.start()
+
+    def _tell_of_owed(self, prepared: Prepared) -> None:
+        """Of what an earlier start left, and of pairs whose news died with the command.
+
+        The marks are believed: while the store is away, all that is here seems to be owed.
+        """
+        assert self.uploader is not None
+        stored = set(prepared.spool.stored())
+        for name in self.uploader.unknown(prepared.owed):
+            if name not in stored:
+                self._put(events.PairSaved(str(name)))
+
+    def _pressed(self) -> bool:
+        return self.uploader is not None and self.uploader.pressed
+
+    def _left(self) -> float | None:
+        return None if self.uploader is None else self.uploader.left()
+
+    def _make_uploader(self, prepared: Prepared, artifacts: Artifacts) -> Uploader:
+        run, spool, settings = str(prepared.run), prepared.spool, self._settings
+        growing = growing_logs(spool, prepared.incarnation)
+        logs = BringLogs(self._store, growing, self._pressed, self._left, self._clock, self._reports.given_up)
+        options = training_options(settings, self._store.uri, run, prepared.incarnation, self._redactor)
+        with contextlib.suppress(OSError):  # a full disk must not stop the training
+            write_whole(spool.file(OPTIONS_FILE), options, durable=False)
+            logs.bring(f"{run}/{OPTIONS_FILE}", spool.file(OPTIONS_FILE))
+        prune = Prune(self._store, run, settings.keep, prepared.found.stored, self._reports.prune_failed)
+        newest = max((name.order for name in prepared.found.stored), default=(0, 0))
+        return Uploader(
+            self._preparer.uploads_to,
+            spool,
+            self._reports,
+            (prune, logs, BringArtifacts(artifacts)),
+            self._preparer.finish,
+            Retention(settings.keep_local),
+            newest,
+            set(prepared.found.local) - set(prepared.owed),
+            clock=self._clock,
+        )

@@ -1,0 +1,1 @@
+"""From the spool to the store: the uploader, the commit, logs, artifacts, retention."""

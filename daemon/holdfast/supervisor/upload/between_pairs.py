@@ -1,0 +1,242 @@
+"""What the uploader does between pairs: it brings what grows, and clears what is no longer kept."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from ...core.errors import InvalidPair, Permanent, StoreError
+from ...core.manifest import CheckpointName, Manifest
+from ...core.policy import Backoff, Retention
+from ...store import Store
+from ...store.catalog import read_manifest, remove_pair
+from .artifacts import Artifacts
+from .logs import GrowingLog
+from .transfer import RELEASE_TIME, SHARE, GivenUp
+
+LOG_INTERVAL = 30.0
+Job = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Closing:
+    """The end is near: ``complete``, or stopped; ``deadline`` is on the uploader's clock."""
+
+    complete: bool
+    deadline: float | None
+
+
+class Errand(Protocol):
+    """Work that is done between pairs, in jobs that are small or give way, so that a new pair needn't wait long.
+
+    One that is not ``vital`` is left undone when a deadline is near.
+    """
+
+    vital: bool
+
+    def job(self, now: float, closing: Closing | None) -> Job | None:
+        """What is to be done now, if anything; ``closing`` asks for the rest. It only looks: others wait for a lock.
+
+        A job raises StoreError or OSError if it failed, and is asked for again later.
+        """
+
+    def stored(self, manifest: Manifest) -> None:
+        """A pair came into the store."""
+
+
+class Turn:
+    """An errand, and when it may be asked again after it failed."""
+
+    def __init__(self, errand: Errand) -> None:
+        self.errand = errand
+        self.failures = 0
+        self._not_before = float("-inf")
+
+    def job(self, now: float) -> Job | None:
+        return self.errand.job(now, None) if now >= self._not_before else None
+
+    def postpone(self, now: float, backoff: Backoff) -> float:
+        self.failures += 1
+        wait = backoff.delay(self.failures, random.random())
+        self._not_before = now + wait
+        return wait
+
+
+class BringLogs:
+    """Logs now and then, each whole every time, and other small files of the run once.
+
+    A log gives way as soon as something is ``pressed`` for, or a deadline is ``left()`` seconds away: it comes again
+    later, at the latest at the end, which it may use up to the deadline.
+
+    What the store refuses for good is tried again before the end, as somebody may set it right; at the end it is given
+    up, which is told once: a run must not wait for its log.
+    """
+
+    vital = True
+
+    def __init__(
+        self,
+        store: Store,
+        logs: Iterable[GrowingLog],
+        pressed: Callable[[], bool],
+        left: Callable[[], float | None],
+        clock: Callable[[], float],
+        say: Callable[[str], None],
+        interval: float = LOG_INTERVAL,
+    ) -> None:
+        self._store = store
+        self._rests_until = dict.fromkeys(logs, float("-inf"))
+        self._pressed = pressed
+        self._left = left
+        self._clock = clock
+        self._say = say
+        self._interval = interval
+        self._files: dict[str, Path] = {}
+        self._closing = False
+
+    def bring(self, key: str, path: Path) -> None:
+        """Stores one more file, with the next logs."""
+        self._files[key] = path
+
+    def job(self, now: float, closing: Closing | None) -> Job | None:
+        if closing and not self._closing:
+            self._closing = True
+            self._rests_until = dict.fromkeys(self._rests_until, now)
+        for log in [log for log, until in self._rests_until.items() if until <= now]:
+            if log.has_grown():
+                return partial(self._bring, log)
+            self._rests_until[log] = now + self._interval
+        for key, path in self._files.items():
+            return partial(self._put, key, path)
+        return None
+
+    def stored(self, manifest: Manifest) -> None:
+        pass
+
+    def _put(self, key: str, path: Path) -> None:
+        if path.is_file():
+            try:
+                self._store.put(key, path)
+            except Permanent as error:
+                self._give_up(key, error)
+        del self._files[key]
+
+    def _bring(self, log: GrowingLog) -> None:
+        began, failed = self._clock(), True
+        try:
+            with contextlib.suppress(GivenUp):
+                log.bring(lambda copy: self._store.put(log.key, copy, progress=self._go_on), self._go_on)
+            failed = False
+        except Permanent as error:
+            self._give_up(log.key, error)
+            del self._rests_until[log]
+        finally:
+            now = self._clock()
+            if not (failed and self._closing):  # the end tries it again at once
+                self._rests_until[log] = now + max(self._interval, SHARE * (now - began))
+
+    def _give_up(self, key: str, error: Permanent) -> None:
+        if not self._closing:
+            raise error
+        self._say(f"{key} is not in the store: {error}")
+
+    def _go_on(self, sent: int) -> None:
+        left = self._left()
+        if self._pressed() or (left is not None and (not self._closing or left <= RELEASE_TIME)):
+            raise GivenUp
+
+
+class Prune:
+    """Removes pairs from the store as soon as retention lets them go, oldest first.
+
+    While no pair has the metric of ``keep.best``, nothing goes, which is told once: a run's first pairs, in the middle
+    of an epoch, may have no validation yet.
+    """
+
+    vital = False
+
+    def __init__(
+        self, store: Store, run: str, keep: Retention, stored: Iterable[CheckpointName], say: Callable[[str], None]
+    ) -> None:
+        self._store = store
+        self._run = run
+        self._keep = keep
+        self._stored = set(stored)
+        self._metrics: dict[CheckpointName, Mapping[str, float | None]] = {}
+        self._told_of_metric = False
+        self._say = say
+        self._given_up = keep.unlimited
+        self._looked = False
+
+    def job(self, now: float, closing: Closing | None) -> Job | None:
+        if self._given_up or self._looked:
+            return None
+        return self._prune_at_last if closing else self._prune
+
+    def stored(self, manifest: Manifest) -> None:
+        self._stored.add(manifest.name)
+        self._looked = False
+        if self._keep.best is not None:
+            self._metrics[manifest.name] = manifest.metrics
+
+    def _prune(self) -> None:
+        by_name = self._keep.best is None or self._keep.best.metric == "loss"
+        expendable = self._keep.expendable(self._stored, metrics=None if by_name else self._metric)
+        if not (expendable or self._told_of_metric or self._keep.best is None):
+            self._tell_of_metric()
+        for name in expendable:
+            try:
+                remove_pair(self._store, self._run, name)
+            except Permanent as error:
+                self._given_up = True
+                self._say(f"nothing is pruned any more: {error}")
+                return
+            self._stored.discard(name)
+        self._looked = True
+
+    def _prune_at_last(self) -> None:
+        """Nobody waits for a deletion: what fails at the end is left to the next start."""
+        self._looked = True
+        with contextlib.suppress(StoreError):
+            self._prune()
+
+    def _tell_of_metric(self) -> None:
+        """Only where the other rules would let something go."""
+        assert self._keep.best is not None
+        waiting = replace(self._keep, last=self._keep.last or 1, best=None).expendable(self._stored)
+        values = [metrics.get(self._keep.best.metric) for metrics in self._metrics.values()]
+        if waiting and not any(value is not None for value in values):
+            self._told_of_metric = True
+            known = {name for metrics in self._metrics.values() for name in metrics}
+            self._say(f"{self._keep.best.unknown(known)}; nothing is pruned until one has")
+
+    def _metric(self, name: CheckpointName) -> float | None:
+        assert self._keep.best is not None
+        if name not in self._metrics:
+            try:
+                self._metrics[name] = read_manifest(self._store, self._run, name).metrics
+            except InvalidPair:
+                self._metrics[name] = {}
+        return self._metrics[name].get(self._keep.best.metric)
+
+
+class BringArtifacts:
+    """What the script wrote under artifacts/: after every pair and the logs, and before the run's end is marked."""
+
+    vital = True
+
+    def __init__(self, artifacts: Artifacts) -> None:
+        self._artifacts = artifacts
+
+    def job(self, now: float, closing: Closing | None) -> Job | None:
+        if closing is not None:
+            self._artifacts.conclude(closing.complete, closing.deadline)
+        return self._artifacts.next_job()
+
+    def stored(self, manifest: Manifest) -> None:
+        pass

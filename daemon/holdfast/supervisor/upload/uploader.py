@@ -1,0 +1,284 @@
+"""Brings pairs to the store, in one thread, with the one retry loop of the system; in between it runs errands.
+
+Pairs go newest first. Where a deadline is near, what can still make it is decided from the measured rate, and an older
+pair's upload gives way to the newest (core/policy.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Protocol
+
+from ...core.errors import Conflict, Fenced, InvalidPair, Permanent, StoreError
+from ...core.manifest import CheckpointName
+from ...core.policy import Backoff, Owed, Retention, must_give_way, next_upload, superseded
+from ...spool import Spool
+from ...store import Store
+from .between_pairs import Closing, Errand, Job, Turn
+from .commit import store_pair
+from .transfer import GivenUp, Rate, Transfer
+
+BACKOFF = Backoff(first=0.5, most=30.0)
+_PATIENCE = 2.0
+
+
+class Listener(Protocol):
+    """What the uploader reports, from its own thread or from that which calls it."""
+
+    def stored(self, name: CheckpointName, size: int, seconds: float) -> None: ...
+    def lost(self, name: CheckpointName, error: str) -> None: ...
+    def skipped(self, name: CheckpointName) -> None: ...
+    def left(self, name: CheckpointName) -> None: ...
+    def failing(self, error: str, retry_in: float) -> None: ...
+    def finalized(self, refusal: str) -> None: ...
+
+
+class Uploader:
+    """Owes pairs to the store and pays them. ``newest`` is the order of the newest pair that the store has.
+
+    ``spare`` are pairs in the spool that the store needs not get: they go as those do that it has.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        spool: Spool,
+        listener: Listener,
+        errands: Sequence[Errand],
+        finish: Callable[[bool], None],
+        keep: Retention,
+        newest: tuple[int, int] = (0, 0),
+        spare: Collection[CheckpointName] = (),
+        backoff: Backoff = BACKOFF,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._spool = spool
+        self._listener = listener
+        self._errands = [Turn(errand) for errand in errands]
+        self._finish = finish
+        self._keep = keep
+        self._backoff = backoff
+        self._clock = clock
+        self._wake = threading.Condition()
+        self._owed: dict[CheckpointName, Owed] = {}
+        self._newest = newest
+        self._spare = frozenset(spare)
+        self._transfer: Transfer | None = None
+        self._rate = Rate()
+        self._deadline: float | None = None
+        self._finalize: bool | None = None
+        self._dropped = False
+        self._failures = 0
+        self.paid: set[CheckpointName] = set()
+        self._thread = threading.Thread(target=self._run, name="upload", daemon=True)
+
+    @property
+    def pressed(self) -> bool:
+        """Is there something that an errand's long job should give way to?"""
+        return bool(self._owed) or self._dropped
+
+    def left(self) -> float | None:
+        """Seconds to the deadline, if there is one."""
+        deadline = self._deadline
+        return None if deadline is None else deadline - self._clock()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def add(self, name: CheckpointName) -> None:
+        """Owes a pair that is in the spool."""
+        with self._wake:
+            self._owed[name] = self._describe(name)
+            under_way = self._transfer.owed.name if self._transfer else None
+            outdated = [one.name for one in superseded(self._owed.values()) if one.name != under_way]
+            for old in outdated:
+                del self._owed[old]
+                self.paid.add(old)
+            self._make_way()
+            self._wake.notify()
+        for old in outdated:
+            self._listener.skipped(old)
+
+    def unknown(self, names: Iterable[CheckpointName]) -> list[CheckpointName]:
+        """Those that are neither owed nor paid."""
+        with self._wake:
+            return [name for name in names if name not in self._owed and name not in self.paid]
+
+    def hurry(self, deadline: float | None) -> None:
+        """From now on there is a deadline, on this uploader's clock; or none any more."""
+        with self._wake:
+            if deadline != self._deadline:
+                self._deadline = deadline
+                self._make_way()
+                self._wake.notify()
+
+    def finalize(self, complete: bool) -> None:
+        """Once nothing is owed: run the errands a last time, mark the run if it is complete, release the lease.
+
+        Where ``finish`` raises Fenced, nothing is reported here: it tells of the loss itself. What it is refused for
+        good is reported and not tried again.
+        """
+        with self._wake:
+            self._finalize = complete
+            self._wake.notify()
+
+    def drop(self) -> None:
+        """Commits nothing more: an upload that is under way is given up."""
+        with self._wake:
+            self._dropped = True
+            self._owed.clear()
+            if self._transfer is not None:
+                self._transfer.give_up()
+            self._wake.notify()
+
+    def close(self) -> None:
+        """Waits a little for an upload that was given up to clean up behind itself."""
+        self.drop()
+        with contextlib.suppress(RuntimeError):  # never started, or the caller is its thread
+            self._thread.join(_PATIENCE)
+
+    def _describe(self, name: CheckpointName) -> Owed:
+        try:
+            manifest = self._spool.manifest(name)
+        except (InvalidPair, OSError):
+            return Owed(name, 0, lasting=True)  # paying it will say what is wrong
+        return Owed(name, manifest.size, manifest.lasting)
+
+    def _make_way(self) -> None:
+        """Gives up the upload under way if the newest pair would come too late behind it. Call with the lock."""
+        left, transfer = self.left(), self._transfer
+        if left is None or transfer is None or not self._owed:
+            return
+        newest = max(self._owed.values(), key=lambda one: one.name.order)
+        rate = transfer.rate(self._rate.value)
+        if newest.name != transfer.owed.name and must_give_way(transfer.rest, newest.size, rate, left):
+            transfer.give_up()
+
+    # --- the thread ------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._dropped:
+            try:
+                if (job := self._next()) is None:
+                    continue
+                job()
+            except GivenUp:
+                continue
+            except Exception as error:  # a defect, too: without this thread nothing would be stored any more
+                self._wait_out(error)
+            else:
+                self._failures = 0
+
+    def _next(self) -> Job | None:
+        """The next thing to do; waits for one, but not longer than an errand may wait."""
+        with self._wake:
+            one = next_upload(self._owed.values(), self._newest, self._rate.value, self.left())
+            if one is not None:
+                chosen = one
+                return lambda: self._pay(chosen)
+            if self._owed:
+                return self._leave_behind
+            if self._finalize is not None:
+                return self._conclude
+            now = self._clock()
+            for turn in self._errands if self._deadline is None else ():
+                if (errand_job := turn.job(now)) is not None:
+                    chore, due = errand_job, turn
+                    return lambda: self._run_errand(due, chore)
+            self._wake.wait(1.0)
+        return None
+
+    def _wait_out(self, error: Exception) -> None:
+        self._failures += 1
+        wait = self._backoff.delay(self._failures, random.random())
+        self._listener.failing(_told(error), wait)
+        with self._wake:
+            if not self._dropped:
+                self._wake.wait(wait)
+
+    def _pay(self, owed: Owed) -> None:
+        name = owed.name
+        with self._wake:
+            if name not in self._owed:
+                return
+            transfer = self._transfer = Transfer(owed, self._clock)
+        try:
+            manifest = store_pair(self._store, self._spool, name, transfer.progress)
+        except (InvalidPair, Conflict, OSError) as error:
+            self._settle(name)
+            self._listener.lost(name, str(error))
+            return
+        finally:
+            with self._wake:
+                self._transfer = None
+        self._rate.learn(manifest.size, transfer.seconds)
+        self._newest = max(self._newest, name.order)
+        self._settle(name)
+        self._listener.stored(name, manifest.size, transfer.seconds)
+        with contextlib.suppress(OSError):  # a full disk: the pair counts as not stored when room is needed
+            self._spool.mark_stored(name)
+        for turn in self._errands:
+            turn.errand.stored(manifest)
+        self._tidy()
+
+    def _settle(self, name: CheckpointName) -> None:
+        with self._wake:
+            self._owed.pop(name, None)
+            self.paid.add(name)
+
+    def _tidy(self) -> None:
+        """This machine keeps a few pairs, and whatever the store may lack: of some nobody has told us yet."""
+        here, stored = self._spool.pairs(), self._spool.stored()
+        with self._wake:
+            settled = self.paid.union(self._spare, stored).difference(self._owed)
+        for old in self._keep.expendable(here, set(here) - settled):
+            self._spool.remove(old)
+
+    def _leave_behind(self) -> None:
+        """None of those that are still owed can make it before the deadline."""
+        with self._wake:
+            behind = list(self._owed)
+            self._owed.clear()
+        for name in behind:
+            self._listener.left(name)
+
+    def _run_errand(self, turn: Turn, job: Job) -> None:
+        """An errand that fails waits for its next turn; it holds up no other and no pair."""
+        try:
+            job()
+        except Exception as error:
+            wait = turn.postpone(self._clock(), self._backoff)
+            self._listener.failing(_told(error), wait)
+        else:
+            turn.failures = 0
+
+    def _conclude(self) -> None:
+        assert self._finalize is not None
+        for turn in self._errands:
+            if self._deadline is not None and not turn.errand.vital:
+                continue
+            closing = Closing(self._finalize, self._deadline)
+            while (job := turn.errand.job(self._clock(), closing)) is not None:
+                if self._dropped:
+                    return
+                job()
+        with contextlib.suppress(Fenced):  # `finish` tells of it
+            self._listener.finalized(self._refusal(self._finalize))
+        self._dropped = True
+
+    def _refusal(self, complete: bool) -> str:
+        try:
+            self._finish(complete)
+        except Permanent as error:
+            return str(error)
+        return ""
+
+
+def _told(error: Exception) -> str:
+    """A defect by its type as well: its text alone says little."""
+    return str(error) if isinstance(error, StoreError | OSError) else repr(error)

@@ -1,0 +1,171 @@
+"""``holdfast.dataset``: data whose order depends on nothing but the seed and the samples drawn so far.
+
+Which pass comes next is asked for when a pass begins (dataset_passes.py), so it can be set when a training resumes.
+Where it is sure that the batches done already are dropped (position.py), they come as zeros of the right shape: nothing
+is read or computed for them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ...core.errors import SettingsError
+from .dataset_passes import Source
+
+
+def dataset(
+    x: Any,
+    y: Any = None,
+    *,
+    seed: int,
+    batch_size: int | None = None,
+    sample_weight: Any = None,
+    shuffle: bool = True,
+    drop_remainder: bool = False,
+    map: Callable[..., Any] | None = None,  # noqa: A002
+) -> Any:
+    """A ``tf.data.Dataset`` for ``fit`` that a resumed training continues exactly.
+
+    Two forms: ``dataset(x, y, batch_size=, seed=)`` for arrays, and ``dataset(make_epoch, seed=)`` for a function that
+    takes a seed (an int, another one for each pass) and returns a batched ``tf.data.Dataset``, whose order must
+    depend on that seed alone.
+
+    Args:
+        x: an array of shape ``(samples, ...)``, a tuple or dict of such arrays, or the function.
+        y: the same for the targets.
+        seed: any integer; with the samples drawn so far it decides the order.
+        batch_size: samples in a batch, 32 if not given.
+        sample_weight: an array of shape ``(samples,)``, or a structure like ``y``.
+        shuffle: a new order for each pass; without it, the arrays' own.
+        drop_remainder: leave out a last batch that is not full.
+        map: a function of a batch (``map(x, y)``, as in ``Dataset.map``), to augment it, say. It is not called for
+            batches that a resumed training has done. If it takes a keyword ``seed``, it gets an int64 tensor of shape
+            ``(2,)`` that depends on seed, pass and batch alone, for the ``tf.random.stateless_*`` functions.
+
+    Raises SettingsError if the arrays do not fit together.
+    """
+    if callable(x):
+        if y is not None or sample_weight is not None or batch_size is not None or map is not None:
+            raise SettingsError(
+                "holdfast.dataset(make_epoch, seed=): the function makes whole batches; give nothing else"
+            )
+        return _from_function(x, int(seed))
+    parts = (x,) if y is None else (x, y) if sample_weight is None else (x, y, sample_weight)
+    arrays = tf.nest.map_structure(tf.convert_to_tensor, parts)
+    samples, size = _samples(arrays), 32 if batch_size is None else int(batch_size)
+    batches = 0 if size < 1 else samples // size if drop_remainder else -(-samples // size)
+    if batches < 1:
+        raise SettingsError(f"holdfast.dataset: {samples} samples do not fill one batch of {size}")
+    source = Source(int(seed), batches)
+
+    def begin_pass() -> tuple[np.ndarray, np.int64, np.int64]:
+        number, skip = source.begin_pass()
+        order = _order(source.seed, number, samples) if shuffle else np.arange(samples)
+        return order, np.int64(skip), np.int64(_seed_of(source.seed, number))
+
+    def one_pass(_: Any) -> Any:
+        order, skip, key = tf.numpy_function(begin_pass, [], (tf.int64, tf.int64, tf.int64))
+        for tensor, shape in ((order, [None]), (skip, []), (key, [])):
+            tensor.set_shape(shape)
+
+        def indices(b: Any) -> Any:
+            chosen = order[b * size : (b + 1) * size]
+            return tf.ensure_shape(chosen, [size]) if drop_remainder else chosen
+
+        def real(b: Any) -> Any:
+            return _real_batch(arrays, map, indices(b), tf.stack([key, b]))
+
+        def empty(b: Any) -> Any:
+            return _empty_batch(real, indices(b))
+
+        done = tf.data.Dataset.range(skip).map(empty)
+        left = tf.data.Dataset.range(skip, batches).map(real, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return done.concatenate(left)
+
+    made = tf.data.Dataset.from_tensors(0).flat_map(one_pass)
+    made = made.apply(tf.data.experimental.assert_cardinality(batches)).prefetch(tf.data.AUTOTUNE)
+    return _with_source(made, source)
+
+
+def _real_batch(arrays: Any, function: Callable[..., Any] | None, indices: Any, key: Any) -> Any:
+    parts = tf.nest.map_structure(lambda array: tf.gather(array, indices), arrays)
+    if function is not None:
+        seeded = "seed" in inspect.signature(function).parameters
+        made = function(*parts, seed=key) if seeded else function(*parts)
+        parts = made if isinstance(made, tuple) else (made,)
+    return parts[0] if len(parts) == 1 else parts
+
+
+def _empty_batch(real: Callable[[Any], Any], indices: Any) -> Any:
+    """Zeros of the shape that ``real`` would give: traced for its shape, never run."""
+    spec = tf.data.Dataset.range(1).map(real).element_spec
+    return tf.nest.map_structure(lambda one: _zeros(one, tf.shape(indices)[:1]), spec)
+
+
+def _from_function(make_epoch: Callable[[int], Any], seed: int) -> Any:
+    """Batches that are done are made once more and dropped: only the function knows how to skip them."""
+    first = make_epoch(_seed_of(seed, 0))
+    if not isinstance(first, tf.data.Dataset):
+        raise SettingsError("holdfast.dataset(make_epoch, seed=): the function must return a tf.data.Dataset")
+    known = max(0, int(first.cardinality().numpy()))
+    source = Source(seed, known)
+    alive: deque[Any] = deque(maxlen=4)  # what a pass reads must live as long as the pass
+
+    def begin_pass() -> Any:
+        made = make_epoch(_seed_of(seed, source.begin_pass()[0]))
+        alive.append(made)
+        return tf.data.experimental.to_variant(made)
+
+    def one_pass(_: Any) -> Any:
+        variant = tf.py_function(begin_pass, [], tf.variant)
+        variant.set_shape([])
+        return tf.data.experimental.from_variant(variant, first.element_spec)
+
+    made = tf.data.Dataset.from_tensors(0).flat_map(one_pass)
+    return _with_source(made.apply(tf.data.experimental.assert_cardinality(known)) if known else made, source)
+
+
+def source_of(made: Any) -> Source | None:
+    """What counts the passes of ``made``, if ``dataset`` made it."""
+    return getattr(made, "holdfast_source", None)
+
+
+def _with_source(made: Any, source: Source) -> Any:
+    made.holdfast_source = source
+    return made
+
+
+def _samples(arrays: Any) -> int:
+    flat = tf.nest.flatten(arrays)
+    if any(array.shape.rank == 0 for array in flat):  # a list's numbers, each by itself
+        raise SettingsError(
+            "holdfast.dataset: give arrays of shape (samples, ...) with 1 or more samples, not lists of numbers: "
+            "np.asarray makes an array of a list"
+        )
+    lengths = {int(array.shape[0]) for array in flat}
+    if len(lengths) != 1 or min(lengths) < 1:
+        raise SettingsError(
+            f"holdfast.dataset: all arrays need the same number of samples, 1 or more; they have {sorted(lengths)}"
+        )
+    return lengths.pop()
+
+
+def _order(seed: int, number: int, samples: int) -> np.ndarray:
+    """A permutation that depends on seed and pass alone. PCG64's stream is fixed by NumPy's compatibility policy."""
+    key = np.random.SeedSequence([seed & (2**64 - 1), number])
+    return np.random.Generator(np.random.PCG64(key)).permutation(samples).astype(np.int64)
+
+
+def _seed_of(seed: int, number: int) -> int:
+    """One non-negative int32 for each pass."""
+    return int(np.random.SeedSequence([seed & (2**64 - 1), number]).generate_state(1)[0]) & 0x7FFFFFFF
+
+
+def _zeros(spec: Any, count: Any) -> Any:
+    return tf.zeros(tf.concat([count, [n or 1 for n in spec.shape.as_list()[1:]]], 0), spec.dtype)

@@ -1,0 +1,185 @@
+"""The data of one ``fit``: where its iterator stands, and how a later process's goes on from there.
+
+Keras makes a new iterator for each epoch, or, with ``steps_per_epoch``, one that serves until the data is at its end.
+Where the iterator stands is told by the passes that our datasets had begun before it, and the batches drawn from it.
+A new iterator gets there by drawing these batches once more and dropping them. Whole rounds of what repeats in a fixed
+order are left out; where batches are just as ``holdfast.dataset`` made them, what is dropped comes empty.
+
+The data is looked at as the graph of ``tf.data`` transformations that it is (``Dataset._inputs``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from ...core.wording import count
+from . import dataset_passes
+from .dataset import source_of
+
+# Each batch of ours comes out as it went in, and passes follow upon each other whole.
+_SAME_BATCHES = {"RepeatDataset", "PrefetchDataset", "OptionsDataset", "AssertCardinalityDataset"}
+# The same passes give the same batches. A shuffle's order, or what is in a cache, is beyond us.
+_SAME_ORDER = _SAME_BATCHES | {
+    "BatchDataset",
+    "ConcatenateDataset",
+    "FilterDataset",
+    "MapDataset",
+    "PaddedBatchDataset",
+    "ParallelBatchDataset",
+    "ParallelMapDataset",
+    "RangeDataset",
+    "RebatchDataset",
+    "RestructuredDataset",
+    "ShardDataset",
+    "SkipDataset",
+    "TakeDataset",
+    "TensorDataset",
+    "TensorSliceDataset",
+    "UnbatchDataset",
+    "VariantDataset",
+    "WindowDataset",
+    "ZipDataset",
+}
+
+_JOINED = {"ConcatenateDataset", "ZipDataset"}
+
+
+class Feed:
+    """The data of one ``fit``, and Keras' iteration over it.
+
+    ``exact`` says whether a resumed training sees the batches that an undisturbed one sees. ``behind`` is set while
+    Keras' new iterator is not yet where the one of an earlier process was as the epoch began.
+    """
+
+    def __init__(self, x: Any, epoch_iterator: Any) -> None:
+        parts = list(_parts(x, set()))
+        self._ours = [source for part in parts if (source := source_of(part)) is not None]
+        kinds = {_kind(part) for part in parts if source_of(part) is None}
+        self._cheap = len(self._ours) == 1 and self._ours[0].batches > 0 and kinds <= _SAME_BATCHES
+        self._round = self._ours[0].batches if self._cheap else _round_of(parts)
+        self.exact = bool(self._ours) and kinds <= _SAME_ORDER
+        self._begins_at_once = not kinds & {"RepeatDataset", "ConcatenateDataset"}
+        self.behind = False
+        self._keras = epoch_iterator
+        self._one_iterator = getattr(epoch_iterator, "steps_per_epoch", None) is not None
+        self._began = self._next_passes()
+        self._passes: Sequence[int] | None = None
+        self._drawn = 0
+        self._to_draw = 0
+
+    def restore(self, facts: Mapping[str, Any]) -> None:
+        """All datasets' passes as ``place`` told them, and where in the data the next iterator begins."""
+        dataset_passes.set_counts(facts.get("passes", ()))
+        if "passes" not in facts:  # an older pair
+            self._rewind(facts)
+        self._drawn = int(facts["drawn"]) if self._one_iterator else 0
+
+    def difference(self, facts: Mapping[str, Any]) -> str | None:
+        """What is said of a dataset of ours that has another number of batches than it had for the pair."""
+        had = (facts.get("data") or {}).get("batches", 0)
+        has = self._ours[0].batches if self._ours else 0
+        if not had or not has or had == has:
+            return None
+        batches = count(has, "batch", "batches")
+        return f"the data has {batches}, and had {had} when the checkpoint was made: the result may differ"
+
+    def begin_epoch(self, done: int, within: bool, facts: Mapping[str, Any] | None) -> None:
+        """Of this epoch ``done`` batches are to be dropped. ``facts`` are the pair's, in the first epoch after it;
+        ``within``: it was taken in this epoch, not before.
+        """
+        self.behind = facts is not None and self._drawn > 0
+        # All passes of such an iterator are begun with its first batch: what has begun since was begun by others.
+        tells = facts is not None and within and self._begins_at_once and not self._one_iterator
+        self._passes = facts.get("passes") if facts is not None and tells else None
+        if facts is not None and (within or self._drawn):
+            self._rewind(facts)
+        if self.behind or not self._drawn:
+            self._begin_iterator(done)
+
+    def _rewind(self, facts: Mapping[str, Any]) -> None:
+        """To where the pair's iterator began, whatever callbacks drew since."""
+        dataset_passes.set_counts(facts.get("passes", ()))
+        place = facts.get("data")
+        began = facts.get("began", [] if place is None else [place["pass"]])
+        for source, number in zip(self._ours, began, strict=False):
+            source.go_on(int(number))
+
+    def _begin_iterator(self, done: int) -> None:
+        self._began = self._next_passes()
+        self._to_draw = self._drawn
+        if self._round:
+            whole, self._to_draw = divmod(self._drawn, self._round)
+            for source in self._ours:
+                source.go_on(source.next_pass + whole, self._to_draw + done if self._cheap else 0)
+
+    def catch_up(self, iterator: Any) -> None:
+        """Draws what earlier epochs drew from Keras' iterator, and lets Keras know that it is drawn."""
+        self.behind = False
+        size = self._keras._num_batches or self._drawn + 1  # more than that are not drawn from one iterator
+        for _ in range(self._to_draw % size):
+            if not pull(iterator):
+                break
+        self._keras._steps_seen += self._drawn % size
+
+    def caught_up(self) -> None:
+        """No batch comes empty from here on, even if there were fewer to drop than there should have been."""
+        for source in self._ours:
+            source.go_on(source.next_pass)
+        if self._passes is not None:
+            dataset_passes.set_counts(self._passes)
+
+    def end_epoch(self) -> None:
+        """Keras' iterator serves the next epoch too, unless it was at its end: then it is a new one by now, or none."""
+        goes_on = self._one_iterator and self._keras._current_iterator is not None
+        self._drawn = int(self._keras._steps_seen) if goes_on else 0
+
+    def place(self, within_epoch: bool) -> dict[str, Any]:
+        """Where the data stands, as plain values."""
+        began = self._began if within_epoch or self._drawn else self._next_passes()
+        data = {"pass": began[0], "batches": self._ours[0].batches} if self.exact else None
+        return {"data": data, "began": began, "drawn": self._drawn, "passes": dataset_passes.counts()}
+
+    def _next_passes(self) -> list[int]:
+        return [source.next_pass for source in self._ours]
+
+
+def pull(iterator: Any) -> bool:
+    """Draws one batch and drops it. False if there is none."""
+    try:
+        next(iterator)
+    except (StopIteration, tf.errors.OutOfRangeError):
+        return False
+    return True
+
+
+def _round_of(parts: list[Any]) -> int:
+    """The batches of one round, if the data is a chain that repeats in a fixed order and begins ours once a round; else
+    0.
+    """
+    chain = [part for part in parts if source_of(part) is None]
+    kinds = [_kind(part) for part in chain]
+    if kinds.count("RepeatDataset") != 1 or not set(kinds) <= _SAME_ORDER - _JOINED:
+        return 0
+    outer = kinds.index("RepeatDataset")
+    if not set(kinds[:outer]) <= _SAME_BATCHES:
+        return 0
+    return max(0, int(chain[outer]._inputs()[0].cardinality()))
+
+
+def _kind(part: Any) -> str:
+    return type(part).__name__.lstrip("_")
+
+
+def _parts(x: Any, seen: set[int]) -> Iterator[Any]:
+    """The datasets that ``x`` is made of, each once; what ours are made of is not looked at."""
+    x = getattr(x, "_original_dataset", x)  # of a distributed one
+    if id(x) in seen:
+        return
+    seen.add(id(x))
+    yield x
+    if isinstance(x, tf.data.Dataset) and source_of(x) is None:
+        for one in x._inputs():
+            yield from _parts(one, seen)

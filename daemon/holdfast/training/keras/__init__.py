@@ -1,0 +1,1 @@
+"""Keras: the Resume callback, one fit, variables, callbacks' state, random state."""

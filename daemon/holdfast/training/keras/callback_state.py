@@ -1,0 +1,127 @@
+"""The state of the other callbacks in the list.
+
+Keras' own are known here by name. A user's callback takes part by offering ``get_state()`` and ``set_state(state)``
+with values that are plain or NumPy arrays. What can't be kept is named, once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import keras
+
+from ...core.errors import InvalidPair
+from ..pair.plain import from_plain, to_plain_part
+
+# Attributes that change while a training goes on.
+_KEPT: dict[str, tuple[str, ...]] = {
+    "EarlyStopping": ("wait", "stopped_epoch", "best", "best_weights", "best_epoch"),
+    "ReduceLROnPlateau": ("wait", "best", "cooldown_counter"),
+    "ModelCheckpoint": ("best", "_current_epoch", "_last_batch_seen", "_batches_seen_since_last_saving"),
+    "TensorBoard": ("_global_train_batch", "_global_test_batch", "_previous_epoch_iterations"),
+    "SwapEMAWeights": ("_ema_weights_in_model",),
+    "History": ("epoch", "history"),
+}
+_STATELESS = {"LearningRateScheduler", "TerminateOnNaN", "ProgbarLogger", "RemoteMonitor"}
+_BASE = set(vars(keras.callbacks.Callback())) | {"_model", "model", "params", "validation_data"}
+
+
+def peek(callbacks: Iterable[Any], say: Callable[[str], None]) -> list[Any]:
+    """Each callback's state as it is now, cheaply: large arrays are not copied. ``say`` is told what cannot be kept."""
+    return [_peek(callback, say) for callback in callbacks]
+
+
+def to_entries(callbacks: Iterable[Any], peeked: list[Any], say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """What was peeked, as plain values: one entry a callback, in the list's order."""
+    return [
+        {"class": type(callback).__name__, "state": _plain(callback, state, say)}
+        for callback, state in zip(callbacks, peeked, strict=True)
+    ]
+
+
+def set_states(callbacks: Iterable[Any], entries: Any, say: Callable[[str], None]) -> None:
+    """Gives each entry to the callback of its class, the first to the first; what is left over is named."""
+    waiting: dict[str, list[Any]] = {}
+    for entry in entries:
+        try:
+            waiting.setdefault(entry["class"], []).append(entry["state"])
+        except (TypeError, KeyError):
+            raise InvalidPair("the .pkl's callbacks are malformed") from None
+    for callback in callbacks:
+        states = waiting.get(type(callback).__name__)
+        state = states.pop(0) if states else None
+        if state is not None:
+            _set(callback, from_plain(state))
+    for name, states in waiting.items():
+        if any(state is not None for state in states):
+            say(f"the checkpoint holds the state of a {name} that the script no longer uses")
+
+
+def flush(callbacks: Iterable[Any]) -> None:
+    """Before the process ends: what a callback has written so far reaches its file."""
+    for callback in callbacks:
+        if _keras_name(callback) == "TensorBoard":
+            for writer in callback._writers.values():
+                writer.flush()
+
+
+def _keras_name(callback: Any) -> str | None:
+    """The name of the Keras callback that this one is or derives from."""
+    for cls in type(callback).__mro__:
+        if cls.__module__.startswith("keras.") and cls is not keras.callbacks.Callback:
+            return cls.__name__
+    return None
+
+
+def _peek(callback: Any, say: Callable[[str], None]) -> Any:
+    if hasattr(callback, "get_state") and hasattr(callback, "set_state"):
+        return callback.get_state()
+    name = _keras_name(callback) or ""
+    if name in _KEPT:
+        return {key: getattr(callback, key) for key in _KEPT[name] if hasattr(callback, key)}
+    if name == "CSVLogger":
+        return {"size": _csv_size(callback)}
+    if name not in _STATELESS and set(vars(callback)) - _BASE:
+        say(
+            f"the state of the callback {type(callback).__name__}, if it has any, is not kept: "
+            "give it get_state() and set_state(state)"
+        )
+    return None
+
+
+def _plain(callback: Any, state: Any, say: Callable[[str], None]) -> Any:
+    try:
+        return to_plain_part(state)
+    except TypeError as error:
+        say(f"the state of the callback {type(callback).__name__} is not kept: it holds {error}")
+        return None
+
+
+def _set(callback: Any, state: Any) -> None:
+    if hasattr(callback, "get_state") and hasattr(callback, "set_state"):
+        callback.set_state(state)
+        return
+    kept = _KEPT.get(_keras_name(callback) or "", ())
+    if isinstance(state, dict):
+        for key, value in state.items():
+            if key in kept:
+                setattr(callback, key, value)
+
+
+def _csv_size(callback: Any) -> int:
+    if callback.csv_file is not None and not callback.csv_file.closed:
+        callback.csv_file.flush()
+    return os.path.getsize(callback.filename) if os.path.exists(callback.filename) else 0
+
+
+def continue_csv_files(callbacks: Iterable[Any], entries: Any) -> None:
+    """Before the training begins: a CSVLogger appends, and rows of what will be done again are cut off."""
+    sizes = [entry["state"] for entry in entries if entry.get("class") == "CSVLogger"]
+    for callback, state in zip((c for c in callbacks if _keras_name(c) == "CSVLogger"), sizes, strict=False):
+        callback.append = True
+        with contextlib.suppress(OSError, TypeError, KeyError):
+            if os.path.getsize(callback.filename) > state["size"]:
+                os.truncate(callback.filename, state["size"])

@@ -1,0 +1,59 @@
+"""What a ``.pkl`` of ``holdfast.Resume`` must say besides its variables, checked before any of it is used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...core.errors import InvalidPair
+from ..pair.pair import Saved
+
+_MOST = 1 << 62
+
+
+def checked(saved: Saved) -> Saved:
+    """Raises InvalidPair unless all facts are there, each of its kind."""
+    facts = saved.facts
+    if "fit" not in facts:
+        raise InvalidPair("it was not written by holdfast.Resume")
+    whole = (
+        _is_count(facts["fit"])
+        and _is_count(facts.get("drawn"))
+        and isinstance(facts.get("ended"), bool)
+        and isinstance(facts.get("begun", False), bool)
+        and isinstance(facts.get("random"), dict)
+        and isinstance(facts.get("logs", 0), dict | None)
+        and _are(facts.get("callbacks"), _is_entry)
+        and _are(facts.get("fits"), _is_history)
+        and len(facts["fits"]) == facts["fit"]
+        and _is_place(facts.get("data"))
+        and _are(facts.get("passes", []), _is_count)  # neither stands in older pairs
+        and _are(facts.get("began", []), _is_count)
+    )
+    if not whole:
+        raise InvalidPair("its .pkl is malformed: a fact about the training is missing, or is of another kind")
+    return saved
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < _MOST
+
+
+def _are(value: Any, kind: Any) -> bool:
+    return isinstance(value, list) and all(kind(item) for item in value)
+
+
+def _is_entry(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("class"), str) and "state" in value
+
+
+def _is_history(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("epoch"), list)
+        and isinstance(value.get("history"), dict)
+        and _are(value.get("passes", []), _is_count)
+    )
+
+
+def _is_place(value: Any) -> bool:
+    return value is None or (isinstance(value, dict) and all(_is_count(value.get(key)) for key in ("pass", "batches")))

@@ -1,0 +1,84 @@
+"""What Keras gives a callback no way to: the list that calls it, the hooks of the others, plain values of its logs."""
+
+from __future__ import annotations
+
+import inspect
+from types import FrameType
+from typing import Any
+
+import keras
+import numpy as np
+
+from ..pair.plain import to_plain
+from . import spec
+
+
+def surroundings(callback: Any) -> tuple[keras.callbacks.CallbackList | None, dict[str, Any] | None]:
+    """The callback list that calls us, and the variables of the ``fit`` that made it; None, None outside of ``fit``.
+
+    Keras gives a callback no way to its list, so it is found where it is: in the frames that are calling.
+    """
+    found = None
+    frame = inspect.currentframe()
+    for _ in range(12):
+        frame = frame.f_back if frame is not None else None
+        if frame is None:
+            break
+        this = frame.f_locals.get("self")
+        if isinstance(this, keras.callbacks.CallbackList) and callback in this.callbacks:
+            found = this
+        elif found is not None and isinstance(this, keras.Model):
+            return (found, dict(frame.f_locals)) if frame.f_code.co_name == "fit" else (None, None)
+    return None, None
+
+
+def runs_in_fit(frame: FrameType | None, callbacks: keras.callbacks.CallbackList) -> bool:
+    """Was ``frame`` reached from the ``fit`` that has this list? A ``fit`` that raises tells its callbacks nothing."""
+    while frame is not None:
+        if frame.f_code.co_name == "fit" and any(value is callbacks for value in frame.f_locals.values()):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def mute(callback: Any, hook: str, calls: int) -> None:
+    original = getattr(callback, hook)
+    had = hook in vars(callback)
+    left = [calls]
+
+    def muted(*args: Any, **kwargs: Any) -> None:
+        left[0] -= 1
+        if left[0] <= 0:
+            if had:
+                setattr(callback, hook, original)
+            else:
+                delattr(callback, hook)
+
+    setattr(callback, hook, muted)
+
+
+def spec_of(iterator: Any) -> Any:
+    """False where it cannot be described, so that it is not tried for each batch."""
+    try:
+        return spec.to_plain(iterator.element_spec)
+    except (TypeError, AttributeError):
+        return False
+
+
+def plain_logs(logs: Any) -> Any:
+    try:
+        return to_plain(logs)
+    except TypeError:
+        return floats(logs)
+
+
+def floats(logs: Any) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for key, value in (logs or {}).items() if isinstance(logs, dict) else ():
+        try:
+            number = np.asarray(value)
+        except (TypeError, ValueError):
+            continue
+        if number.ndim == 0 and number.dtype.kind in "fiub":
+            found[str(key)] = float(number)
+    return found

@@ -1,0 +1,77 @@
+"""Puts what a checkpoint holds into the model that the script built, and builds what only a first step would build."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import keras
+import tensorflow as tf
+
+from ...core.errors import HoldfastError
+from ..pair.pair import Place, Saved
+from ..pair.plain import from_plain
+from . import spec, variables
+from .variables import OPTIMIZER, Part, is_metric, is_of_model_inside
+
+Say: TypeAlias = Callable[[str], None]
+
+
+def put_in(model: keras.Model, saved: Saved, say: Say) -> None:
+    """Raises HoldfastError if the checkpoint does not fit the model."""
+    here = variables.collect(model)
+    if any(place not in here for place in saved.values) or _lacks_a_build(model):
+        _build_by_tracing(model, saved, say)
+        here = variables.collect(model)
+    fitting = what_fits(saved, here)
+    missing = [place for place in saved.values if place not in fitting]
+    if saved.position.batch and any(is_metric(place) for place in missing):
+        say("the metrics of the resumed epoch begin anew: they are made later than can be restored")
+    for group in dict.fromkeys(place.group for place in missing if not is_metric(place)):
+        say(f"{group}: what it knew is not restored, for this script's step does not use it")
+    variables.assign(here, fitting, say)
+
+
+def _lacks_a_build(model: keras.Model) -> bool:
+    """Has it something without variables that the first step makes all the same? (``metrics=[]`` is such a thing.)"""
+    return not all(getattr(metric, "built", True) for metric in model.metrics)
+
+
+def what_fits(saved: Saved, here: Mapping[Place, Part]) -> dict[Place, tuple[str, Any]]:
+    """The checkpoint's values, but for those that the model may lack: of metrics that are made later, and of the
+    optimizers of models inside, which an earlier training may have built.
+    """
+    may_lack = {place for place in saved.values if is_metric(place) or is_of_model_inside(place)}
+    return {place: value for place, value in saved.values.items() if place in here or place not in may_lack}
+
+
+def _build_by_tracing(model: keras.Model, saved: Saved, say: Say) -> None:
+    """Creates the variables that the first step would create, by tracing it over no data at all.
+
+    The trace is kept by TensorFlow and serves the training afterwards, so nothing is traced twice.
+    """
+    plain = saved.facts.get("spec")
+    if plain is None:
+        return
+    empty = spec.empty_dataset(from_plain(plain))
+    try:
+        model.train_function(iter(empty))
+    except (StopIteration, tf.errors.OutOfRangeError):
+        pass
+    except Exception as error:
+        raise HoldfastError(
+            f"the model cannot be built to receive its checkpoint: {error}; build it before fit, by "
+            "keras.Input as the first layer or by a call on a batch of data"
+        ) from error
+    if model.run_eagerly:
+        _build_eager_model(model, empty, say)
+    if any(place.group == OPTIMIZER and place not in variables.collect(model) for place in saved.values):
+        variables.build_optimizers(model)  # else the model's own step leaves the compiled one unused
+
+
+def _build_eager_model(model: keras.Model, empty: Any, say: Say) -> None:
+    """An eager function makes nothing without data; as a graph its step can be traced. Else metrics begin anew."""
+    try:
+        tf.function(model.train_step).get_concrete_function(empty.element_spec)
+    except Exception as error:
+        say(f"the model's eager step could not be traced ({type(error).__name__}) to restore its metrics")

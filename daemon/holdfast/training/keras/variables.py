@@ -1,0 +1,202 @@
+"""The variables that make up a training's state, and how one is told from another in a later process.
+
+A variable is known by its group and its place in that group; its path is for people. Groups: ``model`` (weights and
+seed generators), ``optimizer`` (``optimizer:<name>`` for further ones; with a ``+`` behind it, what an optimizer keeps
+beside its list of variables), ``metrics``. Under a distribution strategy each replica has a copy of its own, and some
+of them differ (BatchNormalization's statistics, metrics): the copies beyond the first are in groups of their own,
+``model@1`` and so on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from ...core.errors import Mismatch
+from ..pair.pair import Place
+
+MODEL, OPTIMIZER, METRICS = "model", "optimizer", "metrics"
+BESIDE = "+"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A Keras variable's copy on one replica; ``tensor`` is the TensorFlow variable behind it."""
+
+    variable: Any
+    tensor: Any
+
+    @property
+    def path(self) -> str:
+        return str(self.variable.path)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.variable.shape)
+
+    @property
+    def dtype(self) -> str:
+        return str(keras.backend.standardize_dtype(self.variable.dtype))
+
+    def read(self) -> Any:
+        """A snapshot: TensorFlow copies the buffer on the next write, so this costs next to nothing.
+
+        On a GPU it would hold device memory for as long as the snapshot lives, so there it is copied to the host.
+        """
+        value = self.tensor.read_value() if hasattr(self.tensor, "read_value") else self.tensor
+        return value.numpy() if "GPU" in getattr(value, "device", "") else value
+
+    def assign(self, value: np.ndarray) -> None:
+        (self.tensor if hasattr(self.tensor, "assign") else self.variable).assign(value)
+
+
+def is_metric(place: Place) -> bool:
+    return place.group.split("@")[0] == METRICS
+
+
+def is_of_model_inside(place: Place) -> bool:
+    """Is it of the optimizer of a compiled model that the model keeps?"""
+    return place.group.startswith(f"{OPTIMIZER}:") and place.group.rstrip(BESIDE).endswith(".optimizer")
+
+
+def build_optimizers(model: keras.Model) -> None:
+    """Creates the compiled optimizer's slots, as its first step would."""
+    optimizer = getattr(model, "optimizer", None)
+    if model.built and optimizer is not None and not optimizer.built:
+        with model.distribute_strategy.scope():
+            optimizer.build(model.trainable_variables)
+
+
+def optimizers(model: keras.Model) -> dict[str, Any]:
+    """The compiled optimizer, and others that the model keeps (a GAN's second one, say): as attributes, in lists and
+    dicts, or compiled into models inside of it.
+    """
+    found: dict[str, Any] = {}
+    if getattr(model, "optimizer", None) is not None:
+        found[OPTIMIZER] = model.optimizer
+    # Keras' own step uses the compiled one alone: those of a pretrained model inside need not be stored.
+    inside = type(model).train_step is not keras.Model.train_step
+    for name, optimizer in _kept_in(model, inside, {id(model)}):
+        if all(optimizer is not o for o in found.values()):
+            found[f"{OPTIMIZER}:{name}"] = optimizer
+    return found
+
+
+def _kept_in(holder: Any, inside: bool, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    """Optimizers, with the names that lead to them, the holder's own first. ``seen`` keeps from going in a circle."""
+    items = list(_items(holder))
+    yield from ((f"{name}", value) for name, value in items if isinstance(value, keras.optimizers.Optimizer))
+    for name, value in items:
+        enters = isinstance(value, list | tuple | dict) or (inside and isinstance(value, keras.Model))
+        if enters and id(value) not in seen:
+            seen.add(id(value))
+            yield from ((f"{name}.{rest}", optimizer) for rest, optimizer in _kept_in(value, inside, seen))
+
+
+def _items(holder: Any) -> Iterable[tuple[Any, Any]]:
+    """In an order that depends on the script alone: a model's public attributes come before its own."""
+    if isinstance(holder, dict):
+        return holder.items()
+    if isinstance(holder, list | tuple):
+        return enumerate(holder)
+    return sorted(vars(holder).items(), key=lambda item: (item[0].startswith("_"), item[0]))
+
+
+def _beside(optimizer: Any) -> Iterator[Any]:
+    """Variables among an optimizer's attributes: under a loss scale Keras does not list all of them (Nadam's)."""
+    for _, value in sorted(vars(optimizer).items()):
+        if isinstance(value, keras.Variable):
+            yield value
+        elif isinstance(value, keras.optimizers.Optimizer):
+            yield from _beside(value)
+
+
+def collect(model: keras.Model) -> dict[Place, Part]:
+    """Every variable once, in an order that depends on the script alone."""
+    groups: dict[str, Iterable[Any]] = {MODEL: model.variables}
+    kept = optimizers(model)
+    groups |= {name: optimizer.variables for name, optimizer in kept.items()}
+    groups[METRICS] = model.metrics_variables
+    listed = {id(variable) for variables in groups.values() for variable in variables}
+    for name, optimizer in kept.items():
+        groups[f"{name}{BESIDE}"] = [variable for variable in _beside(optimizer) if id(variable) not in listed]
+    found: dict[Place, Part] = {}
+    seen: set[int] = set()
+    for group, variables in groups.items():
+        for index, variable in enumerate(variables):
+            if id(variable) in seen:
+                continue
+            seen.add(id(variable))
+            for replica, tensor in enumerate(_copies(variable)):
+                found[Place(f"{group}@{replica}" if replica else group, index)] = Part(variable, tensor)
+    return found
+
+
+def _copies(variable: Any) -> tuple[Any, ...]:
+    """The TensorFlow variables behind a Keras variable, one for each replica."""
+    value = variable.value
+    copies = getattr(value, "values", None)
+    return tuple(copies) if isinstance(copies, tuple | list) and copies else (value,)
+
+
+def assign(parts: dict[Place, Part], values: dict[Place, tuple[str, np.ndarray]], say: Callable[[str], None]) -> None:
+    """Puts every value (with its path) into its variable.
+
+    Raises Mismatch, with nothing assigned, if the checkpoint and the model differ. Another number of replicas is no
+    difference: the first one's values serve the new ones.
+    """
+    replicas = {place for place in {*parts, *values} if "@" in place.group}
+    if any((place in parts) != (place in values) for place in replicas):
+        say("the number of replicas is another than before: the training goes on, but not bit for bit")
+    differences = list(_differences(parts, values))
+    if differences:
+        more = f" (and {len(differences) - 3} more)" if len(differences) > 3 else ""
+        raise Mismatch(
+            f"the checkpoint does not fit the model that the script builds: {'; '.join(differences[:3])}{more}. "
+            "Restore the script that wrote it, or start a new run under another name"
+        )
+    for place, part in parts.items():
+        value = values.get(place) or values.get(_first_replica(place))
+        if value is not None:
+            part.assign(value[1])
+
+
+def assign_what_fits(parts: dict[Place, Part], values: dict[Place, tuple[str, np.ndarray]]) -> None:
+    """Puts the values that have a counterpart of the same path, shape and type into it."""
+    for place, part in parts.items():
+        if place in values and _fits(part, *values[place]):
+            part.assign(values[place][1])
+
+
+def without_counterpart(parts: dict[Place, Part], values: dict[Place, tuple[str, np.ndarray]]) -> list[str]:
+    """The model's own variables that have no value of the same path, shape and type."""
+    own = [(place, part) for place, part in parts.items() if place.group == MODEL]
+    return [part.path for place, part in own if place not in values or not _fits(part, *values[place])]
+
+
+def _fits(part: Part, path: str, value: np.ndarray) -> bool:
+    return (part.path, part.shape, part.dtype) == (path, value.shape, str(value.dtype))
+
+
+def _first_replica(place: Place) -> Place:
+    return Place(place.group.split("@")[0], place.index)
+
+
+def _differences(parts: dict[Place, Part], values: dict[Place, tuple[str, np.ndarray]]) -> Iterable[str]:
+    for place, (path, value) in values.items():
+        part = parts.get(place)
+        if part is None:
+            if "@" not in place.group:
+                yield f"{path} {value.shape} has no counterpart in the model"
+        elif part.shape != value.shape:
+            yield f"{path} is {value.shape} in the checkpoint and {part.shape} in the model"
+        elif part.dtype != str(value.dtype):
+            yield f"{path} is {value.dtype} in the checkpoint and {part.dtype} in the model"
+    groups = {place.group for place in values}
+    for place, part in parts.items():
+        if place not in values and place.group in groups:
+            yield f"{part.path} {part.shape} is not in the checkpoint"

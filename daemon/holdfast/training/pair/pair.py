@@ -1,0 +1,272 @@
+"""A pair on its way to disk and back, whatever framework its state comes from. Needs NumPy and h5py, no framework.
+
+The ``.h5`` holds arrays; the ``.pkl`` holds all the rest, and says which array of the ``.h5`` is which variable, and at
+which offset it stands. What an HDF5 file cannot hold stands in the ``.pkl`` as bytes.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ...core import codec
+from ...core.errors import InvalidPair, one_line
+from ...core.manifest import CheckpointName, FileRecord, Manifest
+from ...core.wording import bytes_text
+from ...spool import record_of, replacing, write_whole
+from ..session.base import Session
+from . import arrays
+from .arrays import Piece
+from .layout import as_array
+from .plain import pack, unpack
+
+FORMAT = 1
+_MARGIN = 1 << 20
+_NUMBER = 9  # a float, and the instruction before it
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a variable belongs: its group and its index there."""
+
+    group: str
+    index: int
+
+
+@dataclass(frozen=True)
+class Position:
+    """``epoch`` epochs are complete, ``batch`` batches of the next one are done, ``step`` batches in all."""
+
+    epoch: int
+    batch: int
+    step: int
+
+
+@dataclass(frozen=True)
+class Written:
+    """A model file: its kind, which values stand ``inside`` it under which name, and its size and checksums."""
+
+    kind: str
+    inside: Mapping[Place, str]
+    record: FileRecord
+
+
+@dataclass(frozen=True)
+class Draft:
+    """All that goes into a pair.
+
+    ``values`` are arrays (or tensors) with their paths. ``write_h5`` writes the model file; its second argument is
+    ``most_dirty`` (see ``write``). ``facts`` are plain values for the ``.pkl``. ``taken`` is when the snapshot was
+    taken, in monotonic seconds.
+    """
+
+    position: Position
+    reason: str
+    metrics: Mapping[str, float]
+    values: Mapping[Place, tuple[str, Any]]
+    facts: Mapping[str, Any]
+    write_h5: Callable[[Path, int | None], Written]
+    taken: float = field(default_factory=time.monotonic)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all values, and of the facts."""
+        return sum(_bytes(value) for _, value in self.values.values()) + _plain_bytes(self.facts)
+
+
+def write(session: Session, draft: Draft, most_dirty: int | None = None) -> Manifest:
+    """Writes the pair: data files first, the manifest last.
+
+    At most ``most_dirty`` bytes of the model file are in memory alone at any time, as a writer that waits for the disk
+    can see to; None is for one that must not wait.
+
+    Where the disk is full, older pairs make room as long as there are any that may go (Session.make_room). Raises
+    OSError if the disk does not take it even then.
+    """
+    need = draft.size + draft.size // 20 + _MARGIN
+    while session.spool.free() < need and session.make_room():
+        pass
+    if session.spool.free() < need:
+        text = f"no room for a checkpoint of {bytes_text(draft.size)}, {bytes_text(session.spool.free())} are free"
+        raise OSError(errno.ENOSPC, text, str(session.spool.path))
+    while True:
+        try:
+            return _write(session, draft, most_dirty)
+        except OSError as error:
+            if not _is_full(error) or not session.make_room():
+                raise
+
+
+def _is_full(error: OSError) -> bool:
+    """A quota, or another program, may fill a disk that had room a moment ago. HDF5 tells it in its text only."""
+    return error.errno in _FULL or any(f"errno = {n}," in str(error) for n in _FULL)
+
+
+def _bytes(value: Any) -> int:
+    item = getattr(value.dtype, "size", None) or value.dtype.itemsize  # TensorFlow's types and NumPy's
+    return int(math.prod(value.shape)) * int(item)
+
+
+def _plain_bytes(value: Any) -> int:
+    """About as many as the ``.pkl`` needs for it."""
+    match value:
+        case str() | bytes():
+            return len(value)
+        case Mapping():
+            return sum(_plain_bytes(key) + _plain_bytes(item) for key, item in value.items())
+        case list() | tuple():
+            return sum(map(_plain_bytes, value))
+    return _NUMBER
+
+
+def _write(session: Session, draft: Draft, most_dirty: int | None) -> Manifest:
+    position, spool = draft.position, session.spool
+    name = session.next_name(position.epoch, position.step, draft.metrics.get("loss"))
+    h5, pkl = spool.file(name.file("h5")), spool.file(name.file("pkl"))
+    try:
+        with replacing(h5, session.durable) as temporary:
+            written = draft.write_h5(temporary, most_dirty)
+        pieces = arrays.note(h5, written.inside.values())
+        write_whole(pkl, codec.dumps(_document(draft, written.inside, pieces)), session.durable)
+        manifest = Manifest(
+            name=name,
+            run=spool.run,
+            batch=position.batch,
+            kind=written.kind,
+            reason=one_line(draft.reason)[:200],
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            files={"h5": written.record, "pkl": record_of(pkl)},
+            metrics={key: value if math.isfinite(value) else None for key, value in draft.metrics.items()},
+            origin={**session.origin},
+        )
+        _check(manifest)
+        spool.commit(manifest, session.durable)
+    except BaseException:
+        spool.remove(name)
+        raise
+    return manifest
+
+
+def _check(manifest: Manifest) -> None:
+    """A pair that no start would find, or take, must not push out a good one. Raises ValueError or InvalidPair."""
+    if CheckpointName.parse(str(manifest.name)) != manifest.name:
+        raise ValueError(f"{manifest.name} is no checkpoint's name: a count in it is negative or too large")
+    Manifest.from_json(manifest.to_json(), manifest.name)
+
+
+def _document(draft: Draft, inside: Mapping[Place, str], pieces: Mapping[str, Piece]) -> dict[str, Any]:
+    position = draft.position
+
+    def content(place: Place, value: Any) -> dict[str, Any]:
+        name = inside.get(place)
+        if name is not None and name in pieces:
+            return {"h5": name, "at": pieces[name].plain()}
+        return {"value": pack(as_array(value))}
+
+    return {
+        "format": FORMAT,
+        "position": {"epoch": position.epoch, "batch": position.batch, "step": position.step},
+        "variables": [
+            {
+                "group": place.group,
+                "index": place.index,
+                "path": path,
+                **content(place, value),
+            }
+            for place, (path, value) in draft.values.items()
+        ],
+        **draft.facts,
+    }
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A pair as it was read: ``values`` are paths and arrays, ``facts`` the whole of the ``.pkl``."""
+
+    position: Position
+    values: Mapping[Place, tuple[str, np.ndarray]]
+    facts: Mapping[str, Any]
+
+
+def load(h5: Path, pkl: Path) -> Saved:
+    """Reads a pair whose checksums were verified; arrays and plain values only. Raises InvalidPair.
+
+    Whoever wrote the files wrote the checksums too: nothing in them is taken on trust.
+    """
+    document = codec.loads(_content(pkl))
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise InvalidPair(f"{pkl.name}: its format is not known; upgrade holdfast")
+    try:
+        position = Position(**{key: _count(document["position"][key]) for key in ("epoch", "batch", "step")})
+        entries = {Place(_text(e["group"]), _count(e["index"])): e for e in document["variables"]}
+        paths = {place: _text(e["path"]) for place, e in entries.items()}
+        names = {place: _text(e["h5"]) for place, e in entries.items() if "h5" in e}
+        pieces = {names[place]: Piece.of(*entries[place]["at"]) for place in names if "at" in entries[place]}
+        packed = {place: unpack(e["value"]) for place, e in entries.items() if "h5" not in e}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InvalidPair(f"{pkl.name} is malformed: {type(error).__name__}: {error}") from None
+    if unknown := [name for name in names.values() if name not in pieces]:  # older versions noted no offsets
+        pieces |= arrays.locate(h5, unknown)
+    found = arrays.read(h5, pieces)
+    values = {place: packed[place] if place in packed else found[names[place]] for place in entries}
+    return Saved(position, {place: (paths[place], values[place]) for place in entries}, document)
+
+
+def load_newest(session: Session, use: Callable[[Saved], T]) -> T | None:
+    """What ``use`` makes of the pair to go on from, or None if there is none.
+
+    A pair that cannot be read, or that ``use`` raises InvalidPair for, is passed over, and the next older one is taken.
+    """
+    while session.resume is not None:
+        try:
+            saved = load_from(session, session.resume)
+            used = use(saved)
+        except InvalidPair as error:
+            session.pass_over(str(error))
+        else:
+            session.tell_start(saved.position.batch)
+            return used
+    session.tell_start()
+    return None
+
+
+def load_from(session: Session, name: CheckpointName) -> Saved:
+    """Raises InvalidPair, also if the pair is not where its name says."""
+    saved = load(session.spool.file(name.file("h5")), session.spool.file(name.file("pkl")))
+    position = Position(name.epoch, session.spool.manifest(name).batch, name.step)
+    if saved.position != position:
+        raise InvalidPair(f"its .pkl is about {saved.position}, and its manifest about {position}")
+    return saved
+
+
+def _content(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2:  # its values are copies
+            raise InvalidPair(f"{path.name} has {size} bytes: this machine's memory does not hold its values")
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidPair(f"{path.name} cannot be read: {error.strerror}") from None
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 1 << 62:
+        raise ValueError("a count is none")
+    return value
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise ValueError("a text is none")
+    return value

@@ -1,0 +1,246 @@
+"""``holdfast.session``: the protocol for loops that are not ``model.fit``, in any framework or in none.
+
+::
+
+    with holdfast.session(every=100) as run:
+        if run.resume_from:
+            weights[:] = run.resume_from.arrays["weights"]
+        for step in range(run.step, 10_000):
+            loss = one_batch(weights, step)
+            if run.boundary(step + 1) or step + 1 == 10_000:  # a commit is due, or this was the last batch
+                run.commit({"weights": weights}, loss=loss)
+"""
+
+from __future__ import annotations
+
+import operator
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import InvalidPair
+from ...core.manifest import MOST_EPOCHS, MOST_STEPS
+from ...core.policy import Cadence
+from ...core.wording import count
+from ...spool import Board, Progress
+from ..pair import pair
+from ..pair.layout import Layout, holds_numbers
+from ..pair.pair import Draft, Place, Position, Saved, Written
+from ..pair.plain import from_plain, name_of, to_plain
+from ..pair.writer import Writer
+from . import random_state
+from .base import LOOP, Session
+from .open import open_session
+
+KIND = "arrays"
+_GROUP = "array"
+
+
+@dataclass(frozen=True)
+class State:
+    """What ``commit`` stored: ``arrays`` by name, ``values`` as they were given, and where the loop stood."""
+
+    arrays: Mapping[str, np.ndarray]
+    values: Any
+    epoch: int
+    batch: int
+    step: int
+
+
+class Loop:
+    """A training loop's part in a run. Made by ``session``; use it in a ``with`` statement.
+
+    ``resume_from`` is the State to go on from, or None; ``step`` is its step, or 0. Python's and NumPy's global random
+    states are stored and restored by themselves.
+    """
+
+    def __init__(self, session: Session, cadence: Cadence) -> None:
+        self._session = session
+        self._writer = Writer(session)
+        self._cadence = cadence
+        self._executed = Board.read(session.spool.file(Board.FILE)).executed
+        self._position = Position(0, 0, 0)
+        self._committed_step = -1
+        self._last_time = time.monotonic()
+        self.resume_from = self._read()
+
+    @property
+    def step(self) -> int:
+        return self._position.step
+
+    @property
+    def run_dir(self) -> Path:
+        return self._session.spool.path
+
+    @property
+    def busy(self) -> bool:
+        """True while a commit is being written in the background."""
+        return self._writer.busy
+
+    @property
+    def should_stop(self) -> bool:
+        """True once a stop was asked for. The next ``commit`` then ends the process."""
+        return self._session.stopping is not None
+
+    def __enter__(self) -> Loop:
+        self._session.began(None)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.wait()
+        if kind is not None:
+            if not self._session.leaving:
+                self._session.give_back_signal()
+            return
+        self._session.resume = None
+        left = self._position.step - max(0, self._committed_step)
+        if left:
+            last = count(left, "batch", "batches")
+            self._session.failed(f"no commit holds the last {last}: call run.commit after the last batch too")
+        self._session.finished(stored=not left and not self._writer.failed)
+
+    def boundary(self, step: int, epoch: int = 0, batch: int | None = None) -> bool:
+        """Call between two batches, with the number of batches done in all (and the epochs, and this one's batches).
+
+        True says that the state is to be committed now: a stop or a save was asked for, or an interval is over.
+        Raises TypeError or ValueError for what is no count, or a larger one than a checkpoint's name has room for.
+        """
+        step, epoch = _count("step", step, MOST_STEPS), _count("epoch", epoch, MOST_EPOCHS)
+        batch = step if batch is None else _count("batch", batch, MOST_STEPS)
+        done = step - self._position.step
+        self._executed += done if done >= 0 else 1  # a loop that goes back begins again with its first batch
+        self._position = Position(epoch, batch, step)
+        self._session.board.write(Progress(self._executed, epoch, batch, step))
+        if self._session.stopping is not None:
+            return True
+        since = step - max(0, self._committed_step)
+        return self._session.save_asked is not None or self._cadence.due(since, time.monotonic() - self._last_time)
+
+    def commit(
+        self,
+        arrays: Mapping[str, Any],
+        values: Any = None,
+        *,
+        loss: float | None = None,
+        metrics: Mapping[str, float] | None = None,
+    ) -> None:
+        """Stores the state as it is at the last boundary.
+
+        Args:
+            arrays: names and arrays, or anything that NumPy makes an array of (Keras variables, tensors).
+            values: plain values (dict, list, tuple, str, bytes, int, float, bool, None) or NumPy arrays in such.
+            loss: stands in the checkpoint's name; a pair whose loss is not finite is never resumed from.
+            metrics: more numbers for the manifest.
+
+        The arrays are copied, and written in the background. After a stop was asked for they are written at once, and
+        SystemExit(75) is raised (74 if they could not be written). Raises TypeError for arrays and metrics
+        whose names are no texts, for arrays of objects, and for values that are not plain.
+        """
+        _check_names("arrays", arrays)
+        _check_names("metrics", metrics or {})
+        reason = self._session.stopping or self._session.save_asked or "commit"
+        draft = self._draft(arrays, values, reason, {**(metrics or {}), **({} if loss is None else {"loss": loss})})
+        self._committed_step, self._last_time = self._position.step, time.monotonic()
+        if self._session.stopping is not None:
+            self._session.leave(self._writer.write_now(draft))
+        self._session.save_asked = None
+        if not self._writer.offer(draft, owed=True):
+            self._writer.write_now(draft)
+
+    def _draft(self, arrays: Mapping[str, Any], values: Any, reason: str, metrics: Mapping[str, float]) -> Draft:
+        copies = {Place(_GROUP, i): (str(name), _copy(name, array)) for i, (name, array) in enumerate(arrays.items())}
+        facts = {
+            "values": to_plain(values),
+            "random": random_state.get_state(),
+        }
+        numbers = {name: float(value) for name, value in metrics.items()}
+        return draft_of(self._position, reason, numbers, copies, facts)
+
+    def _read(self) -> State | None:
+        state = pair.load_newest(self._session, _state_of)
+        if state is not None:
+            self._position = Position(state.epoch, state.batch, state.step)
+            self._committed_step = state.step
+        return state
+
+
+def session(every: str | int | timedelta = "epoch", directory: str | None = None, keep: int = 5) -> Loop:
+    """Opens this process's part in the run.
+
+    Args:
+        every: a number of batches or a timedelta between commits; ``"epoch"`` leaves it to the loop when to commit.
+        directory: where to keep pairs when no supervisor runs the script; ``./runs`` if not given.
+        keep: how many pairs to keep there.
+
+    Raises SettingsError if the process has, or had, another session or a ``fit`` with ``holdfast.Resume``.
+    """
+    cadence = Cadence.of(every)
+    opened = open_session(directory, keep)
+    opened.admit(LOOP)
+    return Loop(opened, cadence)
+
+
+def _state_of(saved: Saved) -> State:
+    """Sets the random states, too. Raises InvalidPair if the pair is not a loop's."""
+    if "random" not in saved.facts or "values" not in saved.facts:
+        raise InvalidPair("it was not written by holdfast.session")
+    arrays = dict(saved.values[place] for place in saved.values if place.group == _GROUP)
+    values = from_plain(saved.facts["values"])
+    random_state.set_state(saved.facts["random"])
+    return State(arrays, values, saved.position.epoch, saved.position.batch, saved.position.step)
+
+
+def _count(what: str, value: Any, most: int) -> int:
+    """Also of NumPy's integers, which a checkpoint cannot hold."""
+    try:
+        number = int(operator.index(value))
+    except TypeError:
+        raise TypeError(f"run.boundary: {what} is a whole number, not {type(value).__name__}") from None
+    if not 0 <= number <= most:
+        raise ValueError(f"run.boundary: {what} is {number}, and must be from 0 to {most}")
+    return number
+
+
+def _check_names(what: str, named: Any) -> None:
+    if not isinstance(named, Mapping):
+        raise TypeError(f"run.commit: give a dict of names and {what}, not {type(named).__name__}")
+    for name in named:
+        if not isinstance(name, str):
+            raise TypeError(f"run.commit: the names of {what} are texts, not {type(name).__name__}: {name!r:.40}")
+
+
+def _copy(name: str, array: Any) -> np.ndarray:
+    copy = np.asarray(array).copy()
+    try:
+        name_of(copy.dtype)
+    except TypeError as error:
+        raise TypeError(f"run.commit: {name!r:.40} cannot be kept: it is {error}") from None
+    return copy
+
+
+def draft_of(
+    position: Position,
+    reason: str,
+    metrics: Mapping[str, float],
+    arrays: Mapping[Place, tuple[str, np.ndarray]],
+    facts: Mapping[str, Any],
+) -> Draft:
+    def write_h5(path: Path, most_dirty: int | None) -> Written:
+        with Layout(path) as layout:
+            group = layout.file.create_group("arrays")
+            for place, (name, array) in arrays.items():
+                if holds_numbers(array):
+                    layout.plan(group, str(place.index), place, array)
+                    group[str(place.index)].attrs["name"] = name
+        values = {place: array for place, (_, array) in arrays.items()}
+        return Written(KIND, layout.names, layout.write(values, most_dirty))
+
+    return Draft(position, reason, metrics, arrays, facts, write_h5)

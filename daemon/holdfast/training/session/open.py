@@ -1,0 +1,51 @@
+"""The process's one session: under a supervisor where the environment names one, else in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ...core.policy import Retention
+from ...core.wire import RUN_DIR_VARIABLE, SOCKET_VARIABLE
+from ..data import dataset_passes
+from .base import Session
+from .standalone import begin_alone
+from .supervised import connect
+
+DEFAULT_DIRECTORY = "runs"
+
+_open: Session | None = None
+
+
+def open_session(directory: str | os.PathLike[str] | None = None, keep: int = 5, epochs: int | None = None) -> Session:
+    """The process's session; the same one for every call. ``epochs`` is how far this training means to go.
+
+    Raises SettingsError if ``keep`` is not a positive number of pairs.
+    """
+    global _open
+    pairs = Retention.of(keep)
+    if _open is None:
+        address = os.environ.get(SOCKET_VARIABLE)
+        _open = connect(address) if address else begin_alone(Path(directory or DEFAULT_DIRECTORY), pairs, epochs)
+    return _open
+
+
+def close_session() -> None:
+    """Ends this process's part in its run, so that it can begin another (in a notebook, say).
+
+    Without a supervisor, a run whose training is over is complete then.
+    """
+    global _open
+    dataset_passes.forget()
+    if _open is not None:
+        _open.close()
+        _open = None
+
+
+def run_dir() -> Path:
+    """The run's own folder on this machine.
+
+    Under the supervisor this needs no session; without one it opens the session in ``./runs``.
+    """
+    given = os.environ.get(RUN_DIR_VARIABLE)
+    return Path(given) if given else open_session().spool.path

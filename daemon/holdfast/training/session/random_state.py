@@ -1,0 +1,43 @@
+"""The global random states of Python and NumPy, as plain values and back. Needs no framework."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import InvalidPair
+from ..pair.plain import from_plain, to_plain
+
+_MT19937_WORDS = 624
+_PHILOX_WORDS = 4
+
+
+def get_state() -> dict[str, Any]:
+    return {"python": to_plain(random.getstate()), "numpy": to_plain(np.random.get_state())}
+
+
+def set_state(state: Any) -> None:
+    """Raises InvalidPair if ``state`` is not what ``get_state`` gave."""
+    try:
+        version, words, gauss = state["python"]
+        numbers = _checked(from_plain(state["numpy"]))
+        random.setstate((version, words, None if gauss is None else float(gauss)))
+        np.random.set_state(numbers)
+    except (ValueError, TypeError, KeyError, OverflowError, AttributeError) as error:
+        raise InvalidPair(f"the .pkl's random states are malformed: {error}") from None
+
+
+def _checked(state: Any) -> Any:
+    """NumPy takes the place in a generator's buffer as it is given, and reads there: one outside ends the process."""
+    if isinstance(state, dict):
+        if state["bit_generator"] == "MT19937" or not 0 <= state.get("buffer_pos", 0) <= _PHILOX_WORDS:
+            raise ValueError("a place outside of the generator's buffer")
+        return state
+    name, key, place, _, _ = state
+    if name != "MT19937" or not isinstance(key, np.ndarray) or (key.dtype, key.shape) != ("uint32", (_MT19937_WORDS,)):
+        raise ValueError("not a Mersenne twister's state")
+    if type(place) is not int or not 0 <= place <= _MT19937_WORDS:
+        raise ValueError("a place outside of the generator's buffer")
+    return state

@@ -1,0 +1,146 @@
+"""Training without a supervisor: the run's folder is all there is, and SIGTERM is what asks for a stop."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from ...core.errors import Exit, InvalidPair, NoValidPair
+from ...core.manifest import CheckpointName, Manifest
+from ...core.policy import Retention
+from ...core.runs import COMPLETE_FILE, RunId, next_id
+from ...spool import Spool, write_whole
+from .base import Session
+
+
+class AloneSession(Session):
+    """Without a supervisor: the run's folder is all there is.
+
+    The run is complete when the training is over and stored, and the script is over, or this session: an error in what
+    a script does after its training, or between two, leaves the run open, and the next start does that part again.
+    ``complete`` is the script's run that this one follows.
+    """
+
+    def __init__(self, spool: Spool, keep: Retention, complete: RunId | None = None) -> None:
+        self._lock = spool.lock()
+        self._lock.__enter__()  # the kernel drops it with the process
+        spool.sweep()
+        pairs = spool.pairs()
+        incarnation = max((name.incarnation for name in pairs), default=0) + 1
+        next_save = max((name.save for name in pairs), default=0) + 1
+        super().__init__(spool, incarnation, next_save, None, durable=True)
+        self._keep = keep
+        self._unusable: set[CheckpointName] = set()
+        self._over = False
+        self._complete_before = complete
+        self._told_start = False
+        self.resume = self._newest_valid() if pairs else None
+        atexit.register(self._script_ends)
+
+    def began(self, epochs: int | None, inside: Callable[[FrameType | None], bool] | None = None) -> None:
+        self.spool.file(COMPLETE_FILE).unlink(missing_ok=True)
+        self._over = False
+        super().began(epochs, inside)
+
+    def tell_start(self, batch: int = 0) -> None:
+        """Once: what a script trains later is no start."""
+        if self._told_start:
+            return
+        self._told_start = True
+        if self.resume is not None:
+            where = f"going on from epoch {self.resume.epoch}, batch {batch} (step {self.resume.step})"
+        else:
+            where = f"a new run ({self._complete_before} is complete)" if self._complete_before else "a new run"
+        self.say(f"{self.spool.path}: {where}")
+
+    def tell_stop(self, stored: bool) -> None:
+        code = Exit.STOPPED if stored else Exit.UNSTORED
+        self.say(f"stopped by {self.stopping}; {self._what_is(stored)}; start again to go on (exit {int(code)})")
+
+    def _what_is(self, stored: bool) -> str:
+        if not stored:
+            return "the last state could not be stored"
+        has_pairs = any(self.spool.path.glob("model-*.json"))
+        return f"the state is in {self.spool.path}" if has_pairs else "nothing was trained yet"
+
+    def finished(self, stored: bool = True) -> None:
+        """A stop that was asked for after the last look at it ends the process here: nobody else would."""
+        if self.stopping is None:
+            super().finished(stored)
+        if self.stopping is not None:
+            self.leave(stored)
+        self._over = stored
+
+    def close(self) -> None:
+        super().close()
+        atexit.unregister(self._script_ends)
+        self._complete()
+        self._lock.__exit__(None, None, None)
+
+    def _script_ends(self) -> None:
+        died = hasattr(sys, "last_value") and not hasattr(sys, "ps1")  # where someone types, an error ends nothing
+        if not died:
+            self._complete()
+
+    def _complete(self) -> None:
+        if not self._over:
+            return
+        try:
+            write_whole(self.spool.file(COMPLETE_FILE), b'{"format": 1}\n', durable=True)
+        except OSError as error:
+            self.say(f"{self.spool.path}: its end could not be noted: {type(error).__name__}: {error}")
+
+    def saved(self, manifest: Manifest, seconds: float) -> None:
+        super().saved(manifest, seconds)
+        with contextlib.suppress(OSError):  # what cannot be removed stays: the next pair is written all the same
+            for name in self._keep.expendable(self.spool.pairs(), ()):
+                self.spool.remove(name)
+
+    def _expendable(self) -> list[CheckpointName]:
+        return self.spool.pairs()[1:]
+
+    def pass_over(self, error: str) -> None:
+        if self.resume is not None:
+            self._note_unusable(self.resume, error)
+        self.resume = self._newest_valid()
+
+    def _newest_valid(self) -> CheckpointName:
+        for name in self.spool.pairs():
+            if name in self._unusable:
+                continue
+            try:
+                if not name.finite:
+                    raise InvalidPair("its loss is not finite")
+                self.spool.verify(self.spool.manifest(name))
+            except (InvalidPair, OSError) as error:
+                self._note_unusable(name, str(error))
+            else:
+                return name
+        raise NoValidPair(f"{self.spool.path}: none of its checkpoints is valid; move the folder away")
+
+    def _note_unusable(self, name: CheckpointName, error: str) -> None:
+        self.say(f"{name}: passed over: {error}")
+        self._unusable.add(name)
+
+
+def begin_alone(directory: Path, keep: Retention, epochs: int | None) -> AloneSession:
+    """Goes on with this script's newest run, unless that has reached its end and no more epochs are asked for."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    name = (re.sub(r"[^A-Za-z0-9_-]", "-", Path(sys.argv[0]).stem).lstrip("-_") or "run")[:63]
+    existing = [run for entry in directory.iterdir() if (run := RunId.parse(entry.name))]
+    newest = max((run for run in existing if run.name == name), default=None)
+    if newest is not None and not _is_over(directory / str(newest), epochs):
+        return AloneSession(Spool(directory / str(newest)), keep)
+    return AloneSession(Spool(directory / str(next_id(name, existing))), keep, complete=newest)
+
+
+def _is_over(path: Path, epochs: int | None) -> bool:
+    if not (path / COMPLETE_FILE).exists():
+        return False
+    done = max((name.epoch for name in Spool(path).pairs()), default=0)
+    return epochs is None or epochs <= done

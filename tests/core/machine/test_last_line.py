@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from holdfast.core.errors import Exit
+from holdfast.core.machine.last_line import Kept, last_line
+from holdfast.core.machine.state import Outcome, State
+from holdfast.core.manifest import CheckpointName
+
+STOPPED, COMPLETE = State(outcome=Outcome.STOPPED, spoke=True), State(outcome=Outcome.COMPLETE, spoke=True)
+HERE = CheckpointName(1, 33, "0.5000", 1, 4)
+ALL, NOTHING = Kept(pairs=True), Kept()
+RESUME = "(does the script use holdfast.Resume?)"
+
+
+@pytest.mark.parametrize(
+    ("code", "state", "kept", "said"),
+    [
+        (Exit.COMPLETE, COMPLETE, ALL, "training is complete and everything is in the store (exit 0)"),
+        (Exit.COMPLETE, COMPLETE, NOTHING, "the command ended well; it stored no checkpoint (exit 0)"),
+        (Exit.STOPPED, STOPPED, ALL, "stopped early; the state is in the store; run again to go on (exit 75)"),
+        (
+            Exit.STOPPED,
+            STOPPED,
+            NOTHING,
+            "stopped early, before the first checkpoint: the next start begins anew (exit 75)",
+        ),
+        (
+            Exit.STOPPED,
+            replace(STOPPED, spoke=False),
+            NOTHING,
+            f"stopped early; the command stored no checkpoint {RESUME}: the next start begins anew (exit 75)",
+        ),
+        (
+            Exit.UNSTORED,
+            STOPPED,
+            Kept(pairs=True, here=HERE),
+            "stopped early and the last state could not be stored; it is still in the work dir (exit 74)",
+        ),
+        (
+            Exit.UNSTORED,
+            replace(COMPLETE, unmarked=True),
+            ALL,
+            "training is complete and its state in the store, which refuses the mark that says so; run again (exit 74)",
+        ),
+        (
+            Exit.UNSTORED,
+            replace(STOPPED, save_failed=True),
+            ALL,
+            "stopped early and the last state was not saved: what came after the newest checkpoint is lost (exit 74)",
+        ),
+        (
+            Exit.UNSTORED,
+            replace(STOPPED, save_failed=True),
+            Kept(pairs=True, here=HERE),
+            "stopped early and the last state was not saved: what came after the newest checkpoint is lost, and that"
+            " one is still in the work dir (exit 74)",
+        ),
+        (
+            Exit.UNSTORED,
+            replace(STOPPED, at=34),
+            Kept(pairs=True, here=HERE),
+            "stopped early and the last state was not saved: what came after the newest checkpoint is lost, and that"
+            " one is still in the work dir (exit 74)",
+        ),
+        (
+            Exit.UNSTORED,
+            replace(COMPLETE, at=33),
+            Kept(pairs=True, here=HERE),
+            "the command ended well and the last state could not be stored; it is still in the work dir (exit 74)",
+        ),
+        (
+            Exit.STOPPED,
+            STOPPED,
+            Kept(begun=False),
+            "stopped before the command was started; run again to go on (exit 75)",
+        ),
+        (Exit.COMPLETE, COMPLETE, Kept(begun=False), ""),
+        (
+            Exit.UNSTORED,
+            replace(STOPPED, save_failed=True),
+            NOTHING,
+            "stopped early, and nothing was saved: the next start begins anew (exit 74)",
+        ),
+        (
+            Exit.FAILED,
+            replace(COMPLETE, save_failed=True),
+            NOTHING,
+            "the command ended well, and not a single checkpoint was saved (exit 70)",
+        ),
+    ],
+)
+def test_the_last_line_says_where_the_state_is(code: Exit, state: State, kept: Kept, said: str) -> None:
+    assert last_line(code, state, kept) == said
+
+
+@pytest.mark.parametrize("code", [Exit.FAILED, Exit.FENCED, Exit.USAGE])
+def test_what_an_error_has_just_said_is_not_said_again(code: Exit) -> None:
+    assert last_line(code, State(outcome=Outcome.FAILED), ALL) == ""
+    assert last_line(Exit.UNSTORED, State(fault=Exit.UNSTORED), ALL) == ""
+
+
+@pytest.mark.parametrize(
+    ("kept", "where"),
+    [
+        (ALL, "its newest checkpoint is in the store"),
+        (Kept(pairs=True, here=HERE), "its newest checkpoint is still in the work dir"),
+        (NOTHING, "it stored no checkpoint"),
+    ],
+)
+def test_a_command_that_kept_failing_is_told_with_the_place_of_its_checkpoint(kept: Kept, where: str) -> None:
+    state = State(outcome=Outcome.FAILED, failure="the command failed again")
+    assert last_line(Exit.FAILED, state, kept) == f"the command failed again; {where} (exit 70)"
+
+
+def test_a_run_that_was_stopped_for_good_says_so() -> None:
+    kept = replace(ALL, for_good=True)
+    assert last_line(Exit.FAILED, STOPPED, kept) == (
+        "stopped for good by --max-hours; the state is in the store (exit 70)"
+    )
+    assert last_line(Exit.FAILED, STOPPED, replace(kept, pairs=False)) == (
+        "stopped for good by --max-hours; the command stored no checkpoint (exit 70)"
+    )

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fakes.pairs import name_of
+from holdfast.core.view import Facts, goodput, notice_kind
+
+START = 1_795_364_226.0  # 2026-11-22T16:17:06Z
+
+
+def event(kind: str, at: int = 0, text: str = "", **facts: Any) -> dict[str, Any]:
+    return {"at": f"2026-11-22T16:17:{6 + at:02d}.000+00:00", "event": kind, "text": text, **facts}
+
+
+def after(*events: dict[str, Any]) -> Facts:
+    facts = Facts()
+    for one in events:
+        facts = facts.after(one)
+    return facts
+
+
+def test_the_first_event_is_the_beginning() -> None:
+    assert after(event("waiting", 1), event("fresh", 5)).began == START + 1
+
+
+def test_the_run_its_lease_and_its_process_are_known() -> None:
+    facts = after(event("lease", run="00001-digits", incarnation=3), event("started", pid=77, command=["x"]))
+    assert (facts.run, facts.incarnation, facts.pid) == ("00001-digits", 3, 77)
+    assert facts.after(event("exited", code=0)).pid is None
+
+
+def test_every_kind_is_counted_and_a_second_start_is_a_restart() -> None:
+    facts = after(*[event("started", pid=1)] * 3, event("what nobody knows"))
+    assert facts.restarts == 2
+    assert facts.counts == {"started": 3, "what nobody knows": 1}
+    assert Facts().restarts == 0
+
+
+def test_the_orphans_of_all_starts_of_the_command_add_up() -> None:
+    assert after(event("exited", code=1, orphans=2), event("exited", code=0, orphans=1)).orphans == 3
+
+
+def test_stored_pairs_add_up_and_the_newest_is_kept() -> None:
+    facts = after(
+        event("saved", 1, checkpoint=str(name_of(2)), reason="epoch"),
+        event("stored", 2, checkpoint=str(name_of(2)), bytes=10, seconds=0.5),
+        event("stored", 3, checkpoint=str(name_of(1)), bytes=10, seconds=1.5),
+    )
+    assert facts.saved is not None
+    assert facts.stored is not None
+    assert (facts.saved.at, facts.saved.step) == (START + 1, 20)
+    assert (facts.stored.at, facts.stored.step, facts.stored.epoch) == (START + 2, 20, 2)
+    assert (facts.size, facts.seconds) == (20, 2.0)
+
+
+def test_the_seconds_of_saves_add_up_and_an_older_versions_event_has_none() -> None:
+    told = event("saved", checkpoint=str(name_of(1)), seconds=0.25, reason="epoch")
+    untold = event("saved", checkpoint=str(name_of(1)), reason="epoch")
+    assert after(told, untold, told).save_seconds == 0.5
+
+
+def test_what_was_restored_from_the_store_is_stored_and_the_base_of_this_start() -> None:
+    restored = event("restored", checkpoint=str(name_of(4)), local=False)
+    facts = after(restored)
+    assert facts.base == 40
+    assert facts.stored is not None
+    later = after(restored, event("started", pid=1), event("restored", checkpoint=str(name_of(6)), local=True))
+    assert later.base == 40, "a restart after a crash goes on within this start"
+
+
+def test_a_pair_that_was_restored_from_this_disk_may_not_be_in_the_store() -> None:
+    assert after(event("restored", checkpoint=str(name_of(4)), local=True)).stored is None
+
+
+def test_a_stop_has_an_end() -> None:
+    facts = after(event("phase", 1, phase="draining", seconds_left=20.0), event("stopping", 1, "SIGTERM"))
+    assert (facts.phase, facts.until, facts.stopping) == ("draining", START + 21, "SIGTERM")
+    assert facts.after(event("exit", code=75)).until is None
+    assert facts.after(event("phase", phase="flushing", seconds_left=None)).until is None
+
+
+def test_notices_are_counted_by_kind_and_stand_until_they_are_over() -> None:
+    facts = after(
+        event("notice", what="rebalance recommendation", seconds=None),
+        event("notice", what="spot notice (terminate at 16:19:15 UTC)", seconds=119.0),
+    )
+    assert facts.notices == {"rebalance": 1, "spot terminate": 1}
+    assert facts.notice == "spot notice (terminate at 16:19:15 UTC)"
+    assert facts.after(event("notice-over")).notice is None
+
+
+def test_a_rebalance_recommendation_alone_is_no_notice_that_stands() -> None:
+    assert after(event("notice", what="rebalance recommendation", seconds=None)).notice is None
+
+
+@pytest.mark.parametrize(
+    ("what", "kind"),
+    [
+        ("spot notice (stop at 16:19:15 UTC)", "spot stop"),
+        ("spot notice (hibernate at 16:19:15 UTC)", "spot hibernate"),
+        ("scheduled maintenance (system-reboot at 22 Nov 16:17:06 UTC)", "maintenance"),
+        ("Auto Scaling is taking this machine away (Terminated)", "autoscaling"),
+        ("something new", "other"),
+    ],
+)
+def test_a_kind_is_short_and_has_no_times_in_it(what: str, kind: str) -> None:
+    assert notice_kind(what) == kind
+
+
+def test_the_last_warning_and_the_last_words_are_kept() -> None:
+    facts = after(
+        event("passed-over", 1, "damaged", warning=True), event("fresh", 2, "beginning"), event("phase", phase="x")
+    )
+    assert (facts.warning, facts.warned, facts.text) == ("damaged", START + 1, "beginning")
+
+
+def test_an_exit_ends_it() -> None:
+    assert not Facts().ended
+    assert after(event("exit", code=0)).ended
+
+
+def test_artifacts_add_up() -> None:
+    stored = event("artifacts-stored", files=2, bytes=10, removed=0)
+    assert (after(stored, stored).artifacts, after(stored, stored).artifacts_size) == (4, 20)
+
+
+@pytest.mark.parametrize(
+    ("base", "step", "executed", "share"),
+    [(0, 0, 0, None), (0, 50, 50, 1.0), (40, 90, 100, 0.5), (40, 30, 10, 0.0), (0, 60, 50, 1.0)],
+)
+def test_goodput_is_the_share_of_the_batches_that_count(
+    base: int, step: int, executed: int, share: float | None
+) -> None:
+    assert goodput(base, step, executed) == share

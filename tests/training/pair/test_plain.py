@@ -1,0 +1,77 @@
+"""Values of NumPy as plain ones and back."""
+
+from __future__ import annotations
+
+import enum
+from collections import namedtuple
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from holdfast.core.errors import InvalidPair
+from holdfast.training.pair.plain import from_plain, pack, to_plain, unpack
+
+
+class Level(enum.IntEnum):
+    HIGH = 3
+
+
+Point = namedtuple("Point", "x y")
+
+
+def test_a_subclass_of_a_built_in_becomes_the_built_in() -> None:
+    assert type(to_plain(Level.HIGH)) is int
+    assert to_plain({Level.HIGH: True}) == {3: True}
+
+
+def test_what_is_in_a_subclass_of_a_list_becomes_plain_too() -> None:
+    class Wrapper(list[Any]):
+        pass
+
+    assert to_plain(Wrapper([np.float32(0.5), Wrapper()])) == [0.5, []]
+    assert type(to_plain(Wrapper([Wrapper()]))[0]) is list
+
+
+@pytest.mark.parametrize("value", [np.bool_(True), np.float32(0.5), np.int64(7), np.str_("x")])
+def test_a_number_of_numpys_becomes_pythons(value: Any) -> None:
+    plain = to_plain(value)
+    assert plain == value
+    assert type(plain) in (bool, float, int, str)
+
+
+def test_a_dict_that_only_looks_like_an_array_stays_a_dict() -> None:
+    value = {"~array": 1, "more": 2}
+    assert from_plain(value) == value
+
+
+@pytest.mark.parametrize(
+    "value", [np.array([object()]), np.zeros(2, [("a", "f4")]), np.zeros(2, "V4"), Point(1, 2), object()]
+)
+def test_what_cannot_come_back_as_it_was_is_refused(value: Any) -> None:
+    with pytest.raises(TypeError):
+        to_plain(value)
+
+
+def test_the_bytes_of_an_array_are_little_endian() -> None:
+    assert pack(np.array([1], ">i4"))["~array"] == ["int32", [1], b"\x01\0\0\0"]
+
+
+@pytest.mark.parametrize("name", ["bfloat16", "float8_e4m3fn", "float8_e5m2", "int4", "uint4"])
+def test_the_types_that_tensorflow_brings_along_come_back(name: str) -> None:
+    array = np.ones(3, getattr(ml_dtypes, name))
+    found = unpack(pack(array))
+    assert found.dtype == array.dtype
+    assert found.tolist() == array.tolist()
+
+
+def test_an_array_that_was_read_can_be_changed() -> None:
+    array = unpack(pack(np.zeros(3)))
+    array += 1
+    assert array.tolist() == [1, 1, 1]
+
+
+def test_a_malformed_array_is_invalid() -> None:
+    with pytest.raises(InvalidPair):
+        from_plain([{"~array": None}])
