@@ -22,12 +22,12 @@ from ..core.errors import EXIT_MEANINGS, Exit, HoldfastError, SettingsError
 from ..core.machine.table import Rules
 from ..core.redact import Redactor
 from ..core.runs import RunId, check_name
+from ..spool.unstored import only_here
 from ..store.conditions import Conditional
 from ..supervisor.command.child import Reaper
 from ..supervisor.command.side_command import Aside
 from ..supervisor.ending.autoscaling import Hook, Member
 from ..supervisor.ending.on_end import Action, Closer, Endings, check_choice, decide
-from ..supervisor.ending.unstored import only_here
 from ..supervisor.loop import Supervisor
 from ..supervisor.notices.imds import MetadataClient, client_from_environment
 from ..supervisor.notices.watcher import Watcher

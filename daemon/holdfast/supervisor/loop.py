@@ -24,11 +24,11 @@ from ..core.machine.last_line import Kept, last_line
 from ..core.manifest import CheckpointName
 from ..core.redact import Redactor
 from ..spool import LOG_FILE, Board, Progress
+from ..spool.unstored import only_here
 from ..store import Store
 from .command.channel import Channel
 from .command.child import Child, Ended, Reaper, Tee
 from .command.stall import Stall, describe, measure
-from .ending.unstored import only_here
 from .notices.watcher import Watcher
 from .options import origin
 from .report.journal import Journal

@@ -17,9 +17,9 @@ from ...core.policy import Backoff
 from ...core.runs import COMPLETE_FILE, LEASE_FILE, RunId
 from ...core.wording import count
 from ...spool import Spool
+from ...spool.unstored import only_here
 from ...store import Store
 from ...store.catalog import find_run, is_complete
-from ..ending.unstored import only_here
 from ..options import changes
 from ..report.journal import Journal
 from ..settings import RunSettings

@@ -17,8 +17,8 @@ from ...core.manifest import Manifest
 from ...core.policy import Retention
 from ...core.redact import Redactor
 from ...spool import write_whole
+from ...spool.unstored import only_here
 from ...store import Store
-from ..ending.unstored import only_here
 from ..options import training_options
 from ..report.journal import Journal
 from ..reports import Reports

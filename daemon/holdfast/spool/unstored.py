@@ -6,9 +6,9 @@ import contextlib
 import os
 from pathlib import Path
 
-from ...core.manifest import CheckpointName
-from ...core.runs import RunId
-from ...spool import STORED
+from ..core.manifest import CheckpointName
+from ..core.runs import RunId
+from .folder import STORED
 
 
 def only_here(work_dir: Path, name: str) -> Path | None:

@@ -23,8 +23,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from .core.errors import Busy, InvalidPair, SettingsError
-from .core.manifest import PARTS, CheckpointName, FileRecord, Manifest
+from ..core.errors import Busy, InvalidPair, SettingsError
+from ..core.manifest import PARTS, CheckpointName, FileRecord, Manifest
 
 TEMPORARY = ".tmp-"
 STORED = "stored"
