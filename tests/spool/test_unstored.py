@@ -6,8 +6,7 @@ import pytest
 
 from fakes.pairs import name_of, save_pair, store_only
 from fakes.stores import MemoryStore
-from holdfast.spool import Spool
-from holdfast.spool.unstored import only_here
+from holdfast.spool import Spool, only_here
 from holdfast.supervisor.restore.candidates import bring_newest, candidates
 
 RUN = "00001-digits"

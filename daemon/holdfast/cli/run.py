@@ -22,7 +22,7 @@ from ..core.errors import EXIT_MEANINGS, Exit, HoldfastError, SettingsError
 from ..core.machine.table import Rules
 from ..core.redact import Redactor
 from ..core.runs import RunId, check_name
-from ..spool.unstored import only_here
+from ..spool import only_here
 from ..store.conditions import Conditional
 from ..supervisor.command.child import Reaper
 from ..supervisor.command.side_command import Aside

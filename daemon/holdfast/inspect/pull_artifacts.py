@@ -9,11 +9,10 @@ from pathlib import Path, PurePath
 from ..core.artifacts import FOLDER, INDEX_FILE, MOST_INDEX_BYTES, from_key, read_index
 from ..core.errors import NotFound, StoreError, TooLarge
 from ..core.manifest import FileRecord
-from ..spool import TEMPORARY, record_of
+from ..spool import TEMPORARY, place, record_of
 from ..store import Store
 from ..store.contents import Contents
 from ..store.download import Advance, check_room, is_present
-from ..supervisor.upload.artifact_files import place
 from .pull import Pulled, Warn
 
 

@@ -1,4 +1,4 @@
-"""Is the last state of a run on this machine alone? Whoever gives the machine back would lose it."""
+"""Is the newest state of a run on this machine only? If so, terminating the machine would lose it."""
 
 from __future__ import annotations
 

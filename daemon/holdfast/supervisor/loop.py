@@ -23,8 +23,7 @@ from ..core.machine import effects, events, table
 from ..core.machine.last_line import Kept, last_line
 from ..core.manifest import CheckpointName
 from ..core.redact import Redactor
-from ..spool import LOG_FILE, Board, Progress
-from ..spool.unstored import only_here
+from ..spool import LOG_FILE, Board, Progress, only_here
 from ..store import Store
 from .command.channel import Channel
 from .command.child import Child, Ended, Reaper, Tee

@@ -16,8 +16,7 @@ from ...core.manifest import CheckpointName, Manifest
 from ...core.policy import Backoff
 from ...core.runs import COMPLETE_FILE, LEASE_FILE, RunId
 from ...core.wording import count
-from ...spool import Spool
-from ...spool.unstored import only_here
+from ...spool import Spool, only_here
 from ...store import Store
 from ...store.catalog import find_run, is_complete
 from ..options import changes

@@ -16,8 +16,7 @@ from ...core.machine import effects, events
 from ...core.manifest import Manifest
 from ...core.policy import Retention
 from ...core.redact import Redactor
-from ...spool import write_whole
-from ...spool.unstored import only_here
+from ...spool import only_here, write_whole
 from ...store import Store
 from ..options import training_options
 from ..report.journal import Journal

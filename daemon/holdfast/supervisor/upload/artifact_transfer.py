@@ -24,10 +24,10 @@ from ...core.artifacts import (
     write_index,
 )
 from ...core.errors import NotFound, TooLarge
-from ...spool import TEMPORARY, Spool, record_of
+from ...spool import TEMPORARY, Spool, place, record_of
 from ...store import Store
 from ..report.journal import Say
-from .artifact_files import place, reading, seen_at
+from .artifact_files import reading, seen_at
 from .transfer import SHARE, GivenUp
 
 INDEX = f"../{INDEX_FILE}"  # no artifact has such a path
