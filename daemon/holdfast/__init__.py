@@ -12,10 +12,10 @@ __version__ = "0.1.0"
 __all__ = ["Resume", "__version__", "dataset", "run_dir", "session"]
 
 _HOMES = {
-    "Resume": "training.callback",
-    "dataset": "training.data",
-    "run_dir": "training.opening",
-    "session": "training.loop",
+    "Resume": "training.keras.resume",
+    "dataset": "training.data.dataset",
+    "run_dir": "training.session.open",
+    "session": "training.session.loop",
 }
 
 if TYPE_CHECKING:
