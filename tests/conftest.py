@@ -22,9 +22,13 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("shared")
 
-# Who starts the tests in the background of a shell has them ignore Ctrl-C, and all that they start with them.
+# A background job of a shell ignores Ctrl-C, and what `nohup` starts ignores the end of its session; programs inherit
+# that, and what the tests start must not. A handler of Python's is not inherited: after an exec it is the default.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+for _number in (signal.SIGHUP, signal.SIGQUIT):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, lambda *_: None)  # the tests themselves keep ignoring it
 
 
 @pytest.fixture(autouse=True)
