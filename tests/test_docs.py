@@ -1,0 +1,85 @@
+"""README and docs: every link leads somewhere, every page says what it is for, and nothing named there is missing."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from click import Option
+
+from holdfast.cli.run import run
+from holdfast.core.errors import Exit
+
+ROOT = Path(__file__).parent.parent
+DOCS = sorted(ROOT.glob("docs/*.md"))
+PAGES = [*sorted(ROOT.glob("*.md")), *DOCS]
+FENCE = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
+CODE = re.compile(r"`[^`\n]*`")
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+ +(.*)", re.MULTILINE)
+PATH = re.compile(r"`((?:benchmarks|daemon|deploy|docs|findings|tests)/[\w./@-]+)`")
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def prose(page: Path) -> str:
+    """The page without its blocks of code."""
+    return FENCE.sub("", page.read_text())
+
+
+def anchors(page: Path) -> set[str]:
+    """Those that GitHub makes of the headings."""
+    texts = (re.sub(r"[`*]", "", text).strip().lower() for text in HEADING.findall(prose(page)))
+    return {re.sub(r"[^\w\- ]", "", text).replace(" ", "-") for text in texts}
+
+
+def links(page: Path) -> list[str]:
+    return [link for link in LINK.findall(CODE.sub("", prose(page))) if "://" not in link]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
+    dead = []
+    for link in links(page):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            dead.append(link)
+    assert dead == []
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *DOCS], ids=name)
+def test_every_file_that_a_page_names_is_there(page: Path) -> None:
+    assert [path for path in PATH.findall(prose(page)) if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("page", DOCS, ids=name)
+def test_every_page_begins_with_what_it_is_for(page: Path) -> None:
+    title, first, *_ = page.read_text().split("\n\n")
+    assert re.fullmatch(r"# .+", title)
+    assert re.match(r"\w", first), "a sentence for the reader, before any heading, table, list or code"
+
+
+def test_readme_and_contributing_lead_to_every_page() -> None:
+    linked = {link.partition("#")[0] for page in ("README.md", "CONTRIBUTING.md") for link in links(ROOT / page)}
+    assert [name(page) for page in DOCS if name(page) not in linked] == []
+
+
+def test_every_setting_of_run_is_documented() -> None:
+    page = (ROOT / "docs/settings.md").read_text()
+    flags = [max(option.opts, key=len) for option in run.params if isinstance(option, Option)]
+    assert [flag for flag in flags if f"`{flag}" not in page] == []
+
+
+def test_every_exit_code_is_documented() -> None:
+    rows = re.findall(r"^\| (\d+) \|", (ROOT / "docs/exit-codes.md").read_text(), re.MULTILINE)
+    assert {int(code) for code in rows} == set(Exit)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_nobody_is_sent_to_another_projects_package(page: Path) -> None:
+    """The package index has another ``holdfast``: a clone or a wheel is what pip gets."""
+    assert re.findall(r"pip install [^\n`]*\bholdfast\b(?!\S*(?:\s*@|/|\.whl))", page.read_text()) == []
