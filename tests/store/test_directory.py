@@ -17,7 +17,7 @@ import pytest
 from holdfast.core.errors import Conflict, Permanent, StoreError, TooLarge, Transient
 from holdfast.store import Entry
 from holdfast.store.directory import DirectoryStore
-from holdfast.store.files import opened_root, written
+from holdfast.store.directory_files import opened_root, written
 from store.conformance import Make, StoreConformance
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from holdfast.store.parts import MOST_PARTS, PART, THREADS, Part, parts_of, work_on
-from holdfast.store.sending import Meter
+from holdfast.store.streams import Meter
 
 
 @pytest.mark.parametrize("size", [1, PART - 1, PART, PART + 1, 5 * PART + 7, 160 << 30, 5 << 40])

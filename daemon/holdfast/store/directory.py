@@ -20,7 +20,7 @@ from typing import IO
 from ..core.errors import Conflict, Corrupted, NotFound, Permanent, TooLarge, Transient
 from ..spool import replacing
 from .base import LOCK, SMALL, Entry, OnSent, check_key, check_prefix
-from .files import (
+from .directory_files import (
     make_folder,
     missing_folders,
     open_object,
@@ -34,7 +34,7 @@ from .files import (
     written,
 )
 from .receiving import Bounded
-from .sending import Meter
+from .streams import Meter
 from .tree import entries_of, removed_meanwhile, sweep
 
 _CHUNK = 1 << 20

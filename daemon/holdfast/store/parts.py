@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from .sending import Meter
+from .streams import Meter
 
 PART = 16 << 20
 MOST_PARTS = 10_000  # S3's own limit

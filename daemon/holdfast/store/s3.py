@@ -23,7 +23,7 @@ from ..spool import replacing
 from .base import SMALL, Entry, OnSent, StoreSettings, check_key, check_prefix
 from .parts import THREADS
 from .s3_bulk import Bulk
-from .sending import Meter
+from .streams import Meter
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -110,7 +110,7 @@ class S3Store:
             request_checksum_calculation=settings.request_checksum,  # type: ignore[arg-type]
             response_checksum_validation="when_required",  # else each download begins with a HEAD
         )
-        # A chunk of a body has the connect timeout to leave in (sending.py), beside three others on the same link.
+        # A chunk of a body has the connect timeout to leave in (streams.py), beside three others on the same link.
         bare = config.merge(botocore.config.Config(connect_timeout=20, s3={"payload_signing_enabled": False}))
         brief = config.merge(botocore.config.Config(connect_timeout=small_timeout, read_timeout=small_timeout))
         try:

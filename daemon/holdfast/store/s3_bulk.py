@@ -1,7 +1,7 @@
 """Large objects to and from S3, in parts by a few threads. Errors are the SDK's own; s3.py translates them.
 
 All requests are boto3's: it signs them and finds credentials, endpoints, proxies and certificates. What made it slow
-is done here instead (docs/performance.md): the body leaves in larger chunks (sending.py), and it is not read once more
+is done here instead (docs/performance.md): the body leaves in larger chunks (streams.py), and it is not read once more
 to be signed where something else protects it, which is TLS or a store that compares checksums.
 """
 
@@ -19,7 +19,7 @@ import botocore.exceptions as aws
 
 from ..core.errors import TooLarge, Transient
 from .parts import PART, Part, parts_of, work_on
-from .sending import Body, Leaving, Meter
+from .streams import Body, Leaving, Meter
 
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSPreparedRequest

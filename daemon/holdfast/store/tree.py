@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..spool import TEMPORARY
 from .base import LOCK, Entry
-from .files import a_link, opened_folder
+from .directory_files import a_link, opened_folder
 
 _TEMPORARY = re.compile(rf"{re.escape(TEMPORARY)}[0-9a-f]{{12}}-")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.store.sending import AbandonedError, Body, Leaving, Meter
+from holdfast.store.streams import AbandonedError, Body, Leaving, Meter
 
 CONTENT = bytes(range(256)) * 4000
 
