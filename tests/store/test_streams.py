@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.store.streams import AbandonedError, Body, Leaving, Meter
+from holdfast.store.streams import AbandonedError, ChunkedBody, FileBody, Meter
 
 CONTENT = bytes(range(256)) * 4000
 
@@ -22,27 +22,27 @@ def path(scratch: Path) -> Path:
 def test_a_body_is_its_range_of_the_file_however_it_is_read(path: Path, first: int, size: int) -> None:
     expected = CONTENT[first : first + size]
     with path.open("rb") as file:
-        body = Body(file, first, size, Meter(None))
+        body = FileBody(file, first, size, Meter(None))
         assert body.read(3) + body.read() == expected
         assert body.tell() == body.seek(0, 2) == size
         assert body.seek(0) == 0
         assert b"".join(iter(lambda: body.read(1000), b"")) == expected
         assert body.crc32() == zlib.crc32(expected)
-        assert b"".join(bytes(chunk) for chunk in Leaving(body)) == expected
+        assert b"".join(bytes(chunk) for chunk in ChunkedBody(body)) == expected
 
 
 def test_each_byte_is_told_before_it_leaves_and_only_once(path: Path) -> None:
     told: list[int] = []
     with path.open("rb") as file:
-        body = Body(file, 0, len(CONTENT), Meter(told.append))
+        body = FileBody(file, 0, len(CONTENT), Meter(told.append))
         body.crc32()
         body.read()
         assert told == []
         left = 0
-        for chunk in Leaving(body):
+        for chunk in ChunkedBody(body):
             left += len(chunk)
             assert sum(told) == left
-        leaving = Leaving(body)
+        leaving = ChunkedBody(body)
         leaving.seek(0)
         assert sum(map(len, leaving)) == len(CONTENT)
     assert sum(told) == len(CONTENT)
@@ -51,7 +51,7 @@ def test_each_byte_is_told_before_it_leaves_and_only_once(path: Path) -> None:
 
 def test_a_file_that_becomes_shorter_while_it_is_sent_is_an_error(path: Path) -> None:
     with path.open("r+b") as file:
-        leaving = iter(Leaving(Body(file, 0, len(CONTENT), Meter(None))))
+        leaving = iter(ChunkedBody(FileBody(file, 0, len(CONTENT), Meter(None))))
         next(leaving)
         file.truncate(70_000)
         with pytest.raises(OSError, match="became shorter"):

@@ -1,4 +1,4 @@
-"""The Store protocol, and how a URI becomes a store.
+"""The Store protocol.
 
 Keys are relative paths with '/' between their parts. Errors are NotFound, Conflict, Transient and Permanent
 (core/errors.py) and nothing else. Stores do not retry: the caller decides that, in one place
@@ -13,13 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias, runtime_checkable
 
-from ..core.errors import SettingsError
 from ..spool import TEMPORARY
 
 LOCK = ".store-lock"
 _PART = re.compile(r"[A-Za-z0-9._=+@ -]{1,255}")
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 SMALL = 1 << 20
 """Bytes: what ``get`` reads into memory unless told otherwise, and the most that ``replace`` works on."""
@@ -132,38 +129,3 @@ class StoreSettings:
     sse_kms_key_id: str | None = None
     expected_bucket_owner: str | None = None
     request_checksum: str = "when_supported"
-
-
-def open_store(uri: str, settings: StoreSettings) -> Store:
-    """Opens ``s3://bucket/prefix``, ``file:///path`` or a plain path. Contacts nothing.
-
-    Raises SettingsError for anything else.
-    """
-    match = _SCHEME.fullmatch(uri)
-    scheme, rest = (match[1].lower(), match[2]) if match else ("", uri)
-    if scheme == "s3":
-        return _open_s3(uri, rest, settings)
-    if scheme not in ("", "file"):
-        raise SettingsError(f"--store {uri!r}: give s3://bucket/prefix, file:///path or a path")
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", rest) and not match:
-        raise SettingsError(f"--store {uri!r}: that looks like a URI with a slash missing; give s3://bucket/prefix")
-    if not rest.strip() or (scheme == "file" and not rest.startswith("/")):
-        raise SettingsError(f"--store {uri!r}: the path is missing; give file:///absolute/path or a path")
-    from .directory import DirectoryStore
-
-    return DirectoryStore(Path(rest))
-
-
-def _open_s3(uri: str, rest: str, settings: StoreSettings) -> Store:
-    bucket, _, prefix = rest.partition("/")
-    prefix = prefix.strip("/")
-    if _BUCKET.fullmatch(bucket) is None:
-        raise SettingsError(f"--store {uri!r}: {bucket!r} is not a bucket's name; give s3://bucket/prefix")
-    if prefix:
-        try:
-            check_key(prefix)
-        except ValueError:
-            raise SettingsError(f"--store {uri!r}: the prefix has empty or odd parts") from None
-    from .s3 import S3Store  # boto3 is loaded only by those who use it
-
-    return S3Store.connect(bucket, prefix, settings)

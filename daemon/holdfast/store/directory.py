@@ -21,6 +21,7 @@ from ..core.errors import Conflict, Corrupted, NotFound, Permanent, TooLarge, Tr
 from ..spool import replacing
 from .base import LOCK, SMALL, Entry, OnSent, check_key, check_prefix
 from .directory_files import (
+    entries_of,
     make_folder,
     missing_folders,
     open_object,
@@ -30,12 +31,12 @@ from .directory_files import (
     read_object,
     refuse_folder,
     refuse_link,
+    removed_meanwhile,
+    sweep,
     tag_of,
     written,
 )
-from .receiving import Bounded
-from .streams import Meter
-from .tree import entries_of, removed_meanwhile, sweep
+from .streams import BoundedFile, Meter
 
 _CHUNK = 1 << 20
 _TRANSIENT = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT}
@@ -116,7 +117,7 @@ class DirectoryStore:
     def fetch(self, key: str, path: Path, most: int | None = None) -> None:
         with self._translated(key), self._object(key) as source:
             try:
-                with replacing(path, durable=False) as temporary, Bounded(temporary, key, most) as file:
+                with replacing(path, durable=False) as temporary, BoundedFile(temporary, key, most) as file:
                     shutil.copyfileobj(source, file, _CHUNK)
             except OSError as error:
                 raise Transient(f"{path}: {error.strerror}") from error

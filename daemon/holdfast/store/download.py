@@ -17,7 +17,7 @@ from ..core.manifest import MAX_MANIFEST_BYTES, CheckpointName, FileRecord, Mani
 from ..core.runs import RunId
 from ..core.wording import bytes_text
 from ..spool import Spool, check_file, record_of, replacing
-from . import Store
+from .base import Store
 from .catalog import read_manifest
 from .contents import Listed
 

@@ -19,7 +19,7 @@ import botocore.exceptions as aws
 
 from ..core.errors import TooLarge, Transient
 from .parts import PART, Part, parts_of, work_on
-from .streams import Body, Leaving, Meter
+from .streams import ChunkedBody, FileBody, Meter
 
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSPreparedRequest
@@ -39,7 +39,7 @@ class Bulk:
         self._verifies = verifies
         for one in (client, unsigned):
             for operation in ("PutObject", "UploadPart"):
-                one.meta.events.register(f"before-send.s3.{operation}", _leave)
+                one.meta.events.register(f"before-send.s3.{operation}", _send_in_chunks)
 
     def upload(
         self, where: dict[str, Any], file: IO[bytes], crc32: int | None, encryption: dict[str, Any], meter: Meter
@@ -47,7 +47,7 @@ class Bulk:
         """Stores a whole file. The content of each request carries its CRC-32, and the object the recorded one."""
         size = os.fstat(file.fileno()).st_size
         if size < PART:
-            body: Any = Body(file, 0, size, meter)
+            body: Any = FileBody(file, 0, size, meter)
             self._client.put_object(**where, Body=body, **self._sum(body, crc32), **encryption)
         else:
             self._upload_parts(where, file, parts_of(size), crc32, encryption, meter)
@@ -70,7 +70,7 @@ class Bulk:
         done: dict[int, dict[str, Any]] = {}
 
         def send(part: Part) -> None:
-            body: Any = Body(file, part.first, part.size, meter)
+            body: Any = FileBody(file, part.first, part.size, meter)
             answer: Any = client.upload_part(**upload, PartNumber=part.number, Body=body, **self._sum(body))
             kept = {name: answer[name] for name in ("ETag", "ChecksumCRC32") if name in answer}
             done[part.number] = {"PartNumber": part.number, **kept}
@@ -89,7 +89,7 @@ class Bulk:
     def _encrypted(self) -> bool:
         return self._client.meta.endpoint_url.startswith("https:")
 
-    def _sum(self, body: Body, crc32: int | None = None) -> dict[str, Any]:
+    def _sum(self, body: FileBody, crc32: int | None = None) -> dict[str, Any]:
         if not self._verifies:
             return {}
         return {"ChecksumAlgorithm": "CRC32", "ChecksumCRC32": _base64(body.crc32() if crc32 is None else crc32)}
@@ -133,10 +133,10 @@ class Bulk:
             _write(body, file, part, meter)
 
 
-def _leave(request: AWSPreparedRequest, **_: object) -> None:
+def _send_in_chunks(request: AWSPreparedRequest, **_: object) -> None:
     """The SDK's last word before it sends a request."""
-    if isinstance(request.body, Body):
-        request.body = Leaving(request.body)
+    if isinstance(request.body, FileBody):
+        request.body = ChunkedBody(request.body)
 
 
 def _base64(crc32: int | None) -> str:

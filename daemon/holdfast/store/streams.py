@@ -1,16 +1,23 @@
-"""Bytes on their way out: who wants to know is told, and can end it."""
+"""The bytes of one object on their way to or from a store: counted, bounded, and ended early where the caller asks."""
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 import threading
 import zlib
 from collections.abc import Iterator
-from typing import IO
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
+from ..core.errors import TooLarge
 from .base import OnSent
 
-_LEAVING = range(16 << 10, 256 << 10)
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+_CHUNK = range(16 << 10, 256 << 10)
 """Bytes that leave at once: a 64th of the body, within these. Large ones are fast. A slow link needs small ones: the
 SDK gives each the time of its connect timeout."""
 _READ = 256 << 10
@@ -56,7 +63,7 @@ class AbandonedError(Exception):
     """Ends the SDK's work on a body. Whatever was raised may be something that its threads do not expect."""
 
 
-class Body:
+class FileBody:
     """``size`` bytes of an open file, from ``first`` on, as the SDK wants a body: it signs one by reading it.
 
     What stands in the file is read by position: several bodies share it.
@@ -85,21 +92,21 @@ class Body:
 
     def crc32(self) -> int:
         crc32 = 0
-        for chunk in self._chunks(_READ):
+        for chunk in self._read_chunks(_READ):
             crc32 = zlib.crc32(chunk, crc32)
         return crc32
 
-    def leaving(self) -> Iterator[memoryview]:
+    def chunks(self) -> Iterator[memoryview]:
         """In chunks that are good until the next one; each is told before it leaves, and told once."""
         at = 0
-        for chunk in self._chunks(max(_LEAVING.start, min(self._size // 64, _LEAVING.stop))):
+        for chunk in self._read_chunks(max(_CHUNK.start, min(self._size // 64, _CHUNK.stop))):
             at += len(chunk)
             if at > self._told:
                 self._meter(at - self._told)
                 self._told = at
             yield chunk
 
-    def _chunks(self, most: int) -> Iterator[memoryview]:
+    def _read_chunks(self, most: int) -> Iterator[memoryview]:
         """Raises OSError if the file became shorter: memory that is mapped to it would kill this process."""
         buffer = memoryview(bytearray(min(most, self._size)))
         at = 0
@@ -111,14 +118,28 @@ class Body:
             at += count
 
 
-class Leaving:
+class ChunkedBody:
     """A body at the moment it is sent. Of an iterable the SDK sends each chunk at once; a file it reads by 16 KiB."""
 
-    def __init__(self, body: Body) -> None:
+    def __init__(self, body: FileBody) -> None:
         self._body = body
 
     def __iter__(self) -> Iterator[memoryview]:
-        return self._body.leaving()
+        return self._body.chunks()
 
     def seek(self, offset: int) -> None:
         """Before the SDK tries another region: each iteration begins at the start."""
+
+
+class BoundedFile(io.BufferedWriter):
+    """A file at ``path`` that takes no byte beyond the first ``most``: it raises TooLarge, which names the ``key``."""
+
+    def __init__(self, path: Path, key: str, most: int | None) -> None:
+        super().__init__(io.FileIO(path, "w"))
+        self._key = key
+        self._most = sys.maxsize if most is None else most
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        if self.tell() + len(memoryview(data)) > self._most:
+            raise TooLarge(f"{self._key} has more than {self._most} bytes")
+        return super().write(data)
