@@ -34,8 +34,8 @@ from .report.journal import Journal
 from .report.systemd import Systemd
 from .reports import Reports
 from .restore.prepare import Preparer
-from .restore.start import Beginning
 from .settings import RunSettings
+from .start import Beginning
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _HEARTBEAT = 1.0

@@ -10,24 +10,24 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from ...core import wire
-from ...core.errors import Exit, HoldfastError, StoreError
-from ...core.machine import effects, events
-from ...core.manifest import Manifest
-from ...core.policy import Retention
-from ...core.redact import Redactor
-from ...spool import only_here, write_whole
-from ...store import Store
-from ..options import training_options
-from ..report.journal import Journal
-from ..reports import Reports
-from ..settings import RunSettings
-from ..upload.artifacts import Artifacts
-from ..upload.between_pairs import BringArtifacts, BringLogs, Prune
-from ..upload.logs import growing_logs
-from ..upload.uploader import Uploader
-from .candidates import newest_here
-from .prepare import Prepared, Preparer
+from ..core import wire
+from ..core.errors import Exit, HoldfastError, StoreError
+from ..core.machine import effects, events
+from ..core.manifest import Manifest
+from ..core.policy import Retention
+from ..core.redact import Redactor
+from ..spool import only_here, write_whole
+from ..store import Store
+from .options import training_options
+from .report.journal import Journal
+from .reports import Reports
+from .restore.candidates import newest_here
+from .restore.prepare import Prepared, Preparer
+from .settings import RunSettings
+from .upload.artifacts import Artifacts
+from .upload.between_pairs import BringArtifacts, BringLogs, Prune
+from .upload.logs import growing_logs
+from .upload.uploader import Uploader
 
 OPTIONS_FILE = "training_options.json"
 

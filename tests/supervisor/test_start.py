@@ -19,8 +19,8 @@ from holdfast.store.catalog import list_pairs
 from holdfast.supervisor.report.journal import Journal
 from holdfast.supervisor.reports import Reports
 from holdfast.supervisor.restore.prepare import Preparer
-from holdfast.supervisor.restore.start import Beginning
 from holdfast.supervisor.settings import RunSettings
+from holdfast.supervisor.start import Beginning
 
 RUN = "00001-digits"
 PATIENCE = 30
