@@ -21,7 +21,7 @@ from holdfast.supervisor.upload.uploader import Uploader
 WHEN_TOLD = Backoff(first=7200, most=7200)
 WRITES = ("put", "create", "replace", "delete")
 _PATIENCE = 60
-_AGAIN = 0.02
+_RETRY_SHARE = 0.02
 
 
 class GatedUploader:
@@ -66,7 +66,7 @@ class GatedUploader:
             self.given.add(name)
             self.unpaid.add(name)
             self._uploader.add(name)
-            if not self._comes_to(("gate",), _AGAIN):
+            if not self._comes_to(("gate",), _RETRY_SHARE):
                 self._insist(self._wake, "gate")
 
     def pass_one(self) -> bool:
@@ -134,14 +134,14 @@ class GatedUploader:
         self.writes += operation in WRITES
 
     def job(self, now: float, closing: Closing | None) -> Job | None:
-        """An errand that has nothing to do: it is asked when no pair is owed."""
+        """a task that has nothing to do: it is asked when no pair is owed."""
         if closing is None:
             with self._changed:
                 self._rest("idle")
         return None
 
     def stored(self, name: CheckpointName | Manifest, size: int = 0, seconds: float = 0.0) -> None:
-        """Said to the listener of a name, and to the errands of a manifest."""
+        """Said to the listener of a name, and to the tasks of a manifest."""
         if isinstance(name, CheckpointName):
             self.unpaid.discard(name)
             self.stored_pairs.append(name)
@@ -154,7 +154,7 @@ class GatedUploader:
         self.unpaid.discard(name)
         self.skipped_pairs.append(name)
 
-    def left(self, name: CheckpointName) -> None:
+    def left_behind(self, name: CheckpointName) -> None:
         raise AssertionError("there is no deadline here")
 
     def failing(self, error: str, retry_in: float) -> None:
@@ -185,9 +185,9 @@ class GatedUploader:
 
     def _insist(self, action: Callable[[], None], *places: str) -> None:
         """An uploader that has just failed hears nothing until it waits."""
-        for _ in range(int(_PATIENCE / _AGAIN)):
+        for _ in range(int(_PATIENCE / _RETRY_SHARE)):
             action()
-            if self._comes_to(places, _AGAIN):
+            if self._comes_to(places, _RETRY_SHARE):
                 return
         raise AssertionError(f"not at {places} but {self._rests}")
 

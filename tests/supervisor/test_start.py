@@ -20,7 +20,7 @@ from holdfast.supervisor.report.journal import Journal
 from holdfast.supervisor.reports import Reports
 from holdfast.supervisor.restore.prepare import Preparer
 from holdfast.supervisor.settings import RunSettings
-from holdfast.supervisor.start import Beginning
+from holdfast.supervisor.start import Startup
 
 RUN = "00001-digits"
 PATIENCE = 30
@@ -37,7 +37,7 @@ def store(memory: MemoryStore) -> FlakyStore:
 
 
 class Started:
-    """A beginning, and the events that it puts; what a training process does in between is the test's."""
+    """A startup, and the events that it puts; what a training process does in between is the test's."""
 
     def __init__(self, store: FlakyStore, work_dir: Path) -> None:
         self.spool = Spool(work_dir / RUN)
@@ -47,15 +47,15 @@ class Started:
         journal = Journal(None)
         self._preparer = Preparer(settings, store, journal, lambda who: None, lambda: None, {})
         reports = Reports(journal.event, self._queue.put)
-        self.beginning = Beginning(
+        self.startup = Startup(
             settings, store, journal, self._preparer, reports, self._queue.put, Redactor({}), {}, self.clock
         )
 
     def start(self) -> list[str]:
         """Begins, or begins again; the pairs that the loop is told of, in order."""
-        self.beginning.start(effects.Restore())
+        self.startup.start(effects.Restore())
         heard = self.until(events.Restored)
-        return [event.name for event in heard if isinstance(event, events.PairSaved)]
+        return [event.name for event in heard if isinstance(event, events.PairSpooled)]
 
     def until(self, kind: type[events.Event]) -> list[events.Event]:
         """What was heard up to the next event of that kind."""
@@ -67,21 +67,21 @@ class Started:
 
     def upload(self, *names: str | CheckpointName) -> None:
         """As the loop does when it hears of a pair."""
-        assert self.beginning.uploader is not None
+        assert self.startup.uploader is not None
         for name in names:
             parsed = CheckpointName.parse(str(name))
             assert parsed is not None
-            self.beginning.uploader.add(parsed)
+            self.startup.uploader.add(parsed)
             self.until(events.PairStored)
 
     def conclude(self) -> None:
-        assert self.beginning.uploader is not None
-        self.beginning.uploader.finalize(False)
+        assert self.startup.uploader is not None
+        self.startup.uploader.finalize(False)
         self.until(events.Finalized)
 
     def close(self) -> None:
-        if self.beginning.uploader is not None:
-            self.beginning.uploader.close()
+        if self.startup.uploader is not None:
+            self.startup.uploader.close()
         self._preparer.close()
 
 
@@ -149,8 +149,8 @@ def test_a_restart_tells_of_no_pair_again(store: FlakyStore, start: Callable[[],
     started.upload(name_of(1))
     save_pair(started.spool, name_of(2))
     store.before = away_for_data
-    assert started.beginning.uploader is not None
-    started.beginning.uploader.add(name_of(2))
+    assert started.startup.uploader is not None
+    started.startup.uploader.add(name_of(2))
     assert started.start() == []
 
 
@@ -177,7 +177,7 @@ def test_a_log_that_is_being_sent_gives_way_and_comes_at_the_end(
 
     def meddle(operation: str, key: str) -> None:
         nonlocal tries
-        uploader = started.beginning.uploader
+        uploader = started.startup.uploader
         tries += key == log
         if key == log and tries == 1 and uploader is not None:
             if reason == "a deadline":

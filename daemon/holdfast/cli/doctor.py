@@ -16,7 +16,7 @@ from ..core.errors import Exit, SettingsError, StoreError
 from ..core.wording import count
 from ..store import Store
 from ..store.catalog import existing_run, read_contents
-from ..supervisor.doctor import Facts, Finding, Unit, examine
+from ..supervisor.doctor import DoctorFacts, Finding, Unit, examine
 from ..supervisor.doctor.probe_host import cgroup_of, host_facts, metadata_facts, work_facts
 from ..supervisor.doctor.probe_store import StoreProbe
 from ..supervisor.doctor.probe_unit import ask_systemctl, unit_facts
@@ -58,7 +58,7 @@ def doctor(run: str | None, work_dir: Path, drain_time: float, probe_size: int, 
     client = client_from_environment(os.environ, time.monotonic)
     with scratch() as folder:
         probe = StoreProbe(store, folder, f"holdfast-doctor-{secrets.token_hex(8)}", time.perf_counter)
-        facts = Facts(
+        facts = DoctorFacts(
             store=probe.facts(probe_size * _MIB),
             work=work_facts(work_dir),
             metadata=metadata_facts(client),
@@ -96,7 +96,7 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _json(facts: Facts, findings: list[Finding], problems: int) -> dict[str, Any]:
+def _json(facts: DoctorFacts, findings: list[Finding], problems: int) -> dict[str, Any]:
     store = facts.store
     return {
         "store": store.uri,

@@ -25,7 +25,7 @@ from ..core.runs import RunId, check_name
 from ..spool import only_here
 from ..store.conditions import Conditional
 from ..supervisor.command.child import Reaper
-from ..supervisor.command.side_command import Aside
+from ..supervisor.command.side_command import SideCommand
 from ..supervisor.ending.autoscaling import Hook, Member
 from ..supervisor.ending.on_end import Action, Closer, Endings, check_choice, decide
 from ..supervisor.loop import Supervisor
@@ -34,7 +34,7 @@ from ..supervisor.notices.watcher import Watcher
 from ..supervisor.report.journal import Journal
 from ..supervisor.report.systemd import Systemd, is_journal
 from ..supervisor.report.view import announcing
-from ..supervisor.restore.fork import Source
+from ..supervisor.restore.fork import ForkSource
 from ..supervisor.restore.lease import LeaseTimes
 from ..supervisor.settings import RunSettings
 from .options import config_option, hours, keep_best, option, retention, seconds, store_options, the_store
@@ -156,7 +156,7 @@ def _end(
         lambda kind, text, bad: journal.event(kind, text, warning=bad),
         os.environ,
         hurry,
-        partial(Aside, reaper),
+        partial(SideCommand, reaper),
         Systemd(os.environ).ending,
     )
     closer.close(name, code, actions)
@@ -197,7 +197,7 @@ def _settings(given: dict[str, Any]) -> RunSettings:
         keep_local=given["keep_local"],
         keep=retention(given["keep_last"], given["keep_every"], given["keep_best"]),
         artifacts=Limits(given["artifacts_limit"], given["artifacts_interval"], given["artifacts_wait"]),
-        source=Source.parse(given["source"]) if given["source"] else None,
+        source=ForkSource.parse(given["source"]) if given["source"] else None,
         stall_timeout=_stall_timeout(given["stall_timeout"]),
         max_hours=given["max_hours"],
     )

@@ -20,7 +20,7 @@ from typing import IO, Any
 from ..core import wire
 from ..core.errors import Exit
 from ..core.machine import effects, events, table
-from ..core.machine.last_line import Kept, last_line
+from ..core.machine.last_line import FinalPairs, last_line
 from ..core.manifest import CheckpointName
 from ..core.redact import Redactor
 from ..spool import LOG_FILE, Board, Progress, only_here
@@ -35,7 +35,7 @@ from .report.systemd import Systemd
 from .reports import Reports
 from .restore.prepare import Preparer
 from .settings import RunSettings
-from .start import Beginning
+from .start import Startup
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _HEARTBEAT = 1.0
@@ -78,7 +78,7 @@ class Supervisor:
             self._origin,
         )
         self._reports = Reports(journal.event, self._queue.put)
-        self._beginning = Beginning(
+        self._startup = Startup(
             settings,
             store,
             journal,
@@ -89,7 +89,7 @@ class Supervisor:
             self._origin,
             clock,
         )
-        self._channel = Channel(self._reports.heard, self._beginning.welcome, self._beginning.brought)
+        self._channel = Channel(self._reports.heard, self._startup.welcome, self._startup.brought)
         self._reaper = reaper
         self._systemd = Systemd(environment, clock)
         journal.listen(self._systemd.heard)
@@ -160,8 +160,8 @@ class Supervisor:
             self._journal.event("phase", phase=self._state.phase.value, seconds_left=left)
         for effect in todo:
             _PERFORM[type(effect)](self, effect)
-        if self._beginning.uploader is not None:
-            self._beginning.uploader.hurry(self._state.deadline)
+        if self._startup.uploader is not None:
+            self._startup.uploader.hurry(self._state.deadline)
 
     def _signalled(self, number: int, frame: object) -> None:
         if number == signal.SIGHUP:  # of one dropped session, the shell tells and the kernel too
@@ -169,7 +169,7 @@ class Supervisor:
         self._queue.put(events.StopRequested(signal.Signals(number).name))
 
     def _look_at_board(self) -> None:
-        prepared = self._beginning.prepared
+        prepared = self._startup.prepared
         if self._child is None or prepared is None or self._state.ended:
             return
         self._progress = progress = Board.read(prepared.spool.file(Board.FILE))
@@ -201,7 +201,7 @@ class Supervisor:
             return code
         if self._tee is None and only_here(self._settings.work_dir, self._settings.name) is not None:
             return Exit.UNSTORED
-        prepared = self._beginning.prepared
+        prepared = self._startup.prepared
         over = self._out_of_time or (prepared is not None and prepared.over)
         return Exit.FAILED if over else code
 
@@ -222,11 +222,11 @@ class Supervisor:
     # --- effects ---------------------------------------------------------------------------------------------------
 
     def _restore(self, effect: effects.Restore) -> None:
-        self._beginning.start(effect)
+        self._startup.start(effect)
 
     def _spawn(self, effect: effects.Spawn) -> None:
-        assert self._beginning.prepared is not None
-        spool = self._beginning.prepared.spool
+        assert self._startup.prepared is not None
+        spool = self._startup.prepared.spool
         self._executed = Board.read(spool.file(Board.FILE)).executed
         environment = {
             "PYTHONUNBUFFERED": "1",
@@ -289,16 +289,16 @@ class Supervisor:
 
     def _upload(self, effect: effects.Upload) -> None:
         name = CheckpointName.parse(effect.name)
-        if name is not None and self._beginning.uploader is not None:
-            self._beginning.uploader.add(name)
+        if name is not None and self._startup.uploader is not None:
+            self._startup.uploader.add(name)
 
     def _drop_uploads(self, effect: effects.DropUploads) -> None:
-        if self._beginning.uploader is not None:
-            self._beginning.uploader.drop()
+        if self._startup.uploader is not None:
+            self._startup.uploader.drop()
 
     def _scan_spool(self, effect: effects.ScanSpool) -> None:
         """Pairs whose news did not arrive before the child died."""
-        prepared, uploader = self._beginning.prepared, self._beginning.uploader
+        prepared, uploader = self._startup.prepared, self._startup.uploader
         assert prepared is not None
         assert uploader is not None
         try:
@@ -307,12 +307,12 @@ class Supervisor:
             self._queue.put(events.PairLost("what was in the work dir", str(error)))
             pairs = []
         mine = (n for n in pairs if n.incarnation == prepared.incarnation)
-        self._queue.put(events.SpoolScanned(frozenset(str(n) for n in mine if n not in uploader.paid)))
+        self._queue.put(events.SpoolScanned(frozenset(str(n) for n in mine if n not in uploader.settled)))
 
     def _finalize(self, effect: effects.Finalize) -> None:
-        uploader = self._beginning.uploader
+        uploader = self._startup.uploader
         assert uploader is not None
-        if effect.complete and self._beginning.resume is None and not uploader.paid:
+        if effect.complete and self._startup.resume is None and not uploader.settled:
             text = "the command stored no checkpoint: does the script use holdfast.Resume? (--extend runs it again)"
             self._journal.event("no-checkpoint", text, warning=True)
         uploader.finalize(effect.complete)
@@ -325,11 +325,11 @@ class Supervisor:
         kept = self._kept(for_good=effect.code is Exit.STOPPED and code is Exit.FAILED)
         self._journal.event("exit", last_line(code, self._state, kept), code=int(code))
 
-    def _kept(self, for_good: bool) -> Kept:
-        prepared, uploader = self._beginning.prepared, self._beginning.uploader
+    def _kept(self, for_good: bool) -> FinalPairs:
+        prepared, uploader = self._startup.prepared, self._startup.uploader
         here = only_here(self._settings.work_dir, self._settings.name)
-        return Kept(
-            pairs=bool((prepared and prepared.found.newest_first) or (uploader and uploader.paid)),
+        return FinalPairs(
+            pairs=bool((prepared and prepared.found.newest_first) or (uploader and uploader.settled)),
             here=CheckpointName.parse(here.name) if here else None,
             begun=self._tee is not None,
             for_good=for_good,
@@ -339,8 +339,8 @@ class Supervisor:
 
     def _close(self) -> None:
         self._watcher.stop()
-        if self._beginning.uploader is not None:
-            self._beginning.uploader.close()
+        if self._startup.uploader is not None:
+            self._startup.uploader.close()
         self._preparer.close()
         self._channel.close()
 

@@ -24,10 +24,10 @@ class Reports:
         """In the channel's thread."""
         if isinstance(message, wire.TrainingBegan):
             self._say("training-began", epochs=message.epochs)
-            self._put(events.TrainingBegan())
+            self._put(events.TrainingStarted())
         elif isinstance(message, wire.TrainingFinished):
             self._say("training-finished")
-            self._put(events.TrainingFinished())
+            self._put(events.TrainingEnded())
         elif isinstance(message, wire.Refused):
             self._put(events.CheckpointRefused(message.error))
         elif isinstance(message, wire.Unusable):
@@ -36,10 +36,10 @@ class Reports:
             self._reasons[message.name] = message.reason
             seconds = round(message.seconds, 3)
             self._say("saved", checkpoint=message.name, seconds=seconds, reason=message.reason)
-            self._put(events.PairSaved(message.name))
+            self._put(events.PairSpooled(message.name))
         elif isinstance(message, wire.SaveFailed):
             self._say("save-failed", message.error, warning=True)
-            self._put(events.SaveFailed())
+            self._put(events.SavingFailed())
         elif isinstance(message, wire.StacksBy):
             self.stacks = message
         elif isinstance(message, wire.Notice):
@@ -59,8 +59,8 @@ class Reports:
         self._say("skipped", checkpoint=str(name), reason=reason)
         self._put(events.PairSkipped(str(name)))
 
-    def left(self, name: CheckpointName) -> None:
-        self._put(events.PairLeft(str(name)))
+    def left_behind(self, name: CheckpointName) -> None:
+        self._put(events.PairLeftBehind(str(name)))
 
     def prune_failed(self, text: str) -> None:
         self._say("prune-failed", text, warning=True)

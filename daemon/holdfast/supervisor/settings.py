@@ -8,7 +8,7 @@ from pathlib import Path
 from ..core.artifacts import Limits
 from ..core.machine.table import Rules
 from ..core.policy import Retention
-from .restore.fork import Source
+from .restore.fork import ForkSource
 from .restore.lease import LeaseTimes
 
 
@@ -32,7 +32,7 @@ class RunSettings:
     store_wait: float = 30.0
     keep_local: int = 2
     keep: Retention = Retention()
-    source: Source | None = None
+    source: ForkSource | None = None
     restore_first: bool = False
     artifacts: Limits = Limits()
     stall_timeout: float = 0.0

@@ -25,14 +25,14 @@ from .restore.candidates import newest_here
 from .restore.prepare import Prepared, Preparer
 from .settings import RunSettings
 from .upload.artifacts import Artifacts
-from .upload.between_pairs import BringArtifacts, BringLogs, Prune
+from .upload.between_pairs import Prune, UploadArtifacts, UploadLogs
 from .upload.logs import growing_logs
 from .upload.uploader import Uploader
 
 OPTIONS_FILE = "training_options.json"
 
 
-class Beginning:
+class Startup:
     """``start`` once at first, and again for each restart of the command.
 
     ``prepared``, ``resume`` and ``uploader`` are there before the first event that tells of them; the uploader is one
@@ -143,18 +143,18 @@ class Beginning:
         stored = set(prepared.spool.stored())
         for name in self.uploader.unknown(prepared.owed):
             if name not in stored:
-                self._put(events.PairSaved(str(name)))
+                self._put(events.PairSpooled(str(name)))
 
     def _pressed(self) -> bool:
         return self.uploader is not None and self.uploader.pressed
 
-    def _left(self) -> float | None:
-        return None if self.uploader is None else self.uploader.left()
+    def _seconds_left(self) -> float | None:
+        return None if self.uploader is None else self.uploader.seconds_left()
 
     def _make_uploader(self, prepared: Prepared, artifacts: Artifacts) -> Uploader:
         run, spool, settings = str(prepared.run), prepared.spool, self._settings
         growing = growing_logs(spool, prepared.incarnation)
-        logs = BringLogs(self._store, growing, self._pressed, self._left, self._clock, self._reports.given_up)
+        logs = UploadLogs(self._store, growing, self._pressed, self._seconds_left, self._clock, self._reports.given_up)
         options = training_options(settings, self._store.uri, run, prepared.incarnation, self._redactor)
         with contextlib.suppress(OSError):  # a full disk must not stop the training
             write_whole(spool.file(OPTIONS_FILE), options, durable=False)
@@ -165,7 +165,7 @@ class Beginning:
             self._preparer.uploads_to,
             spool,
             self._reports,
-            (prune, logs, BringArtifacts(artifacts)),
+            (prune, logs, UploadArtifacts(artifacts)),
             self._preparer.finish,
             Retention(settings.keep_local),
             newest,

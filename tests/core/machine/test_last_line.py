@@ -5,13 +5,16 @@ from dataclasses import replace
 import pytest
 
 from holdfast.core.errors import Exit
-from holdfast.core.machine.last_line import Kept, last_line
+from holdfast.core.machine.last_line import FinalPairs, last_line
 from holdfast.core.machine.state import Outcome, State
 from holdfast.core.manifest import CheckpointName
 
-STOPPED, COMPLETE = State(outcome=Outcome.STOPPED, spoke=True), State(outcome=Outcome.COMPLETE, spoke=True)
+STOPPED, COMPLETE = (
+    State(outcome=Outcome.STOPPED, seen_training=True),
+    State(outcome=Outcome.COMPLETE, seen_training=True),
+)
 HERE = CheckpointName(1, 33, "0.5000", 1, 4)
-ALL, NOTHING = Kept(pairs=True), Kept()
+ALL, NOTHING = FinalPairs(pairs=True), FinalPairs()
 RESUME = "(does the script use holdfast.Resume?)"
 
 
@@ -29,14 +32,14 @@ RESUME = "(does the script use holdfast.Resume?)"
         ),
         (
             Exit.STOPPED,
-            replace(STOPPED, spoke=False),
+            replace(STOPPED, seen_training=False),
             NOTHING,
             f"stopped early; the command stored no checkpoint {RESUME}: the next start begins anew (exit 75)",
         ),
         (
             Exit.UNSTORED,
             STOPPED,
-            Kept(pairs=True, here=HERE),
+            FinalPairs(pairs=True, here=HERE),
             "stopped early and the last state could not be stored; it is still in the work dir (exit 74)",
         ),
         (
@@ -54,30 +57,30 @@ RESUME = "(does the script use holdfast.Resume?)"
         (
             Exit.UNSTORED,
             replace(STOPPED, save_failed=True),
-            Kept(pairs=True, here=HERE),
+            FinalPairs(pairs=True, here=HERE),
             "stopped early and the last state was not saved: what came after the newest checkpoint is lost, and that"
             " one is still in the work dir (exit 74)",
         ),
         (
             Exit.UNSTORED,
             replace(STOPPED, at=34),
-            Kept(pairs=True, here=HERE),
+            FinalPairs(pairs=True, here=HERE),
             "stopped early and the last state was not saved: what came after the newest checkpoint is lost, and that"
             " one is still in the work dir (exit 74)",
         ),
         (
             Exit.UNSTORED,
             replace(COMPLETE, at=33),
-            Kept(pairs=True, here=HERE),
+            FinalPairs(pairs=True, here=HERE),
             "the command ended well and the last state could not be stored; it is still in the work dir (exit 74)",
         ),
         (
             Exit.STOPPED,
             STOPPED,
-            Kept(begun=False),
+            FinalPairs(begun=False),
             "stopped before the command was started; run again to go on (exit 75)",
         ),
-        (Exit.COMPLETE, COMPLETE, Kept(begun=False), ""),
+        (Exit.COMPLETE, COMPLETE, FinalPairs(begun=False), ""),
         (
             Exit.UNSTORED,
             replace(STOPPED, save_failed=True),
@@ -92,7 +95,7 @@ RESUME = "(does the script use holdfast.Resume?)"
         ),
     ],
 )
-def test_the_last_line_says_where_the_state_is(code: Exit, state: State, kept: Kept, said: str) -> None:
+def test_the_last_line_says_where_the_state_is(code: Exit, state: State, kept: FinalPairs, said: str) -> None:
     assert last_line(code, state, kept) == said
 
 
@@ -106,11 +109,11 @@ def test_what_an_error_has_just_said_is_not_said_again(code: Exit) -> None:
     ("kept", "where"),
     [
         (ALL, "its newest checkpoint is in the store"),
-        (Kept(pairs=True, here=HERE), "its newest checkpoint is still in the work dir"),
+        (FinalPairs(pairs=True, here=HERE), "its newest checkpoint is still in the work dir"),
         (NOTHING, "it stored no checkpoint"),
     ],
 )
-def test_a_command_that_kept_failing_is_told_with_the_place_of_its_checkpoint(kept: Kept, where: str) -> None:
+def test_a_command_that_kept_failing_is_told_with_the_place_of_its_checkpoint(kept: FinalPairs, where: str) -> None:
     state = State(outcome=Outcome.FAILED, failure="the command failed again")
     assert last_line(Exit.FAILED, state, kept) == f"the command failed again; {where} (exit 70)"
 

@@ -33,10 +33,10 @@ from holdfast.core.machine.events import (
     LeaseLost,
     NoNotice,
     NoticeStands,
-    PairLeft,
+    PairLeftBehind,
     PairLost,
-    PairSaved,
     PairSkipped,
+    PairSpooled,
     PairStored,
     PairUnusable,
     Progressed,
@@ -44,14 +44,14 @@ from holdfast.core.machine.events import (
     RebalanceRecommended,
     Restored,
     RestoreFailed,
-    SaveFailed,
+    SavingFailed,
     Spawned,
     SpoolScanned,
     Stalled,
     StopRequested,
     Tick,
-    TrainingBegan,
-    TrainingFinished,
+    TrainingEnded,
+    TrainingStarted,
     in_order,
 )
 from holdfast.core.machine.table import Phase, Rules, State, Step, step
@@ -66,7 +66,7 @@ STALLED = Stalled(1800)
 
 START = (NoNotice(), Restored(), Spawned(7))
 EARLY = (NoNotice(), Ready(pairs=True), Spawned(7))
-TRAIN = (*START, TrainingBegan(), Progressed())
+TRAIN = (*START, TrainingStarted(), Progressed())
 FIRST = "model-0000-00000001-none-i1-q1"
 SECOND = "model-0000-00000002-none-i1-q2"
 CRASH = (*TRAIN, ChildExited(1))
@@ -80,15 +80,15 @@ WAYS: dict[str, tuple[Phase, tuple[Event, ...]]] = {
     "starting": (Phase.STARTING, START),
     "starting while the pair is on its way": (Phase.STARTING, EARLY),
     "training": (Phase.RUNNING, TRAIN),
-    "owing a pair": (Phase.RUNNING, (*TRAIN, PairSaved("p"))),
-    "in the script's tail": (Phase.RUNNING, (*TRAIN, TrainingFinished())),
+    "owing a pair": (Phase.RUNNING, (*TRAIN, PairSpooled("p"))),
+    "in the script's tail": (Phase.RUNNING, (*TRAIN, TrainingEnded())),
     "hanging at the start": (Phase.STARTING, (*START, STALLED)),
     "hanging": (Phase.RUNNING, (*TRAIN, STALLED)),
     "draining what hangs": (Phase.DRAINING, (*TRAIN, STALLED, STOP)),
     "draining before training": (Phase.DRAINING, (*START, STOP)),
     "draining while the pair is on its way": (Phase.DRAINING, (*EARLY, STOP)),
     "draining": (Phase.DRAINING, (*TRAIN, STOP)),
-    "draining the tail": (Phase.DRAINING, (*TRAIN, TrainingFinished(), STOP)),
+    "draining the tail": (Phase.DRAINING, (*TRAIN, TrainingEnded(), STOP)),
     "hurrying": (Phase.DRAINING, (*TRAIN, STOP, STOP)),
     "fenced": (Phase.DRAINING, (*TRAIN, LeaseLost("other"))),
     "flushing": (Phase.FLUSHING, FLUSH),
@@ -112,17 +112,17 @@ EVENTS: tuple[Event, ...] = (
     Restored(),
     RestoreFailed("no such bucket", Exit.USAGE),
     Spawned(7),
-    TrainingBegan(),
-    TrainingFinished(),
+    TrainingStarted(),
+    TrainingEnded(),
     CheckpointRefused("the model is another"),
     PairUnusable(FIRST, "its .h5 is damaged"),
     Progressed(),
-    SaveFailed(),
-    PairSaved("p"),
+    SavingFailed(),
+    PairSpooled("p"),
     PairStored("p"),
     PairLost("p", "damaged"),
     PairSkipped("p"),
-    PairLeft("p"),
+    PairLeftBehind("p"),
     ChildExited(1),
     STALLED,
     SpoolScanned(frozenset({"p"})),
@@ -229,11 +229,11 @@ def test_nothing_is_done_after_the_end(name: str, event: Event) -> None:
     ("code", "events"),
     [
         (Exit.COMPLETE, (NoNotice(), Restored(complete=True))),
-        (Exit.COMPLETE, (*TRAIN, TrainingFinished(), ChildExited(0), NO_LONGER_OWED, Finalized())),
+        (Exit.COMPLETE, (*TRAIN, TrainingEnded(), ChildExited(0), NO_LONGER_OWED, Finalized())),
         (Exit.FENCED, (*TRAIN, LeaseLost("other"), ChildExited(137))),
         (Exit.FAILED, (*START, ChildExited(1), NO_LONGER_OWED, Finalized())),
         (Exit.UNSTORED, (*TRAIN, STOP, STOP, STOP)),
-        (Exit.UNSTORED, (*TRAIN, TrainingFinished(), ChildExited(0), NO_LONGER_OWED, Finalized("no rights"))),
+        (Exit.UNSTORED, (*TRAIN, TrainingEnded(), ChildExited(0), NO_LONGER_OWED, Finalized("no rights"))),
         (Exit.STOPPED, (*FLUSH, NO_LONGER_OWED, Finalized())),
         (Exit.USAGE, (NoNotice(), RestoreFailed("no such bucket", Exit.USAGE))),
     ],
@@ -284,7 +284,7 @@ def test_a_notice_while_restoring_exits_with_75_at_once() -> None:
 
 
 def test_a_run_that_is_too_old_stores_what_is_owed_and_starts_nothing() -> None:
-    state, effects = go(NoNotice(), PairSaved(SECOND), Restored(over="older than --max-hours 2"))
+    state, effects = go(NoNotice(), PairSpooled(SECOND), Restored(over="older than --max-hours 2"))
     assert acts(effects) == [ScanSpool()]
     assert (state.phase, state.deadline) == (Phase.FLUSHING, RULES.drain_time)
     assert on(state, NO_LONGER_OWED, PairStored(SECOND), Finalized())[0].exit_code is Exit.STOPPED
@@ -302,14 +302,14 @@ LEFT = replace(RULES, left_here=True)
 def test_what_an_earlier_start_left_here_is_stored_while_a_notice_stands() -> None:
     state, effects = go(NOTICE, rules=LEFT)
     assert acts(effects) == [Restore(only_store="spot notice")]
-    state, effects = on(state, NOTICE, PairSaved(FIRST), Restored(over="spot notice"))
+    state, effects = on(state, NOTICE, PairSpooled(FIRST), Restored(over="spot notice"))
     assert (state.phase, acts(effects)) == (Phase.FLUSHING, [ScanSpool()])
     state, effects = on(state, PairStored(FIRST), NO_LONGER_OWED, Finalized())
     assert effects == (ExitWith(Exit.STOPPED),)
 
 
 def test_a_stop_before_the_start_stores_what_is_owed() -> None:
-    state, effects = go(NoNotice(), PairSaved(FIRST), STOP)
+    state, effects = go(NoNotice(), PairSpooled(FIRST), STOP)
     assert (state.phase, acts(effects)) == (Phase.FLUSHING, [ScanSpool()])
     state, effects = step(on(state, SpoolScanned(NOTHING))[0], Tick(), 1000.0)
     assert effects[-1] == ExitWith(Exit.UNSTORED)
@@ -384,7 +384,7 @@ def test_a_command_that_does_not_train_is_terminated_at_once_and_later_killed(na
 
 
 def test_a_training_that_begins_while_draining_is_asked_to_stop() -> None:
-    state, effects = go(*START, STOP, TrainingBegan())
+    state, effects = go(*START, STOP, TrainingStarted())
     assert (state.phase, acts(effects)) == (Phase.DRAINING, [AskStop("SIGTERM")])
 
 
@@ -441,7 +441,7 @@ def test_the_first_signal_after_a_notice_still_lets_the_command_save() -> None:
 
 
 def test_a_second_stop_kills_the_child_and_keeps_the_flush() -> None:
-    state, effects = go(*TRAIN, PairSaved("p"), STOP, STOP)
+    state, effects = go(*TRAIN, PairSpooled("p"), STOP, STOP)
     assert acts(effects) == [Kill()]
     assert state.next_time() == 100
     state, effects = on(state, ChildExited(137))
@@ -454,7 +454,7 @@ def test_a_third_stop_gives_up_everything() -> None:
 
 
 def test_a_third_stop_that_arrives_with_the_news_of_the_last_pair_finds_nothing_owed() -> None:
-    state, _ = go(*TRAIN, PairSaved(FIRST), STOP, STOP, ChildExited(75), SpoolScanned(NOTHING))
+    state, _ = go(*TRAIN, PairSpooled(FIRST), STOP, STOP, ChildExited(75), SpoolScanned(NOTHING))
     for event in in_order([STOP, PairStored(FIRST)]):
         state, effects = on(state, event)
     assert effects[-1] == ExitWith(Exit.STOPPED)
@@ -475,7 +475,7 @@ def test_stops_are_counted_on_through_drain_and_flush() -> None:
 
 
 def test_a_command_that_ends_well_is_complete_once_all_is_stored() -> None:
-    state, effects = go(*TRAIN, TrainingFinished(), ChildExited(0), NO_LONGER_OWED)
+    state, effects = go(*TRAIN, TrainingEnded(), ChildExited(0), NO_LONGER_OWED)
     assert effects == (Finalize(complete=True),)
     assert on(state, Finalized())[0].exit_code is Exit.COMPLETE
 
@@ -483,21 +483,21 @@ def test_a_command_that_ends_well_is_complete_once_all_is_stored() -> None:
 def test_a_command_that_ends_with_0_among_batches_that_are_not_saved_has_failed() -> None:
     state, effects = go(*TRAIN, ChildExited(0))
     assert (state.phase, acts(effects)) == (Phase.BACKOFF, [])
-    state, effects = go(*TRAIN, PairSaved(FIRST), ChildExited(0))
+    state, effects = go(*TRAIN, PairSpooled(FIRST), ChildExited(0))
     assert acts(effects) == [ScanSpool()]
 
 
 def test_batches_that_a_crash_lost_are_not_missing_at_a_stop_before_the_next_batch() -> None:
-    crashed = (*TRAIN, PairSaved(FIRST), PairStored(FIRST), Progressed(9), ChildExited(1))
+    crashed = (*TRAIN, PairSpooled(FIRST), PairStored(FIRST), Progressed(9), ChildExited(1))
     state = step(go(*crashed)[0], Tick(), 1000.0)[0]
     state, _ = on(state, Restored(checkpoint=FIRST, step=1), STOP, ChildExited(143), NO_LONGER_OWED, Finalized())
     assert state.exit_code is Exit.STOPPED
 
 
 def test_what_was_trained_since_an_older_pair_is_missing_though_a_newer_one_was_saved_once() -> None:
-    state, _ = go(*TRAIN, PairSaved(SECOND), PairStored(SECOND), ChildExited(1))
+    state, _ = go(*TRAIN, PairSpooled(SECOND), PairStored(SECOND), ChildExited(1))
     state = step(state, Tick(), 1000.0)[0]
-    state, _ = on(state, Restored(checkpoint=FIRST, step=1), TrainingBegan(), Progressed(2), STOP, ChildExited(137))
+    state, _ = on(state, Restored(checkpoint=FIRST, step=1), TrainingStarted(), Progressed(2), STOP, ChildExited(137))
     assert on(state, NO_LONGER_OWED, Finalized())[0].exit_code is Exit.UNSTORED
 
 
@@ -510,15 +510,15 @@ def test_a_command_that_ends_well_without_training_is_complete() -> None:
     [
         (*TRAIN, STOP, ChildExited(0)),
         (*START, STOP, ChildExited(0)),
-        (*TRAIN, STOP, TrainingFinished(), ChildExited(0)),
-        (*TRAIN, TrainingFinished(), TrainingBegan(), STOP, ChildExited(0)),
-        (*TRAIN, TrainingFinished(), STOP, TrainingBegan(), ChildExited(0)),
-        (*TRAIN, TrainingFinished(), STOP, ChildExited(143)),
+        (*TRAIN, STOP, TrainingEnded(), ChildExited(0)),
+        (*TRAIN, TrainingEnded(), TrainingStarted(), STOP, ChildExited(0)),
+        (*TRAIN, TrainingEnded(), STOP, TrainingStarted(), ChildExited(0)),
+        (*TRAIN, TrainingEnded(), STOP, ChildExited(143)),
         (*TRAIN, NOTICE, ChildExited(75)),
     ],
 )
 def test_a_command_that_was_stopped_first_is_not_complete(events: tuple[Event, ...]) -> None:
-    state, effects = go(*events[:-1], PairSaved(FIRST), PairStored(FIRST), events[-1], NO_LONGER_OWED)
+    state, effects = go(*events[:-1], PairSpooled(FIRST), PairStored(FIRST), events[-1], NO_LONGER_OWED)
     assert effects == (Finalize(complete=False),)
     assert on(state, Finalized())[0].exit_code is Exit.STOPPED
 
@@ -530,54 +530,54 @@ def test_a_command_that_ends_in_the_drain_without_saving_has_not_stored_its_stat
 
 
 def test_a_training_that_could_never_save_has_failed_and_need_not_be_tried_again_and_again() -> None:
-    never = (*TRAIN, SaveFailed(), TrainingFinished(), ChildExited(0), NO_LONGER_OWED, Finalized())
+    never = (*TRAIN, SavingFailed(), TrainingEnded(), ChildExited(0), NO_LONGER_OWED, Finalized())
     assert go(*never)[0].exit_code is Exit.FAILED
 
 
 def test_a_save_that_failed_is_made_good_by_a_later_one_only() -> None:
     failed = (
         *TRAIN,
-        PairSaved(FIRST),
+        PairSpooled(FIRST),
         PairStored(FIRST),
-        SaveFailed(),
-        TrainingFinished(),
+        SavingFailed(),
+        TrainingEnded(),
         ChildExited(0),
         NO_LONGER_OWED,
         Finalized(),
     )
     assert go(*failed)[0].exit_code is Exit.UNSTORED
-    later = (*TRAIN, SaveFailed(), PairSaved(FIRST), PairStored(FIRST), ChildExited(0), NO_LONGER_OWED, Finalized())
+    later = (*TRAIN, SavingFailed(), PairSpooled(FIRST), PairStored(FIRST), ChildExited(0), NO_LONGER_OWED, Finalized())
     assert go(*later)[0].exit_code is Exit.COMPLETE
 
 
 def test_a_lost_pair_that_is_older_than_a_stored_one_is_no_loss() -> None:
     second = FIRST.replace("q1", "q2")
     for events in (
-        (PairSaved(FIRST), PairSaved(second), PairStored(second), PairLost(FIRST, "damaged")),
-        (PairSaved(FIRST), PairLost(FIRST, "damaged"), PairSaved(second), PairStored(second)),
+        (PairSpooled(FIRST), PairSpooled(second), PairStored(second), PairLost(FIRST, "damaged")),
+        (PairSpooled(FIRST), PairLost(FIRST, "damaged"), PairSpooled(second), PairStored(second)),
     ):
         assert (
-            go(*TRAIN, *events, TrainingFinished(), ChildExited(0), NO_LONGER_OWED, Finalized())[0].exit_code
+            go(*TRAIN, *events, TrainingEnded(), ChildExited(0), NO_LONGER_OWED, Finalized())[0].exit_code
             is Exit.COMPLETE
         )
 
 
 def test_batches_that_are_done_again_are_no_progress() -> None:
-    state = go(*START, TrainingBegan(), Progressed(45), ChildExited(1))[0]
+    state = go(*START, TrainingStarted(), Progressed(45), ChildExited(1))[0]
     while state.phase is Phase.BACKOFF:
-        state = again(state, TrainingBegan(), Progressed(41), Progressed(45))
+        state = again(state, TrainingStarted(), Progressed(41), Progressed(45))
     assert state.phase is Phase.FLUSHING
     assert state.failures == RULES.max_restarts
 
 
 def test_a_stop_in_the_tail_of_a_finished_training_leaves_it_complete_if_the_script_still_ends_well() -> None:
-    state, effects = go(*TRAIN, TrainingFinished(), STOP, ChildExited(0), NO_LONGER_OWED)
+    state, effects = go(*TRAIN, TrainingEnded(), STOP, ChildExited(0), NO_LONGER_OWED)
     assert effects == (Finalize(complete=True),)
     assert on(state, Finalized())[0].exit_code is Exit.COMPLETE
 
 
 def test_training_that_ends_while_it_is_asked_to_stop_has_its_tail_ended() -> None:
-    state, effects = on(way("draining"), TrainingFinished(), now=58.0)
+    state, effects = on(way("draining"), TrainingEnded(), now=58.0)
     assert acts(effects) == [Terminate()]
     assert state.next_time() == 63
     assert acts(step(state, Tick(), 63.0)[1]) == [Kill()]
@@ -596,7 +596,7 @@ def test_a_drain_whose_last_state_could_not_be_written_exits_with_74() -> None:
 # --- crashes -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("before", [START, (*START, TrainingBegan())], ids=["starting", "before a batch"])
+@pytest.mark.parametrize("before", [START, (*START, TrainingStarted())], ids=["starting", "before a batch"])
 def test_a_crash_before_the_first_batch_ever_is_a_failure(before: tuple[Event, ...]) -> None:
     state, effects = go(*before, ChildExited(1), NO_LONGER_OWED)
     assert effects == (Finalize(complete=False),)
@@ -650,7 +650,7 @@ def deaths(count: int, *between: Event) -> Step:
     """What comes of a command that dies ``count`` times after it was started from the first pair."""
     state, effects = go(NoNotice(), rules=replace(RULES, max_restarts=10))
     for number in range(count):
-        state, effects = on(state, Restored(checkpoint=FIRST), Spawned(7), TrainingBegan(), *between, ChildExited(1))
+        state, effects = on(state, Restored(checkpoint=FIRST), Spawned(7), TrainingStarted(), *between, ChildExited(1))
         if number < count - 1:
             state, _ = step(state, Tick(), 1000.0)
     return state, effects
@@ -690,7 +690,7 @@ def test_too_many_crashes_without_progress_are_a_failure() -> None:
 def test_progress_makes_the_crashes_before_it_forgotten() -> None:
     state = way("backing off")
     for batches in range(10, 20):
-        state = again(state, TrainingBegan(), Progressed(batches))
+        state = again(state, TrainingStarted(), Progressed(batches))
     assert state.phase is Phase.BACKOFF
 
 
@@ -704,7 +704,7 @@ def test_the_wait_doubles_with_each_crash_in_a_row(chance: float, first: float, 
 
 @pytest.mark.parametrize("event", [STOP, NOTICE], ids=name_of)
 def test_a_stop_between_two_starts_stores_what_is_owed_and_exits_with_75(event: Event) -> None:
-    state = on(way("training"), PairSaved("p"), ChildExited(1))[0]
+    state = on(way("training"), PairSpooled("p"), ChildExited(1))[0]
     restoring = on(state, Tick(), now=50.0)[0]
     for between in (state, restoring):
         flushing, effects = on(between, event)
@@ -750,7 +750,7 @@ def test_hangs_without_progress_come_to_an_end_as_crashes_do() -> None:
     for _ in range(RULES.max_restarts):
         state, _ = on(state, STALLED, ChildExited(137), now=0.0)
         assert state.phase is Phase.BACKOFF
-        state, _ = on(state, Tick(), Restored(checkpoint=FIRST), Spawned(8), TrainingBegan(), now=100.0)
+        state, _ = on(state, Tick(), Restored(checkpoint=FIRST), Spawned(8), TrainingStarted(), now=100.0)
     state, effects = on(state, STALLED, ChildExited(137), now=200.0)
     assert (state.phase, acts(effects)) == (Phase.FLUSHING, [ScanSpool()])
     assert isinstance(effects[0], Say)
@@ -762,7 +762,7 @@ def test_hangs_without_progress_come_to_an_end_as_crashes_do() -> None:
 def test_a_failure_after_progress_is_not_counted_among_the_restarts_without_it(most: int, restarts: str) -> None:
     state, _ = go(*TRAIN, Progressed(45), ChildExited(1), rules=replace(RULES, max_restarts=most))
     while state.phase is Phase.BACKOFF:
-        state = again(state, TrainingBegan())
+        state = again(state, TrainingStarted())
     assert state.failure == f"the command failed again after {restarts} without progress (exit 1)"
 
 
@@ -783,14 +783,14 @@ def test_a_pair_is_not_blamed_for_hangs() -> None:
 def test_a_batch_after_all_saves_what_seemed_to_hang() -> None:
     state, _ = on(way("hanging"), Progressed(2), now=1.0)
     assert state.next_time() is None
-    assert on(state, TrainingFinished(), ChildExited(0))[0].phase is Phase.FLUSHING
+    assert on(state, TrainingEnded(), ChildExited(0))[0].phase is Phase.FLUSHING
     crashed = on(state, ChildExited(1, how="exit 1"))[1]
     assert isinstance(crashed[0], Say)
     assert "(exit 1)" in crashed[0].text, "it did not die of the hang"
 
 
 def test_what_ends_well_while_it_seemed_to_hang_has_ended_well() -> None:
-    assert acts(on(way("hanging"), TrainingFinished(), ChildExited(0), now=1.0)[1]) == [ScanSpool()]
+    assert acts(on(way("hanging"), TrainingEnded(), ChildExited(0), now=1.0)[1]) == [ScanSpool()]
 
 
 def test_a_drain_of_what_hangs_keeps_to_the_drains_times() -> None:
@@ -835,14 +835,14 @@ def test_what_cannot_be_killed_is_tried_again_when_it_is_seen_to_hang_again() ->
 
 @pytest.mark.parametrize("name", sorted(LIVING.keys() - {"fenced", "flushing an owed pair", "finalizing"}))
 def test_a_saved_pair_is_brought_to_the_store(name: str) -> None:
-    state, effects = step(way(name), PairSaved("q"), 1.0)
+    state, effects = step(way(name), PairSpooled("q"), 1.0)
     assert effects == (Upload("q"),)
     assert "q" in state.owed
     assert "q" not in on(state, PairStored("q"))[0].owed
 
 
 def test_a_flush_brings_the_pairs_whose_news_never_came_and_waits_for_all() -> None:
-    state, effects = go(*TRAIN, PairSaved("p1"), STOP, ChildExited(75), SpoolScanned(frozenset({"p1", "p2", "p3"})))
+    state, effects = go(*TRAIN, PairSpooled("p1"), STOP, ChildExited(75), SpoolScanned(frozenset({"p1", "p2", "p3"})))
     assert effects == (Upload("p2"), Upload("p3"))
     for name in ("p3", "p1"):
         state, effects = on(state, PairStored(name))
@@ -854,7 +854,7 @@ def test_a_flush_brings_the_pairs_whose_news_never_came_and_waits_for_all() -> N
 
 
 def test_a_flush_waits_for_the_scan_even_if_nothing_seems_owed() -> None:
-    assert go(*TRAIN, PairSaved("p"), STOP, ChildExited(75), PairStored("p"))[1] == ()
+    assert go(*TRAIN, PairSpooled("p"), STOP, ChildExited(75), PairStored("p"))[1] == ()
 
 
 def test_a_flush_that_is_late_exits_with_74() -> None:
@@ -872,12 +872,12 @@ def test_a_stopped_run_that_is_late_with_its_logs_alone_has_its_state_stored() -
 
 
 def test_a_complete_run_that_is_late_with_its_mark_is_not_complete() -> None:
-    state, _ = go(*TRAIN, TrainingFinished(), ChildExited(0), NO_LONGER_OWED, STOP)
+    state, _ = go(*TRAIN, TrainingEnded(), ChildExited(0), NO_LONGER_OWED, STOP)
     assert step(state, Tick(), 100.0)[0].exit_code is Exit.UNSTORED
 
 
 def test_a_run_that_ended_well_waits_for_the_store_without_end_until_it_is_stopped() -> None:
-    state, _ = go(*TRAIN, PairSaved("p"), TrainingFinished(), ChildExited(0), NO_LONGER_OWED)
+    state, _ = go(*TRAIN, PairSpooled("p"), TrainingEnded(), ChildExited(0), NO_LONGER_OWED)
     assert state.next_time() is None
     assert on(state, STOP)[0].next_time() == 100
     assert on(state, NoticeStands("spot notice", 40))[0].next_time() == 40
@@ -886,7 +886,7 @@ def test_a_run_that_ended_well_waits_for_the_store_without_end_until_it_is_stopp
 @pytest.mark.parametrize("code", [0, 75])
 def test_a_lost_pair_exits_with_74_and_never_marks_the_run_complete(code: int) -> None:
     state, effects = go(
-        *TRAIN, PairSaved("p"), TrainingFinished(), ChildExited(code), NO_LONGER_OWED, PairLost("p", "damaged")
+        *TRAIN, PairSpooled("p"), TrainingEnded(), ChildExited(code), NO_LONGER_OWED, PairLost("p", "damaged")
     )
     assert acts(effects) == [Finalize(complete=False)]
     assert any(isinstance(effect, Say) and effect.warning for effect in effects)
@@ -894,12 +894,12 @@ def test_a_lost_pair_exits_with_74_and_never_marks_the_run_complete(code: int) -
 
 
 def test_a_pair_that_was_lost_long_before_the_end_is_not_forgotten() -> None:
-    lost = (PairSaved("p"), PairLost("p", "damaged"), TrainingFinished(), ChildExited(0), NO_LONGER_OWED, Finalized())
+    lost = (PairSpooled("p"), PairLost("p", "damaged"), TrainingEnded(), ChildExited(0), NO_LONGER_OWED, Finalized())
     assert go(*TRAIN, *lost)[0].exit_code is Exit.UNSTORED
 
 
 def test_a_pair_that_a_newer_one_replaced_holds_up_no_end() -> None:
-    owing = (*TRAIN, PairSaved(FIRST), PairSaved(SECOND), STOP, ChildExited(75), NO_LONGER_OWED)
+    owing = (*TRAIN, PairSpooled(FIRST), PairSpooled(SECOND), STOP, ChildExited(75), NO_LONGER_OWED)
     state, effects = go(*owing, PairSkipped(FIRST), PairStored(SECOND))
     assert acts(effects) == [Finalize(complete=False)]
     assert on(state, Finalized())[0].exit_code is Exit.STOPPED
@@ -907,8 +907,8 @@ def test_a_pair_that_a_newer_one_replaced_holds_up_no_end() -> None:
 
 @pytest.mark.parametrize(("code", "exit_code"), [(75, Exit.STOPPED), (0, Exit.UNSTORED)])
 def test_older_pairs_that_have_no_time_left_matter_to_a_complete_run_alone(code: int, exit_code: Exit) -> None:
-    owing = (*TRAIN, PairSaved(FIRST), PairSaved(SECOND), ChildExited(code), NO_LONGER_OWED)
-    state, effects = go(*owing, PairStored(SECOND), PairLeft(FIRST))
+    owing = (*TRAIN, PairSpooled(FIRST), PairSpooled(SECOND), ChildExited(code), NO_LONGER_OWED)
+    state, effects = go(*owing, PairStored(SECOND), PairLeftBehind(FIRST))
     assert effects[0] == Say("left-behind", f"{FIRST}: there is no time to store it; it stays in the work dir", True)
     assert acts(effects) == [Finalize(complete=False)]
     assert on(state, Finalized())[0].exit_code is exit_code
@@ -916,7 +916,7 @@ def test_older_pairs_that_have_no_time_left_matter_to_a_complete_run_alone(code:
 
 @pytest.mark.parametrize(("stored", "exit_code"), [(SECOND, Exit.STOPPED), (FIRST, Exit.UNSTORED)])
 def test_a_late_flush_has_stored_the_state_if_the_newest_pair_is_in_the_store(stored: str, exit_code: Exit) -> None:
-    owing = (*TRAIN, PairSaved(FIRST), PairSaved(SECOND), STOP, ChildExited(75), NO_LONGER_OWED)
+    owing = (*TRAIN, PairSpooled(FIRST), PairSpooled(SECOND), STOP, ChildExited(75), NO_LONGER_OWED)
     state, _ = go(*owing, PairStored(stored))
     assert step(state, Tick(), 100.0)[0].exit_code is exit_code
 
@@ -962,7 +962,7 @@ def test_a_lost_lease_ends_with_69_and_stores_nothing_more(name: str) -> None:
     state, effects = step(way(name), LeaseLost("other"), 1.0)
     assert DropUploads() in effects
     after: list[Effect] = []
-    for event in (PairSaved("q"), PairStored("p"), STOP, TrainingFinished(), PairSaved("r"), ChildExited(137)):
+    for event in (PairSpooled("q"), PairStored("p"), STOP, TrainingEnded(), PairSpooled("r"), ChildExited(137)):
         state, more = on(state, event, now=2.0)
         after += more
     assert state.exit_code is Exit.FENCED
@@ -996,7 +996,7 @@ def test_a_command_that_runs_for_five_minutes_without_a_training_that_speaks_to_
 
 
 @pytest.mark.parametrize(
-    "events", [(TrainingBegan(),), (TrainingBegan(), TrainingFinished()), (STOP,), (STALLED, STOP)]
+    "events", [(TrainingStarted(),), (TrainingStarted(), TrainingEnded()), (STOP,), (STALLED, STOP)]
 )
 def test_a_command_whose_training_began_or_that_is_ended_is_not_warned_of(events: tuple[Event, ...]) -> None:
     state, effects = on(*(way("starting"), *events, Tick()), now=0.0)
@@ -1017,7 +1017,7 @@ def test_a_command_that_waits_for_its_pair_is_given_as_long_again() -> None:
 # --- late news -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("event", [Spawned(7), TrainingBegan(), TrainingFinished(), Progressed()], ids=name_of)
+@pytest.mark.parametrize("event", [Spawned(7), TrainingStarted(), TrainingEnded(), Progressed()], ids=name_of)
 @pytest.mark.parametrize("name", ["restoring", "flushing", "finalizing", "backing off"])
 def test_late_words_of_a_dead_child_change_nothing(name: str, event: Event) -> None:
     assert step(way(name), event, 1.0) == (way(name), ())
@@ -1026,12 +1026,12 @@ def test_late_words_of_a_dead_child_change_nothing(name: str, event: Event) -> N
 @pytest.mark.parametrize("code", [0, 75])
 def test_late_news_of_a_pair_that_the_scan_already_covered_does_not_spoil_the_end(code: int) -> None:
     stored = (SpoolScanned(frozenset({"p"})), PairStored("p"))
-    state, _ = go(*TRAIN, PairSaved("older"), TrainingFinished(), ChildExited(code), *stored)
-    state, effects = on(state, PairSaved("p"))
+    state, _ = go(*TRAIN, PairSpooled("older"), TrainingEnded(), ChildExited(code), *stored)
+    state, effects = on(state, PairSpooled("p"))
     assert effects == ()
     state, effects = on(state, PairStored("older"))
     assert effects == (Finalize(complete=code == 0),)
-    state, effects = on(state, PairSaved("p"))
+    state, effects = on(state, PairSpooled("p"))
     assert effects == ()
     assert on(state, Finalized())[0].exit_code == code
 

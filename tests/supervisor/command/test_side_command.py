@@ -10,7 +10,7 @@ import pytest
 # Starts the command in its arguments while the reaper waits for all, and prints what it hears of the end.
 ASIDE = """
 import os, sys, time
-from holdfast.supervisor.command.side_command import Aside
+from holdfast.supervisor.command.side_command import SideCommand
 from holdfast.supervisor.command.child import Reaper
 
 reaper = Reaper()
@@ -18,7 +18,7 @@ reaper.start(lambda pid, ended: None)
 os.posix_spawnp("true", ["true"], os.environ)
 reaper.expect()
 try:
-    command = Aside(reaper, sys.argv[1:], os.environ)
+    command = SideCommand(reaper, sys.argv[1:], os.environ)
 except OSError as error:
     sys.exit(error.strerror)
 until = time.monotonic() + 60

@@ -1,4 +1,4 @@
-"""Facts of a machine that lacks nothing, for tests to take something away."""
+"""DoctorFacts of a machine that lacks nothing, for tests to take something away."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 from holdfast.store.conditions import Kept
-from holdfast.supervisor.doctor import Facts, Finding, HostFacts, MetadataFacts, StoreFacts, Unit, WorkFacts
+from holdfast.supervisor.doctor import DoctorFacts, Finding, HostFacts, MetadataFacts, StoreFacts, Unit, WorkFacts
 
 MB, GB = 10**6, 10**9
 UNIT = Unit("holdfast@digits.service", stop=150.0, watchdog=60.0, notify=True, kill_mode="mixed")
-GOOD = Facts(
+GOOD = DoctorFacts(
     store=StoreFacts(
         "s3://bucket/runs",
         tried=("list", "put", "get", "delete", "parts"),
@@ -29,11 +29,11 @@ GOOD = Facts(
 )
 
 
-def with_store(**changes: Any) -> Facts:
+def with_store(**changes: Any) -> DoctorFacts:
     return replace(GOOD, store=replace(GOOD.store, **changes))
 
 
-def with_host(**changes: Any) -> Facts:
+def with_host(**changes: Any) -> DoctorFacts:
     return replace(GOOD, host=replace(GOOD.host, **changes))
 
 

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from holdfast.supervisor.doctor import CHECKS, Facts, HostFacts, MetadataFacts, StoreFacts, Unit, WorkFacts, examine
+from holdfast.supervisor.doctor import (
+    CHECKS,
+    DoctorFacts,
+    HostFacts,
+    MetadataFacts,
+    StoreFacts,
+    Unit,
+    WorkFacts,
+    examine,
+)
 
 from .facts import GB, GOOD
 
@@ -15,7 +24,7 @@ def test_a_good_machine_has_findings_and_all_are_ok() -> None:
 
 
 def test_whatever_is_not_ok_has_a_remedy() -> None:
-    bad = Facts(
+    bad = DoctorFacts(
         store=StoreFacts(
             "s3://bucket/runs", ("list", "put"), {"put": "no"}, ("x",), None, "no", 1.0, 1.0, 1.0, 9999.0, True
         ),

@@ -11,11 +11,11 @@ from holdfast.core.errors import Conflict, SettingsError
 from holdfast.core.manifest import PARTS, CheckpointName
 from holdfast.core.runs import RunId
 from holdfast.spool import Spool
-from holdfast.supervisor.restore.fork import Fork, Source, adopt, done_before, fetch, locate, note, waiting_room
+from holdfast.supervisor.restore.fork import Fork, ForkSource, adopt, done_before, fetch, locate, note, waiting_room
 from holdfast.supervisor.upload.commit import store_pair
 
 RUN = "00001-digits"
-SOURCE = Source("digits", 20)
+SOURCE = ForkSource("digits", 20)
 
 
 @pytest.fixture
@@ -59,12 +59,12 @@ def test_it_is_done_once_however_the_source_is_spelled(
 ) -> None:
     store_only(store, theirs, name_of(2))
     store.create("00002-other/run.json", b"{}")
-    source = Source.parse(given)
+    source = ForkSource.parse(given)
     assert done_before(store, source, "other") is None
     fork = fetch(store, source, locate(store, source), Spool(scratch))
     manifest = adopt(fork, ours, 3, 9, durable=False)
     note(store, RunId(2, "other"), fork.found, manifest)
-    assert done_before(store, Source.parse(again), "other") == f"00002-other/from-{RUN}@20.json"
+    assert done_before(store, ForkSource.parse(again), "other") == f"00002-other/from-{RUN}@20.json"
     with pytest.raises(Conflict):
         note(store, RunId(2, "other"), fork.found, manifest)
 
@@ -73,7 +73,7 @@ def test_other_steps_and_other_runs_were_not_done(store: MemoryStore) -> None:
     store.create(f"00002-other/from-{RUN}@20.json", b"{}")
     store.create("00002-other/from-nonsense.json", b"{}")
     for text in ("digits@21", "00003-digits@20", "igits@20", "other@20"):
-        assert done_before(store, Source.parse(text), "other") is None
+        assert done_before(store, ForkSource.parse(text), "other") is None
     assert done_before(store, SOURCE, "nobody") is None
 
 
@@ -135,7 +135,7 @@ def test_a_checkpoint_whose_loss_is_not_finite_is_no_source(store: MemoryStore, 
 
 def test_a_step_of_too_many_digits_is_called_so() -> None:
     with pytest.raises(SettingsError, match=r"--from 'digits@1{24}': a step has 15 digits at most, and this one 24"):
-        Source.parse("digits@" + "1" * 24)
+        ForkSource.parse("digits@" + "1" * 24)
 
 
 @pytest.mark.parametrize(
@@ -143,4 +143,4 @@ def test_a_step_of_too_many_digits_is_called_so() -> None:
 )
 def test_a_source_that_cannot_be_is_a_settings_error(text: str) -> None:
     with pytest.raises(SettingsError, match="--from"):
-        Source.parse(text)
+        ForkSource.parse(text)

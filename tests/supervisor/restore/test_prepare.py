@@ -16,7 +16,7 @@ from holdfast.store import Store
 from holdfast.store.catalog import list_pairs
 from holdfast.store.directory import DirectoryStore
 from holdfast.supervisor.report.journal import Journal
-from holdfast.supervisor.restore.fork import Source
+from holdfast.supervisor.restore.fork import ForkSource
 from holdfast.supervisor.restore.prepare import Prepared, Preparer
 from holdfast.supervisor.settings import RunSettings
 from holdfast.supervisor.upload.commit import store_pair
@@ -57,7 +57,7 @@ def start(store: MemoryStore, tmp_path: Path, lost: list[str]) -> Iterator[Start
         extend: bool = False,
         heard: Callable[[str], None] = lambda kind: None,
     ) -> Preparer:
-        given = Source.parse(source) if source else None
+        given = ForkSource.parse(source) if source else None
         settings = RunSettings(name=name, work_dir=tmp_path / machine, command=("true",), source=given, extend=extend)
         journal = Journal(None)
         journal.listen(lambda kind, event: heard(kind))

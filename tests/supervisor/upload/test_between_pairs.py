@@ -11,7 +11,7 @@ from holdfast.core.errors import Permanent, Transient
 from holdfast.core.policy import Best, Retention
 from holdfast.spool import Spool
 from holdfast.store.catalog import list_pairs
-from holdfast.supervisor.upload.between_pairs import BringLogs, Closing, Prune
+from holdfast.supervisor.upload.between_pairs import Closing, Prune, UploadLogs
 from holdfast.supervisor.upload.commit import store_pair
 from holdfast.supervisor.upload.logs import growing_logs
 
@@ -49,7 +49,7 @@ class Logs:
         self.pressed = False
         self.left: float | None = None
         self.said: list[str] = []
-        self.errand = BringLogs(
+        self.task = UploadLogs(
             store,
             growing_logs(spool, 1),
             lambda: self.pressed,
@@ -65,7 +65,7 @@ class Logs:
 
     def run(self, closing: Closing | None = None) -> int:
         """Runs what is due until there is no more; how many jobs there were."""
-        return run_all(self.errand, self.clock(), closing)
+        return run_all(self.task, self.clock(), closing)
 
     def after(self, seconds: float) -> int:
         self.clock.advance(seconds)
@@ -77,10 +77,10 @@ def logs(store: FlakyStore, spool: Spool) -> Logs:
     return Logs(store, spool)
 
 
-def run_all(errand: BringLogs | Prune, now: float, closing: Closing | None = None) -> int:
+def run_all(task: UploadLogs | Prune, now: float, closing: Closing | None = None) -> int:
     """Runs its jobs until there is none; how many there were."""
     jobs = 0
-    while (job := errand.job(now, closing)) is not None:
+    while (job := task.job(now, closing)) is not None:
         job()
         jobs += 1
         assert jobs < 100, "there is no end to it"
@@ -102,7 +102,7 @@ def test_logs_and_other_files_are_brought_before_the_end(memory: MemoryStore, lo
     logs.run()
     logs.grow("b")
     spool.file("options.json").write_text("{}")
-    logs.errand.bring(f"{RUN}/options.json", spool.file("options.json"))
+    logs.task.bring(f"{RUN}/options.json", spool.file("options.json"))
     assert logs.run(CLOSING) == 2
     assert memory.objects == {f"{RUN}/options.json": b"{}", LOG: b"ab"}
 
@@ -111,7 +111,7 @@ def test_asking_for_logs_to_bring_copies_nothing_for_who_asks_has_a_lock(
     memory: MemoryStore, logs: Logs, spool: Spool
 ) -> None:
     logs.grow("a")
-    job = logs.errand.job(logs.clock(), None)
+    job = logs.task.job(logs.clock(), None)
     assert [path.name for path in spool.path.iterdir()] == ["log.txt"]
     logs.grow("b")
     assert job is not None
@@ -186,7 +186,7 @@ def test_what_the_store_refuses_for_good_is_given_up_at_the_end_and_told_once(
     logs.grow("a")
     for name in ("options.json", "notes.txt"):
         spool.file(name).write_text("{}")
-        logs.errand.bring(f"{RUN}/{name}", spool.file(name))
+        logs.task.bring(f"{RUN}/{name}", spool.file(name))
     for refused in ("options.json", "log-i1.txt"):
         store.fail("put", Permanent("is a folder"), suffix=refused)
     logs.run(CLOSING)
@@ -204,7 +204,7 @@ def test_before_the_end_what_is_refused_is_tried_again_and_holds_up_no_log(
     """Somebody may set it right meanwhile."""
     logs.grow("a")
     spool.file("options.json").write_text("{}")
-    logs.errand.bring(f"{RUN}/options.json", spool.file("options.json"))
+    logs.task.bring(f"{RUN}/options.json", spool.file("options.json"))
     store.fail("put", Permanent("no rights"), suffix="options.json")
     with pytest.raises(Permanent):
         logs.run()
@@ -215,7 +215,7 @@ def test_before_the_end_what_is_refused_is_tried_again_and_holds_up_no_log(
 
 
 def test_a_file_that_is_gone_is_forgotten(memory: MemoryStore, logs: Logs, spool: Spool) -> None:
-    logs.errand.bring(f"{RUN}/gone", spool.file("gone"))
+    logs.task.bring(f"{RUN}/gone", spool.file("gone"))
     logs.run(CLOSING)
     assert memory.writes == []
 

@@ -13,7 +13,7 @@ from holdfast.core.errors import Conflict, Corrupted, Fenced, InvalidPair, NotFo
 from holdfast.core.manifest import PARTS, CheckpointName, Manifest
 from holdfast.core.policy import Backoff, Retention
 from holdfast.spool import Spool
-from holdfast.supervisor.upload.between_pairs import Closing, Errand
+from holdfast.supervisor.upload.between_pairs import Closing, Task
 from holdfast.supervisor.upload.commit import store_pair
 from holdfast.supervisor.upload.uploader import Uploader
 
@@ -52,7 +52,7 @@ class Uploading:
         self,
         store: FlakyStore,
         spool: Spool,
-        *errands: Errand,
+        *tasks: Task,
         keep: int = 2,
         spare: Collection[CheckpointName] = (),
     ) -> None:
@@ -64,7 +64,7 @@ class Uploading:
         self.clock = Clock()
         self._changed = threading.Condition()
         self.uploader = Uploader(
-            store, spool, self, errands, self._finish, Retention(keep), spare=spare, backoff=AT_ONCE, clock=self.clock
+            store, spool, self, tasks, self._finish, Retention(keep), spare=spare, backoff=AT_ONCE, clock=self.clock
         )
 
     def save(self, *names: CheckpointName, batch: int = 0) -> None:
@@ -98,7 +98,7 @@ class Uploading:
     def skipped(self, name: CheckpointName) -> None:
         self._hear("skipped", name)
 
-    def left(self, name: CheckpointName) -> None:
+    def left_behind(self, name: CheckpointName) -> None:
         self._hear("left", name)
 
     def failing(self, error: str, retry_in: float) -> None:
@@ -214,7 +214,7 @@ def test_what_is_saved_is_stored_and_reported(memory: MemoryStore, uploading: Up
     uploading.until_heard("stored", 2)
     assert uploading.heard == [("stored", name_of(1)), ("stored", name_of(2))]
     assert manifests(memory) == [key(name_of(1), "json"), key(name_of(2), "json")]
-    assert uploading.uploader.paid == {name_of(1), name_of(2)}
+    assert uploading.uploader.settled == {name_of(1), name_of(2)}
 
 
 @pytest.mark.parametrize("error", [Transient("away"), Permanent("no rights"), NotFound("no bucket")])
@@ -258,7 +258,7 @@ def test_a_pair_whose_name_is_anothers_is_reported_lost_and_never_tried_again(
     uploading.save(name_of(1))
     uploading.conclude()
     assert uploading.heard == [("lost", name_of(1)), ("finalized", None)]
-    assert name_of(1) in uploading.uploader.paid
+    assert name_of(1) in uploading.uploader.settled
 
 
 @pytest.mark.parametrize("part", ["h5", "pkl", "json"])
@@ -426,7 +426,7 @@ def test_of_pairs_that_only_serve_to_go_on_from_the_newest_alone_is_stored(
     uploading.uploader.start()
     uploading.conclude()
     assert uploading.of("stored") == [name_of(5), name_of(4), name_of(1)]
-    assert {name_of(2), name_of(3)} <= uploading.uploader.paid
+    assert {name_of(2), name_of(3)} <= uploading.uploader.settled
 
 
 def test_a_pair_under_way_is_not_skipped_for_a_newer_one(store: FlakyStore, uploading: Uploading) -> None:
@@ -540,11 +540,11 @@ def test_a_pair_that_was_damaged_on_its_way_is_sent_again(store: FlakyStore, upl
     assert [kind for kind, _ in uploading.heard] == ["failing", "stored"]
 
 
-# --- errands -------------------------------------------------------------------------------------------------------
+# --- tasks -------------------------------------------------------------------------------------------------------
 
 
 class Counting:
-    """An errand that is always due, and fails as often as it is told to."""
+    """a task that is always due, and fails as often as it is told to."""
 
     def __init__(self, failures: int = 0, vital: bool = True) -> None:
         self.vital = vital
@@ -566,17 +566,17 @@ class Counting:
             raise Permanent("no rights")
 
 
-def test_errands_are_run_between_pairs_and_learn_what_is_stored(store: FlakyStore, spool: Spool) -> None:
-    errand = Counting()
-    uploading = Uploading(store, spool, errand)
+def test_tasks_are_run_between_pairs_and_receive_what_is_stored(store: FlakyStore, spool: Spool) -> None:
+    task = Counting()
+    uploading = Uploading(store, spool, task)
     uploading.uploader.start()
     uploading.save(name_of(1))
     uploading.conclude()
-    assert errand.runs == 5
-    assert errand.seen == [name_of(1)]
+    assert task.runs == 5
+    assert task.seen == [name_of(1)]
 
 
-def test_an_errand_that_fails_holds_up_no_pair_and_no_other_errand(store: FlakyStore, spool: Spool) -> None:
+def test_a_task_that_fails_holds_up_no_pair_and_no_other_task(store: FlakyStore, spool: Spool) -> None:
     failing, other = Counting(failures=5), Counting()
     uploading = Uploading(store, spool, failing, other)
     uploading.uploader.start()
@@ -589,7 +589,7 @@ def test_an_errand_that_fails_holds_up_no_pair_and_no_other_errand(store: FlakyS
 
 
 class Defective(Counting):
-    """Raises what no errand should, once where it looks and once where it works."""
+    """Raises what no task should, once where it looks and once where it works."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -608,15 +608,15 @@ class Defective(Counting):
 
 
 def test_a_defect_is_reported_and_tried_again_and_ends_nothing(store: FlakyStore, spool: Spool) -> None:
-    errand = Defective()
-    uploading = Uploading(store, spool, errand)
+    task = Defective()
+    uploading = Uploading(store, spool, task)
     uploading.uploader.start()
     uploading.until_heard("failing", 2)
     uploading.save(name_of(1))
     uploading.conclude()
     assert uploading.of("failing") == ["ValueError('while looking')", "ValueError('while working')"]
     assert uploading.of("stored") == [name_of(1)]
-    assert errand.runs == 5
+    assert task.runs == 5
 
 
 def test_a_defect_while_a_pair_is_stored_is_reported_and_the_pair_tried_again(
@@ -633,17 +633,15 @@ def test_a_defect_while_a_pair_is_stored_is_reported_and_the_pair_tried_again(
     assert uploading.heard == [("failing", "ValueError('a defect')"), ("stored", name_of(1)), ("finalized", None)]
 
 
-def test_while_a_deadline_stands_errands_wait_and_the_vital_ones_alone_are_done(
-    store: FlakyStore, spool: Spool
-) -> None:
-    errand, other = Counting(), Counting(vital=False)
-    uploading = Uploading(store, spool, errand, other)
+def test_while_a_deadline_stands_tasks_wait_and_only_the_vital_ones_are_done(store: FlakyStore, spool: Spool) -> None:
+    task, other = Counting(), Counting(vital=False)
+    uploading = Uploading(store, spool, task, other)
     uploading.uploader.hurry(uploading.clock() + 100)
     uploading.uploader.start()
     uploading.save(name_of(1))
     uploading.until_heard("stored")
     uploading.save(name_of(2))
     uploading.until_heard("stored", 2)
-    assert errand.runs == other.runs == 0
+    assert task.runs == other.runs == 0
     uploading.conclude()
-    assert (errand.runs, other.runs) == (5, 0)
+    assert (task.runs, other.runs) == (5, 0)

@@ -59,7 +59,7 @@ class Kill:
 class Upload:
     """Bring a pair to the store, trying until it succeeds.
 
-    Answered by PairStored, PairLost, PairSkipped or PairLeft.
+    Answered by PairStored, PairLost, PairSkipped or PairLeftBehind.
     """
 
     name: str

@@ -68,7 +68,7 @@ class Spawned:
 
 
 @dataclass(frozen=True)
-class TrainingBegan:
+class TrainingStarted:
     """The child entered its training loop: it now serves a request to save or stop."""
 
 
@@ -90,7 +90,7 @@ class PairUnusable:
 
 
 @dataclass(frozen=True)
-class TrainingFinished:
+class TrainingEnded:
     """The child's training loop ended by itself; the script's tail is left."""
 
 
@@ -102,14 +102,14 @@ class Progressed:
 
 
 @dataclass(frozen=True)
-class PairSaved:
+class PairSpooled:
     """A pair is in the spool."""
 
     name: str
 
 
 @dataclass(frozen=True)
-class SaveFailed:
+class SavingFailed:
     """The child could not write a pair, or did not commit its last batches."""
 
 
@@ -136,7 +136,7 @@ class PairSkipped:
 
 
 @dataclass(frozen=True)
-class PairLeft:
+class PairLeftBehind:
     """An older pair that cannot reach the store before the deadline; it stays in the work dir."""
 
     name: str
@@ -194,17 +194,17 @@ Event = (
     | Restored
     | RestoreFailed
     | Spawned
-    | TrainingBegan
+    | TrainingStarted
     | CheckpointRefused
     | PairUnusable
-    | TrainingFinished
+    | TrainingEnded
     | Progressed
-    | PairSaved
-    | SaveFailed
+    | PairSpooled
+    | SavingFailed
     | PairStored
     | PairLost
     | PairSkipped
-    | PairLeft
+    | PairLeftBehind
     | ChildExited
     | Stalled
     | SpoolScanned

@@ -27,7 +27,7 @@ from .events import (
     Stalled,
     StopRequested,
     Tick,
-    TrainingBegan,
+    TrainingStarted,
 )
 from .histories import (
     CORNERS,
@@ -106,7 +106,7 @@ def _label(state: State, event: Event) -> str:
         NoticeStands: "notice",
         RebalanceRecommended: "rebalance",
         RestoreFailed: "cannot be restored",
-        TrainingBegan: "training begins",
+        TrainingStarted: "training begins",
         LeaseLost: "lease lost",
     }.get(type(event)) or re.sub(r"(?<!^)(?=[A-Z])", " ", type(event).__name__).lower()
 

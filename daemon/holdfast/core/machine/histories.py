@@ -17,7 +17,7 @@ from .events import (
     LeaseLost,
     NoNotice,
     NoticeStands,
-    PairSaved,
+    PairSpooled,
     PairStored,
     PairUnusable,
     Progressed,
@@ -27,8 +27,8 @@ from .events import (
     SpoolScanned,
     StopRequested,
     Tick,
-    TrainingBegan,
-    TrainingFinished,
+    TrainingEnded,
+    TrainingStarted,
 )
 from .table import Phase, Rules, State, Step, step
 
@@ -38,8 +38,8 @@ STOP, NOTICE = StopRequested("SIGTERM"), NoticeStands("spot notice", 120.0)
 LATE = 1e6  # whatever has a time is due by then
 
 START: tuple[Event, ...] = (NoNotice(), Restored())
-TRAIN = (*START, TrainingBegan(), Progressed(1), PairSaved(PAIR), PairStored(PAIR))
-TAIL = (*TRAIN, TrainingFinished())
+TRAIN = (*START, TrainingStarted(), Progressed(1), PairSpooled(PAIR), PairStored(PAIR))
+TAIL = (*TRAIN, TrainingEnded())
 RESUMED = (NoNotice(), Restored(checkpoint=PAIR, step=1))
 CRASH = (*TRAIN, ChildExited(1))
 
@@ -63,9 +63,9 @@ SITUATIONS = (
     Situation("it trains", Phase.RUNNING, TRAIN),
     Situation("its training is done, the script's tail runs", Phase.RUNNING, TAIL),
     Situation("asked to save and to stop, by a notice", Phase.DRAINING, (*TRAIN, NOTICE)),
-    Situation("stores what a stop left", Phase.FLUSHING, (*TRAIN, PairSaved(NEXT), NOTICE, ChildExited(75))),
-    Situation("stores what a complete training left", Phase.FLUSHING, (*TRAIN, PairSaved(NEXT), ChildExited(0))),
-    Situation("stores what a failed command left", Phase.FLUSHING, (*START, PairSaved(NEXT), ChildExited(1))),
+    Situation("stores what a stop left", Phase.FLUSHING, (*TRAIN, PairSpooled(NEXT), NOTICE, ChildExited(75))),
+    Situation("stores what a complete training left", Phase.FLUSHING, (*TRAIN, PairSpooled(NEXT), ChildExited(0))),
+    Situation("stores what a failed command left", Phase.FLUSHING, (*START, PairSpooled(NEXT), ChildExited(1))),
     Situation("waits before the command is started again", Phase.BACKOFF, CRASH),
     Situation("fetches a pair for a command that crashed", Phase.RESTORING, (*CRASH, Tick())),
 )
@@ -73,7 +73,7 @@ SITUATIONS = (
 # What only the diagram needs: how the last edges are walked.
 CORNERS = (
     Situation("asked a second time", Phase.DRAINING, (*TRAIN, STOP, STOP)),
-    Situation("flushing, asked twice", Phase.FLUSHING, (*TRAIN, PairSaved(NEXT), ChildExited(0), STOP, STOP)),
+    Situation("flushing, asked twice", Phase.FLUSHING, (*TRAIN, PairSpooled(NEXT), ChildExited(0), STOP, STOP)),
     Situation("fenced", Phase.DRAINING, (*TRAIN, LeaseLost("another"))),
     Situation("all is stored", Phase.FLUSHING, (*TRAIN, ChildExited(0), SpoolScanned(NOTHING))),
     Situation("all is stored of a failure", Phase.FLUSHING, (*START, ChildExited(1), SpoolScanned(NOTHING))),
@@ -98,7 +98,7 @@ TRIED: tuple[Event, ...] = (
     Restored(complete=True),
     Restored(over="older than --max-hours"),
     RestoreFailed("the store is away", Exit.USAGE),
-    TrainingBegan(),
+    TrainingStarted(),
     ChildExited(0),
     ChildExited(75),
     ChildExited(1),

@@ -10,7 +10,7 @@ from .state import Outcome, State
 
 
 @dataclass(frozen=True)
-class Kept:
+class FinalPairs:
     """What there is at the end. ``pairs``: the run has any, of this start or of an earlier one.
 
     ``here`` is the newest one if it is on this machine alone. ``begun``: the command was started. ``for_good``: a stop
@@ -23,13 +23,13 @@ class Kept:
     for_good: bool = False
 
 
-def last_line(code: Exit, state: State, kept: Kept) -> str:
+def last_line(code: Exit, state: State, kept: FinalPairs) -> str:
     """Empty where an error, or the news that there was nothing to do, has just said it."""
     text = _text(code, state, kept)
     return text and f"{text} (exit {int(code)})"
 
 
-def _text(code: Exit, state: State, kept: Kept) -> str:
+def _text(code: Exit, state: State, kept: FinalPairs) -> str:
     if kept.for_good:
         where = "the state is in the store" if kept.pairs else "the command stored no checkpoint"
         return f"stopped for good by --max-hours; {where}"
@@ -44,23 +44,23 @@ def _text(code: Exit, state: State, kept: Kept) -> str:
     return _given_up(state, kept) if state.failure and code is Exit.FAILED else ""
 
 
-def _given_up(state: State, kept: Kept) -> str:
+def _given_up(state: State, kept: FinalPairs) -> str:
     where = "its newest checkpoint is in the store" if kept.pairs else "it stored no checkpoint"
     if kept.here is not None:
         where = "its newest checkpoint is still in the work dir"
     return f"{state.failure}; {where}"
 
 
-def _complete(kept: Kept) -> str:
+def _complete(kept: FinalPairs) -> str:
     return EXIT_MEANINGS[Exit.COMPLETE] if kept.pairs else "the command ended well; it stored no checkpoint"
 
 
-def _stopped(state: State, kept: Kept) -> str:
+def _stopped(state: State, kept: FinalPairs) -> str:
     if kept.pairs:
         return EXIT_MEANINGS[Exit.STOPPED]
     if not kept.begun:
         return "stopped before the command was started; run again to go on"
-    if state.spoke:
+    if state.seen_training:
         return "stopped early, before the first checkpoint: the next start begins anew"
     return (
         "stopped early; the command stored no checkpoint (does the script use holdfast.Resume?): "
@@ -68,7 +68,7 @@ def _stopped(state: State, kept: Kept) -> str:
     )
 
 
-def _unstored(state: State, kept: Kept) -> str:
+def _unstored(state: State, kept: FinalPairs) -> str:
     if state.unmarked:
         return "training is complete and its state in the store, which refuses the mark that says so; run again"
     ended = "the command ended well" if state.outcome is Outcome.COMPLETE else "stopped early"

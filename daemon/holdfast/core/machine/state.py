@@ -34,7 +34,7 @@ class Outcome(Enum):
 
 LEAST_WINDOW = 10.0
 MOST_DEATHS = 3
-SPEAK_TIME = 300.0
+NO_TRAINING_TIME = 300.0
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,10 @@ class State:
     ``storing`` says that what was left here is stored while a notice stands, ``bringing`` that the pair to go on from
     is on its way. ``resumed`` is the one that the command was last started from, ``moved`` whether it trained a batch
     since, and ``deaths`` how often in a row it died without one. ``stalled`` says that it hangs and is being ended.
-    ``spoke`` says that a training of the command has begun under holdfast, now or in an earlier start, and ``speak_by``
-    when it is warned that none did.
-    ``unmarked`` says that the store refuses the mark of a complete run.
-    ``left`` says that older pairs stay unsent in the work dir, ``fault`` how a run ends that could not be restored.
+    ``seen_training`` says that a training of the command has begun under holdfast, now or in an earlier start;
+    ``warn_at`` is when the user is warned that none has. ``unmarked`` says that the store refuses the mark of a
+    complete run. ``left_behind`` says that older pairs stay unsent in the work dir, ``fault`` how a run ends that could
+    not be restored.
     ``failures`` counts those in a row without progress, and ``failure`` tells of them once they are too many.
     ``step`` is the furthest batch ever, ``at`` that of this start.
     """
@@ -79,7 +79,7 @@ class State:
     spawned: bool = False
     training: bool = False
     finished: bool = False
-    spoke: bool = False
+    seen_training: bool = False
     trained: bool = False
     refused: bool = False
     unusable: bool = False
@@ -93,7 +93,7 @@ class State:
     stalled: bool = False
     avoid: frozenset[str] = frozenset()
     owed: frozenset[str] = frozenset()
-    left: bool = False
+    left_behind: bool = False
     step: int = 0
     at: int = 0
     saved_step: int = 0
@@ -108,7 +108,7 @@ class State:
     term_at: float | None = None
     kill_at: float | None = None
     retry_at: float | None = None
-    speak_by: float | None = None
+    warn_at: float | None = None
     fault: Exit | None = None
     exit_code: Exit | None = None
 
@@ -118,8 +118,8 @@ class State:
 
     def next_time(self) -> float | None:
         """When a Tick is next needed."""
-        speak_by = self.speak_by if self.phase in (Phase.STARTING, Phase.RUNNING) else None
-        times = (self.deadline, self.term_at, self.kill_at, self.retry_at, speak_by)
+        warn_at = self.warn_at if self.phase in (Phase.STARTING, Phase.RUNNING) else None
+        times = (self.deadline, self.term_at, self.kill_at, self.retry_at, warn_at)
         return min((t for t in times if t is not None), default=None)
 
 

@@ -36,10 +36,10 @@ from .events import (
     LeaseLost,
     NoNotice,
     NoticeStands,
-    PairLeft,
+    PairLeftBehind,
     PairLost,
-    PairSaved,
     PairSkipped,
+    PairSpooled,
     PairStored,
     PairUnusable,
     Progressed,
@@ -47,14 +47,14 @@ from .events import (
     RebalanceRecommended,
     Restored,
     RestoreFailed,
-    SaveFailed,
+    SavingFailed,
     Spawned,
     SpoolScanned,
     Stalled,
     StopRequested,
     Tick,
-    TrainingBegan,
-    TrainingFinished,
+    TrainingEnded,
+    TrainingStarted,
 )
 from .rules import command, endings, pairs, stops, ticks
 from .state import Outcome, Phase, Rules, State, Step
@@ -86,8 +86,8 @@ TABLE: dict[tuple[Phase, type[Any]], _Rule] = {
     **{(phase, NoticeStands): stops.notice for phase in _ALIVE},
     **{(phase, StopRequested): stops.stop for phase in _ALIVE},
     **{(phase, RebalanceRecommended): stops.rebalance for phase in _ALIVE},
-    **{(phase, TrainingBegan): command.began for phase in _ALIVE},
-    **{(phase, TrainingFinished): command.finished for phase in _ALIVE},
+    **{(phase, TrainingStarted): command.began for phase in _ALIVE},
+    **{(phase, TrainingEnded): command.finished for phase in _ALIVE},
     **{(phase, CheckpointRefused): command.refused for phase in (*_ALIVE, _P.DRAINING)},
     **{(phase, PairUnusable): command.unusable for phase in (*_ALIVE, _P.DRAINING)},
     **{(phase, ChildExited): command.exited for phase in _ALIVE},
@@ -95,17 +95,17 @@ TABLE: dict[tuple[Phase, type[Any]], _Rule] = {
     (_P.DRAINING, Stalled): command.stay,
     **{(phase, Spawned): command.spawned for phase in (*_ALIVE, _P.DRAINING)},
     **{(phase, Progressed): command.progressed for phase in (*_ALIVE, _P.DRAINING)},
-    **{(phase, PairSaved): pairs.saved for phase in Phase if phase not in (_P.DONE, _P.FAILED)},
+    **{(phase, PairSpooled): pairs.saved for phase in Phase if phase not in (_P.DONE, _P.FAILED)},
     # The child's last words may arrive after its end, and so may the news of its start.
     **{
         (phase, event): command.stay
         for phase in (_P.RESTORING, _P.FLUSHING, _P.BACKOFF)
-        for event in (Spawned, TrainingBegan, TrainingFinished, CheckpointRefused, PairUnusable, Progressed)
+        for event in (Spawned, TrainingStarted, TrainingEnded, CheckpointRefused, PairUnusable, Progressed)
     },
     (_P.DRAINING, NoticeStands): stops.notice_while_draining,
     (_P.DRAINING, StopRequested): stops.hurry,
-    (_P.DRAINING, TrainingBegan): command.began_while_draining,
-    (_P.DRAINING, TrainingFinished): command.finished_while_draining,
+    (_P.DRAINING, TrainingStarted): command.began_while_draining,
+    (_P.DRAINING, TrainingEnded): command.finished_while_draining,
     (_P.DRAINING, ChildExited): command.exited_while_draining,
     (_P.DRAINING, Tick): ticks.while_draining,
     (_P.FLUSHING, NoticeStands): stops.notice_while_flushing,
@@ -119,10 +119,10 @@ TABLE: dict[tuple[Phase, type[Any]], _Rule] = {
     # What the outside does at any time, with nothing to decide there:
     **{(phase, NoNotice): stops.forget_notice for phase in Phase if phase not in (_P.RESTORING, _P.DONE, _P.FAILED)},
     **{(phase, RebalanceRecommended): command.stay for phase in (_P.RESTORING, _P.DRAINING, _P.FLUSHING, _P.BACKOFF)},
-    **{(phase, SaveFailed): pairs.save_failed for phase in Phase if phase not in (_P.DONE, _P.FAILED)},
+    **{(phase, SavingFailed): pairs.save_failed for phase in Phase if phase not in (_P.DONE, _P.FAILED)},
     **{(phase, PairStored): pairs.stored for phase in Phase if phase not in (_P.DONE, _P.FAILED)},
     **{(phase, PairSkipped): pairs.skipped for phase in Phase if phase not in (_P.DONE, _P.FAILED)},
-    **{(phase, PairLeft): pairs.left for phase in Phase if phase not in (_P.DONE, _P.FAILED)},
+    **{(phase, PairLeftBehind): pairs.left_behind for phase in Phase if phase not in (_P.DONE, _P.FAILED)},
     **{(phase, PairLost): pairs.lost for phase in Phase if phase not in (_P.DONE, _P.FAILED)},
     **{(phase, LeaseLost): endings.fenced for phase in Phase if phase not in (_P.DONE, _P.FAILED)},
     **{(phase, Tick): ticks.while_alive for phase in _ALIVE},

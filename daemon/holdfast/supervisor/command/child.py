@@ -110,7 +110,7 @@ class Tee:
             self._console = None  # whoever watched is gone; the log goes on
 
 
-class Strangers:
+class ForeignProcesses:
     """Whoever is below this process and not of the command: what a shell had started before it became holdfast by exec,
     and what that starts. Make it before the command is started.
 
@@ -137,7 +137,7 @@ class Reaper:
     def __init__(self) -> None:
         self._on_exit: Callable[[int, Ended], None] | None = None
         self._have_children = threading.Event()
-        self._strangers = Strangers()
+        self._foreign = ForeignProcesses()
 
     def start(self, on_exit: Callable[[int, Ended], None]) -> None:
         """Makes this process the one that inherits the orphans below it, and waits for children from now on.
@@ -167,7 +167,7 @@ class Reaper:
         found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
         assert found is not None
         assert self._on_exit is not None
-        stranger = self._strangers.have(found.si_pid)
+        stranger = self._foreign.have(found.si_pid)
         os.waitid(os.P_PID, found.si_pid, os.WEXITED)
         if not stranger:
             killed = found.si_code != os.CLD_EXITED
@@ -186,7 +186,7 @@ class Reaper:
 
     def _tree(self) -> list[psutil.Process]:
         """Nobody of the command is below a stranger."""
-        tree = [process for process in psutil.Process().children() if not self._strangers.have(process.pid)]
+        tree = [process for process in psutil.Process().children() if not self._foreign.have(process.pid)]
         for process in [*tree]:
             with contextlib.suppress(psutil.Error):
                 tree += process.children(recursive=True)

@@ -13,7 +13,7 @@ from .child import Ended, Reaper
 _DEFAULTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE, signal.SIGXFSZ)
 
 
-class Aside:
+class SideCommand:
     """Starts at once, found by PATH and without a shell; raises OSError if it cannot.
 
     The reaper tells nobody else from now on. All ends are queued before the command's own is picked out: it may be gone

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .facts import Facts, Finding, HostFacts, Level, MetadataFacts, StoreFacts, Unit, WorkFacts
+from .facts import DoctorFacts, Finding, HostFacts, Level, MetadataFacts, StoreFacts, Unit, WorkFacts
 from .host import files, gpu, memory, room, shared_memory, work_dir
 from .stops import metadata, stop_timeout, watchdog
 from .store import clock, conditions, drain, leftovers, made, rights
 
 __all__ = [
     "CHECKS",
-    "Facts",
+    "DoctorFacts",
     "Finding",
     "HostFacts",
     "Level",
@@ -26,7 +26,7 @@ __all__ = [
     "examine",
 ]
 
-CHECKS: tuple[Callable[[Facts], Finding | None], ...] = (
+CHECKS: tuple[Callable[[DoctorFacts], Finding | None], ...] = (
     rights,
     made,
     leftovers,
@@ -45,5 +45,5 @@ CHECKS: tuple[Callable[[Facts], Finding | None], ...] = (
 )
 
 
-def examine(facts: Facts) -> list[Finding]:
+def examine(facts: DoctorFacts) -> list[Finding]:
     return [finding for check in CHECKS if (finding := check(facts)) is not None]

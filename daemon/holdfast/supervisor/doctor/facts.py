@@ -95,7 +95,7 @@ class Unit:
 
 
 @dataclass(frozen=True)
-class Facts:
+class DoctorFacts:
     """``pair`` is the size of the run's newest pair in bytes, None if there is none yet; ``drain_time`` in seconds.
 
     ``unit`` is the service that this is, or that was asked for.

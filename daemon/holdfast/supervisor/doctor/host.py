@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from ...core.wording import count
-from .facts import GB, Facts, Finding, size
+from .facts import GB, DoctorFacts, Finding, size
 
 _SHM = "/dev/shm"  # noqa: S108 - it is looked at, not used
 _FEW_FILES, _SMALL_SHM = 1024, 64 << 20
 
 
-def work_dir(facts: Facts) -> Finding:
+def work_dir(facts: DoctorFacts) -> Finding:
     work = facts.work
     if work.error:
         remedy = "give a --work-dir on a local disk that this user may write"
@@ -17,7 +17,7 @@ def work_dir(facts: Facts) -> Finding:
     return Finding("work dir", "ok", f"{work.path}: takes files, renames and locks them")
 
 
-def room(facts: Facts) -> Finding | None:
+def room(facts: DoctorFacts) -> Finding | None:
     free = facts.work.free
     if free is None:
         return None
@@ -34,7 +34,7 @@ def room(facts: Facts) -> Finding | None:
     return Finding("disk", "ok", f"{text}: room for two pairs of up to {size(free / 2)}")
 
 
-def files(facts: Facts) -> Finding | None:
+def files(facts: DoctorFacts) -> Finding | None:
     limit = facts.host.files
     if limit is None:
         return None
@@ -43,7 +43,7 @@ def files(facts: Facts) -> Finding | None:
     return Finding("open files", "ok", f"the limit is {limit}")
 
 
-def memory(facts: Facts) -> Finding | None:
+def memory(facts: DoctorFacts) -> Finding | None:
     available = facts.host.memory
     if available is None:
         return None
@@ -55,7 +55,7 @@ def memory(facts: Facts) -> Finding | None:
     return Finding("memory", "ok", text)
 
 
-def shared_memory(facts: Facts) -> Finding | None:
+def shared_memory(facts: DoctorFacts) -> Finding | None:
     if facts.host.shm is None:
         return Finding(
             "shared memory", "warning", f"there is no {_SHM}", "data loaders with processes need it: mount it"
@@ -66,7 +66,7 @@ def shared_memory(facts: Facts) -> Finding | None:
     return Finding("shared memory", "ok", f"{size(facts.host.shm)} in {_SHM}")
 
 
-def gpu(facts: Facts) -> Finding | None:
+def gpu(facts: DoctorFacts) -> Finding | None:
     host = facts.host
     if not host.gpus:
         return None

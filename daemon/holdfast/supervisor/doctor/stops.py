@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 
-from .facts import Facts, Finding, Level, Unit, seconds
+from .facts import DoctorFacts, Finding, Level, Unit, seconds
 
 DOCKER_GRACE, KUBERNETES_GRACE, SYSTEMD_GRACE = 10, 30, 90
 _LEAST_WATCHDOG = 10
 _MARGIN = 10
 
 
-def metadata(facts: Facts) -> Finding:
+def metadata(facts: DoctorFacts) -> Finding:
     found, check = facts.metadata, "metadata service"
     missed = "spot notices will not be seen"
     if found.state == "disabled":
@@ -34,7 +34,7 @@ def metadata(facts: Facts) -> Finding:
     return Finding(check, level, f"none here ({found.text}): {missed}", f"on EC2, enable it; {elsewhere}")
 
 
-def stop_timeout(facts: Facts) -> Finding:
+def stop_timeout(facts: DoctorFacts) -> Finding:
     """A unit's is known. What docker and Kubernetes were told cannot be seen from inside; their defaults are known."""
     needed, drain = math.ceil(facts.drain_time) + _MARGIN, f"a drain may take {seconds(facts.drain_time)}"
     if facts.store_time is not None:
@@ -72,7 +72,7 @@ def _of_unit(unit: Unit, drain_time: float, drain: str, remedy: str) -> Finding:
     return Finding("stop", "problem", text, remedy)
 
 
-def watchdog(facts: Facts) -> Finding | None:
+def watchdog(facts: DoctorFacts) -> Finding | None:
     """Only a unit has one."""
     unit = facts.unit
     if unit is None:

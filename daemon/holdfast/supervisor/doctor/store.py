@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ...core.policy import ask_time
-from .facts import MB, Facts, Finding, seconds, size
+from .facts import MB, DoctorFacts, Finding, seconds, size
 
 _SKEW_REFUSED, _SKEW_ODD = 900, 60
 
 
-def rights(facts: Facts) -> Finding:
+def rights(facts: DoctorFacts) -> Finding:
     store = facts.store
     if not store.denied:
         return Finding("store", "ok", f"{store.uri}: {', '.join(store.tried)} work")
@@ -41,20 +41,20 @@ def _actions(denied: Mapping[str, str]) -> list[str]:
     return [_IAM[operation] for operation in denied if operation in _IAM]
 
 
-def made(facts: Facts) -> Finding | None:
+def made(facts: DoctorFacts) -> Finding | None:
     if not facts.store.made:
         return None
     text = f"{facts.store.uri} was not there before this test, which leaves nothing"
     return Finding("store's folder", "warning", text, "is its disk mounted? holdfast run makes the folder anew")
 
 
-def leftovers(facts: Facts) -> Finding | None:
+def leftovers(facts: DoctorFacts) -> Finding | None:
     if not facts.store.left:
         return None
     return Finding("probe", "warning", f"could not be removed: {', '.join(facts.store.left)}", "remove them by hand")
 
 
-def conditions(facts: Facts) -> Finding | None:
+def conditions(facts: DoctorFacts) -> Finding | None:
     check, found = "conditional writes", facts.store
     if found.unkept:
         remedy = "the run's lease is made of them: see to it that small objects can be written and read"
@@ -71,7 +71,7 @@ def conditions(facts: Facts) -> Finding | None:
     return Finding(check, "ok", f"kept, as the run's lease needs them{bare}")
 
 
-def clock(facts: Facts) -> Finding | None:
+def clock(facts: DoctorFacts) -> Finding | None:
     skew = facts.store.skew
     if skew is None:
         return None
@@ -83,7 +83,7 @@ def clock(facts: Facts) -> Finding | None:
     return Finding("clock", "ok", "agrees with the store's")
 
 
-def drain(facts: Facts) -> Finding | None:
+def drain(facts: DoctorFacts) -> Finding | None:
     """Of a drain's time the child may take a part for saving; the rest is the upload's."""
     rate, takes = facts.store.put_rate, facts.store_time
     if rate is None:

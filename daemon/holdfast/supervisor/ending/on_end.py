@@ -127,7 +127,7 @@ class Group(Protocol):
 
 
 class Running(Protocol):
-    """A command that was started (aside.Aside), in a group of its own."""
+    """A command that was started (aside.SideCommand), in a group of its own."""
 
     def poll(self) -> Ended | None: ...
     def signal(self, number: int) -> None: ...

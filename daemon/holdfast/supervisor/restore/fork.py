@@ -29,14 +29,14 @@ _MOST_DIGITS = 15
 
 
 @dataclass(frozen=True)
-class Source:
+class ForkSource:
     """The ``step`` of a ``run``, which is a run id or a name."""
 
     run: str
     step: int
 
     @classmethod
-    def parse(cls, text: str) -> Source:
+    def parse(cls, text: str) -> ForkSource:
         """Raises SettingsError unless ``text`` is RUN@STEP."""
         run, _, step = text.rpartition("@")
         if not run or not (step.isascii() and step.isdecimal()):
@@ -82,7 +82,7 @@ class Fork:
     manifest: Manifest
 
 
-def done_before(store: Store, source: Source, target: str) -> str | None:
+def done_before(store: Store, source: ForkSource, target: str) -> str | None:
     """The mark that says that the run ``target`` went on from there before.
 
     A name stands for whichever run had it then: the same command does the same thing once, though that name has a newer
@@ -102,7 +102,7 @@ def done_before(store: Store, source: Source, target: str) -> str | None:
     return None
 
 
-def locate(store: Store, source: Source) -> Found:
+def locate(store: Store, source: ForkSource) -> Found:
     """The checkpoint that is meant. Raises SettingsError if there is none that a training could go on from."""
     run = newest_called(list_runs(store), source.run)
     if run is None:
@@ -133,7 +133,7 @@ def waiting_room(work_dir: Path, found: Found, target: str) -> Iterator[Spool]:
             shutil.rmtree(spool.path, ignore_errors=True)
 
 
-def fetch(store: Store, source: Source, found: Found, spool: Spool) -> Fork:
+def fetch(store: Store, source: ForkSource, found: Found, spool: Spool) -> Fork:
     """Brings the newest of the checkpoints that is whole. Raises SettingsError if none is; StoreError."""
     told = ""
     for listed in found.pairs:

@@ -24,7 +24,7 @@ from ...store import Store
 FORMAT = 1
 _MAX_INCARNATION = 10**8
 _PATIENCE = 1.0
-_AGAIN = 0.2  # of a heartbeat
+_RETRY_SHARE = 0.2  # of a heartbeat
 
 
 def boot_time() -> float:
@@ -119,7 +119,7 @@ class Lease:
                 done.set()
                 self._on_lost(str(error))
             except StoreError:  # the store is away, and training goes on; whoever waits may see it all the same
-                pause *= _AGAIN
+                pause *= _RETRY_SHARE
             except Exception as error:  # a holder that lives must not fall silent: another would take over
                 self._on_defect(error)
 

@@ -63,7 +63,7 @@ def seen_at(path: Path) -> Seen | str | None:
         return None
 
 
-class Reading:
+class OpenFile:
     """A file held open: ``path`` leads to this very file, even when another is renamed over its name.
 
     So what replaces files whole is stored whole, however long the sending takes.
@@ -80,13 +80,13 @@ class Reading:
 
 
 @contextlib.contextmanager
-def reading(path: Path) -> Iterator[Reading | None]:
+def opened(path: Path) -> Iterator[OpenFile | None]:
     """None if no regular file is there any more. Raises OSError if it cannot be read."""
     if not isinstance(seen_at(path), Seen):
         yield None
         return
     descriptor = os.open(path, _FILE)
     try:
-        yield Reading(descriptor) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
+        yield OpenFile(descriptor) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
     finally:
         os.close(descriptor)

@@ -27,7 +27,7 @@ from ...core.errors import NotFound, TooLarge
 from ...spool import TEMPORARY, Spool, place, record_of
 from ...store import Store
 from ..report.journal import Say
-from .artifact_files import reading, seen_at
+from .artifact_files import opened, seen_at
 from .transfer import SHARE, GivenUp
 
 INDEX = f"../{INDEX_FILE}"  # no artifact has such a path
@@ -36,7 +36,7 @@ _SPARE = 64 << 20
 _TELLING = 1 << 20  # smaller files tell the store's latency, not its rate
 
 
-class Transfer:
+class ArtifactTransfer:
     """``stored`` is what the store has; ``here``, what this machine sent, fetched or saw; ``until`` limits what begins.
 
     Once the command is ``running``, nothing that lies in its folder is touched. ``dirty`` says that the index is not up
@@ -72,7 +72,7 @@ class Transfer:
     # --- to the store ----------------------------------------------------------------------------------------------
 
     def send(self, path: str) -> None:
-        with reading(self.root / path) as file:
+        with opened(self.root / path) as file:
             if file is None:  # the next look sees why
                 return
             if not self.in_time(file.seen.size):

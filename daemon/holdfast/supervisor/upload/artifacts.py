@@ -26,7 +26,7 @@ from ...spool import Spool
 from ...store import Store
 from ..report.journal import Say
 from .artifact_files import look
-from .artifact_transfer import INDEX, Transfer
+from .artifact_transfer import INDEX, ArtifactTransfer
 from .transfer import RELEASE_TIME, GivenUp
 
 Job = Callable[[], None]
@@ -58,7 +58,7 @@ class Artifacts:
         pressed: Callable[[], bool] = lambda: False,
         wall_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        self._transfer = Transfer(store, spool, limits, say, pressed, clock)
+        self._transfer = ArtifactTransfer(store, spool, limits, say, pressed, clock)
         self._limits = limits
         self._say = say
         self._clock = clock

@@ -31,7 +31,7 @@ class Closing:
     deadline: float | None
 
 
-class Errand(Protocol):
+class Task(Protocol):
     """Work that is done between pairs, in jobs that are small or give way, so that a new pair needn't wait long.
 
     One that is not ``vital`` is left undone when a deadline is near.
@@ -49,16 +49,16 @@ class Errand(Protocol):
         """A pair came into the store."""
 
 
-class Turn:
-    """An errand, and when it may be asked again after it failed."""
+class ScheduledTask:
+    """a task, and when it may be asked again after it failed."""
 
-    def __init__(self, errand: Errand) -> None:
-        self.errand = errand
+    def __init__(self, task: Task) -> None:
+        self.task = task
         self.failures = 0
         self._not_before = float("-inf")
 
     def job(self, now: float) -> Job | None:
-        return self.errand.job(now, None) if now >= self._not_before else None
+        return self.task.job(now, None) if now >= self._not_before else None
 
     def postpone(self, now: float, backoff: Backoff) -> float:
         self.failures += 1
@@ -67,7 +67,7 @@ class Turn:
         return wait
 
 
-class BringLogs:
+class UploadLogs:
     """Logs now and then, each whole every time, and other small files of the run once.
 
     A log gives way as soon as something is ``pressed`` for, or a deadline is ``left()`` seconds away: it comes again
@@ -225,7 +225,7 @@ class Prune:
         return self._metrics[name].get(self._keep.best.metric)
 
 
-class BringArtifacts:
+class UploadArtifacts:
     """What the script wrote under artifacts/: after every pair and the logs, and before the run's end is marked."""
 
     vital = True

@@ -19,7 +19,7 @@ class GivenUp(Exception):
     """An upload that was abandoned on purpose."""
 
 
-class Transfer:
+class PairTransfer:
     """``progress`` is what a store calls with bytes sent, from whichever thread."""
 
     def __init__(self, owed: Owed, clock: Callable[[], float]) -> None:

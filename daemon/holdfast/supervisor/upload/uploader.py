@@ -1,4 +1,4 @@
-"""Brings pairs to the store, in one thread, with the one retry loop of the system; in between it runs errands.
+"""Brings pairs to the store, in one thread, with the one retry loop of the system; in between it runs tasks.
 
 Pairs go newest first. Where a deadline is near, what can still make it is decided from the measured rate, and an older
 pair's upload gives way to the newest (core/policy.py).
@@ -18,9 +18,9 @@ from ...core.manifest import CheckpointName
 from ...core.policy import Backoff, Owed, Retention, must_give_way, next_upload, superseded
 from ...spool import Spool
 from ...store import Store
-from .between_pairs import Closing, Errand, Job, Turn
+from .between_pairs import Closing, Job, ScheduledTask, Task
 from .commit import store_pair
-from .transfer import GivenUp, Rate, Transfer
+from .transfer import GivenUp, PairTransfer, Rate
 
 BACKOFF = Backoff(first=0.5, most=30.0)
 _PATIENCE = 2.0
@@ -32,7 +32,7 @@ class Listener(Protocol):
     def stored(self, name: CheckpointName, size: int, seconds: float) -> None: ...
     def lost(self, name: CheckpointName, error: str) -> None: ...
     def skipped(self, name: CheckpointName) -> None: ...
-    def left(self, name: CheckpointName) -> None: ...
+    def left_behind(self, name: CheckpointName) -> None: ...
     def failing(self, error: str, retry_in: float) -> None: ...
     def finalized(self, refusal: str) -> None: ...
 
@@ -48,7 +48,7 @@ class Uploader:
         store: Store,
         spool: Spool,
         listener: Listener,
-        errands: Sequence[Errand],
+        tasks: Sequence[Task],
         finish: Callable[[bool], None],
         keep: Retention,
         newest: tuple[int, int] = (0, 0),
@@ -59,7 +59,7 @@ class Uploader:
         self._store = store
         self._spool = spool
         self._listener = listener
-        self._errands = [Turn(errand) for errand in errands]
+        self._tasks = [ScheduledTask(task) for task in tasks]
         self._finish = finish
         self._keep = keep
         self._backoff = backoff
@@ -68,21 +68,21 @@ class Uploader:
         self._owed: dict[CheckpointName, Owed] = {}
         self._newest = newest
         self._spare = frozenset(spare)
-        self._transfer: Transfer | None = None
+        self._transfer: PairTransfer | None = None
         self._rate = Rate()
         self._deadline: float | None = None
         self._finalize: bool | None = None
         self._dropped = False
         self._failures = 0
-        self.paid: set[CheckpointName] = set()
+        self.settled: set[CheckpointName] = set()
         self._thread = threading.Thread(target=self._run, name="upload", daemon=True)
 
     @property
     def pressed(self) -> bool:
-        """Is there something that an errand's long job should give way to?"""
+        """Is there something that a task's long job should give way to?"""
         return bool(self._owed) or self._dropped
 
-    def left(self) -> float | None:
+    def seconds_left(self) -> float | None:
         """Seconds to the deadline, if there is one."""
         deadline = self._deadline
         return None if deadline is None else deadline - self._clock()
@@ -98,16 +98,16 @@ class Uploader:
             outdated = [one.name for one in superseded(self._owed.values()) if one.name != under_way]
             for old in outdated:
                 del self._owed[old]
-                self.paid.add(old)
+                self.settled.add(old)
             self._make_way()
             self._wake.notify()
         for old in outdated:
             self._listener.skipped(old)
 
     def unknown(self, names: Iterable[CheckpointName]) -> list[CheckpointName]:
-        """Those that are neither owed nor paid."""
+        """Those that are neither owed nor settled."""
         with self._wake:
-            return [name for name in names if name not in self._owed and name not in self.paid]
+            return [name for name in names if name not in self._owed and name not in self.settled]
 
     def hurry(self, deadline: float | None) -> None:
         """From now on there is a deadline, on this uploader's clock; or none any more."""
@@ -118,7 +118,7 @@ class Uploader:
                 self._wake.notify()
 
     def finalize(self, complete: bool) -> None:
-        """Once nothing is owed: run the errands a last time, mark the run if it is complete, release the lease.
+        """Once nothing is owed: run the tasks a last time, mark the run if it is complete, release the lease.
 
         Where ``finish`` raises Fenced, nothing is reported here: it tells of the loss itself. What it is refused for
         good is reported and not tried again.
@@ -151,7 +151,7 @@ class Uploader:
 
     def _make_way(self) -> None:
         """Gives up the upload under way if the newest pair would come too late behind it. Call with the lock."""
-        left, transfer = self.left(), self._transfer
+        left, transfer = self.seconds_left(), self._transfer
         if left is None or transfer is None or not self._owed:
             return
         newest = max(self._owed.values(), key=lambda one: one.name.order)
@@ -175,21 +175,21 @@ class Uploader:
                 self._failures = 0
 
     def _next(self) -> Job | None:
-        """The next thing to do; waits for one, but not longer than an errand may wait."""
+        """The next thing to do; waits for one, but not longer than a task may wait."""
         with self._wake:
-            one = next_upload(self._owed.values(), self._newest, self._rate.value, self.left())
+            one = next_upload(self._owed.values(), self._newest, self._rate.value, self.seconds_left())
             if one is not None:
                 chosen = one
-                return lambda: self._pay(chosen)
+                return lambda: self._upload(chosen)
             if self._owed:
                 return self._leave_behind
             if self._finalize is not None:
                 return self._conclude
             now = self._clock()
-            for turn in self._errands if self._deadline is None else ():
-                if (errand_job := turn.job(now)) is not None:
-                    chore, due = errand_job, turn
-                    return lambda: self._run_errand(due, chore)
+            for turn in self._tasks if self._deadline is None else ():
+                if (next_job := turn.job(now)) is not None:
+                    task_job, due = next_job, turn
+                    return lambda: self._run_task(due, task_job)
             self._wake.wait(1.0)
         return None
 
@@ -201,12 +201,12 @@ class Uploader:
             if not self._dropped:
                 self._wake.wait(wait)
 
-    def _pay(self, owed: Owed) -> None:
+    def _upload(self, owed: Owed) -> None:
         name = owed.name
         with self._wake:
             if name not in self._owed:
                 return
-            transfer = self._transfer = Transfer(owed, self._clock)
+            transfer = self._transfer = PairTransfer(owed, self._clock)
         try:
             manifest = store_pair(self._store, self._spool, name, transfer.progress)
         except (InvalidPair, Conflict, OSError) as error:
@@ -222,20 +222,20 @@ class Uploader:
         self._listener.stored(name, manifest.size, transfer.seconds)
         with contextlib.suppress(OSError):  # a full disk: the pair counts as not stored when room is needed
             self._spool.mark_stored(name)
-        for turn in self._errands:
-            turn.errand.stored(manifest)
+        for turn in self._tasks:
+            turn.task.stored(manifest)
         self._tidy()
 
     def _settle(self, name: CheckpointName) -> None:
         with self._wake:
             self._owed.pop(name, None)
-            self.paid.add(name)
+            self.settled.add(name)
 
     def _tidy(self) -> None:
         """This machine keeps a few pairs, and whatever the store may lack: of some nobody has told us yet."""
         here, stored = self._spool.pairs(), self._spool.stored()
         with self._wake:
-            settled = self.paid.union(self._spare, stored).difference(self._owed)
+            settled = self.settled.union(self._spare, stored).difference(self._owed)
         for old in self._keep.expendable(here, set(here) - settled):
             self._spool.remove(old)
 
@@ -245,10 +245,10 @@ class Uploader:
             behind = list(self._owed)
             self._owed.clear()
         for name in behind:
-            self._listener.left(name)
+            self._listener.left_behind(name)
 
-    def _run_errand(self, turn: Turn, job: Job) -> None:
-        """An errand that fails waits for its next turn; it holds up no other and no pair."""
+    def _run_task(self, turn: ScheduledTask, job: Job) -> None:
+        """a task that fails waits for its next turn; it holds up no other and no pair."""
         try:
             job()
         except Exception as error:
@@ -259,11 +259,11 @@ class Uploader:
 
     def _conclude(self) -> None:
         assert self._finalize is not None
-        for turn in self._errands:
-            if self._deadline is not None and not turn.errand.vital:
+        for turn in self._tasks:
+            if self._deadline is not None and not turn.task.vital:
                 continue
             closing = Closing(self._finalize, self._deadline)
-            while (job := turn.errand.job(self._clock(), closing)) is not None:
+            while (job := turn.task.job(self._clock(), closing)) is not None:
                 if self._dropped:
                     return
                 job()

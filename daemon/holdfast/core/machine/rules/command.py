@@ -18,10 +18,10 @@ from ..events import (
     RestoreFailed,
     Spawned,
     Stalled,
-    TrainingBegan,
-    TrainingFinished,
+    TrainingEnded,
+    TrainingStarted,
 )
-from ..state import MOST_DEATHS, SPEAK_TIME, Outcome, Phase, State, Step
+from ..state import MOST_DEATHS, NO_TRAINING_TIME, Outcome, Phase, State, Step
 from .endings import after, end, flush
 from .stops import flush_before
 
@@ -45,7 +45,7 @@ def start(state: State) -> Step:
         moved=False,
         at=0,
         stalled=False,
-        speak_by=None,
+        warn_at=None,
     )
     return state, (Spawn(),)
 
@@ -86,17 +86,17 @@ def not_brought(state: State, event: RestoreFailed) -> tuple[Say, State]:
 
 
 def spawned(state: State, event: Spawned, now: float) -> Step:
-    return replace(state, spawned=True, speak_by=None if state.spoke else now + SPEAK_TIME), ()
+    return replace(state, spawned=True, warn_at=None if state.seen_training else now + NO_TRAINING_TIME), ()
 
 
-def began(state: State, event: TrainingBegan, now: float) -> Step:
-    return replace(state, phase=Phase.RUNNING, training=True, finished=False, spoke=True, speak_by=None), ()
+def began(state: State, event: TrainingStarted, now: float) -> Step:
+    return replace(state, phase=Phase.RUNNING, training=True, finished=False, seen_training=True, warn_at=None), ()
 
 
-def began_while_draining(state: State, event: TrainingBegan, now: float) -> Step:
+def began_while_draining(state: State, event: TrainingStarted, now: float) -> Step:
     """The request to stop came before there was a training loop to hear it."""
     reason = state.stopping or "stop"
-    return replace(state, training=True, finished=False, stopping=reason, spoke=True), (AskStop(reason),)
+    return replace(state, training=True, finished=False, stopping=reason, seen_training=True), (AskStop(reason),)
 
 
 def refused(state: State, event: CheckpointRefused, now: float) -> Step:
@@ -108,11 +108,11 @@ def unusable(state: State, event: PairUnusable, now: float) -> Step:
     return replace(state, unusable=True, saved_step=0, avoid=state.avoid | {event.name}), (said,)
 
 
-def finished(state: State, event: TrainingFinished, now: float) -> Step:
+def finished(state: State, event: TrainingEnded, now: float) -> Step:
     return replace(state, training=False, finished=True), ()
 
 
-def finished_while_draining(state: State, event: TrainingFinished, now: float) -> Step:
+def finished_while_draining(state: State, event: TrainingEnded, now: float) -> Step:
     """It ended before it heard the request: the tail that follows is ended, and will run again."""
     state = replace(state, training=False, term_at=None, kill_at=now + state.rules.term_time)
     return state, (Terminate(),)

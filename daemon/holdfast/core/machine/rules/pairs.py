@@ -6,12 +6,12 @@ from dataclasses import replace
 
 from ...manifest import CheckpointName
 from ..effects import Say, Upload
-from ..events import PairLeft, PairLost, PairSaved, PairSkipped, PairStored, SaveFailed
+from ..events import PairLeftBehind, PairLost, PairSkipped, PairSpooled, PairStored, SavingFailed
 from ..state import Outcome, State, Step
 from .endings import finalize, order_of
 
 
-def saved(state: State, event: PairSaved, now: float) -> Step:
+def saved(state: State, event: PairSpooled, now: float) -> Step:
     if state.outcome is Outcome.FENCED or state.scanned:  # the scan of the spool has the last word
         return state, ()
     name = CheckpointName.parse(event.name)
@@ -20,7 +20,7 @@ def saved(state: State, event: PairSaved, now: float) -> Step:
     return state, (Upload(event.name),)
 
 
-def save_failed(state: State, event: SaveFailed, now: float) -> Step:
+def save_failed(state: State, event: SavingFailed, now: float) -> Step:
     return replace(state, save_failed=True), ()
 
 
@@ -42,8 +42,8 @@ def skipped(state: State, event: PairSkipped, now: float) -> Step:
     return when_stored(replace(state, owed=state.owed - {event.name}))
 
 
-def left(state: State, event: PairLeft, now: float) -> Step:
-    state, effects = when_stored(replace(state, owed=state.owed - {event.name}, left=True))
+def left_behind(state: State, event: PairLeftBehind, now: float) -> Step:
+    state, effects = when_stored(replace(state, owed=state.owed - {event.name}, left_behind=True))
     text = f"{event.name}: there is no time to store it; it stays in the work dir"
     return state, (Say("left-behind", text, warning=True), *effects)
 

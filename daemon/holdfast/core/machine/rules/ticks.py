@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ..effects import Kill, Restore, Say, Terminate
 from ..events import Tick
-from ..state import SPEAK_TIME, Phase, State, Step
+from ..state import NO_TRAINING_TIME, Phase, State, Step
 from .endings import abandon
 
 
@@ -17,15 +17,15 @@ def is_due(at: float | None, now: float) -> bool:
 def while_alive(state: State, event: Tick, now: float) -> Step:
     if is_due(state.kill_at, now):
         return replace(state, kill_at=None), (Say("killing", "the command hangs: SIGKILL", warning=True), Kill())
-    if not is_due(state.speak_by, now):
+    if not is_due(state.warn_at, now):
         return state, ()
     if state.bringing:  # it has nothing to go on from yet
-        return replace(state, speak_by=now + SPEAK_TIME), ()
+        return replace(state, warn_at=now + NO_TRAINING_TIME), ()
     text = (
-        f"no training of this command has spoken to holdfast for {SPEAK_TIME / 60:.0f} min: does the script use "
+        f"no training of this command has spoken to holdfast for {NO_TRAINING_TIME / 60:.0f} min: does the script use "
         "holdfast.Resume? Without it nothing is saved"
     )
-    return replace(state, speak_by=None), (Say("no-training", text, warning=True),)
+    return replace(state, warn_at=None), (Say("no-training", text, warning=True),)
 
 
 def while_draining(state: State, event: Tick, now: float) -> Step:
