@@ -121,13 +121,30 @@ def _described(model: keras.Model, held: _Held) -> dict[str, Any]:
     from keras.src.legacy.saving import json_utils, saving_options, saving_utils
 
     with keras.StatelessScope(held.scalars()), saving_options.keras_option_scope(use_legacy_config=True):
-        told = saving_utils.model_metadata(model, include_optimizer=True)
+        told = saving_utils.model_metadata(model, include_optimizer=False)
+        if getattr(model, "optimizer", None) and model.compiled:
+            told["training_config"] = _compile_settings(model)
         return {
             name: json.dumps(value, default=json_utils.get_json_type).encode()
             if isinstance(value, dict | list | tuple)
             else value
             for name, value in told.items()
         }
+
+
+def _compile_settings(model: keras.Model) -> dict[str, Any]:
+    """Made here from a copy: Keras' own writer takes the optimizer out of the live model's settings, and a ``.keras``
+    file that is saved afterwards opens with another one.
+    """
+    from keras.src.legacy.saving import saving_utils
+
+    settings = {name: value for name, value in model._compile_config.config.items() if name != "optimizer"}
+    optimizer = model.optimizer
+    described = {
+        "class_name": keras.saving.get_registered_name(type(optimizer)),
+        "config": optimizer.get_config(),
+    }
+    return {**saving_utils._serialize_nested_config(settings), "optimizer_config": described}
 
 
 def _lay_out(layout: Layout, model: keras.Model, held: _Held) -> None:
