@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from holdfast.store.parts import MOST_PARTS, PART, THREADS, Part, parts_of, work_on
+from holdfast.store.parts import MOST_PARTS, PART, THREADS, ObjectPart, parts_of, work_on
 from holdfast.store.streams import Meter
 
 
@@ -23,7 +23,7 @@ def test_every_part_is_worked_on_once_by_several_threads_at_a_time() -> None:
     together = threading.Barrier(THREADS, timeout=30)
     done: list[int] = []
 
-    def work(part: Part) -> None:
+    def work(part: ObjectPart) -> None:
         if part.number <= THREADS:
             together.wait()
         done.append(part.number)
@@ -38,7 +38,7 @@ def test_the_first_error_is_raised_and_ends_the_other_parts() -> None:
     meter = Meter(None)
     done: list[int] = []
 
-    def work(part: Part) -> None:
+    def work(part: ObjectPart) -> None:
         done.append(part.number)
         begun.wait()
         if part.number == 3:
@@ -52,12 +52,12 @@ def test_the_first_error_is_raised_and_ends_the_other_parts() -> None:
 
 
 def test_parts_without_end_are_not_made_in_advance() -> None:
-    def endless() -> Iterator[Part]:
+    def endless() -> Iterator[ObjectPart]:
         number = 0
         while True:
-            yield Part(number := number + 1, 0, 1)
+            yield ObjectPart(number := number + 1, 0, 1)
 
-    def work(part: Part) -> None:
+    def work(part: ObjectPart) -> None:
         if part.number == 1000:
             raise KeyError("enough")
 

@@ -17,7 +17,7 @@ _MIB = 1 << 20
 
 
 @dataclass(frozen=True)
-class Part:
+class ObjectPart:
     """``size`` bytes from ``first`` on; ``number`` counts from 1."""
 
     number: int
@@ -29,17 +29,17 @@ class Part:
         return self.first + self.size - 1
 
 
-def parts_of(size: int) -> list[Part]:
+def parts_of(size: int) -> list[ObjectPart]:
     """Of PART bytes each; more where a few for each thread are enough, as a request costs about 2 ms of CPU."""
     length = max(PART, min(_whole_mib(size, 8 * THREADS), 4 * PART), _whole_mib(size, MOST_PARTS))
-    return [Part(at // length + 1, at, min(length, size - at)) for at in range(0, size, length)]
+    return [ObjectPart(at // length + 1, at, min(length, size - at)) for at in range(0, size, length)]
 
 
 def _whole_mib(size: int, parts: int) -> int:
     return -(-size // parts // _MIB) * _MIB
 
 
-def work_on(parts: Iterable[Part], work: Callable[[Part], None], meter: Meter) -> None:
+def work_on(parts: Iterable[ObjectPart], work: Callable[[ObjectPart], None], meter: Meter) -> None:
     """Calls ``work`` for each part, from this thread and others, THREADS at most.
 
     The first error ends all of it, and is raised.

@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 import botocore.exceptions as aws
 
 from ..core.errors import TooLarge, Transient
-from .parts import PART, Part, parts_of, work_on
+from .parts import PART, ObjectPart, parts_of, work_on
 from .streams import ChunkedBody, FileBody, Meter
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Bulk:
         self,
         where: dict[str, Any],
         file: IO[bytes],
-        parts: list[Part],
+        parts: list[ObjectPart],
         crc32: int | None,
         encryption: dict[str, Any],
         meter: Meter,
@@ -69,7 +69,7 @@ class Bulk:
         upload: dict[str, Any] = {**where, "UploadId": begun["UploadId"]}
         done: dict[int, dict[str, Any]] = {}
 
-        def send(part: Part) -> None:
+        def send(part: ObjectPart) -> None:
             body: Any = FileBody(file, part.first, part.size, meter)
             answer: Any = client.upload_part(**upload, PartNumber=part.number, Body=body, **self._sum(body))
             kept = {name: answer[name] for name in ("ETag", "ChecksumCRC32") if name in answer}
@@ -109,7 +109,7 @@ class Bulk:
             same = {"IfMatch": answer["ETag"]} if "ETag" in answer else {}
             meter = Meter(None)
 
-            def receive(part: Part) -> None:
+            def receive(part: ObjectPart) -> None:
                 if part.number == 1:
                     _write(body, file, part, meter)
                 else:
@@ -125,7 +125,7 @@ class Bulk:
                 raise
             return self._client.get_object(**where)  # it is empty, and nothing has no first byte
 
-    def _receive(self, where: dict[str, Any], file: IO[bytes], part: Part, size: int, meter: Meter) -> None:
+    def _receive(self, where: dict[str, Any], file: IO[bytes], part: ObjectPart, size: int, meter: Meter) -> None:
         answer = self._unsigned.get_object(**where, Range=f"bytes={part.first}-{part.last}")
         with contextlib.closing(answer["Body"]) as body:
             if answer.get("ContentRange") != f"bytes {part.first}-{part.last}/{size}":
@@ -154,14 +154,14 @@ def _size_of(answer: dict[str, Any]) -> int:
     return int(match[2]) if match and int(match[1]) + 1 == answer.get("ContentLength") else -1
 
 
-def _pieces(first: int, size: int) -> Iterator[Part]:
+def _pieces(first: int, size: int) -> Iterator[ObjectPart]:
     """What came first, and the rest. Never a list: the size is what a server says."""
-    yield Part(1, 0, first)
+    yield ObjectPart(1, 0, first)
     for number, at in enumerate(range(first, size, PART), 2):
-        yield Part(number, at, min(PART, size - at))
+        yield ObjectPart(number, at, min(PART, size - at))
 
 
-def _write(body: Any, file: IO[bytes], part: Part, meter: Meter) -> None:
+def _write(body: Any, file: IO[bytes], part: ObjectPart, meter: Meter) -> None:
     at = part.first
     while chunk := body.read(_CHUNK):
         meter(len(chunk))
