@@ -18,7 +18,7 @@ test: $(VENV)/.dev check  ## the checks and the tests that need no root
 test-all: $(VENV)/.dev $(VENV)/.real  ## what `make test` leaves out: long matrices, and what needs root and Debian packages
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadgroup -m "whole or real"
 
-check: $(VENV)/.dev  ## ruff, mypy, and the layers
+check: $(VENV)/.dev  ## ruff, mypy, and who may import what
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
