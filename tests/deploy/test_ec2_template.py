@@ -179,7 +179,11 @@ def test_every_parameter_says_what_it_is_for_and_has_a_default_where_one_can_be(
         ("Training", ["python train.py --epochs=3 --x a,b"], ["python 'a b'", "echo $HOME", "a;b", "a\nb", ""]),
         (
             "HoldfastRequirement",
-            ["holdfast[tensorflow]==0.1.0", "holdfast @ https://h.example/h.whl"],
+            [
+                "holdfast[tensorflow]==0.1.0",
+                "holdfast @ https://h.example/h.whl",
+                "h[gpu] @ file:///opt/h-0.1-py3-none-any.whl",
+            ],
             ["", "-x", "a'b"],
         ),
         ("StorePrefix", ["runs", "team/runs"], ["", "/runs", "runs/", "a//b", "a b"]),
