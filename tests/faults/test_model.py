@@ -26,13 +26,13 @@ from fakes.clocks import Clock, Passing
 from fakes.stores import FlakyStore, MemoryStore
 from holdfast.core.errors import Conflict, Fenced, NoValidPair, StoreError, Transient
 from holdfast.core.manifest import PARTS, CheckpointName, FileRecord, Manifest
-from holdfast.core.policy import Retention
+from holdfast.core.policy import LeaseTimes, Retention
 from holdfast.core.runs import RunId
 from holdfast.inspect.prune import plan, remove
 from holdfast.spool import STORED, Spool, record_of
 from holdfast.store.catalog import read_contents
 from holdfast.supervisor.restore.candidates import bring_newest, candidates, newest_here, owed
-from holdfast.supervisor.restore.lease import Lease, LeaseTimes
+from holdfast.supervisor.restore.lease import Lease
 
 from .gated import GatedUploader
 

@@ -22,9 +22,10 @@ from fakes.stores import MemoryStore
 from holdfast.core import codec, wire
 from holdfast.core.errors import InvalidPair
 from holdfast.core.manifest import CheckpointName, Manifest
+from holdfast.core.policy import LeaseTimes
 from holdfast.spool import Spool
 from holdfast.supervisor.restore.candidates import bring_newest, candidates
-from holdfast.supervisor.restore.lease import Lease, LeaseTimes
+from holdfast.supervisor.restore.lease import Lease
 from holdfast.training.pair import pair
 
 from .bounded import bounded

@@ -20,8 +20,9 @@ import click
 from ..core.artifacts import Limits
 from ..core.errors import EXIT_MEANINGS, Exit, HoldfastError, SettingsError
 from ..core.machine.table import Rules
+from ..core.policy import LeaseTimes
 from ..core.redact import Redactor
-from ..core.runs import RunId, check_name
+from ..core.runs import ForkSource, RunId, check_name
 from ..spool import only_here
 from ..store.conditions import Conditional
 from ..supervisor.command.child import Reaper
@@ -34,8 +35,6 @@ from ..supervisor.notices.watcher import Watcher
 from ..supervisor.report.journal import Journal
 from ..supervisor.report.systemd import Systemd, is_journal
 from ..supervisor.report.view import announcing
-from ..supervisor.restore.fork import ForkSource
-from ..supervisor.restore.lease import LeaseTimes
 from ..supervisor.settings import RunSettings
 from .options import config_option, hours, keep_best, option, retention, seconds, store_options, the_store
 from .watching import watch_options, watched

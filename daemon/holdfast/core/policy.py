@@ -204,3 +204,12 @@ def _makes_it(size: int, rate: float | None, left: float | None) -> bool:
 def ask_time(window: float) -> float:
     """Seconds to wait for a child that was asked to stop, of ``window`` in all: the rest is for the upload."""
     return max(1.0, window * 0.6)
+
+
+@dataclass(frozen=True)
+class LeaseTimes:
+    """Seconds: between renewals, until a silent holder is taken for dead, and how long to wait for the lease."""
+
+    heartbeat: float = 10.0
+    expiry: float = 30.0
+    wait: float = 900.0

@@ -12,6 +12,7 @@ RUN_FILE = "run.json"
 LEASE_FILE = "lease.json"
 COMPLETE_FILE = "complete.json"
 
+_MOST_DIGITS = 15
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _RUN_ID = re.compile(r"(\d{5,12})-([A-Za-z0-9][A-Za-z0-9._-]{0,62})")
 
@@ -47,3 +48,32 @@ def check_name(name: str, setting: str = "--run") -> str:
 def next_id(name: str, existing: Iterable[RunId]) -> RunId:
     """The first id after all existing ones, whatever their names."""
     return RunId(max((run.number for run in existing), default=0) + 1, name)
+
+
+@dataclass(frozen=True)
+class ForkSource:
+    """A checkpoint to continue from (``--from``): the ``step`` of a ``run``, which is a run id or a name."""
+
+    run: str
+    step: int
+
+    @classmethod
+    def parse(cls, text: str) -> ForkSource:
+        """Raises SettingsError unless ``text`` is RUN@STEP."""
+        run, _, step = text.rpartition("@")
+        if not run or not (step.isascii() and step.isdecimal()):
+            raise SettingsError(f"--from {text!r}: give RUN@STEP, as in 00001-digits@940 (holdfast ls shows the steps)")
+        if len(step) > _MOST_DIGITS:
+            raise SettingsError(
+                f"--from {text!r}: a step has {_MOST_DIGITS} digits at most, and this one {len(step)} "
+                "(holdfast ls shows the steps)"
+            )
+        if RunId.parse(run) is None:
+            check_name(run, "--from")
+        return cls(run, int(step))
+
+    def __str__(self) -> str:
+        return f"{self.run}@{self.step}"
+
+    def means(self, run: RunId, step: int) -> bool:
+        return step == self.step and self.run in (str(run), run.name)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..core import wire
+from ..core.event_sink import EventSink
 from ..core.machine import events
 from ..core.manifest import CheckpointName
 from ..core.wording import bytes_text
-from .report.journal import Say
 
 
 class Reports:
     """Called in whichever thread hears. ``stacks`` is what the training process said of how its stacks can be had."""
 
-    def __init__(self, say: Say, put: Callable[[events.Event], None]) -> None:
+    def __init__(self, say: EventSink, put: Callable[[events.Event], None]) -> None:
         self._say = say
         self._put = put
         self._reasons: dict[str, str] = {}

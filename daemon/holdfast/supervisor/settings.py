@@ -7,9 +7,8 @@ from pathlib import Path
 
 from ..core.artifacts import Limits
 from ..core.machine.table import Rules
-from ..core.policy import Retention
-from .restore.fork import ForkSource
-from .restore.lease import LeaseTimes
+from ..core.policy import LeaseTimes, Retention
+from ..core.runs import ForkSource
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from holdfast.core.machine import explain, histories
 from holdfast.core.machine.effects import Terminate
 from holdfast.core.machine.events import Event, StopRequested
 from holdfast.core.machine.table import TABLE, Phase, Rules, State, step
-from holdfast.supervisor.notices.watcher import SPOT, interpret
+from holdfast.core.metadata_paths import SPOT
+from holdfast.supervisor.notices.watcher import interpret
 
 ROOT = Path(__file__).parents[3]
 LATE = 1e6

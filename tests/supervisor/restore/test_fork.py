@@ -9,9 +9,9 @@ from fakes.pairs import content_of, name_of, save_pair, store_only
 from fakes.stores import MemoryStore
 from holdfast.core.errors import Conflict, SettingsError
 from holdfast.core.manifest import PARTS, CheckpointName
-from holdfast.core.runs import RunId
+from holdfast.core.runs import ForkSource, RunId
 from holdfast.spool import Spool
-from holdfast.supervisor.restore.fork import Fork, ForkSource, adopt, done_before, fetch, locate, note, waiting_room
+from holdfast.supervisor.restore.fork import Fork, adopt, done_before, fetch, locate, note, waiting_room
 from holdfast.supervisor.upload.commit import store_pair
 
 RUN = "00001-digits"

@@ -10,9 +10,10 @@ import pytest
 from fakes.clocks import Clock, Passing
 from fakes.stores import FlakyStore, MemoryStore
 from holdfast.core.errors import Cancelled, Conflict, Fenced, Transient
+from holdfast.core.policy import LeaseTimes
 from holdfast.store import Store
 from holdfast.store.s3 import SMALL_TIMEOUT
-from holdfast.supervisor.restore.lease import Lease, LeaseTimes, boot_time
+from holdfast.supervisor.restore.lease import Lease, boot_time
 
 KEY = "00001-digits/lease.json"
 TIMES = LeaseTimes(heartbeat=10, expiry=30, wait=900)

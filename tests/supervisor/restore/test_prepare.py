@@ -12,11 +12,11 @@ from fakes.stored import Run
 from fakes.stores import FlakyStore, MemoryStore
 from holdfast.core.errors import Fenced, Permanent, SettingsError, Transient
 from holdfast.core.manifest import CheckpointName
+from holdfast.core.runs import ForkSource
 from holdfast.store import Store
 from holdfast.store.catalog import list_pairs
 from holdfast.store.directory import DirectoryStore
 from holdfast.supervisor.report.journal import Journal
-from holdfast.supervisor.restore.fork import ForkSource
 from holdfast.supervisor.restore.prepare import Prepared, Preparer
 from holdfast.supervisor.settings import RunSettings
 from holdfast.supervisor.upload.commit import store_pair

@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 
 from ...core.errors import Busy
+from ...core.metadata_paths import SPOT
 from ...spool import file_lock, replacing
 from ..notices.imds import MetadataAbsent, MetadataClient, MetadataError
-from ..notices.watcher import SPOT
 from .facts import HostFacts, MetadataFacts, WorkFacts
 
 _IN_CONTAINERS = ("docker", "kubepods", "containerd", "libpod", "lxc")

@@ -8,14 +8,10 @@ person; whoever calls makes a warning of it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from ...core.errors import HoldfastError
-from ..notices.imds import MetadataClient
-from ..notices.watcher import LIFECYCLE
-
-_INSTANCE = "instance-id"
-_REGION = "placement/region"
+from ...core.metadata_paths import INSTANCE, LIFECYCLE, REGION
 
 
 class AutoScalingError(HoldfastError):
@@ -36,10 +32,16 @@ class Hook:
         return cls(group, name) if group and name else None
 
 
-class Member:
-    """Speaks for this machine to its group."""
+class Metadata(Protocol):
+    """The instance metadata service (notices/imds.py). ``read`` raises HoldfastError; None is for 404."""
 
-    def __init__(self, metadata: MetadataClient | None) -> None:
+    def read(self, path: str) -> str | None: ...
+
+
+class Member:
+    """Calls the Auto Scaling API for this machine. ``metadata`` is None where the service is disabled."""
+
+    def __init__(self, metadata: Metadata | None) -> None:
         self._metadata = metadata
 
     def leaving(self) -> bool:
@@ -50,7 +52,7 @@ class Member:
         """Has the group terminate this machine; with ``decrement`` it also wants one less. Raises AutoScalingError."""
         self._call(
             "terminate_instance_in_auto_scaling_group",
-            InstanceId=self._ask(_INSTANCE),
+            InstanceId=self._ask(INSTANCE),
             ShouldDecrementDesiredCapacity=decrement,
         )
 
@@ -60,7 +62,7 @@ class Member:
             "complete_lifecycle_action",
             AutoScalingGroupName=hook.group,
             LifecycleHookName=hook.name,
-            InstanceId=self._ask(_INSTANCE),
+            InstanceId=self._ask(INSTANCE),
             LifecycleActionResult="CONTINUE",
         )
 
@@ -88,4 +90,4 @@ class Member:
         from botocore.config import Config
 
         config = Config(connect_timeout=3, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 4})
-        return boto3.session.Session().client("autoscaling", region_name=self._ask(_REGION), config=config)
+        return boto3.session.Session().client("autoscaling", region_name=self._ask(REGION), config=config)

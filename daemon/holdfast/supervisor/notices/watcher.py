@@ -14,12 +14,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ...core.machine.events import Event, NoNotice, NoticeStands, RebalanceRecommended
+from ...core.metadata_paths import LIFECYCLE, MAINTENANCE, REBALANCE, SPOT
 from .imds import MetadataAbsent, MetadataClient, MetadataError, MetadataUnheard
 
-SPOT = "spot/instance-action"
-REBALANCE = "events/recommendations/rebalance"
-MAINTENANCE = "events/maintenance/scheduled"
-LIFECYCLE = "autoscaling/target-lifecycle-state"
 PATHS = (SPOT, REBALANCE, MAINTENANCE, LIFECYCLE)
 _LEAVING = ("Terminated", "Warmed:Terminated", "Warmed:Stopped", "Warmed:Hibernated")
 _UNHEARD = (

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 from ...core.redact import Redactor
 from ...spool import append_to
@@ -21,12 +21,6 @@ Listener = Callable[[str, Mapping[str, Any]], None]
 
 _MOST_WAITING = 10_000
 _LAST_LINES = 1.0
-
-
-class Say(Protocol):
-    """What reports an event, as Journal.event does."""
-
-    def __call__(self, kind: str, text: str = "", *, warning: bool = False, **facts: Any) -> None: ...
 
 
 class Console:

@@ -18,8 +18,8 @@ from datetime import datetime
 from typing import Any
 
 from ...core.errors import Exit, SettingsError
+from ...core.event_sink import EventSink
 from ...core.view import Facts
-from .journal import Say
 
 _TIMEOUT = 5.0
 _TRIES = 3
@@ -32,7 +32,7 @@ class Notifier:
     A failed post is repeated after ``pause`` seconds, and after twice as many.
     """
 
-    def __init__(self, url: str, facts: Callable[[], Facts], say: Say, pause: float = 1.0) -> None:
+    def __init__(self, url: str, facts: Callable[[], Facts], say: EventSink, pause: float = 1.0) -> None:
         self._url = url
         self._shown = check_url(url)
         self._facts = facts

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ...core.errors import InvalidPair, SettingsError
 from ...core.manifest import Manifest
-from ...core.runs import RunId, check_name
+from ...core.runs import ForkSource, RunId
 from ...spool import Spool
 from ...store import Store
 from ...store.catalog import list_runs, newest_called, read_contents
@@ -25,36 +25,6 @@ from ...store.contents import Listed
 from ...store.download import bring
 
 _MARK = "from-"
-_MOST_DIGITS = 15
-
-
-@dataclass(frozen=True)
-class ForkSource:
-    """The ``step`` of a ``run``, which is a run id or a name."""
-
-    run: str
-    step: int
-
-    @classmethod
-    def parse(cls, text: str) -> ForkSource:
-        """Raises SettingsError unless ``text`` is RUN@STEP."""
-        run, _, step = text.rpartition("@")
-        if not run or not (step.isascii() and step.isdecimal()):
-            raise SettingsError(f"--from {text!r}: give RUN@STEP, as in 00001-digits@940 (holdfast ls shows the steps)")
-        if len(step) > _MOST_DIGITS:
-            raise SettingsError(
-                f"--from {text!r}: a step has {_MOST_DIGITS} digits at most, and this one {len(step)} "
-                "(holdfast ls shows the steps)"
-            )
-        if RunId.parse(run) is None:
-            check_name(run, "--from")
-        return cls(run, int(step))
-
-    def __str__(self) -> str:
-        return f"{self.run}@{self.step}"
-
-    def means(self, run: RunId, step: int) -> bool:
-        return step == self.step and self.run in (str(run), run.name)
 
 
 @dataclass(frozen=True)

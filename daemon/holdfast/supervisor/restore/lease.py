@@ -15,10 +15,10 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from ...core.errors import Cancelled, Conflict, Fenced, NotFound, StoreError, TooLarge, one_line
+from ...core.policy import LeaseTimes
 from ...store import Store
 
 FORMAT = 1
@@ -30,15 +30,6 @@ _RETRY_SHARE = 0.2  # of a heartbeat
 def boot_time() -> float:
     """Seconds on a clock that goes on while the machine is suspended (a hibernated holder has lost its lease)."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-@dataclass(frozen=True)
-class LeaseTimes:
-    """Seconds: between renewals, until a silent holder is taken for dead, and how long to wait for the lease."""
-
-    heartbeat: float = 10.0
-    expiry: float = 30.0
-    wait: float = 900.0
 
 
 class Lease:

@@ -24,9 +24,9 @@ from ...core.artifacts import (
     write_index,
 )
 from ...core.errors import NotFound, TooLarge
+from ...core.event_sink import EventSink
 from ...spool import TEMPORARY, Spool, place, record_of
 from ...store import Store
-from ..report.journal import Say
 from .artifact_files import opened, seen_at
 from .transfer import SHARE, GivenUp
 
@@ -48,7 +48,7 @@ class ArtifactTransfer:
         store: Store,
         spool: Spool,
         limits: Limits,
-        say: Say,
+        say: EventSink,
         pressed: Callable[[], bool],
         clock: Callable[[], float],
     ) -> None:

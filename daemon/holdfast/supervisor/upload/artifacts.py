@@ -21,10 +21,10 @@ from pathlib import PurePosixPath
 
 from ...core.artifacts import Limits, Seen, plan
 from ...core.errors import NotFound, Permanent, StoreError
+from ...core.event_sink import EventSink
 from ...core.wording import bytes_text, count
 from ...spool import Spool
 from ...store import Store
-from ..report.journal import Say
 from .artifact_files import look
 from .artifact_transfer import INDEX, ArtifactTransfer
 from .transfer import RELEASE_TIME, GivenUp
@@ -53,7 +53,7 @@ class Artifacts:
         store: Store,
         spool: Spool,
         limits: Limits,
-        say: Say,
+        say: EventSink,
         clock: Callable[[], float] = time.monotonic,
         pressed: Callable[[], bool] = lambda: False,
         wall_ns: Callable[[], int] = time.time_ns,
