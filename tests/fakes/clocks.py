@@ -39,3 +39,15 @@ class Passing(threading.Event):
             self._plans.remove(plan)
             plan[1]()
         return self.is_set()
+
+
+class Waits(threading.Event):
+    """Notes for how long was waited, and does not wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.seconds.append(timeout or 0.0)
+        return self.is_set()

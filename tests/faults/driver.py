@@ -63,7 +63,9 @@ def work(case: dict[str, Any]) -> None:
 
     store = open_store(case["store"], StoreSettings(endpoint_url=case.get("endpoint")))
     settings = RunSettings(name="crash", work_dir=Path(case["work_dir"]), command=("true",))
-    preparer = Preparer(settings, store, Journal(None), lambda who: None, lambda: None, {})
+    preparer = Preparer(
+        settings, store, Journal(None).event, lambda path: None, store_pair, lambda who: None, lambda: None
+    )
     prepared = preparer.prepare()
     if prepared is None:
         say("complete")

@@ -21,6 +21,7 @@ from holdfast.supervisor.reports import Reports
 from holdfast.supervisor.restore.prepare import Preparer
 from holdfast.supervisor.settings import RunSettings
 from holdfast.supervisor.start import Startup
+from holdfast.supervisor.upload.commit import store_pair
 
 RUN = "00001-digits"
 PATIENCE = 30
@@ -45,10 +46,12 @@ class Started:
         self._queue: queue.SimpleQueue[events.Event] = queue.SimpleQueue()
         settings = RunSettings(name="digits", work_dir=work_dir, command=("true",), restore_first=True)
         journal = Journal(None)
-        self._preparer = Preparer(settings, store, journal, lambda who: None, lambda: None, {})
+        self._preparer = Preparer(
+            settings, store, journal.event, journal.attach, store_pair, lambda who: None, lambda: None
+        )
         reports = Reports(journal.event, self._queue.put)
         self.startup = Startup(
-            settings, store, journal, self._preparer, reports, self._queue.put, Redactor({}), {}, self.clock
+            settings, store, journal.event, self._preparer, reports, self._queue.put, Redactor({}), {}, self.clock
         )
 
     def start(self) -> list[str]:

@@ -36,6 +36,7 @@ from .reports import Reports
 from .restore.prepare import Preparer
 from .settings import RunSettings
 from .start import Startup
+from .upload.commit import store_pair
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _HEARTBEAT = 1.0
@@ -72,16 +73,17 @@ class Supervisor:
         self._preparer = Preparer(
             settings,
             store,
-            journal,
+            journal.event,
+            journal.attach,
+            store_pair,
             lambda who: self._queue.put(events.LeaseLost(who)),
             self._time_is_over,
-            self._origin,
         )
         self._reports = Reports(journal.event, self._queue.put)
         self._startup = Startup(
             settings,
             store,
-            journal,
+            journal.event,
             self._preparer,
             self._reports,
             self._queue.put,

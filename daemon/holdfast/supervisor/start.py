@@ -12,17 +12,18 @@ from typing import Any
 
 from ..core import wire
 from ..core.errors import Exit, HoldfastError, StoreError
+from ..core.event_sink import EventSink
 from ..core.machine import effects, events
 from ..core.manifest import Manifest
 from ..core.policy import Retention
 from ..core.redact import Redactor
 from ..spool import only_here, write_whole
 from ..store import Store
-from .options import training_options
-from .report.journal import Journal
+from .options import changes, training_options
 from .reports import Reports
 from .restore.candidates import newest_here
-from .restore.prepare import Prepared, Preparer
+from .restore.opening import Prepared
+from .restore.prepare import Preparer
 from .settings import RunSettings
 from .upload.artifacts import Artifacts
 from .upload.between_pairs import Prune, UploadArtifacts, UploadLogs
@@ -43,7 +44,7 @@ class Startup:
         self,
         settings: RunSettings,
         store: Store,
-        journal: Journal,
+        say: EventSink,
         preparer: Preparer,
         reports: Reports,
         put: Callable[[events.Event], None],
@@ -53,7 +54,7 @@ class Startup:
     ) -> None:
         self._settings = settings
         self._store = store
-        self._journal = journal
+        self._say = say
         self._preparer = preparer
         self._reports = reports
         self._put = put
@@ -123,11 +124,20 @@ class Startup:
         if not self._settings.restore_first:
             self._put(events.Ready(pairs=bool(prepared.found.newest_first)))
         self.resume = resume = self._preparer.bring(prepared, effect.avoid)
+        if resume is not None:
+            self._report_changes(resume)
         return events.Restored(checkpoint=str(resume.name) if resume else None, step=resume.name.step if resume else 0)
+
+    def _report_changes(self, resume: Manifest) -> None:
+        """Two starts of one command may end differently for reasons outside of it."""
+        found = changes(resume.origin, self._origin)
+        if found:
+            text = f"not as it was when the checkpoint was made: {'; '.join(found)}. The result may differ"
+            self._say("origin-changed", text, warning=True, changes=found)
 
     def _begin_uploading(self, prepared: Prepared) -> None:
         artifacts = Artifacts(
-            self._store, prepared.spool, self._settings.artifacts, self._journal.event, self._clock, self._pressed
+            self._store, prepared.spool, self._settings.artifacts, self._say, self._clock, self._pressed
         )
         artifacts.restore(self._preparer.cancelled)
         prepared.spool.unmark_stored(prepared.owed)  # the store lost them: until it has them again they must stay

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fakes.clocks import Waits
 from fakes.pairs import name_of, save_pair
 from fakes.stored import Run
 from fakes.stores import FlakyStore, MemoryStore
@@ -17,7 +18,8 @@ from holdfast.store import Store
 from holdfast.store.catalog import list_pairs
 from holdfast.store.directory import DirectoryStore
 from holdfast.supervisor.report.journal import Journal
-from holdfast.supervisor.restore.prepare import Prepared, Preparer
+from holdfast.supervisor.restore.opening import Prepared
+from holdfast.supervisor.restore.prepare import Preparer
 from holdfast.supervisor.settings import RunSettings
 from holdfast.supervisor.upload.commit import store_pair
 
@@ -56,12 +58,16 @@ def start(store: MemoryStore, tmp_path: Path, lost: list[str]) -> Iterator[Start
         through: Store | None = None,
         extend: bool = False,
         heard: Callable[[str], None] = lambda kind: None,
+        cancelled: threading.Event | None = None,
     ) -> Preparer:
         given = ForkSource.parse(source) if source else None
         settings = RunSettings(name=name, work_dir=tmp_path / machine, command=("true",), source=given, extend=extend)
         journal = Journal(None)
         journal.listen(lambda kind, event: heard(kind))
-        made.append(Preparer(settings, through or store, journal, lost.append, lambda: None, {}))
+        preparer = Preparer(
+            settings, through or store, journal.event, journal.attach, store_pair, lost.append, lambda: None, cancelled
+        )
+        made.append(preparer)
         return made[-1]
 
     yield make
@@ -137,18 +143,6 @@ def test_a_folder_in_the_place_of_the_lease_is_told_at_once(start: Start, tmp_pa
         start("one", through=DirectoryStore(tmp_path / "store")).prepare()
 
 
-class Waits(threading.Event):
-    """Notes for how long was waited, and does not wait."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seconds: list[float] = []
-
-    def wait(self, timeout: float | None = None) -> bool:
-        self.seconds.append(timeout or 0.0)
-        return self.is_set()
-
-
 def test_failures_of_the_store_that_do_not_follow_on_each_other_are_waited_out_one_by_one(
     run: Run, store: MemoryStore, start: Start
 ) -> None:
@@ -166,8 +160,7 @@ def test_failures_of_the_store_that_do_not_follow_on_each_other_are_waited_out_o
                 raise Transient("once")
 
     flaky.before = now_and_then
-    preparer = start("one", through=flaky)
-    preparer.cancelled = waits
+    preparer = start("one", through=flaky, cancelled=waits)
     prepared(preparer)
     assert waits.seconds == [0.375, 1.0] * 9 + [0.375]
 
@@ -180,8 +173,7 @@ class Machine:
 
     def __init__(self, run: Run, store: MemoryStore, start: Start) -> None:
         self.flaky, self.waits = FlakyStore(store), Waits()
-        self.preparer = start("one", through=self.flaky)
-        self.preparer.cancelled = self.waits
+        self.preparer = start("one", through=self.flaky, cancelled=self.waits)
         self.at = prepared(self.preparer)
         self.resume = self.preparer.bring(self.at, ())
 

@@ -1,0 +1,202 @@
+"""Opens the run: finds it in the store, takes its folder and its lease, and lists its pairs."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from ...core.errors import Permanent
+from ...core.event_sink import EventSink
+from ...core.manifest import CheckpointName
+from ...core.runs import LEASE_FILE, RunId
+from ...core.wording import count
+from ...spool import Spool, only_here
+from ...store import Store
+from ...store.catalog import find_run, is_complete
+from ..settings import RunSettings
+from .candidates import Candidates, candidates, mark_stored, owed
+from .folder_owner import check_home, claim
+from .fork import Fork
+from .fork_once import ForkOnce
+from .lease import Lease
+from .max_hours import OutOfTime, seconds_left
+from .reopen import Reopened
+from .store_retry import StoreRetry
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The lease is held. ``found`` are the run's pairs, here and in the store.
+
+    ``owed`` are those that an earlier start left here and never stored. ``over`` says that the run is too old: there is
+    nothing to do but to store what is owed.
+    """
+
+    run: RunId
+    spool: Spool
+    incarnation: int
+    found: Candidates
+    owed: tuple[CheckpointName, ...]
+    over: str = ""
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """``uploads_to`` is the store, as it takes new pairs of this run."""
+
+    run: RunId
+    spool: Spool
+    lease: Lease
+    uploads_to: Store
+
+    def prepared(self, found: Candidates, over: str = "") -> Prepared:
+        mark_stored(self.spool, set(found.local) & set(found.stored))
+        pending = tuple(owed(self.spool, found))
+        return Prepared(self.run, self.spool, self.lease.incarnation, found, pending, over)
+
+
+class RunOpener:
+    """Used once. The folder's lock and the lease last until ``held`` is closed."""
+
+    def __init__(
+        self,
+        settings: RunSettings,
+        store: Store,
+        retry: StoreRetry,
+        forks: ForkOnce,
+        say: EventSink,
+        attach: Callable[[Path], None],
+        on_lease_lost: Callable[[str], None],
+        on_out_of_time: Callable[[], None],
+        held: contextlib.ExitStack,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._retry = retry
+        self._forks = forks
+        self._say = say
+        self._attach = attach
+        self._on_lease_lost = on_lease_lost
+        self._on_out_of_time = on_out_of_time
+        self._held = held
+        self._waiting_for = ""
+
+    def open(self, fork: Fork | None) -> tuple[OpenRun, Prepared] | None:
+        """None if the run is complete. ``fork`` is what it is to continue from by ``--from``. Raises HoldfastError."""
+        patiently = self._retry.patiently
+        run, complete = self._retry.first_contact(lambda: self._find(fork is not None))
+        if complete:
+            self._say("complete", run=str(run))
+            return None
+        over = self._limit_age(run)
+        spool, unknown = self._take_folder(run)
+        lease = self._take_lease(run, spool)
+        if self._forks.is_done(str(run), patiently):  # by another machine, while this one waited
+            fork = None
+        opened = OpenRun(run, spool, lease, self._reopened(run, fork))
+        if opened.uploads_to is self._store and patiently(lambda: is_complete(self._store, run)):
+            patiently(lease.release)
+            return None
+        self._sweep(run)
+        # Only now: a drain that was going on while this machine waited has stored its pair.
+        found = patiently(lambda: candidates(self._store, spool))
+        if unknown:
+            self._report_unknown(run, spool, found)
+        if fork is not None and not over:
+            self._forks.adopt(run, spool, fork, lease.incarnation, found.next_save, opened.uploads_to)
+            found = patiently(lambda: candidates(self._store, spool))
+        return opened, opened.prepared(found, over)
+
+    def _find(self, forked: bool) -> tuple[RunId, bool]:
+        reopen = self._settings.extend or forked
+        return find_run(self._store, self._settings.name, reopen, self._check_home)
+
+    def _check_home(self, run: RunId) -> None:
+        check_home(self._store, run, self._settings.work_dir / str(run))
+
+    def _limit_age(self, run: RunId) -> str:
+        """Stops what becomes too old. A run that is too old already is opened only to store what it left here.
+
+        Raises OutOfTime, or returns its text in that case; empty is the usual one.
+        """
+        hours = self._settings.max_hours
+        if hours is None:
+            return ""
+        try:
+            seconds = self._retry.patiently(lambda: seconds_left(self._store, run, hours, datetime.now(UTC)))
+        except OutOfTime as error:
+            if only_here(self._settings.work_dir, str(run)) is None:
+                raise
+            return str(error)
+        timer = threading.Timer(seconds, self._on_out_of_time)
+        timer.daemon = True
+        timer.start()
+        self._held.callback(timer.cancel)
+        return ""
+
+    def _take_folder(self, run: RunId) -> tuple[Spool, bool]:
+        """Also says whether pairs are here of which it isn't known that they are this run's."""
+        spool = Spool(self._settings.work_dir / str(run))
+        self._held.enter_context(spool.lock())
+        spool.check()
+        unknown = self._retry.patiently(lambda: claim(self._store, run, spool))
+        self._attach(spool.file("events.jsonl"))
+        spool.sweep()
+        return spool, unknown
+
+    def _take_lease(self, run: RunId, spool: Spool) -> Lease:
+        found = self._retry.patiently(lambda: candidates(self._store, spool))
+        lease = Lease(
+            self._store,
+            f"{run}/{LEASE_FILE}",
+            spool.identity(),
+            self._settings.lease,
+            self._on_lease_lost,
+            on_defect=self._report_defect,
+        )
+        waiting = partial(self._report_waiting, lease)
+        self._retry.patiently(lambda: lease.acquire(found.incarnation, self._retry.cancelled, waiting))
+        lease.keep()
+        self._held.callback(lease.stop)
+        self._say("lease", run=str(run), incarnation=lease.incarnation)
+        return lease
+
+    def _reopened(self, run: RunId, fork: Fork | None) -> Store:
+        return Reopened(self._store, run) if self._settings.extend or fork is not None else self._store
+
+    def _sweep(self, run: RunId) -> None:
+        """Unfinished uploads of dead machines cost money; that they can't be cleared is no reason not to train."""
+        try:
+            self._retry.patiently(lambda: self._store.sweep(f"{run}/"))
+        except Permanent as error:
+            self._say("passed-over", f"unfinished uploads cannot be cleared: {error}", warning=True)
+
+    # --- events ----------------------------------------------------------------------------------------------------
+
+    def _report_unknown(self, run: RunId, spool: Spool, found: Candidates) -> None:
+        number = len(set(found.local) - set(found.stored))
+        if number:
+            text = (
+                f"run {run}: {spool.path} has {count(number, 'checkpoint')} of an earlier run here, which the store "
+                "lacks: they are taken for this run's"
+            )
+            self._say("earlier-here", text, warning=True, checkpoints=number)
+
+    def _report_defect(self, error: Exception) -> None:
+        self._say("store-away", f"the lease is not renewed: {error!r}; trying again", warning=True)
+
+    def _report_waiting(self, lease: Lease, holder: str) -> None:
+        self._retry.answered()
+        if holder != self._waiting_for:
+            self._waiting_for = holder
+            text = (
+                f"waiting for the lease: it is held by {holder}; it is taken over when that one has been silent for "
+                f"{lease.silence:g} s, or at once when it is released (at most --lease-wait "
+                f"{self._settings.lease.wait:g} s)"
+            )
+            self._say("waiting", text)
