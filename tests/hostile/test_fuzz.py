@@ -1,16 +1,15 @@
 """Whatever the bytes are, a reader returns or raises the one error that it says it raises.
 
-The short form runs with the other tests; ``whole`` runs longer, in processes of their own for what reads HDF5. What was
-found is kept as explicit cases in test_pkl.py and test_h5.py.
+The short form runs with the other tests; ``whole`` runs longer. Only holdfast's own readers are tried, not Python's
+unpickler and not the HDF5 library, which a process apart runs on foreign files (test_h5.py). What was found is kept as
+explicit cases in test_codec.py, test_pkl.py and test_h5.py.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import pickle
-import pickletools
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,6 @@ from holdfast.spool import Spool
 from holdfast.supervisor.restore.candidates import bring_newest, candidates
 from holdfast.supervisor.restore.lease import Lease
 from holdfast.training.pair import pair
-
-from .bounded import bounded
 
 FORMAT1 = next((Path(__file__).parent.parent / "data" / "00001-format1").glob("*.h5"))
 H5, PKL, JSON = (FORMAT1.with_suffix(part).read_bytes() for part in (".h5", ".pkl", ".json"))
@@ -49,10 +46,9 @@ def mutated(draw: st.DrawFn, whole: bytes) -> bytes:
     return bytes(data)
 
 
-OPCODES = [opcode.code.encode("latin-1") for opcode in pickletools.opcodes]
-ARGUMENTS = st.binary(max_size=9) | st.sampled_from(
-    [b"\0", b"\x01", b"\0\0\0\0", b"\x01\0\0\0", b"os\nsystem\n", b"\x02os", b"\x06system", b"1\n", b"\xff" * 8]
-)
+PLAIN = b"()]}JKMGNtueas.h\x80\x85\x86\x87\x88\x89\x8a\x8c\x94\x95CBX"  # what builds plain values
+OPCODES = [bytes([code]) for code in PLAIN + b"0RboV"]
+ARGUMENTS = st.binary(max_size=9) | st.sampled_from([b"\0", b"\x01", b"\0\0\0\0", b"\x01\0\0\0", b"\x01x"])
 programs = st.lists(st.tuples(st.sampled_from(OPCODES), ARGUMENTS | st.just(b""))).map(
     lambda parts: b"\x80\x04" + b"".join(code + argument for code, argument in parts) + b"."
 )
@@ -83,7 +79,7 @@ def test_any_pkl_is_read_or_refused_at_length(data: bytes) -> None:
 
 # --- whole pairs ---------------------------------------------------------------------------------------------------
 
-SOURCE = st.sampled_from(["h5", "pkl", "both"])
+SOURCE = st.sampled_from(["h5", "pkl"])  # not both: the HDF5 library is asked about whole files only
 
 
 def loads_or_refuses(folder: Path, h5: bytes, pkl: bytes) -> None:
@@ -150,43 +146,6 @@ def test_any_value_in_the_place_of_another_is_read_or_refused(
     loads_or_refuses(folder, H5, codec.dumps(document))
 
 
-FUZZ_LIBRARY = """
-import random
-from pathlib import Path
-from holdfast.core.errors import InvalidPair
-from holdfast.training import arrays
-good, folder, rounds, seed = Path(sys.argv[1]).read_bytes(), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-names, chance, path = sys.argv[5:], random.Random(seed), folder / "mutated.h5"
-for _ in range(rounds):
-    data = bytearray(good)
-    for _ in range(chance.choice([1, 2, 4, 16])):
-        data[chance.randrange(len(data))] = chance.choice([0, 255, chance.randrange(256)])
-    path.write_bytes(data[: chance.choice([len(data), len(data), chance.randrange(len(data))])])
-    try:
-        arrays.read(path, arrays.locate(path, names))
-    except InvalidPair:
-        pass
-"""
-
-
-def fuzz_library(folder: Path, rounds: int, seed: int) -> None:
-    names = [entry["h5"] for entry in codec.loads(PKL)["variables"] if "h5" in entry]
-    told = bounded(FUZZ_LIBRARY, str(FORMAT1), str(folder), str(rounds), str(seed), *names, memory=4 << 30, seconds=600)
-    assert told == "returned"
-
-
-def test_any_h5_of_an_older_pair_is_read_or_refused(folder: Path) -> None:
-    fuzz_library(folder, 8, seed=1)
-
-
-@pytest.mark.whole
-@pytest.mark.timeout(1800)
-def test_any_h5_of_an_older_pair_is_read_or_refused_at_length(folder: Path) -> None:
-    seed = int(os.environ.get("HOLDFAST_TEST_SEED", "2"))
-    print(f"HOLDFAST_TEST_SEED={seed}")
-    fuzz_library(folder, 1000, seed)
-
-
 # --- what the supervisor reads -------------------------------------------------------------------------------------
 
 documents = mutated(JSON) | st.binary() | plain.filter(lambda v: not isinstance(v, bytes)).map(repr).map(str.encode)
@@ -229,7 +188,7 @@ def test_any_name_is_a_checkpoints_or_none(text: str) -> None:
 MESSAGES = [wire.encode(message) for message in (wire.Hello(1), wire.Stop("x"), wire.TrainingBegan(None))]
 
 
-@given(st.binary() | st.sampled_from(MESSAGES).flatmap(mutated) | st.integers(1, 50_000).map(lambda n: b"[" * n))
+@given(st.binary() | st.sampled_from(MESSAGES).flatmap(mutated) | st.integers(1, 2000).map(lambda n: b"[" * n))
 @short
 @example(b'{"kind": "hello", "pid": ' + b"9" * 10_000 + b"}")
 @example(b'{"kind": "hello", "pid": 1, "cls": 1}')
@@ -243,9 +202,9 @@ LEASE = json.dumps({"format": 1, "state": "held", "incarnation": 3, "holder": "x
 leases = st.binary() | mutated(LEASE) | plain.map(lambda v: json.dumps({"expiry": repr(v), "host": repr(v)}).encode())
 
 
-@given(leases | st.sampled_from([b'{"incarnation": 1e400}', b'{"expiry": NaN}', b'{"expiry": "1"}', b"[" * 50_000]))
+@given(leases | st.sampled_from([b'{"incarnation": 1e400}', b'{"expiry": NaN}', b'{"expiry": "1"}', b"[" * 2000]))
 @short
-@example(b'{"host": "\\u001b]0;owned\\u0007", "incarnation": 3}')
+@example(b'{"host": "\\u001b[1mbold", "incarnation": 3}')
 @example(b'{"host": "x", "incarnation": ' + b"9" * 5000 + b"}")
 def test_any_lease_is_waited_out_and_taken(document: bytes) -> None:
     store = MemoryStore()

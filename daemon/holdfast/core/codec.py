@@ -20,9 +20,9 @@ PROTOCOL = 4
 MAX_DEPTH = 64
 MAX_VALUES = 5_000_000
 MAX_REPEATED = 1 << 28
-_MAX_INSTRUCTIONS = 3 * MAX_VALUES  # a dict of texts takes 2.4 for each value, which is the most
+MAX_INSTRUCTIONS = 3 * MAX_VALUES  # a dict of texts takes 2.4 for each value, which is the most
 _LONG = 64
-_MOST_OF_ONE_HASH = 64
+MAX_OF_ONE_HASH = 64
 _SCALARS = (str, bytes, int, float, bool, type(None))
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _NUMBERS = ("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT")
@@ -74,8 +74,8 @@ def _read(stream: io.BytesIO) -> Any:
         return items
 
     for number, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
-        if number > _MAX_INSTRUCTIONS:
-            raise InvalidPair(f"the .pkl has more than {_MAX_INSTRUCTIONS} instructions: it is refused")
+        if number > MAX_INSTRUCTIONS:
+            raise InvalidPair(f"the .pkl has more than {MAX_INSTRUCTIONS} instructions: it is refused")
         match opcode.name:
             case "PROTO" | "STOP":
                 pass
@@ -133,7 +133,7 @@ def _set_items(items: list[Any], into: dict[Any, Any], crowds: Counter[tuple[int
         if type(key) not in (str, bytes):
             crowd = (id(into), hash(key))
             crowds[crowd] += 1
-            if crowds[crowd] > _MOST_OF_ONE_HASH:
+            if crowds[crowd] > MAX_OF_ONE_HASH:
                 raise InvalidPair("the .pkl has a dict whose keys were chosen to collide: it is refused")
         dict.__setitem__(into, key, value)
 

@@ -22,8 +22,8 @@ import numpy as np
 
 from ...core.errors import InvalidPair
 
+LONGEST_SEARCH = 60.0  # seconds
 _MOST = 1 << 56
-_LONGEST_SEARCH = 60.0
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
@@ -79,7 +79,7 @@ def locate(path: Path, names: Iterable[str]) -> dict[str, Piece]:
     program = [sys.executable, "-P", str(Path(__file__).with_name("locate.py")), str(path.absolute())]
     try:
         told = subprocess.run(
-            program, input=json.dumps(wanted).encode(), capture_output=True, timeout=_LONGEST_SEARCH, check=False
+            program, input=json.dumps(wanted).encode(), capture_output=True, timeout=LONGEST_SEARCH, check=False
         )
     except subprocess.TimeoutExpired:
         raise InvalidPair(f"{path.name} keeps the HDF5 library busy without end") from None

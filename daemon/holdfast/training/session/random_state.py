@@ -11,7 +11,8 @@ from ...core.errors import InvalidPair
 from ..pair.plain import from_plain, to_plain
 
 _MT19937_WORDS = 624
-_PHILOX_WORDS = 4
+PLACES = range(_MT19937_WORDS + 1)  # in a Mersenne twister's buffer; at its end it is used up
+PHILOX_PLACES = range(5)
 
 
 def get_state() -> dict[str, Any]:
@@ -32,12 +33,12 @@ def set_state(state: Any) -> None:
 def _checked(state: Any) -> Any:
     """NumPy takes the place in a generator's buffer as it is given, and reads there: one outside ends the process."""
     if isinstance(state, dict):
-        if state["bit_generator"] == "MT19937" or not 0 <= state.get("buffer_pos", 0) <= _PHILOX_WORDS:
+        if state["bit_generator"] == "MT19937" or state.get("buffer_pos", 0) not in PHILOX_PLACES:
             raise ValueError("a place outside of the generator's buffer")
         return state
     name, key, place, _, _ = state
     if name != "MT19937" or not isinstance(key, np.ndarray) or (key.dtype, key.shape) != ("uint32", (_MT19937_WORDS,)):
         raise ValueError("not a Mersenne twister's state")
-    if type(place) is not int or not 0 <= place <= _MT19937_WORDS:
+    if type(place) is not int or place not in PLACES:
         raise ValueError("a place outside of the generator's buffer")
     return state
