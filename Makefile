@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo test test-all check docs bench setup clean
+.PHONY: help demo test test-all check docs findings bench setup clean
 
 help:           ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -26,6 +26,9 @@ check: $(VENV)/.dev  ## ruff, mypy, and who may import what
 
 docs: $(VENV)/.dev  ## write the code's own tables into docs/
 	$(BIN)/python docs/fill-tables
+
+findings:       ## what surprised us in other software: does it still behave so? Downloads packages; NAME=x for one
+	@PYTHON=$(PYTHON) findings/run $(NAME)
 
 bench: $(VENV)/.dev $(VENV)/.rivals  ## how fast it is, against others and against its targets; about 25 minutes
 	$(BIN)/python benchmarks/bench.py $(BENCH)
