@@ -80,7 +80,7 @@ def operations_named_in(module: Path, service: str) -> set[tuple[str, str]]:
 
 def in_the_code() -> set[str]:
     calls = operations_named_in(SOURCE / "store" / "s3.py", "s3")
-    calls |= operations_named_in(SOURCE / "supervisor" / "autoscaling.py", "autoscaling")
+    calls |= operations_named_in(SOURCE / "supervisor" / "ending" / "autoscaling.py", "autoscaling")
     return {ACTIONS[call] for call in calls}
 
 
