@@ -79,7 +79,8 @@ def test_every_exit_code_is_documented() -> None:
     assert {int(code) for code in rows} == set(Exit)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
-def test_nobody_is_sent_to_another_projects_package(page: Path) -> None:
+def test_nobody_is_sent_to_another_projects_package() -> None:
     """The package index has another ``holdfast``: a clone or a wheel is what pip gets."""
-    assert re.findall(r"pip install [^\n`]*\bholdfast\b(?!\S*(?:\s*@|/|\.whl))", page.read_text()) == []
+    files = [*PAGES, *ROOT.glob("daemon/**/*.py"), *(path for path in ROOT.glob("deploy/**/*") if path.is_file())]
+    by_name = re.compile(r"pip install [^\n`]*\bholdfast\b(?!\S*(?:\s*@|/|\.whl))")
+    assert [(name(file), found) for file in files for found in by_name.findall(file.read_text())] == []

@@ -10,6 +10,7 @@ import pytest
 from .stacks import EC2, template
 
 SCRIPT = EC2 / "check-on-aws"
+WHEEL = ("--requirement", "holdfast[demo] @ https://wheels.example/holdfast-0.1.0-py3-none-any.whl")
 
 
 def check(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -22,7 +23,7 @@ def check(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_dry_run_says_what_it_would_do_and_calls_nothing(tmp_path: Path) -> None:
-    done = check(tmp_path, "--dry-run", "--interruptions", "2")
+    done = check(tmp_path, "--dry-run", "--interruptions", "2", *WHEEL)
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "aws.log").exists()
     calls = [line.removeprefix("aws ") for line in done.stderr.splitlines()]
@@ -32,7 +33,7 @@ def test_a_dry_run_says_what_it_would_do_and_calls_nothing(tmp_path: Path) -> No
 
 
 def test_whatever_it_makes_it_removes(tmp_path: Path) -> None:
-    calls = check(tmp_path, "--dry-run").stderr
+    calls = check(tmp_path, "--dry-run", *WHEEL).stderr
     for made, removed in (
         ("s3 mb", "s3 rb --force"),
         ("cloudformation deploy", "cloudformation delete-stack"),
@@ -46,7 +47,7 @@ def test_whatever_it_makes_it_removes(tmp_path: Path) -> None:
 def test_it_gives_the_template_parameters_that_it_has(tmp_path: Path) -> None:
     (deploy,) = [
         line
-        for line in check(tmp_path, "--dry-run").stderr.splitlines()
+        for line in check(tmp_path, "--dry-run", *WHEEL).stderr.splitlines()
         if line.startswith("aws cloudformation deploy")
     ]
     given = {word.partition("=")[0] for word in deploy.partition("--parameter-overrides ")[2].split() if "=" in word}
@@ -56,7 +57,7 @@ def test_it_gives_the_template_parameters_that_it_has(tmp_path: Path) -> None:
 
 
 def test_when_aws_refuses_it_stops_at_once_and_fails(tmp_path: Path) -> None:
-    done = check(tmp_path)
+    done = check(tmp_path, *WHEEL)
     assert done.returncode != 0
     assert (tmp_path / "aws.log").read_text() == "called\n"
 
@@ -66,3 +67,10 @@ def test_wrong_arguments_are_named(tmp_path: Path, arguments: list[str]) -> None
     done = check(tmp_path, *arguments)
     assert done.returncode == 78
     assert arguments[0] in done.stderr
+
+
+def test_it_needs_a_wheel_since_a_name_would_be_another_projects(tmp_path: Path) -> None:
+    done = check(tmp_path)
+    assert done.returncode == 78
+    assert "--requirement" in done.stderr
+    assert not (tmp_path / "aws.log").exists()

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import holdfast
 from holdfast.core.errors import Exit
 from integration.daemons import SCRIPTS, Daemon
 
@@ -194,6 +195,13 @@ def test_what_reaches_the_user_data_cannot_break_out_of_its_quotes(name: str, go
     pattern = template()["Parameters"][name]["AllowedPattern"]
     assert [text for text in good if not re.fullmatch(pattern, text)] == []
     assert [text for text in bad if re.fullmatch(pattern, text)] == []
+
+
+def test_by_default_pip_installs_the_wheel_in_the_codes_archive_and_nothing_by_its_name() -> None:
+    """A bare name makes it take what the public index has under that name: another project."""
+    default = template()["Parameters"]["HoldfastRequirement"]["Default"]
+    wheel = f"holdfast-{holdfast.__version__}-py3-none-any.whl"
+    assert default == f"holdfast[tensorflow] @ file:///opt/holdfast/code/{wheel}"
 
 
 def test_the_unit_in_the_template_is_the_shipped_one() -> None:

@@ -171,7 +171,7 @@ def _need_training_packages() -> None:
 
     missing = [name for name in ("tensorflow", "keras", "h5py", "sklearn") if find_spec(name) is None]
     if missing:
-        raise HoldfastError(f"the demo needs {', '.join(missing)}: pip install 'holdfast[demo]'")
+        raise HoldfastError(f"the demo needs {', '.join(missing)}: pip install '.[demo]' in a clone of it")
 
 
 def _expect(code: int, wanted: Exit, who: str) -> None:
