@@ -82,3 +82,9 @@ def test_only_commands_that_take_a_command_speak_of_its_place() -> None:
     assert "Missing option '--store'" in complaint("ls")
     assert "before the command" not in complaint("ls")
     assert "before the command" in complaint("run")
+
+
+@pytest.mark.parametrize(("flag", "unit"), [("--max-hours", "hours"), ("--drain-time", "seconds")])
+def test_a_number_that_is_none_is_told_by_its_unit(tmp_path: Path, flag: str, unit: str) -> None:
+    words = ["run", "--store", str(tmp_path), "--run", "x", flag, "abc", "--", "true"]
+    assert f"'abc' is not a valid number of {unit}" in str(CliRunner().invoke(cli, words).output)

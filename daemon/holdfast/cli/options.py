@@ -35,13 +35,15 @@ def seconds(name: str, default: float, text: str, least: float = 0.0) -> Callabl
 
 
 def hours(name: str, text: str) -> Callable[[F], F]:
-    return option(name, type=_Number(0.0, 1e6), metavar="HOURS", help=text)
+    return option(name, type=_Number(0.0, 1e6, unit="hours"), metavar="HOURS", help=text)
 
 
 class _Number(click.FloatRange):
     """A range that NaN is not in."""
 
-    name = "number of seconds"
+    def __init__(self, least: float, most: float, unit: str = "seconds") -> None:
+        super().__init__(least, most)
+        self.name = f"number of {unit}"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         number = float(super().convert(value, param, ctx))
