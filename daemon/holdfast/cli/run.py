@@ -30,7 +30,8 @@ from ..supervisor.command.side_command import SideCommand
 from ..supervisor.ending.autoscaling import Hook, Member
 from ..supervisor.ending.on_end import Action, Closer, Endings, check_choice, decide
 from ..supervisor.loop import Supervisor
-from ..supervisor.notices.imds import MetadataClient, client_from_environment
+from ..supervisor.notices.hardware import is_ec2
+from ..supervisor.notices.imds import ENDPOINT_VARIABLE, MetadataClient, client_from_environment
 from ..supervisor.notices.watcher import Watcher
 from ..supervisor.report.journal import Journal
 from ..supervisor.report.systemd import Systemd, is_journal
@@ -130,10 +131,13 @@ def _supervise(settings: dict[str, Any], client: MetadataClient | None, journal:
         return Watcher(
             client=client,
             report=announcing(journal, report),
-            say=lambda kind, text: journal.event(kind, text, warning=kind == "metadata-warning"),
+            say=lambda kind, text: journal.event(
+                kind, text, warning=kind == "metadata-warning", debug=kind == "metadata-refused"
+            ),
             drain_time=run_settings.rules.drain_time,
             interval=run_settings.poll_interval,
             rebalance_stands=run_settings.rules.rebalance == "drain",
+            expected=is_ec2(Path("/")) or ENDPOINT_VARIABLE in os.environ,
         )
 
     with watched(journal, run_settings.work_dir, settings):

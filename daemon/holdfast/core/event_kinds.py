@@ -116,6 +116,7 @@ SECTIONS: dict[str, dict[str, Kind]] = {
         "hurrying": Kind(f"{_WARNED}: a second signal; the command is not waited for any longer"),
         "abandoned": Kind("a deadline or a third signal ended everything; a warning if pairs are not in the store"),
         "no-metadata": Kind("there is no instance metadata service: only signals can announce an interruption"),
+        "metadata-refused": Kind("what answers at the metadata service's address gives no token, and this is no EC2"),
         "metadata-warning": Kind(f"{_WARNED}: the metadata service does not answer, or not sensibly"),
     },
     "The store": {

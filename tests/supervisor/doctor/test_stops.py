@@ -21,18 +21,29 @@ def test_a_silent_metadata_service_is_a_problem_on_ec2_and_the_hop_limit_its_lik
     finding = judged("silent", text="timed out")
     assert finding.level == "problem"
     assert "--http-put-response-hop-limit 2" in finding.remedy
-    assert judged("silent", ec2=False).level == "warning"
 
 
-def test_a_metadata_service_that_is_absent_is_a_problem_on_ec2_only() -> None:
-    assert judged("absent").level == "problem"
-    elsewhere = judged("absent", ec2=False)
+@pytest.mark.parametrize("state", ["silent", "absent", "error"])
+def test_a_metadata_service_that_gives_no_token_is_a_problem_on_ec2_and_the_command_for_it_is_told(state: str) -> None:
+    on_ec2 = judged(state, text="gave no token (403)")
+    assert on_ec2.level == "problem"
+    assert "(403)" in on_ec2.text
+    assert "aws ec2 modify-instance-metadata-options --instance-id ID --http-" in on_ec2.remedy
+    assert "AWS_EC2_METADATA_DISABLED" not in on_ec2.remedy
+
+
+@pytest.mark.parametrize("state", ["silent", "absent", "error"])
+def test_a_machine_that_is_no_ec2_is_not_sent_to_ec2s_commands(state: str) -> None:
+    elsewhere = judged(state, ec2=False, text="gave no token (403)")
     assert elsewhere.level == "warning"
+    assert "(403)" in elsewhere.text
     assert "AWS_EC2_METADATA_DISABLED=true" in elsewhere.remedy
+    assert "aws ec2" not in elsewhere.remedy
 
 
-def test_a_metadata_service_that_refuses_is_a_problem_anywhere() -> None:
-    assert judged("error", ec2=False, text="gave no token (403)").level == "problem"
+def test_a_container_that_cannot_tell_its_machine_is_told_of_the_hop_limit() -> None:
+    silent = replace(with_host(ec2=False, container=True), metadata=MetadataFacts("silent"))
+    assert "hop limit of 2" in metadata(silent).remedy
 
 
 def test_a_notice_that_stands_is_a_warning() -> None:

@@ -287,6 +287,39 @@ def test_a_service_in_trouble_is_warned_of_and_is_no_interruption(
     assert len(watched.said) == len(set(watched.said))
 
 
+@pytest.mark.parametrize("status", [403, 404])
+def test_where_no_service_is_expected_one_that_gives_no_token_is_none_and_said_once(clock: Clock, status: int) -> None:
+    """On a laptop, or in another cloud, something else may answer at that address."""
+    with AnsweringServer(lambda request: Answer(status)) as server:
+        watched = Watched(MetadataClient(server.endpoint, clock), expected=False)
+        assert watched.look(3) == [NoNotice()]
+        [(kind, text)] = watched.said
+        assert kind == "metadata-refused"
+        assert str(status) in text
+        expected = Watched(MetadataClient(server.endpoint, clock))
+        assert expected.look(3) == [NoNotice()]
+        assert {kind for kind, _ in expected.said} == {"metadata-warning"}
+
+
+def test_a_service_that_was_not_expected_and_answered_is_believed(clock: Clock) -> None:
+    tokens = 403
+
+    def answer(request: Request) -> Answer:
+        if request.method == "PUT":
+            return Answer(tokens, b"token")
+        return Answer(body=b"Terminated") if request.path.endswith(LIFECYCLE) else Answer(404)
+
+    with AnsweringServer(answer) as server:
+        watched = Watched(MetadataClient(server.endpoint, clock), expected=False)
+        assert watched.look() == [NoNotice()]
+        tokens = 200
+        [stands] = watched.look()
+        assert isinstance(stands, NoticeStands)
+        tokens, clock.now = 403, clock.now + 30_000
+        assert watched.look(2) == [], "what stood is not taken back"
+        assert [kind for kind, _ in watched.said] == ["metadata-refused", "metadata-warning"]
+
+
 def test_a_notice_stands_on_while_its_document_makes_no_sense(client: MetadataClient, service: MetadataService) -> None:
     service.interrupt()
     watched = Watched(client)

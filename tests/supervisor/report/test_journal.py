@@ -74,6 +74,20 @@ def test_people_see_at_once_what_the_file_gets_later() -> None:
     assert console.getvalue() == "holdfast: waiting for the lease\n"
 
 
+def test_what_is_for_debugging_is_shown_where_lines_have_a_level_and_kept_in_any_case(path: Path) -> None:
+    shown = []
+    for form in ({}, {"levels": True}, {"as_json": True}):
+        console = io.StringIO()
+        kept = Journal(console, wall=lambda: AT, **form)
+        kept.attach(path)
+        kept.event("metadata-refused", "no service", debug=True)
+        kept.close()
+        shown.append(console.getvalue())
+    assert shown[:2] == ["", "<7>holdfast: debug: no service\n"]
+    assert json.loads(shown[2])["level"] == "debug"
+    assert [event["text"] for event in events(path)] == ["no service"] * 3
+
+
 def test_a_console_that_is_gone_stops_neither_the_events_nor_the_training(path: Path) -> None:
     console = io.StringIO()
     kept = journal(console)

@@ -13,6 +13,7 @@ import psutil
 from ...core.errors import Busy
 from ...core.metadata_paths import SPOT
 from ...spool import file_lock, replacing
+from ..notices.hardware import is_ec2
 from ..notices.imds import MetadataAbsent, MetadataClient, MetadataError
 from .facts import HostFacts, MetadataFacts, WorkFacts
 
@@ -55,8 +56,7 @@ def host_facts(root: Path, environment: Mapping[str, str], pid: int) -> HostFact
     cgroup = cgroup_of(root)
     marked = (root / ".dockerenv").exists() or (root / "run/.containerenv").exists() or "container" in environment
     return HostFacts(
-        ec2=_text(root / "sys/class/dmi/id/sys_vendor").startswith("Amazon EC2")
-        or _text(root / "sys/hypervisor/uuid").startswith("ec2"),
+        ec2=is_ec2(root),
         container=marked or kubernetes or any(word in cgroup for word in _IN_CONTAINERS) or pid == 1,
         kubernetes=kubernetes,
         systemd="NOTIFY_SOCKET" in environment or "INVOCATION_ID" in environment,

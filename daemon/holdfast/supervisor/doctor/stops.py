@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from .facts import DoctorFacts, Finding, Level, Unit, seconds
+from .facts import DoctorFacts, Finding, Unit, seconds
 
 DOCKER_GRACE, KUBERNETES_GRACE, SYSTEMD_GRACE = 10, 30, 90
 _LEAST_WATCHDOG = 10
@@ -20,18 +20,19 @@ def metadata(facts: DoctorFacts) -> Finding:
         if found.notice:
             return Finding(check, "warning", f"a notice stands: {found.notice}", "train on another machine")
         return Finding(check, "ok", "answers with a token (IMDSv2); no notice stands")
-    if found.state == "error":
-        remedy = "enable it: aws ec2 modify-instance-metadata-options --http-endpoint enabled --instance-id ID"
-        return Finding(check, "problem", f"{found.text}: {missed}", remedy)
-    elsewhere = "if this is not EC2, set AWS_EC2_METADATA_DISABLED=true"
-    level: Level = "problem" if facts.host.ec2 else "warning"
+    text = {"error": found.text, "silent": f"no answer to the request for a token ({found.text})"}.get(
+        found.state, f"none here ({found.text})"
+    )
+    if not facts.host.ec2:
+        remedy = "this machine is no EC2 instance, as its hardware says: set AWS_EC2_METADATA_DISABLED=true"
+        if found.state == "silent" and facts.host.container:
+            remedy += "; if it is one, the answer needs a hop limit of 2 in a container (docs/containers.md)"
+        return Finding(check, "warning", f"{text}: {missed}", remedy)
+    modify = "aws ec2 modify-instance-metadata-options --instance-id ID"
+    remedy = f"enable it: {modify} --http-endpoint enabled"
     if found.state == "silent":
-        remedy = (
-            "in a container the answer needs a hop limit of 2: aws ec2 modify-instance-metadata-options "
-            f"--http-put-response-hop-limit 2 --instance-id ID; {elsewhere}"
-        )
-        return Finding(check, level, f"no answer to the request for a token ({found.text}): {missed}", remedy)
-    return Finding(check, level, f"none here ({found.text}): {missed}", f"on EC2, enable it; {elsewhere}")
+        remedy = f"in a container the answer needs a hop limit of 2: {modify} --http-put-response-hop-limit 2"
+    return Finding(check, "problem", f"{text}: {missed}", remedy)
 
 
 def stop_timeout(facts: DoctorFacts) -> Finding:

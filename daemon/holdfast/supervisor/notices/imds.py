@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 
 from ...core.errors import HoldfastError, SettingsError
 
+ENDPOINT_VARIABLE = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
 DEFAULT_ENDPOINT = "http://169.254.169.254"
 _TOKEN_SECONDS = 21600
 _MAX_BODY = 1 << 16
@@ -30,6 +31,10 @@ class MetadataError(HoldfastError):
     """The service answered with something that is neither a document nor 404."""
 
 
+class MetadataRefused(MetadataError):
+    """It gives no token: it is disabled, or what answers at that address is no metadata service of EC2's."""
+
+
 class MetadataClient:
     """The small part of IMDSv2 that notices need. One request at a time."""
 
@@ -40,7 +45,7 @@ class MetadataClient:
         except ValueError:
             host = None
         if not host or parts.scheme != "http":
-            raise SettingsError(f"AWS_EC2_METADATA_SERVICE_ENDPOINT {endpoint!r}: give http://host[:port]")
+            raise SettingsError(f"{ENDPOINT_VARIABLE} {endpoint!r}: give http://host[:port]")
         self._host, self._port = host, port
         self._prefix = parts.path.rstrip("/")
         self._clock = clock
@@ -51,7 +56,7 @@ class MetadataClient:
     def read(self, path: str) -> str | None:
         """The document at ``/latest/meta-data/<path>``, None for 404.
 
-        Raises MetadataAbsent or MetadataError.
+        Raises MetadataAbsent or MetadataError, which is MetadataRefused where there is no token.
         """
         for _ in range(2):
             status, body = self._request(
@@ -73,7 +78,7 @@ class MetadataClient:
             )
             token = body.strip()
             if status != 200 or not token or not token.isascii() or not token.isprintable():
-                raise MetadataError(f"the metadata service gave no token ({status})")
+                raise MetadataRefused(f"the metadata service gave no token ({status})")
             self._token = token
             self._token_until = self._clock() + _TOKEN_SECONDS - 15
         return self._token
@@ -109,4 +114,4 @@ def client_from_environment(environment: Mapping[str, str], clock: Callable[[], 
     """None where the AWS SDK's own variable disables the service. Raises SettingsError for a bad endpoint."""
     if environment.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
         return None
-    return MetadataClient(environment.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or DEFAULT_ENDPOINT, clock)
+    return MetadataClient(environment.get(ENDPOINT_VARIABLE) or DEFAULT_ENDPOINT, clock)

@@ -15,7 +15,7 @@ from typing import Any
 
 from ...core.machine.events import Event, NoNotice, NoticeStands, RebalanceRecommended
 from ...core.metadata_paths import LIFECYCLE, MAINTENANCE, REBALANCE, SPOT
-from .imds import MetadataAbsent, MetadataClient, MetadataError, MetadataUnheard
+from .imds import MetadataAbsent, MetadataClient, MetadataError, MetadataRefused, MetadataUnheard
 
 PATHS = (SPOT, REBALANCE, MAINTENANCE, LIFECYCLE)
 _LEAVING = ("Terminated", "Warmed:Terminated", "Warmed:Stopped", "Warmed:Hibernated")
@@ -110,7 +110,8 @@ _READERS: dict[str, Callable[[str, datetime], Any]] = {
 class Watcher:
     """Polls in a thread of its own and reports what changes.
 
-    Its first look is always reported, by NoNotice or NoticeStands: nothing is started before it.
+    Its first look is always reported, by NoNotice or NoticeStands: nothing is started before it. ``expected``: there is
+    to be a service, as on EC2. Where it is not, one that gives no token is none, and no trouble.
     """
 
     client: MetadataClient | None
@@ -120,6 +121,7 @@ class Watcher:
     interval: float = 2.0
     rest: float = 60.0
     rebalance_stands: bool = False
+    expected: bool = True
     wall: Callable[[], datetime] = lambda: datetime.now(UTC)
     _last: Reading | None = None
     _absent: bool = False
@@ -152,6 +154,11 @@ class Watcher:
                     "no-metadata", f"no metadata service here ({error}): only signals can announce an interruption"
                 )
             reading, self._absent = Reading(), True
+        except MetadataRefused as error:
+            self._once(
+                "metadata-refused", f"no metadata service here ({error}): only signals can announce an interruption"
+            )
+            reading, self._absent = Reading(), True
         for warning in reading.warnings:
             self._once("metadata-warning", warning)
         if reading.scheduled:
@@ -169,6 +176,8 @@ class Watcher:
             try:
                 documents[path] = self.client.read(path)
             except MetadataError as error:
+                if isinstance(error, MetadataRefused) and not self.expected and (self._absent or self._last is None):
+                    raise
                 troubles.append(str(error))
             except MetadataAbsent as error:
                 if not (documents or troubles):

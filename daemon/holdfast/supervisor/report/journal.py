@@ -15,7 +15,7 @@ from ...core.redact import Redactor
 from ...spool import append_to
 
 NOTHING_SECRET = Redactor({})
-_LEVELS = {"error": 3, "warning": 4, "info": 6}
+_LEVELS = {"error": 3, "warning": 4, "info": 6, "debug": 7}
 _ERRORS = ("failed", "fenced")
 Listener = Callable[[str, Mapping[str, Any]], None]
 
@@ -98,8 +98,11 @@ class Journal:
             for line in waiting:
                 self._append(line)
 
-    def event(self, kind: str, text: str = "", *, warning: bool = False, **facts: Any) -> None:
-        """``kind`` and ``facts`` are for programs; ``text``, if any, is shown to people."""
+    def event(self, kind: str, text: str = "", *, warning: bool = False, debug: bool = False, **facts: Any) -> None:
+        """``kind`` and ``facts`` are for programs; ``text``, if any, is shown to people.
+
+        With ``debug`` it is shown only where lines have a level.
+        """
         at = self._wall().isoformat(timespec="milliseconds")
         text, facts = self._redactor.text(text), self._redactor.value(facts)
         event = {"at": at, "event": kind, "text": text, **({"warning": True} if warning else {}), **facts}
@@ -109,8 +112,8 @@ class Journal:
                 self._waiting.append(line)
             else:
                 self._append(line)
-            if text and self._console is not None:
-                level = "error" if kind in _ERRORS else "warning" if warning else "info"
+            if text and self._console is not None and (self._as_json or self._levels or not debug):
+                level = "error" if kind in _ERRORS else "warning" if warning else "debug" if debug else "info"
                 self._console.write(self._spelled(level, event))
             for listener in self._listeners:
                 with contextlib.suppress(Exception):  # whoever watches must not disturb the training
