@@ -69,6 +69,26 @@ def test_orphans_are_counted_in_plain_english(number: int, told: str) -> None:
     assert "command: process 7, 0 restarts" in lines
 
 
+def test_a_start_that_waits_for_the_lease_says_so_and_not_that_nothing_is_stored() -> None:
+    one = living(1)
+    waits = "waiting for the lease: it is held by another"
+    one = replace(one, facts=Facts(began=1.0, waiting=waits))
+    assert {
+        "state: waiting, process 7",
+        f"waits: {waits}",
+        "saved: not known before the run's pairs are looked at",
+        "stored: not known before the run's pairs are looked at",
+    } <= set(plain([one], NOW, RUNS))
+    assert one.to_dict(NOW)["waiting"] == waits
+
+
+@pytest.mark.parametrize(("kind", "told"), [("fresh", "nothing yet"), ("restored", "nothing by this start yet")])
+def test_nothing_is_said_to_be_stored_only_of_what_is_known(kind: str, told: str) -> None:
+    one = living(1)
+    one = replace(one, facts=Facts(began=1.0, phase="running", counts={kind: 1}))
+    assert {f"saved: {told}", f"stored: {told}"} <= set(plain([one], NOW, RUNS))
+
+
 def test_what_a_killed_daemon_noted_is_told_as_of_its_last_event() -> None:
     lines = plain([ended(1, code=None)], NOW, Path("/var/runs"))
     assert lines[0] == "in /var/runs; --work-dir looks elsewhere"

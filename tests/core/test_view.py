@@ -61,6 +61,16 @@ def test_the_seconds_of_saves_add_up_and_an_older_versions_event_has_none() -> N
     assert after(told, untold, told).save_seconds == 0.5
 
 
+def test_what_is_waited_for_is_known_until_it_is_there() -> None:
+    waits = event("waiting", text="waiting for the lease")
+    assert after(waits).waiting == "waiting for the lease"
+    assert not after(waits).found
+    assert after(waits, event("lease", run="00001-x", incarnation=2)).waiting is None
+    assert after(waits, event("notice-over")).waiting is None
+    assert after(waits, event("exit", code=75)).waiting is None
+    assert after(event("fresh")).found
+
+
 def test_what_was_restored_from_the_store_is_stored_and_the_base_of_this_start() -> None:
     restored = event("restored", checkpoint=str(name_of(4)), local=False)
     facts = after(restored)

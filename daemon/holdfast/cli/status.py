@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..core.errors import SettingsError
-from ..core.view import Mark
+from ..core.view import Facts, Mark
 from ..core.wording import count
 from ..supervisor.report.status import STATUS_FILE, Status, find
 from . import show
@@ -123,11 +123,14 @@ def fields(status: Status, now: float) -> Iterator[tuple[str, str]]:
     """Labels and texts of a run, the most telling first."""
     facts, progress = status.facts, status.progress
     yield "run", status.run
-    yield "state", status.state + (f", process {status.daemon}" if status.alive else "")
+    waits = status.alive is not False and facts.waiting is not None
+    yield "state", ("waiting" if waits else status.state) + (f", process {status.daemon}" if status.alive else "")
+    if waits and facts.waiting is not None:
+        yield "waits", facts.waiting
     yield "at", f"epoch {progress.epoch + 1}, batch {progress.batch}, step {progress.step}"
     noted = "" if facts.ended or status.alive is not False else ", as of its last event"
-    yield "saved", _at(facts.saved, now) + noted
-    yield "stored", _at(facts.stored, now) + noted
+    yield "saved", _at(facts.saved, facts, now) + noted
+    yield "stored", _at(facts.stored, facts, now) + noted
     yield "owed", f"{status.owed} not in the store"
     if facts.stopping and not facts.ended:
         left = "" if facts.until is None else f", {max(0.0, facts.until - now):.0f} s are left"
@@ -146,8 +149,12 @@ def fields(status: Status, now: float) -> Iterator[tuple[str, str]]:
         yield "last warning", f"{_age(now - facts.warned)} ago: {facts.warning}"
 
 
-def _at(mark: Mark | None, now: float) -> str:
-    return "nothing yet" if mark is None else f"step {mark.step}, {_age(now - mark.at)} ago"
+def _at(mark: Mark | None, facts: Facts, now: float) -> str:
+    if mark is not None:
+        return f"step {mark.step}, {_age(now - mark.at)} ago"
+    if not facts.found:
+        return "not known before the run's pairs are looked at"
+    return "nothing by this start yet" if facts.counts.get("restored") else "nothing yet"
 
 
 def _age(seconds: float) -> str:

@@ -36,6 +36,7 @@ class Facts:
     """``counts`` is how often each kind of event happened; ``seconds`` and ``size`` are those of all stored pairs,
     ``save_seconds`` those of all saved ones.
 
+    ``waiting`` says what for, before anything is started: another holder's lease, or a notice.
     ``base`` is the step that this start went on from, ``until`` the end of a stop's time,
     ``orphans`` the processes below the command that lost their parent and were reaped.
     """
@@ -43,6 +44,7 @@ class Facts:
     began: float = 0.0
     run: str | None = None
     phase: str = "restoring"
+    waiting: str | None = None
     incarnation: int | None = None
     pid: int | None = None
     base: int = 0
@@ -67,6 +69,11 @@ class Facts:
     @property
     def restarts(self) -> int:
         return max(0, self.counts.get("started", 0) - 1)
+
+    @property
+    def found(self) -> bool:
+        """Is it known which pair the run has?"""
+        return any(self.counts.get(kind) for kind in ("restored", "fresh"))
 
     @property
     def ended(self) -> bool:
@@ -180,7 +187,8 @@ def _artifacts(facts: Facts, event: Event) -> Facts:
 
 _RULES: dict[str, Callable[[Facts, Event], Facts]] = {
     "phase": _phase,
-    "lease": lambda facts, event: replace(facts, run=event["run"], incarnation=event["incarnation"]),
+    "waiting": lambda facts, event: replace(facts, waiting=event["text"]),
+    "lease": lambda facts, event: replace(facts, run=event["run"], incarnation=event["incarnation"], waiting=None),
     "complete": lambda facts, event: replace(facts, run=event.get("run", facts.run)),
     "restored": _restored,
     "started": lambda facts, event: replace(facts, pid=event["pid"]),
@@ -188,8 +196,8 @@ _RULES: dict[str, Callable[[Facts, Event], Facts]] = {
     "saved": _saved,
     "stored": _stored,
     "notice": _notice,
-    "notice-over": lambda facts, event: replace(facts, notice=None),
+    "notice-over": lambda facts, event: replace(facts, notice=None, waiting=None),
     "stopping": lambda facts, event: replace(facts, stopping=event["text"]),
     "artifacts-stored": _artifacts,
-    "exit": lambda facts, event: replace(facts, exit_code=event["code"], until=None),
+    "exit": lambda facts, event: replace(facts, exit_code=event["code"], until=None, waiting=None),
 }

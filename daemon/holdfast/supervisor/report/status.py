@@ -125,6 +125,7 @@ class Status:
             "stored": _mark(facts.stored, now),
             "owed": self.owed,
             "notice": facts.notice,
+            "waiting": facts.waiting,
             "stopping": facts.stopping,
             "seconds_left": None if facts.until is None else round(max(0.0, facts.until - now), 1),
             "child_pid": facts.pid,
