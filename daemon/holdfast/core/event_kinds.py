@@ -107,7 +107,7 @@ SECTIONS: dict[str, dict[str, Kind]] = {
     "Interruptions": {
         "notice": Kind(
             "an interruption notice or a rebalance recommendation arrived",
-            {"what": "as it is told to people", "seconds": "until the machine goes away; null if unknown"},
+            {"what": "as in the text for people", "seconds": "until the machine goes away; null if unknown"},
         ),
         "notice-over": Kind("the notice stands no longer"),
         "rebalance": Kind("what is done about a rebalance recommendation"),
@@ -150,9 +150,9 @@ SECTIONS: dict[str, dict[str, Kind]] = {
         ),
         "let-go": Kind("the action of the group's termination hook was completed (`--lifecycle-hook`)"),
         "ending": Kind("the command of `--on-complete` or `--on-failure` ended well"),
-        "ending-failed": Kind(f"{_WARNED}: one of these could not be done, so the machine may go on costing"),
+        "ending-failed": Kind(f"{_WARNED}: one of these could not be done, so the machine may continue to cost money"),
     },
-    "Whoever is told": {
+    "Notifications": {
         "notify-failed": Kind(f"{_WARNED}: `--notify-url` could not be reached"),
     },
 }

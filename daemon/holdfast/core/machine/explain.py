@@ -181,7 +181,7 @@ NOTICES = (
     ("spot terminate or stop, 120 s ahead", NoticeStands("spot notice", 120.0)),
     ("the same, seen 30 s ahead", NoticeStands("spot notice", 30.0)),
     ("the same, seen when its time is over", NoticeStands("spot notice", 0.0)),
-    ("spot hibernate, or Auto Scaling: no time is told", NoticeStands("Auto Scaling", None)),
+    ("spot hibernate, or Auto Scaling: without a deadline", NoticeStands("Auto Scaling", None)),
 )
 
 
