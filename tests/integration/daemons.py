@@ -24,7 +24,7 @@ QUICK = ("--lease-heartbeat", "0.2", "--lease-expiry", "1", "--poll-interval", "
 class Daemon:
     """One start of ``holdfast run``. ``lines`` is what its console shows."""
 
-    def __init__(self, arguments: list[str], environment: Mapping[str, str]) -> None:
+    def __init__(self, arguments: list[str], environment: Mapping[str, str], folder: Path | None = None) -> None:
         clean = {key: value for key, value in os.environ.items() if not key.startswith("HOLDFAST_")}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "holdfast", *arguments],
@@ -32,6 +32,7 @@ class Daemon:
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             text=True,
+            cwd=folder,
             env={**clean, "AWS_EC2_METADATA_DISABLED": "true", **environment},
         )
         self.lines: list[str] = []

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import json
+import shutil
+import signal
 import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from holdfast.core.errors import Exit
 
-from .daemons import SCRIPTS, Daemon
+from .daemons import SCRIPTS, Daemon, wait_for
 
 COUNT = [sys.executable, str(SCRIPTS / "count.py")]
 
 
-def drill(*arguments: str, command: list[str] = COUNT, **environment: str) -> tuple[int, dict[str, Any], str]:
-    """The exit code, the report and all that was printed."""
-    daemon = Daemon(["drill", "--json", *arguments, "--", *command], environment)
+def drill(
+    *arguments: str, command: list[str] = COUNT, folder: Path | None = None, **environment: str
+) -> tuple[int, dict[str, Any], str]:
+    """The exit code, the report and all that was printed. ``folder`` is where the drill is started."""
+    daemon = Daemon(["drill", "--json", *arguments, "--", *command], environment, folder)
     code = daemon.process.wait(200)
     daemon.close()
     start = daemon.lines.index("{") if "{" in daemon.lines else None
@@ -101,3 +109,113 @@ def test_the_shipped_example_passes_with_five_interruptions_of_every_kind() -> N
     assert code == 0, text
     assert len(report["interruptions"]) == 5
     assert {i["kind"] for i in report["interruptions"]} == {"notice", "sigterm", "sigkill"}
+
+
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """A short path, as a user's is: sockets go there."""
+    with tempfile.TemporaryDirectory(prefix="d-") as folder:
+        yield Path(folder)
+
+
+def started(temporary: Path, steps: Path) -> tuple[Daemon, list[psutil.Process]]:
+    """A drill whose training does its batches, and all processes below it."""
+    environment = {"TMPDIR": str(temporary), "LOG": str(steps), "PACE": "0.02", "STEPS": "5000"}
+    daemon = Daemon(["drill", "--", *COUNT], environment)
+    wait_for(steps.exists, "a first step", alive=daemon.process)
+    return daemon, psutil.Process(daemon.pid).children(recursive=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_drill_that_is_stopped_ends_its_training_and_removes_its_folders(
+    number: signal.Signals, temporary: Path, tmp_path: Path
+) -> None:
+    daemon, below = started(temporary, tmp_path / "steps")
+    daemon.process.send_signal(number)
+    code = daemon.wait()
+    assert len(below) >= 3, "a supervisor, its guardian, the training"
+    assert not [process for process in below if process.is_running()]
+    assert list(temporary.iterdir()) == []
+    assert code == Exit.STOPPED, daemon.text
+    assert f"stopped by {number.name}" in daemon.text
+    assert "Traceback" not in daemon.text
+
+
+def test_a_drill_that_is_killed_takes_its_training_with_it(temporary: Path, tmp_path: Path) -> None:
+    daemon, below = started(temporary, tmp_path / "steps")
+    daemon.process.kill()
+    daemon.wait()
+    gone, alive = psutil.wait_procs(below, 30)
+    assert gone
+    assert not alive
+
+
+READS_BACK = [sys.executable, str(SCRIPTS / "reads_back.py")]
+ONE = ("--interruptions", "1", "--kinds", "sigterm", "--seed", "3")
+
+
+def test_a_script_that_reads_back_what_it_wrote_in_its_folder_fails_as_on_a_second_machine(tmp_path: Path) -> None:
+    code, report, text = drill(*ONE, command=READS_BACK, folder=tmp_path)
+    assert code == Exit.FAILED, text
+    assert "needs first_loss.txt" in report["cause"]
+    assert "artifacts" in report["remedy"]
+    assert any("machine-2 failed" in problem for problem in report["problems"])
+    assert any("FileNotFoundError" in line for line in report["output"])
+    assert text.count("FileNotFoundError") < 6, "it was tried once"
+    assert list(tmp_path.iterdir()) == [], "nothing was written to the folder itself"
+
+
+def test_a_setting_lets_all_machines_share_the_folder(tmp_path: Path) -> None:
+    code, report, text = drill(*ONE, "--share-folder", command=READS_BACK, folder=tmp_path)
+    assert code == 0, text
+    assert report["identical"]
+    assert (tmp_path / "first_loss.txt").exists()
+
+
+def test_what_is_under_artifacts_can_be_read_back(tmp_path: Path) -> None:
+    code, report, text = drill(*ONE, command=READS_BACK, folder=tmp_path, WHERE="artifacts")
+    assert code == 0, text
+    assert report["not_compared"] == []
+    assert report["notes"] == []
+
+
+def test_a_script_that_does_without_the_file_and_ends_otherwise_is_told_of_the_file(tmp_path: Path) -> None:
+    code, report, text = drill(*ONE, command=READS_BACK, folder=tmp_path, WHERE="maybe")
+    assert code == Exit.FAILED, text
+    assert "first_loss.txt" in report["cause"]
+    assert any("first_loss.txt" in note for note in report["notes"])
+
+
+def test_a_file_that_is_written_by_an_absolute_path_is_named_as_shared(tmp_path: Path) -> None:
+    code, report, text = drill(*ONE, command=READS_BACK, folder=tmp_path, FOLDER=str(tmp_path))
+    assert code == 0, text
+    assert any("first_loss.txt" in note and "absolute path" in note for note in report["notes"])
+
+
+def test_a_script_by_a_relative_path_works_in_the_copy(tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "work").mkdir()
+    shutil.copy(SCRIPTS / "reads_back.py", tmp_path / "src")
+    code, report, text = drill(*ONE, command=[sys.executable, "../src/reads_back.py"], folder=tmp_path / "work")
+    assert code == Exit.FAILED, text
+    assert "needs first_loss.txt" in report["cause"]
+
+
+def test_a_command_that_fails_by_itself_is_tried_once(tmp_path: Path) -> None:
+    fails = "import holdfast, sys\nwith holdfast.session() as run:\n    run.commit({})\n    sys.exit('end of epoch 1')"
+    code, _, text = drill(command=[sys.executable, "-c", fails])
+    assert code == Exit.FAILED
+    assert text.count("│ end of epoch 1\n") == 1, text
+
+
+@pytest.mark.whole
+def test_an_earlier_fit_that_ended_otherwise_is_found_and_the_second_fits_files_are_compared(tmp_path: Path) -> None:
+    command = [sys.executable, str(SCRIPTS / "two_fits.py")]
+    code, report, text = drill("--interruptions", "1", "--kinds", "sigterm", "--seed", "3", "--quiet", command=command)
+    assert code == Exit.FAILED, text
+    assert report["fits"] == 2
+    assert 0 < report["interruptions"][0]["struck"] < 60, "in the first fit"
+    assert report["differences"]
+    assert all(one["path"].startswith("fit 1: ") for one in report["differences"])
+    assert not any(name.startswith("artifacts/") for name in report["other_differences"]), "the second fit is exact"
+    assert any("steps_per_second" in name for name in report["not_compared"])

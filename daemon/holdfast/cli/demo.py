@@ -10,5 +10,7 @@ from rich.console import Console
 def demo() -> int:
     """See a training outlive its machine: real processes, a real spot notice, no AWS account; about a minute."""
     from ..drill.demo import demo as play
+    from ..drill.stop import StopSignals
 
-    return play(Console(highlight=False))
+    with StopSignals() as signals:
+        return play(Console(highlight=False), signals.check)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import random
 import shutil
 import sys
 import tempfile
 from collections import deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -15,9 +18,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ..core.errors import Exit, HoldfastError, SettingsError
-from ..drill.drill import KINDS, Drill, Report
+from ..core.artifacts import shown
+from ..core.errors import Cancelled, Exit, HoldfastError, SettingsError
+from ..core.wording import bytes_text, count
+from ..drill.deployment import MOST_BYTES, Deployment, remove
+from ..drill.drill import KINDS, Drill
 from ..drill.metadata import MetadataService
+from ..drill.report import Report
+from ..drill.stop import StopSignals
 
 _LAST_LINES = 20
 
@@ -27,14 +35,36 @@ _LAST_LINES = 20
 @click.option("--kinds", default="notice,sigterm,sigkill", show_default=True, help="Which, separated by commas.")
 @click.option("--seed", type=int, help="Repeats the moments of an earlier drill.  [default: a random one, printed]")
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON on standard output, for CI.")
+@click.option(
+    "--share-folder",
+    is_flag=True,
+    help="All machines run in the present folder. [default: each in a fresh copy of it, as a second machine would]",
+)
+@click.option(
+    "--copy-limit",
+    type=click.IntRange(0),
+    default=MOST_BYTES,
+    show_default=True,
+    metavar="BYTES",
+    help="How much of the folder is copied for each machine; the rest is linked.",
+)
 @click.option("--quiet", is_flag=True, help="Leave out the training's own output, unless it fails.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def drill(
-    interruptions: int, kinds: str, seed: int | None, as_json: bool, quiet: bool, command: tuple[str, ...]
+    interruptions: int,
+    kinds: str,
+    seed: int | None,
+    as_json: bool,
+    share_folder: bool,
+    copy_limit: int,
+    quiet: bool,
+    command: tuple[str, ...],
 ) -> int:
-    """Prove that COMMAND is resumable: run it undisturbed and interrupted, and compare the final weights bit for bit.
+    """Prove that COMMAND is resumable: run it undisturbed and interrupted, and compare the ends bit for bit.
 
-    Put the command after '--'. Exit 0 only if the ends are identical and no batch was done twice without need.
+    Each fit's final state and history are compared, and what is under artifacts/. Each machine begins with an empty
+    disk and a copy of the present folder. Put the command after '--'. Exit 0 only if the ends are identical and no
+    batch was done twice without need.
     """
     chosen = [kind.strip() for kind in kinds.split(",") if kind.strip()]
     if not chosen or set(chosen) - set(KINDS):
@@ -55,13 +85,14 @@ def drill(
     def tell(text: str) -> None:
         console.print(f"[bold cyan]drill[/] {escape(text)}")
 
-    def report_of(folder: str) -> Report:
-        with MetadataService() as service:
-            return Drill(command, Path(folder), service, tell, show).run(interruptions, chosen, seed)
-
-    with tempfile.TemporaryDirectory(prefix="holdfast-drill-") as folder:
+    with StopSignals() as signals, _folder() as folder:
         try:
-            report = report_of(folder)
+            deployment = None if share_folder else _deployment(command, signals.check, copy_limit, Path(folder), tell)
+            with MetadataService() as service:
+                rehearsal = Drill(command, Path(folder), service, tell, show, signals.check, deployment)
+                report = rehearsal.run(interruptions, chosen, seed)
+        except Cancelled:
+            raise
         except HoldfastError:  # its text speaks of the output
             for line in kept:
                 console.print(f"  [dim]│ {escape(line)}[/]")
@@ -69,11 +100,31 @@ def drill(
     if as_json:
         json.dump(report.to_json(), sys.stdout, indent=1)
         sys.stdout.write("\n")
-    _print(console, report)
+    _print(console, report, quiet)
     return 0 if report.passed else int(Exit.FAILED)
 
 
-def _print(console: Console, report: Report) -> None:
+@contextlib.contextmanager
+def _folder() -> Iterator[str]:
+    folder = tempfile.mkdtemp(prefix="holdfast-drill-")
+    try:
+        yield folder
+    finally:
+        remove(Path(folder))
+
+
+def _deployment(
+    command: tuple[str, ...], check: Callable[[], None], most: int, own: Path, tell: Callable[[str], None]
+) -> Deployment:
+    found = Deployment(Path.cwd(), command, check, most, own.resolve())
+    tell(f"each machine gets a copy of {found.folder}: {count(found.files, 'file')}, {bytes_text(found.size)}")
+    if found.linked:
+        names = shown([os.path.relpath(path, found.folder) for path in found.linked])
+        tell(f"linked, not copied: {names}; what the script writes there, all machines share (--copy-limit)")
+    return found
+
+
+def _print(console: Console, report: Report, quiet: bool) -> None:
     table = Table(
         title=f"\nInterruptions (--seed {report.seed})", title_justify="left", show_edge=False, pad_edge=False
     )
@@ -88,9 +139,21 @@ def _print(console: Console, report: Report) -> None:
         console.print(f"differs: {escape(difference.path)} by up to {difference.largest:g}")
     if len(report.differences) > 10:
         console.print(f"… and {len(report.differences) - 10} more of them differ")
+    for text in report.other_differences[:10]:
+        console.print(f"differs: {escape(text)}")
+    if len(report.other_differences) > 10:
+        console.print(f"… and {len(report.other_differences) - 10} more of them differ")
+    if report.not_compared:
+        names = escape(shown(report.not_compared))
+        console.print(f"not compared, as it differs between two undisturbed trainings too: {names}")
+    for note in report.notes:
+        console.print(f"note: {escape(note)}")
+    for line in report.output if quiet else ():
+        console.print(f"  [dim]│ {escape(line)}[/]")
     for problem in report.problems:
         console.print(f"[red]✘[/] {escape(problem)}")
     if report.cause:
         console.print(f"likely cause: {escape(report.cause)}\nremedy: {escape(report.remedy)}")
     if report.passed:
-        console.print("[bold green]✔ identical, bit for bit[/]")
+        of = f" ({count(report.fits, 'fit')})" if report.fits > 1 else ""
+        console.print(f"[bold green]✔ identical, bit for bit{of}[/]")

@@ -11,6 +11,7 @@ import re
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from rich.table import Table
 from ..core.errors import Exit, HoldfastError
 from ..spool import Progress
 from ..store.directory import DirectoryStore
-from .compare import differences, final_state
+from .compare import compare_runs
 from .machine import DrillMachine
 from .metadata import MetadataService
 
@@ -50,22 +51,25 @@ class _Story:
             self.console.print(f"         [dim]│ {_escaped(line)}[/]", highlight=False)
 
 
-def demo(console: Console) -> int:
-    """Returns 0 if nothing was lost and the weights are identical, else 70. Raises HoldfastError."""
+def demo(console: Console, check: Callable[[], None]) -> int:
+    """Returns 0 if nothing was lost and the weights are identical, else 70. Raises HoldfastError, and what ``check``
+    does.
+    """
     _need_training_packages()
     story = _Story(console)
     console.print(
         "\n[bold]holdfast demo[/]: a training loses its machine in the middle of an epoch, and ends as if it had not.\n"
     )
     with tempfile.TemporaryDirectory(prefix="holdfast-demo-") as folder, MetadataService() as service:
-        return _Demo(story, Path(folder), service).play()
+        return _Demo(story, Path(folder), service, check).play()
 
 
 class _Demo:
-    def __init__(self, story: _Story, folder: Path, service: MetadataService) -> None:
+    def __init__(self, story: _Story, folder: Path, service: MetadataService, check: Callable[[], None]) -> None:
         self._story = story
         self._folder = folder
         self._service = service
+        self._check = check
         self._executed = 0
 
     def play(self) -> int:
@@ -77,15 +81,15 @@ class _Demo:
 
     def _interrupted(self) -> Progress:
         self._story.tell("machine 1", f"starts the training: {_FIRST_EPOCHS} epochs of handwritten digits")
-        machine = self._machine("machine-1", "store", _FIRST_EPOCHS)
-        if not machine.wait_until(lambda p: (p.epoch, p.batch) >= _STRIKE, _PATIENCE):
-            raise HoldfastError(f"the training did not start (exit {machine.wait(_PATIENCE)}); its output is above")
-        self._story.tell("EC2", "spot notice: this machine will be terminated in 2 minutes")
-        self._service.interrupt()
-        noticed = time.monotonic()
-        _expect(machine.wait(_PATIENCE), Exit.STOPPED, "machine 1")
-        took = time.monotonic() - noticed
-        progress = machine.vanish()
+        with self._machine("machine-1", "store", _FIRST_EPOCHS) as machine:
+            if not machine.wait_until(lambda p: (p.epoch, p.batch) >= _STRIKE, _PATIENCE):
+                raise HoldfastError(f"the training did not start (exit {machine.wait(_PATIENCE)}); its output is above")
+            self._story.tell("EC2", "spot notice: this machine will be terminated in 2 minutes")
+            self._service.interrupt()
+            noticed = time.monotonic()
+            _expect(machine.wait(_PATIENCE), Exit.STOPPED, "machine 1")
+            took = time.monotonic() - noticed
+            progress = machine.vanish()
         self._executed += progress.executed
         where = f"epoch {progress.epoch + 1}, batch {progress.batch}"
         self._story.tell("machine 1", f"stopped in {where}, stored its state and left, {took:.1f} s after the notice")
@@ -95,23 +99,23 @@ class _Demo:
 
     def _continued(self, stopped: Progress) -> None:
         self._story.tell("machine 2", "starts with an empty disk")
-        machine = self._machine("machine-2", "store", _FIRST_EPOCHS)
-        _expect(machine.wait(_PATIENCE), Exit.COMPLETE, "machine 2")
-        self._executed += machine.vanish().executed
+        with self._machine("machine-2", "store", _FIRST_EPOCHS) as machine:
+            _expect(machine.wait(_PATIENCE), Exit.COMPLETE, "machine 2")
+            self._executed += machine.vanish().executed
         where = f"epoch {stopped.epoch + 1}, batch {stopped.batch}"
         self._story.tell("machine 2", f"went on from {where} and completed {_FIRST_EPOCHS} epochs")
 
     def _extended(self) -> None:
         self._story.tell("machine 3", f"extends the complete run to {_ALL_EPOCHS} epochs (--extend)")
-        machine = self._machine("machine-3", "store", _ALL_EPOCHS, "--extend")
-        _expect(machine.wait(_PATIENCE), Exit.COMPLETE, "machine 3")
-        self._executed += machine.vanish().executed
+        with self._machine("machine-3", "store", _ALL_EPOCHS, "--extend") as machine:
+            _expect(machine.wait(_PATIENCE), Exit.COMPLETE, "machine 3")
+            self._executed += machine.vanish().executed
 
     def _undisturbed(self) -> int:
         self._story.tell("reference", f"the same training, undisturbed: {_ALL_EPOCHS} epochs in one go")
-        machine = self._machine("reference", "reference-store", _ALL_EPOCHS)
-        _expect(machine.wait(_PATIENCE), Exit.COMPLETE, "the reference")
-        return machine.vanish().executed
+        with self._machine("reference", "reference-store", _ALL_EPOCHS) as machine:
+            _expect(machine.wait(_PATIENCE), Exit.COMPLETE, "the reference")
+            return machine.vanish().executed
 
     def _machine(self, name: str, store: str, epochs: int, *arguments: str) -> DrillMachine:
         command = [sys.executable, "-m", "holdfast.examples.digits", "--epochs", str(epochs)]
@@ -122,24 +126,34 @@ class _Demo:
         }
         settings = ["--run", "digits", "--poll-interval", "0.1", *arguments]
         return DrillMachine(
-            name, self._folder / name, str(self._folder / store), settings, command, environment, self._story.output
+            name,
+            self._folder / name,
+            str(self._folder / store),
+            settings,
+            command,
+            environment,
+            self._story.output,
+            self._check,
         )
 
     def _verdict(self, stopped: Progress, reference: int) -> int:
-        ours = final_state(DirectoryStore(self._folder / "store"), RUN)
-        theirs = final_state(DirectoryStore(self._folder / "reference-store"), RUN)
-        different = differences(ours, theirs)
+        ours, theirs = DirectoryStore(self._folder / "store"), DirectoryStore(self._folder / "reference-store")
+        found = compare_runs(ours, theirs, RUN)
         inside = stopped.batch > 0
         lost = self._executed - reference
         checks = [
             ("interrupted in the middle of an epoch", f"epoch {stopped.epoch + 1}, batch {stopped.batch}", inside),
             ("batches lost or done twice", str(lost), lost == 0),
             ("batches executed, 3 machines / undisturbed", f"{self._executed} / {reference}", lost == 0),
-            ("epochs' losses and metrics", _same(ours.history == theirs.history), ours.history == theirs.history),
-            (f"final weights and optimizer state ({len(ours.arrays)} arrays)", _same(not different), not different),
+            ("epochs' losses and metrics", _same(not found.histories), not found.histories),
+            (
+                f"final weights and optimizer state ({found.arrays} arrays)",
+                _same(not found.differences),
+                not found.differences,
+            ),
         ]
         self._print(checks)
-        for difference in different[:5]:
+        for difference in found.differences[:5]:
             self._story.console.print(f"  differs: {difference.path} by up to {difference.largest:g}")
         return 0 if all(passed for _, _, passed in checks) else int(Exit.FAILED)
 

@@ -1,70 +1,66 @@
 """``holdfast drill``: does this script end the same when it is interrupted? Tried, not argued.
 
 The command runs undisturbed twice (a script that differs from itself is found out here), then once more on machines
-that are interrupted at random batches, each with an empty work dir and only the store. Then the final states are
-compared bit for bit, and the batches that were executed are counted.
+that are interrupted at random batches. Each of them has an empty work dir, a fresh copy of the folder that the command
+runs in, and the store. Then each fit's final state, its history and the artifacts are compared bit for bit, and the
+batches that were executed are counted.
 """
 
 from __future__ import annotations
 
 import random
+import re
 import signal
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
+from ..core.artifacts import FOLDER, shown
 from ..core.errors import Exit, HoldfastError
 from ..core.wording import count
 from ..spool import Progress
 from ..store.directory import DirectoryStore
-from .compare import Difference, Final, differences, final_state
+from . import causes
+from .compare import compare_runs
+from .deployment import Deployment, missing
 from .machine import DrillMachine
 from .metadata import MetadataService
+from .report import Interruption, Report
+from .written import compare_files, contents, files_below
 
 KINDS = ("notice", "sigterm", "sigkill")
 RUN = "00001-drill"
 _ON_ITS_WAY = 0.4
-_QUICK = ("--run", "drill", "--poll-interval", "0.05", "--lease-heartbeat", "0.5", "--lease-expiry", "2")
+_LAST_LINES = 40
+_NOT_FOUND = re.compile(r"No such file|not found|No module named|does not exist|unable to open", re.IGNORECASE)
+# Nothing is tried twice: what fails once is a finding.
+_QUICK = (
+    *("--run", "drill", "--poll-interval", "0.05", "--max-restarts", "0"),
+    *("--lease-heartbeat", "0.5", "--lease-expiry", "2"),
+)
 
 
-@dataclass(frozen=True)
-class Interruption:
-    """One machine's end. Steps are batches done in all; ``recovery`` is seconds from the next start to a new batch."""
+class _Left(NamedTuple):
+    """What a machine's disk had at its end: digests of the artifacts, and of what was written to the working folder."""
 
-    kind: str
-    planned: int
-    struck: int
-    redone: int
-    recovery: float
+    artifacts: Mapping[str, str]
+    written: Mapping[str, str]
 
 
-@dataclass
-class Report:
-    """What a drill found. ``passed`` is the verdict; ``problems`` are what speaks against it."""
-
-    seed: int
-    batches: int = 0
-    executed: int = 0
-    deterministic: bool = False
-    identical: bool = False
-    interruptions: list[Interruption] = field(default_factory=list)
-    differences: list[Difference] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    cause: str = ""
-    remedy: str = ""
-
-    @property
-    def passed(self) -> bool:
-        return self.identical and not self.problems
-
-    def to_json(self) -> dict[str, Any]:
-        return {"passed": self.passed, **asdict(self)}
+class _Undisturbed(NamedTuple):
+    store: DirectoryStore
+    batches: int
+    pace: float
+    left: _Left
 
 
 class Drill:
-    """One rehearsal. ``tell`` gets what happens, ``show`` the training's output."""
+    """One rehearsal. ``tell`` gets what happens, ``show`` the training's output; ``check`` may raise to end it all.
+
+    Without a ``deployment`` all machines share the present folder.
+    """
 
     def __init__(
         self,
@@ -73,6 +69,8 @@ class Drill:
         service: MetadataService,
         tell: Callable[[str], None],
         show: Callable[[str], None],
+        check: Callable[[], None],
+        deployment: Deployment | None = None,
         patience: float = 24 * 3600.0,
     ) -> None:
         self._command = command
@@ -80,57 +78,80 @@ class Drill:
         self._service = service
         self._tell = tell
         self._show = show
+        self._check = check
+        self._deployment = deployment
         self._patience = patience
         self._said: list[str] = []
+        self._output: deque[str] = deque(maxlen=_LAST_LINES)
+        self._written: dict[str, str] = {}
 
     def run(self, interruptions: int, kinds: Sequence[str], seed: int) -> Report:
         """Raises HoldfastError if the command does not run, or stores nothing."""
         report = Report(seed)
+        if self._deployment is not None:
+            self._deployment.keep(self._folder / "deployed")
         self._tell("the reference: the command undisturbed")
-        reference, report.batches, pace = self._undisturbed("reference")
+        reference = self._undisturbed("reference")
+        report.batches = reference.batches
         self._tell(f"{_batches(report.batches)}; once more, to see whether it equals itself")
-        again, _, _ = self._undisturbed("reference-again")
-        report.differences = differences(reference, again)
+        again = self._undisturbed("reference-again")
+        itself = compare_runs(reference.store, again.store, RUN)
+        report.differences, report.fits = itself.differences, itself.fits
         report.deterministic = not report.differences
         if not report.deterministic:
             report.problems.append("the command does not end the same even when nothing interrupts it")
-            report.cause, report.remedy = _why_not_deterministic(report.differences, reference)
+            report.cause, report.remedy = causes.of_an_unequal_reference(report.differences, itself.own_data)
             return report
-        plan = _plan(report.batches - _margin(pace), interruptions, kinds, random.Random(seed))
-        self._interrupted(plan, report)
-        ours = final_state(DirectoryStore(self._folder / "interrupted-store"), RUN)
-        report.differences = differences(reference, ours)
-        report.identical = not report.differences and reference.history == ours.history
-        self._judge(report, reference)
+        plan = _plan(report.batches - _margin(reference.pace), interruptions, kinds, random.Random(seed))
+        last = self._interrupted(plan, report)
+        if last is not None:
+            self._compare(reference, again, itself.histories, last, report)
+            self._judge(report, itself.own_data)
+        self._note_changes_at_home(report)
         return report
 
-    def _undisturbed(self, name: str) -> tuple[Final, int, float]:
-        """The final state, the batches, and how many of them are done in a second."""
-        machine = self._machine(name, f"{name}-store")
-        machine.wait_until(lambda p: p.executed > 0, self._patience)
-        began = time.monotonic()
-        code = machine.wait(self._patience)
-        took = time.monotonic() - began
-        executed = machine.vanish().executed
-        if code != Exit.COMPLETE:
-            raise HoldfastError(f"the command fails by itself (exit {code}); its output is above")
-        return final_state(DirectoryStore(self._folder / f"{name}-store"), RUN), executed, executed / took
+    # --- machines --------------------------------------------------------------------------------------------------
 
-    def _interrupted(self, plan: list[tuple[int, str]], report: Report) -> None:
+    def _undisturbed(self, name: str) -> _Undisturbed:
+        with self._machine(name, f"{name}-store") as machine:
+            machine.wait_until(lambda p: p.executed > 0, self._patience)
+            began = time.monotonic()
+            code = machine.wait(self._patience)
+            took = time.monotonic() - began
+            left = self._left(machine)
+            executed = machine.vanish().executed
+        if code != Exit.COMPLETE:
+            raise HoldfastError(f"the command fails by itself (exit {code}); its output is above{self._hint()}")
+        return _Undisturbed(DirectoryStore(self._folder / f"{name}-store"), executed, executed / took, left)
+
+    def _hint(self) -> str:
+        if self._deployment is None or not any(_NOT_FOUND.search(line) for line in self._output):
+            return ""
+        return "; it ran in a copy of its folder, and --share-folder runs it in the folder itself"
+
+    def _interrupted(self, plan: list[tuple[int, str]], report: Report) -> _Left | None:
+        """What the machine left that completed the training; None if one failed, which is in the report."""
         struck: tuple[str, int, Progress] | None = None
         for number, (step, kind) in enumerate([*plan, (0, "")]):
             started = time.monotonic()
-            machine = self._machine(f"machine-{number + 1}", "interrupted-store")
-            if struck is not None:
-                self._account(struck, machine, started, report)
-            if not kind:
-                self._complete(machine, report)
-                return
-            if not machine.wait_until(_reached(step), self._patience):
-                report.problems.append(
-                    f"interruption {number + 1} ({kind} at batch {step}) came too late: it had ended"
-                )
-            struck = (kind, step, self._strike(machine, kind, report))
+            with self._machine(f"machine-{number + 1}", "interrupted-store") as machine:
+                if struck is not None:
+                    self._account(struck, machine, started, report)
+                if kind and machine.wait_until(_reached(step), self._patience):
+                    struck = (kind, step, self._strike(machine, kind, report))
+                    continue
+                code = machine.wait(self._patience)
+                self._remember(machine)
+                if code != Exit.COMPLETE:
+                    self._failed(machine, code, report)
+                    return None
+                if kind:
+                    report.problems.append(
+                        f"interruption {number + 1} ({kind} at batch {step}) came too late: it had ended"
+                    )
+                report.executed += machine.progress().executed
+                return self._left(machine)
+        raise AssertionError("the last machine is not struck")
 
     def _strike(self, machine: DrillMachine, kind: str, report: Report) -> Progress:
         self._tell(f"{machine.name}: {kind} at batch {machine.progress().step}")
@@ -143,6 +164,7 @@ class Drill:
         if kind != "sigkill" and code != Exit.STOPPED:
             report.problems.append(f"{machine.name} ended with exit {code} after the {kind}, not with 75")
         self._remember(machine)
+        self._left(machine)
         last = machine.vanish()
         report.executed += last.executed
         if not 0 < last.step < report.batches:
@@ -156,58 +178,92 @@ class Drill:
         kind, planned, last = struck
         machine.wait_until(lambda p: p.executed > 0, self._patience)
         took = time.monotonic() - started
-        redone = last.step - machine.resumed_at() if machine.progress().executed else 0
+        trains = machine.progress().executed > 0
+        redone = last.step - machine.resumed_at() if trains else 0
         report.interruptions.append(Interruption(kind, planned, last.step, redone, round(took, 2)))
-        self._tell(f"{machine.name}: goes on, {_batches(redone)} to redo, first new batch after {took:.1f} s")
+        if trains:
+            self._tell(f"{machine.name}: goes on, {_batches(redone)} to redo, first new batch after {took:.1f} s")
 
-    def _complete(self, machine: DrillMachine, report: Report) -> None:
-        code = machine.wait(self._patience)
-        self._remember(machine)
-        report.executed += machine.vanish().executed
-        if code != Exit.COMPLETE:
-            raise HoldfastError(f"the last start did not complete the training (exit {code}); its output is above")
+    def _failed(self, machine: DrillMachine, code: int, report: Report) -> None:
+        report.executed += machine.progress().executed
+        report.problems.append(f"{machine.name} failed (exit {code}), where the undisturbed training did not")
+        report.output = list(self._output)
+        gone = [] if machine.folder is None else missing(self._written, machine.folder)
+        report.cause, report.remedy = causes.of_a_failure(gone, report.output)
 
     def _remember(self, machine: DrillMachine) -> None:
         self._said += [event["text"] for event in machine.events() if event["event"] == "script"]
 
-    def _judge(self, report: Report, reference: Final) -> None:
+    def _left(self, machine: DrillMachine) -> _Left:
+        written = {} if self._deployment is None else self._deployment.written(machine.disk / "root")
+        left = _Left(contents(files_below(machine.work_dir / RUN / FOLDER)), contents(written))
+        self._written |= dict.fromkeys(written, "")
+        return left
+
+    def _machine(self, name: str, store: str) -> DrillMachine:
+        """All machines lie in the same place, one after the other: no path tells them apart."""
+        disk = self._folder / "machine"
+        self._output.clear()
+        environment = {
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT": self._service.endpoint,
+            "AWS_EC2_METADATA_DISABLED": "false",
+        }
+        command, folder = self._command, None
+        if self._deployment is not None:
+            folder = self._deployment.install(disk / "root")
+            command = self._deployment.command_in(disk / "root")
+            environment |= self._deployment.environment_in(disk / "root")
+        store = str(self._folder / store)
+        return DrillMachine(name, disk, store, _QUICK, command, environment, self._line, self._check, folder)
+
+    def _line(self, text: str) -> None:
+        self._output.append(text)
+        self._show(text)
+
+    # --- the verdict -----------------------------------------------------------------------------------------------
+
+    def _compare(
+        self, reference: _Undisturbed, again: _Undisturbed, unstable: Sequence[str], last: _Left, report: Report
+    ) -> None:
+        found = compare_runs(reference.store, DirectoryStore(self._folder / "interrupted-store"), RUN)
+        files = compare_files(reference.left.artifacts, again.left.artifacts, last.artifacts)
+        report.differences = found.differences
+        report.other_differences = [text for text in found.histories if text not in unstable]
+        report.other_differences += [f"{FOLDER}/{name}" for name in files.differ]
+        report.not_compared = [*unstable, *(f"{FOLDER}/{name}" for name in files.left_out)]
+        report.identical = not report.differences and not report.other_differences
+        outside = compare_files(reference.left.written, again.left.written, last.written)
+        if outside.differ:
+            report.notes.append(
+                f"files in the working folder are not kept: {shown(outside.differ)} is missing at the end, or other "
+                "than after the undisturbed training (what is under holdfast.run_dir() / 'artifacts' is kept)"
+            )
+
+    def _note_changes_at_home(self, report: Report) -> None:
+        changed = [] if self._deployment is None else self._deployment.changed_at_home()
+        if changed:
+            report.notes.append(
+                f"{shown(changed)} changed in the folder itself meanwhile: if the script did that, by an absolute path "
+                "or a link, all machines share it, and the drill does not see whether it is read back"
+            )
+
+    def _judge(self, report: Report, own_data: bool) -> None:
         redone = sum(i.redone for i in report.interruptions)
         for interruption in report.interruptions:
             if interruption.kind != "sigkill" and interruption.redone:
                 report.problems.append(f"redone after a {interruption.kind}: {_batches(interruption.redone)}")
         if report.executed != report.batches + redone:
             report.problems.append(f"executed: {_batches(report.executed)}, where {report.batches + redone} explain it")
-        if any(i.redone == i.struck > 1 for i in report.interruptions if i.kind != "sigkill"):
+        started_over = any(i.redone == i.struck > 1 for i in report.interruptions if i.kind != "sigkill")
+        if started_over:
             report.problems.append("the script started over instead of going on")
-            report.cause = "the script does not use what was restored"
-            report.remedy = "give fit a holdfast.Resume(), or put holdfast.session's resume_from to use"
-        if not report.identical:
+            report.cause, report.remedy = causes.STARTED_OVER
+        if report.differences:
             report.problems.append("the interrupted training ended with another state")
-        if not report.identical and not report.cause:
-            report.cause, report.remedy = self._why_different(reference)
-
-    def _why_different(self, reference: Final) -> tuple[str, str]:
-        if not reference.own_data or any("another order" in text for text in self._said):
-            return (
-                "the order of the data: it is not the same when an epoch is resumed in its middle",
-                "feed fit from holdfast.dataset(x, y, batch_size=, seed=), or holdfast.dataset(make_epoch, seed=)",
-            )
-        kept = next((text for text in self._said if "not kept" in text), "")
-        if kept:
-            return kept, "give that callback get_state() and set_state(state)"
-        return (
-            "state that the script keeps outside of what holdfast stores (globals, files, generators of its own)",
-            "move it into a layer, a callback with get_state() and set_state(), or holdfast.session's values",
-        )
-
-    def _machine(self, name: str, store: str) -> DrillMachine:
-        environment = {
-            "AWS_EC2_METADATA_SERVICE_ENDPOINT": self._service.endpoint,
-            "AWS_EC2_METADATA_DISABLED": "false",
-        }
-        return DrillMachine(
-            name, self._folder / name, str(self._folder / store), _QUICK, self._command, environment, self._show
-        )
+        elif report.other_differences:
+            report.problems.append("the interrupted training left another history, or other artifacts")
+        if not report.identical and not started_over:
+            report.cause, report.remedy = causes.of_a_difference(self._said, own_data, sorted(self._written))
 
 
 def _reached(step: int) -> Callable[[Progress], bool]:
@@ -232,17 +288,3 @@ def _plan(batches: int, interruptions: int, kinds: Sequence[str], chance: random
 
 def _batches(number: int) -> str:
     return count(number, "batch", "batches")
-
-
-def _why_not_deterministic(found: list[Difference], reference: Final) -> tuple[str, str]:
-    if any("seed_generator" in difference.path for difference in found):
-        return "an unseeded layer: its random numbers differ from start to start", (
-            "call keras.utils.set_random_seed(…) first of all, or give each random layer a seed"
-        )
-    if not reference.own_data:
-        return "the order of the data: it is shuffled without a seed", (
-            "call keras.utils.set_random_seed(…) first of all, and feed fit from holdfast.dataset(…, seed=)"
-        )
-    return "unseeded initial weights, or nondeterministic kernels", (
-        "call keras.utils.set_random_seed(…) first of all; on a GPU also tf.config.experimental.enable_op_determinism()"
-    )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,49 +12,72 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any
+
+import psutil
 
 from ..core.errors import HoldfastError
 from ..spool import Board, Progress
+from . import tied
+from .deployment import remove
 
-_LOOK = 0.01
+_LOOK, _WAIT = 0.01, 0.05
+_LEAVE = 15.0  # the guardian below the supervisor ends what is left within 11 s
+_LONG = 70  # a socket's path has 107 characters at most, and multiprocessing adds some 30
 
 
 class DrillMachine:
-    """One start of ``holdfast run``. Its output goes line by line to ``show``."""
+    """One start of ``holdfast run``. Its output goes line by line to ``show``.
+
+    ``disk`` is a new folder for all that the machine has of its own: its work dir, its temporary files. ``folder`` is
+    where the command runs, the present one if None. ``check`` is called while this waits; what it raises comes out. The
+    machine vanishes when its block ends, however that ends.
+    """
 
     def __init__(
         self,
         name: str,
-        work_dir: Path,
+        disk: Path,
         store: str,
         arguments: Sequence[str],
         command: Sequence[str],
         environment: Mapping[str, str],
         show: Callable[[str], None],
+        check: Callable[[], None],
+        folder: Path | None = None,
     ) -> None:
         self.name = name
-        self.work_dir = work_dir
+        self.disk = disk
+        self.folder = folder
+        self.work_dir = disk / "work"
         self._show = show
+        self._check = check
+        self._below: list[psutil.Process] = []
         # Nothing of this machine's own settings takes part in a rehearsal.
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("HOLDFAST_")}
-        run = [sys.executable, "-m", "holdfast", "run", "--config", os.devnull]
-        argv = [*run, "--store", store, "--work-dir", str(work_dir), *arguments]
+        first = [sys.executable, "-I", "-S", tied.__file__, str(os.getpid())]
+        run = [sys.executable, "-P", "-m", "holdfast", "run", "--config", os.devnull]
+        argv = [*first, *run, "--store", store, "--work-dir", str(self.work_dir), *arguments]
         self._process = subprocess.Popen(
             [*argv, "--", *command],
+            cwd=folder,
+            process_group=0,  # Ctrl-C is for the rehearsal, which ends its machines by itself
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             text=True,
             errors="replace",
-            env={**inherited, "PYTHONUNBUFFERED": "1", **environment},
+            env={**inherited, "PYTHONUNBUFFERED": "1", **self._temporary(), **environment},
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
+    def __enter__(self) -> DrillMachine:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.vanish()
 
     def progress(self) -> Progress:
         boards = sorted(self.work_dir.glob(f"*/{Board.FILE}"))
@@ -64,20 +87,26 @@ class DrillMachine:
         """False if the process ended, or the time, before ``reached`` was true."""
         until = time.monotonic() + timeout
         while not reached(self.progress()):
+            self._check()
             if self._process.poll() is not None or time.monotonic() > until:
                 return reached(self.progress())
             time.sleep(_LOOK)
         return True
 
     def send(self, number: signal.Signals) -> None:
-        self._process.send_signal(number)
+        if number == signal.SIGKILL:
+            self._kill()
+        else:
+            self._process.send_signal(number)
 
     def wait(self, timeout: float) -> int:
-        try:
-            code = self._process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            self._process.terminate()
-            raise HoldfastError(f"{self.name}: not at its end after {timeout:.0f} s") from None
+        """The exit code. Raises HoldfastError when the time is over."""
+        until = time.monotonic() + timeout
+        while (code := self._process.poll()) is None:
+            self._check()
+            if time.monotonic() > until:
+                raise HoldfastError(f"{self.name}: not at its end after {timeout:.0f} s")
+            time.sleep(_WAIT)
         self._reader.join(5)
         return code
 
@@ -95,13 +124,26 @@ class DrillMachine:
     def vanish(self) -> Progress:
         """The machine is gone, and its disk with it. Returns where its training had got to."""
         last = self.progress()
+        self._kill()
+        psutil.wait_procs(self._below, _LEAVE)
+        remove(self.disk)
+        return last
+
+    def _temporary(self) -> dict[str, str]:
+        folder = self.disk / "tmp"
+        folder.mkdir(parents=True, exist_ok=True)
+        return {"TMPDIR": str(folder)} if len(str(folder)) <= _LONG else {}
+
+    def _kill(self) -> None:
+        """The supervisor alone: its guardian ends the training, and ``vanish`` waits for that."""
         if self._process.poll() is None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                self._below += psutil.Process(self._process.pid).children(recursive=True)
             self._process.kill()
             self._process.wait()
-        shutil.rmtree(self.work_dir, ignore_errors=True)
-        return last
 
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            self._show(line.rstrip("\n"))
+            with contextlib.suppress(OSError, ValueError, SystemExit):  # `drill | head`: the training must not block
+                self._show(line.rstrip("\n"))

@@ -1,0 +1,52 @@
+"""What a drill found."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from .compare import Difference
+
+
+@dataclass(frozen=True)
+class Interruption:
+    """One machine's end. Steps are batches done in all; ``recovery`` is seconds from the next start to a new batch."""
+
+    kind: str
+    planned: int
+    struck: int
+    redone: int
+    recovery: float
+
+
+@dataclass
+class Report:
+    """``passed`` is the verdict; ``problems`` are what speaks against it.
+
+    ``fits`` is how many were compared. ``differences`` are variables; ``other_differences`` are metrics' histories and
+    files under ``artifacts/``. ``not_compared`` names what differs between two undisturbed trainings as well. ``notes``
+    are no verdict: what a user should know. ``output`` is the end of a failed machine's.
+    """
+
+    seed: int
+    batches: int = 0
+    executed: int = 0
+    fits: int = 0
+    deterministic: bool = False
+    identical: bool = False
+    interruptions: list[Interruption] = field(default_factory=list)
+    differences: list[Difference] = field(default_factory=list)
+    other_differences: list[str] = field(default_factory=list)
+    not_compared: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    cause: str = ""
+    remedy: str = ""
+    output: list[str] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        return self.identical and not self.problems
+
+    def to_json(self) -> dict[str, Any]:
+        return {"passed": self.passed, **asdict(self)}
