@@ -14,7 +14,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import IO, Any
 
 from ..core import wire
@@ -64,12 +63,10 @@ class Supervisor:
         self._console = console
         self._clock = clock
         self._queue: queue.SimpleQueue[events.Event] = queue.SimpleQueue()
-        left = only_here(settings.work_dir, settings.name) is not None
-        self._state = table.State(rules=replace(settings.rules, left_here=left))
+        self._state = table.State(rules=settings.rules)
         self._watcher = watcher(self._queue.put)
         self._redactor = Redactor(environment)
         self._origin = origin(settings.command, self._redactor)
-        self._out_of_time = False
         self._preparer = Preparer(
             settings,
             store,
@@ -77,7 +74,7 @@ class Supervisor:
             journal.attach,
             store_pair,
             lambda who: self._queue.put(events.LeaseLost(who)),
-            self._time_is_over,
+            lambda: self._queue.put(events.OutOfTime()),
         )
         self._reports = Reports(journal.event, self._queue.put)
         self._startup = Startup(
@@ -125,7 +122,7 @@ class Supervisor:
                 signal.signal(number, signal.SIG_IGN)  # the exit code is decided
             self._close()
         assert self._state.exit_code is not None
-        return self._final(self._state.exit_code)
+        return self._state.exit_code
 
     # --- the loop --------------------------------------------------------------------------------------------------
 
@@ -155,6 +152,9 @@ class Supervisor:
         if isinstance(event, events.ChildExited):
             self._before_exit(event)
         phase = self._state.phase
+        if not self._state.begun:
+            seen = events.FolderSeen(only_here(self._settings.work_dir, self._settings.name) is not None)
+            self._state, _ = table.step(self._state, seen, self._clock())
         self._state, todo = table.step(self._state, event, self._clock())
         if self._state.phase is not phase:
             deadline = self._state.deadline
@@ -187,25 +187,6 @@ class Supervisor:
         seconds = self._stall.look(self._executed, self._clock(), lambda: measure(child.family()))
         if seconds is not None:
             self._step(events.Stalled(seconds))
-
-    def _time_is_over(self) -> None:
-        """In a thread of its own. A stop that is under way already is not hurried."""
-        self._out_of_time = True
-        if self._state.phase not in (table.Phase.DRAINING, table.Phase.FLUSHING):
-            self._queue.put(events.StopRequested("--max-hours"))
-
-    def _final(self, code: Exit) -> Exit:
-        """A run that was stopped by --max-hours is not to be started again, unless a state is here alone.
-
-        A start that began nothing did not store what an earlier one left here either.
-        """
-        if code is not Exit.STOPPED:
-            return code
-        if self._tee is None and only_here(self._settings.work_dir, self._settings.name) is not None:
-            return Exit.UNSTORED
-        prepared = self._startup.prepared
-        over = self._out_of_time or (prepared is not None and prepared.over)
-        return Exit.FAILED if over else code
 
     # --- what threads report ---------------------------------------------------------------------------------------
 
@@ -323,18 +304,15 @@ class Supervisor:
         self._journal.event(effect.kind, effect.text, warning=effect.warning)
 
     def _exit_with(self, effect: effects.ExitWith) -> None:
-        code = self._final(effect.code)
-        kept = self._kept(for_good=effect.code is Exit.STOPPED and code is Exit.FAILED)
-        self._journal.event("exit", last_line(code, self._state, kept), code=int(code))
+        text = last_line(effect.code, self._state, self._final_pairs())
+        self._journal.event("exit", text, code=int(effect.code))
 
-    def _kept(self, for_good: bool) -> FinalPairs:
+    def _final_pairs(self) -> FinalPairs:
         prepared, uploader = self._startup.prepared, self._startup.uploader
         here = only_here(self._settings.work_dir, self._settings.name)
         return FinalPairs(
             pairs=bool((prepared and prepared.found.newest_first) or (uploader and uploader.settled)),
             here=CheckpointName.parse(here.name) if here else None,
-            begun=self._tee is not None,
-            for_good=for_good,
         )
 
     # --- odds and ends ---------------------------------------------------------------------------------------------

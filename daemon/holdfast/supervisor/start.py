@@ -120,7 +120,7 @@ class Startup:
             self._begin_uploading(prepared)
         self._tell_of_owed(prepared)
         if over := prepared.over or effect.only_store:
-            return events.Restored(over=over)
+            return events.Restored(over=over, out_of_time=bool(prepared.over))
         if not self._settings.restore_first:
             self._put(events.Ready(pairs=bool(prepared.found.newest_first)))
         self.resume = resume = self._preparer.bring(prepared, effect.avoid)

@@ -10,8 +10,8 @@ from holdfast.core.machine.state import Outcome, State
 from holdfast.core.manifest import CheckpointName
 
 STOPPED, COMPLETE = (
-    State(outcome=Outcome.STOPPED, seen_training=True),
-    State(outcome=Outcome.COMPLETE, seen_training=True),
+    State(outcome=Outcome.STOPPED, begun=True, seen_training=True),
+    State(outcome=Outcome.COMPLETE, begun=True, seen_training=True),
 )
 HERE = CheckpointName(1, 33, "0.5000", 1, 4)
 ALL, NOTHING = FinalPairs(pairs=True), FinalPairs()
@@ -76,11 +76,11 @@ RESUME = "(does the script use holdfast.Resume?)"
         ),
         (
             Exit.STOPPED,
-            STOPPED,
-            FinalPairs(begun=False),
+            replace(STOPPED, begun=False),
+            NOTHING,
             "stopped before the command was started; run again to go on (exit 75)",
         ),
-        (Exit.COMPLETE, COMPLETE, FinalPairs(begun=False), ""),
+        (Exit.COMPLETE, replace(COMPLETE, begun=False), NOTHING, ""),
         (
             Exit.UNSTORED,
             replace(STOPPED, save_failed=True),
@@ -119,10 +119,10 @@ def test_a_command_that_kept_failing_is_told_with_the_place_of_its_checkpoint(ke
 
 
 def test_a_run_that_was_stopped_for_good_says_so() -> None:
-    kept = replace(ALL, for_good=True)
-    assert last_line(Exit.FAILED, STOPPED, kept) == (
+    stopped = replace(STOPPED, stopped_for_good=True)
+    assert last_line(Exit.FAILED, stopped, ALL) == (
         "stopped for good by --max-hours; the state is in the store (exit 70)"
     )
-    assert last_line(Exit.FAILED, STOPPED, replace(kept, pairs=False)) == (
+    assert last_line(Exit.FAILED, stopped, NOTHING) == (
         "stopped for good by --max-hours; the command stored no checkpoint (exit 70)"
     )

@@ -34,6 +34,21 @@ class StopRequested:
 
 
 @dataclass(frozen=True)
+class OutOfTime:
+    """The run reached the age of --max-hours."""
+
+
+@dataclass(frozen=True)
+class FolderSeen:
+    """The run's folder, looked at before every other event until the command is first started.
+
+    ``unstored``: its newest pair is on this machine only.
+    """
+
+    unstored: bool
+
+
+@dataclass(frozen=True)
 class Ready:
     """The lease is held and the run's folder is there: the command may start while its pair is still on the way.
 
@@ -47,13 +62,15 @@ class Ready:
 class Restored:
     """``checkpoint`` is here, the pair to go on from; ``complete`` says that there is nothing to do.
 
-    ``over`` says why nothing may be trained any more, though an earlier start left pairs here that are owed.
+    ``over`` says why nothing may be trained now, though an earlier start left pairs here that the store lacks;
+    ``out_of_time``, that the reason is the run's age.
     """
 
     complete: bool = False
     checkpoint: str | None = None
     step: int = 0
     over: str = ""
+    out_of_time: bool = False
 
 
 @dataclass(frozen=True)
@@ -190,6 +207,8 @@ Event = (
     | NoticeStands
     | RebalanceRecommended
     | StopRequested
+    | OutOfTime
+    | FolderSeen
     | Ready
     | Restored
     | RestoreFailed

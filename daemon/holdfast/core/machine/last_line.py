@@ -11,16 +11,13 @@ from .state import Outcome, State
 
 @dataclass(frozen=True)
 class FinalPairs:
-    """What there is at the end. ``pairs``: the run has any, of this start or of an earlier one.
+    """The run's pairs at the end of a start. ``pairs``: it has any, of this start or of an earlier one.
 
-    ``here`` is the newest one if it is on this machine alone. ``begun``: the command was started. ``for_good``: a stop
-    after which the run is not to be started again.
+    ``here`` is the newest one, if it is on this machine only.
     """
 
     pairs: bool = False
     here: CheckpointName | None = None
-    begun: bool = True
-    for_good: bool = False
 
 
 def last_line(code: Exit, state: State, kept: FinalPairs) -> str:
@@ -30,11 +27,11 @@ def last_line(code: Exit, state: State, kept: FinalPairs) -> str:
 
 
 def _text(code: Exit, state: State, kept: FinalPairs) -> str:
-    if kept.for_good:
+    if state.stopped_for_good:
         where = "the state is in the store" if kept.pairs else "the command stored no checkpoint"
         return f"stopped for good by --max-hours; {where}"
     if code is Exit.COMPLETE:
-        return _complete(kept) if kept.begun else ""
+        return _complete(kept) if state.begun else ""
     if code is Exit.STOPPED:
         return _stopped(state, kept)
     if code is Exit.UNSTORED:
@@ -58,7 +55,7 @@ def _complete(kept: FinalPairs) -> str:
 def _stopped(state: State, kept: FinalPairs) -> str:
     if kept.pairs:
         return EXIT_MEANINGS[Exit.STOPPED]
-    if not kept.begun:
+    if not state.begun:
         return "stopped before the command was started; run again to go on"
     if state.seen_training:
         return "stopped early, before the first checkpoint: the next start begins anew"

@@ -41,8 +41,7 @@ NO_TRAINING_TIME = 300.0
 class Rules:
     """``drain_time`` is the seconds that a stop may take in all where no notice says less.
 
-    ``dump_time`` is how long a command that hangs has to write its stacks, or to do a batch after all. ``left_here``
-    says that an earlier start left a state that is on this machine alone.
+    ``dump_time`` is how long a command that hangs has to write its stacks, or to do a batch after all.
     """
 
     drain_time: float = 110.0
@@ -51,66 +50,73 @@ class Rules:
     max_restarts: int = 5
     backoff: Backoff = Backoff()
     rebalance: str = "save"
-    left_here: bool = False
 
 
 @dataclass(frozen=True)
 class State:
-    """All that the supervisor remembers. The times are monotonic seconds; None is never.
-
-    ``storing`` says that what was left here is stored while a notice stands, ``bringing`` that the pair to go on from
-    is on its way. ``resumed`` is the one that the command was last started from, ``moved`` whether it trained a batch
-    since, and ``deaths`` how often in a row it died without one. ``stalled`` says that it hangs and is being ended.
-    ``seen_training`` says that a training of the command has begun under holdfast, now or in an earlier start;
-    ``warn_at`` is when the user is warned that none has. ``unmarked`` says that the store refuses the mark of a
-    complete run. ``left_behind`` says that older pairs stay unsent in the work dir, ``fault`` how a run ends that could
-    not be restored.
-    ``failures`` counts those in a row without progress, and ``failure`` tells of them once they are too many.
-    ``step`` is the furthest batch ever, ``at`` that of this start.
-    """
+    """All that the supervisor remembers. The times are monotonic seconds; None is never."""
 
     rules: Rules = Rules()
     phase: Phase = Phase.RESTORING
+
+    # Before the command: restoring, and the pair to resume from.
     restore_asked: bool = False
-    storing: bool = False
-    bringing: bool = False
-    leased: bool = False
-    notice: NoticeStands | None = None
+    storing: bool = False  # what an earlier start left here is stored while a notice stands
+    bringing: bool = False  # the pair to resume from is on its way here
+    begun: bool = False  # the command was started at least once
+    unstored_here: bool = False  # until then: the run's newest pair is on this machine only
+
+    # The command, and what is known of its training.
     spawned: bool = False
     training: bool = False
     finished: bool = False
-    seen_training: bool = False
-    trained: bool = False
+    seen_training: bool = False  # a training began under holdfast, in this start of the command or in an earlier one
+    warn_at: float | None = None  # when to warn the user that none has
+    trained: bool = False  # the run has trained a batch, ever
     refused: bool = False
     unusable: bool = False
+    stalled: bool = False  # it hangs and is being ended
+
+    # What asks for a stop.
+    notice: NoticeStands | None = None
     stopping: str | None = None
     stops: int = 0
+    out_of_time: bool = False  # the run is older than --max-hours
+
+    # Failures in a row without progress; ``failure`` is the text once they are too many.
     failures: int = 0
     failure: str = ""
-    resumed: str | None = None
-    moved: bool = False
-    deaths: int = 0
-    stalled: bool = False
+    resumed: str | None = None  # the pair that the command was last started from
+    moved: bool = False  # it trained a batch since
+    deaths: int = 0  # how often in a row it died of that pair without one
     avoid: frozenset[str] = frozenset()
-    owed: frozenset[str] = frozenset()
-    left_behind: bool = False
+
+    # Batches: the furthest ever, that of this start of the command, and that of the newest pair.
     step: int = 0
     at: int = 0
     saved_step: int = 0
+
+    # Pairs.
+    owed: frozenset[str] = frozenset()  # saved here and not yet in the store
+    left_behind: bool = False  # older pairs stay in the work dir, as no time was left to store them
     save_failed: bool = False
     lost: tuple[int, int] | None = None
     newest_stored: tuple[int, int] = (0, 0)
+
+    # The end.
     outcome: Outcome | None = None
     scanned: bool = False
     finalizing: bool = False
-    unmarked: bool = False
+    unmarked: bool = False  # the store refuses the mark of a complete run
+    stopped_for_good: bool = False  # the exit code says that the run is not to be started again
+    fault: Exit | None = None  # how a run ends that could not be restored
+    exit_code: Exit | None = None
+
+    # When a Tick has something to do.
     deadline: float | None = None
     term_at: float | None = None
     kill_at: float | None = None
     retry_at: float | None = None
-    warn_at: float | None = None
-    fault: Exit | None = None
-    exit_code: Exit | None = None
 
     @property
     def ended(self) -> bool:

@@ -38,7 +38,7 @@ def start(state: State) -> Step:
     state = replace(
         state,
         phase=Phase.STARTING,
-        leased=True,
+        begun=True,
         save_failed=False,
         spawned=False,
         training=False,
@@ -54,6 +54,7 @@ def restored(state: State, event: Restored, now: float) -> Step:
     if event.complete:
         return end(state, Exit.COMPLETE, Say("complete", "the run is complete; nothing to do (--extend reopens it)"))
     if event.over:  # what an earlier start left is stored within a drain's time
+        state = replace(state, out_of_time=state.out_of_time or event.out_of_time)
         return flush_before(state, event.over, None, now)
     return start(brought(state, event, now)[0])
 
@@ -72,7 +73,7 @@ def brought(state: State, event: Restored, now: float) -> Step:
 def restore_failed(state: State, event: RestoreFailed, now: float) -> Step:
     """What an earlier start left here, or the training stored here before a restart, is still owed."""
     said, state = not_brought(state, event)
-    return after(said, flush(state, Outcome.FAILED)) if state.leased else end(state, event.code, said)
+    return after(said, flush(state, Outcome.FAILED)) if state.begun else end(state, event.code, said)
 
 
 def restore_failed_beside_command(state: State, event: RestoreFailed, now: float) -> Step:

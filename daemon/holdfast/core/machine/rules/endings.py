@@ -92,9 +92,23 @@ def fenced(state: State, event: LeaseLost, now: float) -> Step:
 
 
 def end(state: State, code: Exit, *effects: Effect) -> Step:
+    """``code`` is what this start led to; where that is a stop, the run decides as well."""
+    if code is Exit.STOPPED:
+        code = code_of_stop(state)
+        state = replace(state, stopped_for_good=code is Exit.FAILED)
     phase = Phase.DONE if code in (Exit.COMPLETE, Exit.STOPPED) else Phase.FAILED
     ended = replace(state, phase=phase, exit_code=code, deadline=None, term_at=None, kill_at=None, retry_at=None)
     return ended, (*effects, ExitWith(code))
+
+
+def code_of_stop(state: State) -> Exit:
+    """A run that is out of time is not to be started again, unless a state would stay on this machine only.
+
+    A start that never came to the command did not store what an earlier one left here, either.
+    """
+    if state.unstored_here and not state.begun:
+        return Exit.UNSTORED
+    return Exit.FAILED if state.out_of_time else Exit.STOPPED
 
 
 def after(said: Say, result: Step) -> Step:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from ...errors import Exit
 from ...policy import ask_time
 from ..effects import AskSave, AskStop, Kill, Restore, Say, Terminate
-from ..events import NoNotice, NoticeStands, RebalanceRecommended, StopRequested
+from ..events import FolderSeen, NoNotice, NoticeStands, OutOfTime, RebalanceRecommended, StopRequested
 from ..state import LEAST_WINDOW, Outcome, Phase, State, Step
 from .endings import abandon, after, end, flush
 
@@ -32,7 +32,7 @@ def notice_while_restoring(state: State, event: NoticeStands, now: float) -> Ste
         return replace(state, notice=event), ()
     state = replace(state, notice=event)
     text = f"{event.what}: this machine is going away, so nothing is started while the notice stands"
-    if not state.rules.left_here:
+    if not state.unstored_here:
         return state, (Say("waiting", text),)
     said = Say("waiting", f"{text}; what an earlier start left here is stored")
     return replace(state, restore_asked=True, storing=True), (said, Restore(only_store=event.what))
@@ -42,16 +42,30 @@ def stop_while_restoring(state: State, event: StopRequested, now: float) -> Step
     return give_up_restoring(replace(state, stops=state.stops + 1), event.what, None, now)
 
 
+def see_folder(state: State, event: FolderSeen, now: float) -> Step:
+    return replace(state, unstored_here=event.unstored), ()
+
+
+def out_of_time(state: State, event: OutOfTime, now: float) -> Step:
+    """As a signal, except that a stop under way is not hurried."""
+    state, request = replace(state, out_of_time=True), StopRequested("--max-hours")
+    if state.phase in (Phase.DRAINING, Phase.FLUSHING):
+        return state, ()
+    if state.phase is Phase.RESTORING:
+        return stop_while_restoring(state, request, now)
+    return stop_in_backoff(state, request, now) if state.phase is Phase.BACKOFF else stop(state, request, now)
+
+
 def give_up_restoring(state: State, what: str, seconds: float | None, now: float) -> Step:
     """Before the first start there is nothing to store, but for what an earlier one left here."""
-    if not state.leased and not state.owed:
+    if not state.begun and not state.owed:
         return end(state, Exit.STOPPED, Say("stopping", f"{what} before the training was started"))
     return flush_before(state, what, seconds, now)
 
 
 def flush_before(state: State, what: str, seconds: float | None, now: float) -> Step:
     window = window_of(state, seconds)
-    state = replace(state, leased=True, stopping=what, deadline=now + window, retry_at=None)
+    state = replace(state, stopping=what, deadline=now + window, retry_at=None)
     return after(Say("stopping", what), flush(state, Outcome.STOPPED))
 
 
