@@ -21,7 +21,7 @@ import os, sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from holdfast.store.directory import DirectoryStore
-from holdfast.supervisor.command.child import Reaper
+from holdfast.supervisor.command.reaper import Reaper
 from holdfast.supervisor.report.journal import Journal
 from holdfast.supervisor.loop import Supervisor
 from holdfast.supervisor.notices.watcher import Watcher

@@ -25,7 +25,7 @@ from ..core.redact import Redactor
 from ..core.runs import ForkSource, RunId, check_name
 from ..spool import only_here
 from ..store.conditions import Conditional
-from ..supervisor.command.child import Reaper
+from ..supervisor.command.reaper import Reaper
 from ..supervisor.command.side_command import SideCommand
 from ..supervisor.ending.autoscaling import Hook, Member
 from ..supervisor.ending.on_end import Action, Closer, Endings, check_choice, decide

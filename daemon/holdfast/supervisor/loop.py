@@ -25,7 +25,9 @@ from ..core.redact import Redactor
 from ..spool import LOG_FILE, Board, Progress, only_here
 from ..store import Store
 from .command.channel import Channel
-from .command.child import Child, Ended, Reaper, Tee
+from .command.child import Child
+from .command.output import Tee
+from .command.reaper import Ended, Reaper
 from .command.stall import Stall, describe, measure
 from .notices.watcher import Watcher
 from .options import origin

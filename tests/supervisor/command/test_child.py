@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from holdfast.supervisor.command.child import Ended
+from holdfast.supervisor.command.reaper import Ended
 from integration.daemons import wait_for
 
 DAEMONISED = "(setsid sh -c 'echo $$ >>{pids}; trap \"\" TERM HUP; while :; do sleep 0.05; done' &)"
@@ -23,7 +23,8 @@ DAEMONISED = "(setsid sh -c 'echo $$ >>{pids}; trap \"\" TERM HUP; while :; do s
 # Plays the supervisor: starts the command in its arguments, obeys lines on standard input, prints what came of it.
 SUPERVISOR = """
 import json, os, sys, threading
-from holdfast.supervisor.command.child import Child, Reaper
+from holdfast.supervisor.command.child import Child
+from holdfast.supervisor.command.reaper import Reaper
 
 ended = threading.Event()
 others = []

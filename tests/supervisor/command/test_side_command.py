@@ -11,7 +11,7 @@ import pytest
 ASIDE = """
 import os, sys, time
 from holdfast.supervisor.command.side_command import SideCommand
-from holdfast.supervisor.command.child import Reaper
+from holdfast.supervisor.command.reaper import Reaper
 
 reaper = Reaper()
 reaper.start(lambda pid, ended: None)

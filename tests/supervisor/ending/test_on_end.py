@@ -19,7 +19,7 @@ from holdfast.core.errors import Exit, SettingsError
 from holdfast.core.runs import RunId
 from holdfast.store import open_store
 from holdfast.store.base import StoreSettings
-from holdfast.supervisor.command.child import Ended
+from holdfast.supervisor.command.reaper import Ended
 from holdfast.supervisor.ending.autoscaling import AutoScalingError, Hook, Member
 from holdfast.supervisor.ending.on_end import (
     COMMAND_TIME,

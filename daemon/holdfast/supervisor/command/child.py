@@ -1,196 +1,29 @@
-"""The command as a child process: its start, its output, its end, and everything that it started.
-
-One reaper owns every wait status: ``waitpid(-1)`` beside a ``Popen.wait()`` would steal statuses, and a crash would
-read as success. So the child is started by posix_spawn, and a single thread waits for all children, orphans included.
+"""The command as a child process: its start, its end, and everything that it started.
 
 The command is ended in steps: it is asked (core/machine/table.py says when), it and its tree get SIGTERM, then
-SIGKILL. What it leaves behind is ended by guardian.py, which also ends everything when this process is killed.
+SIGKILL. What it leaves behind is ended by guardian.py, which also ends everything when this process is killed. Its wait
+status is the reaper's (reaper.py).
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import itertools
 import os
 import signal
 import socket
 import sys
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
 
 import psutil
 
-from ...spool import append_to
 from .oom import MemoryKills
+from .reaper import Ended
 
-_PR_SET_CHILD_SUBREAPER = 36
-_LOOK_FOR_ORPHANS = 1.0
 _START_SECONDS = 5.0
-_KILL_ROUNDS, _KILL_PAUSE = 100, 0.01
 _MOST_DUMPS, _DUMP_PAUSE = 20, 0.01
-_TAIL_BYTES = 4096
-_DRAIN_SECONDS = 2.0
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a process ended: by itself with ``status``, or by ``signal`` (0 is none)."""
-
-    status: int
-    signal: int = 0
-
-    @property
-    def code(self) -> int:
-        """As a shell reports it."""
-        return 128 + self.signal if self.signal else self.status
-
-    def describe(self, out_of_memory: bool = False) -> str:
-        text = f"killed by {_name(self.signal)}" if self.signal else f"exit {self.status}"
-        if out_of_memory:
-            killed = self.signal == signal.SIGKILL
-            return f"{text}: out of memory" if killed else f"{text}, after the kernel killed one of it: out of memory"
-        return text
-
-
-def _name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # a real-time signal
-        return f"signal {number}"
-
-
-class Tee:
-    """Copies the child's output, both streams in order, to the console and to the log; keeps the last lines."""
-
-    def __init__(self, log: Path, console: IO[bytes] | None) -> None:
-        self._log = append_to(log)
-        self._console = console
-        self._tail = b""
-        read, self.write_end = os.pipe()
-        self._thread = threading.Thread(target=self._copy, args=(read,), name="tee", daemon=True)
-
-    def start(self) -> None:
-        """Call when the child has its end of the pipe."""
-        os.close(self.write_end)
-        self._thread.start()
-
-    def finish(self) -> None:
-        """Waits for the rest of the output, but not for a grandchild that keeps the pipe open."""
-        self._thread.join(_DRAIN_SECONDS)
-
-    @property
-    def seen(self) -> bool:
-        """Does the console show it?"""
-        return self._console is not None
-
-    def last_lines(self, count: int = 10) -> list[str]:
-        return self._tail.decode("utf-8", "replace").splitlines()[-count:]
-
-    def _copy(self, descriptor: int) -> None:
-        with contextlib.closing(self._log):
-            while chunk := os.read(descriptor, 1 << 16):
-                self._tail = (self._tail + chunk)[-_TAIL_BYTES:]
-                with contextlib.suppress(OSError):  # a full disk must not stop the training
-                    self._log.write(chunk)
-                if self._console is not None:
-                    self._show(chunk)
-        os.close(descriptor)
-
-    def _show(self, chunk: bytes) -> None:
-        try:
-            assert self._console is not None
-            self._console.write(chunk)
-            self._console.flush()
-        except (OSError, ValueError):
-            self._console = None  # whoever watched is gone; the log goes on
-
-
-class ForeignProcesses:
-    """Whoever is below this process and not of the command: what a shell had started before it became holdfast by exec,
-    and what that starts. Make it before the command is started.
-
-    What loses its parent among them comes here as the command's orphans do. Those who stay in this session can be told:
-    the command has its own, and nobody gets into another's.
-    """
-
-    def __init__(self) -> None:
-        self._before = frozenset(psutil.Process().children(recursive=True))
-        self._session = os.getsid(0)
-
-    def have(self, pid: int) -> bool:
-        with contextlib.suppress(OSError, psutil.Error):
-            return os.getsid(pid) == self._session or psutil.Process(pid) in self._before
-        return False
-
-
-class Reaper:
-    """Waits for every child of this process, its own and those it inherits. There is one in a process, to its end.
-
-    Make it before anything is started. It tells of all ends but those of strangers.
-    """
-
-    def __init__(self) -> None:
-        self._on_exit: Callable[[int, Ended], None] | None = None
-        self._have_children = threading.Event()
-        self._foreign = ForeignProcesses()
-
-    def start(self, on_exit: Callable[[int, Ended], None]) -> None:
-        """Makes this process the one that inherits the orphans below it, and waits for children from now on.
-
-        Started again, it tells the new ``on_exit`` from then on.
-        """
-        begun, self._on_exit = self._on_exit is not None, on_exit
-        if begun:
-            return
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        threading.Thread(target=self._reap, name="reaper", daemon=True).start()
-
-    def expect(self) -> None:
-        self._have_children.set()
-
-    def _reap(self) -> None:
-        while True:
-            self._have_children.wait(_LOOK_FOR_ORPHANS)  # PID 1 inherits some without having had a child
-            self._have_children.clear()
-            with contextlib.suppress(ChildProcessError):
-                while True:
-                    self._reap_one()
-
-    def _reap_one(self) -> None:
-        """Looks at who it was before it is reaped, as its pid may be another's after that."""
-        found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
-        assert found is not None
-        assert self._on_exit is not None
-        stranger = self._foreign.have(found.si_pid)
-        os.waitid(os.P_PID, found.si_pid, os.WEXITED)
-        if not stranger:
-            killed = found.si_code != os.CLD_EXITED
-            self._on_exit(found.si_pid, Ended(*((0, found.si_status) if killed else (found.si_status, 0))))
-
-    def kill_tree(self) -> None:
-        """SIGKILL to everything below this process but strangers, until nobody is left or it cannot be killed."""
-        for _ in range(_KILL_ROUNDS):
-            found = [process for process in self._tree() if _lives(process)]
-            if not found:
-                return
-            for process in found:
-                with contextlib.suppress(psutil.Error):
-                    process.kill()
-            time.sleep(_KILL_PAUSE)
-
-    def _tree(self) -> list[psutil.Process]:
-        """Nobody of the command is below a stranger."""
-        tree = [process for process in psutil.Process().children() if not self._foreign.have(process.pid)]
-        for process in [*tree]:
-            with contextlib.suppress(psutil.Error):
-                tree += process.children(recursive=True)
-        return tree
 
 
 class Child:
@@ -306,10 +139,4 @@ def catches(pid: int, number: int) -> bool:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
         mask = next(line.split()[1] for line in lines if line.startswith("SigCgt:"))
         return bool(int(mask, 16) >> (number - 1) & 1)
-    return False
-
-
-def _lives(process: psutil.Process) -> bool:
-    with contextlib.suppress(psutil.Error):
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
     return False

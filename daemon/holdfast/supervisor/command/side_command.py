@@ -8,7 +8,7 @@ import queue
 import signal
 from collections.abc import Mapping, Sequence
 
-from .child import Ended, Reaper
+from .reaper import Ended, Reaper
 
 _DEFAULTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE, signal.SIGXFSZ)
 

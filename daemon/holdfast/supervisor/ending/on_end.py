@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ...core.errors import Exit, SettingsError
-from ..command.child import Ended
+from ..command.reaper import Ended
 from .autoscaling import AutoScalingError, Hook
 
 SCALE_IN = "scale-in"

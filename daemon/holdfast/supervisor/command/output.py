@@ -1,0 +1,60 @@
+"""The command's output: shown on the console and kept in the run's log."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from pathlib import Path
+from typing import IO
+
+from ...spool import append_to
+
+_TAIL_BYTES = 4096
+_DRAIN_SECONDS = 2.0
+
+
+class Tee:
+    """Copies the child's output, both streams in order, to the console and to the log; keeps the last lines."""
+
+    def __init__(self, log: Path, console: IO[bytes] | None) -> None:
+        self._log = append_to(log)
+        self._console = console
+        self._tail = b""
+        read, self.write_end = os.pipe()
+        self._thread = threading.Thread(target=self._copy, args=(read,), name="tee", daemon=True)
+
+    def start(self) -> None:
+        """Call when the child has its end of the pipe."""
+        os.close(self.write_end)
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Waits for the rest of the output, but not for a grandchild that keeps the pipe open."""
+        self._thread.join(_DRAIN_SECONDS)
+
+    @property
+    def seen(self) -> bool:
+        """Does the console show it?"""
+        return self._console is not None
+
+    def last_lines(self, count: int = 10) -> list[str]:
+        return self._tail.decode("utf-8", "replace").splitlines()[-count:]
+
+    def _copy(self, descriptor: int) -> None:
+        with contextlib.closing(self._log):
+            while chunk := os.read(descriptor, 1 << 16):
+                self._tail = (self._tail + chunk)[-_TAIL_BYTES:]
+                with contextlib.suppress(OSError):  # a full disk must not stop the training
+                    self._log.write(chunk)
+                if self._console is not None:
+                    self._show(chunk)
+        os.close(descriptor)
+
+    def _show(self, chunk: bytes) -> None:
+        try:
+            assert self._console is not None
+            self._console.write(chunk)
+            self._console.flush()
+        except (OSError, ValueError):
+            self._console = None  # whoever watched is gone; the log goes on
