@@ -1,0 +1,121 @@
+"""Performs the effects that core/machine/table.py decides on. Nothing is decided here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..core import wire
+from ..core.event_sink import EventSink
+from ..core.machine import effects, events
+from ..core.machine.last_line import FinalPairs, last_line
+from ..core.machine.state import State
+from ..core.manifest import CheckpointName
+from ..spool import only_here
+from .command.channel import Channel
+from .command.training_command import TrainingCommand
+from .reports import Reports
+from .start import Startup
+
+
+class Performer:
+    """``put`` takes the events that answer an effect. ``work_dir`` and ``name`` are the run's."""
+
+    def __init__(
+        self,
+        work_dir: Path,
+        name: str,
+        startup: Startup,
+        command: TrainingCommand,
+        channel: Channel,
+        reports: Reports,
+        say: EventSink,
+        put: Callable[[events.Event], None],
+    ) -> None:
+        self._work_dir = work_dir
+        self._name = name
+        self._startup = startup
+        self._command = command
+        self._channel = channel
+        self._reports = reports
+        self._say = say
+        self._put = put
+        self._perform: dict[type[Any], Callable[[Any], None]] = {
+            effects.Restore: self._startup.start,
+            effects.Spawn: self._spawn,
+            effects.AskSave: self._ask_save,
+            effects.AskStop: self._ask_stop,
+            effects.DumpStacks: self._dump_stacks,
+            effects.Terminate: lambda effect: self._command.terminate(),
+            effects.Kill: lambda effect: self._command.kill(),
+            effects.Upload: self._upload,
+            effects.DropUploads: self._drop_uploads,
+            effects.ScanSpool: self._scan_spool,
+            effects.Finalize: self._finalize,
+            effects.Say: self._report,
+        }
+
+    def perform(self, effect: effects.Effect, state: State) -> None:
+        """``state`` is the one after the step that asked for the effect."""
+        if isinstance(effect, effects.ExitWith):
+            self._say("exit", last_line(effect.code, state, self._final_pairs()), code=int(effect.code))
+        else:
+            self._perform[type(effect)](effect)
+
+    def _spawn(self, effect: effects.Spawn) -> None:
+        assert self._startup.prepared is not None
+        self._reports.stacks = None
+        self._put(events.Spawned(self._command.start(self._startup.prepared.spool)))
+
+    def _ask_save(self, effect: effects.AskSave) -> None:
+        self._channel.send(wire.Save(effect.reason))
+
+    def _ask_stop(self, effect: effects.AskStop) -> None:
+        """SIGTERM where there is no training process that could receive the request."""
+        if not self._channel.send(wire.Stop(effect.reason)):
+            self._command.terminate()
+
+    def _dump_stacks(self, effect: effects.DumpStacks) -> None:
+        self._command.dump_stacks(self._reports.stacks)
+
+    def _upload(self, effect: effects.Upload) -> None:
+        name = CheckpointName.parse(effect.name)
+        if name is not None and self._startup.uploader is not None:
+            self._startup.uploader.add(name)
+
+    def _drop_uploads(self, effect: effects.DropUploads) -> None:
+        if self._startup.uploader is not None:
+            self._startup.uploader.drop()
+
+    def _scan_spool(self, effect: effects.ScanSpool) -> None:
+        """Finds pairs whose message was lost when the command died."""
+        prepared, uploader = self._startup.prepared, self._startup.uploader
+        assert prepared is not None
+        assert uploader is not None
+        try:
+            pairs = prepared.spool.pairs()
+        except OSError as error:
+            self._put(events.PairLost("what was in the work dir", str(error)))
+            pairs = []
+        mine = (name for name in pairs if name.incarnation == prepared.incarnation)
+        self._put(events.SpoolScanned(frozenset(str(name) for name in mine if name not in uploader.settled)))
+
+    def _finalize(self, effect: effects.Finalize) -> None:
+        uploader = self._startup.uploader
+        assert uploader is not None
+        if effect.complete and self._startup.resume is None and not uploader.settled:
+            text = "the command stored no checkpoint: does the script use holdfast.Resume? (--extend runs it again)"
+            self._say("no-checkpoint", text, warning=True)
+        uploader.finalize(effect.complete)
+
+    def _report(self, effect: effects.Say) -> None:
+        self._say(effect.kind, effect.text, warning=effect.warning)
+
+    def _final_pairs(self) -> FinalPairs:
+        prepared, uploader = self._startup.prepared, self._startup.uploader
+        here = only_here(self._work_dir, self._name)
+        return FinalPairs(
+            pairs=bool((prepared and prepared.found.newest_first) or (uploader and uploader.settled)),
+            here=CheckpointName.parse(here.name) if here else None,
+        )
