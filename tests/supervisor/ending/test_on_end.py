@@ -33,7 +33,7 @@ from holdfast.supervisor.ending.on_end import (
     check_choice,
     decide,
 )
-from holdfast.supervisor.restore.max_hours import OutOfTime, seconds_left
+from holdfast.supervisor.restore.max_hours import TooOld, seconds_left
 
 HOOK = Hook("group", "drain")
 PAIR = Path("/var/lib/holdfast/00001-digits/model-0001-00000004-none-i1-q2")
@@ -242,5 +242,5 @@ def test_a_runs_time_is_counted_from_its_birth(tmp_path: Path, document: dict[st
 def test_a_run_that_is_too_old_is_not_begun(tmp_path: Path) -> None:
     store, run = open_store(str(tmp_path), StoreSettings()), RunId(1, "digits")
     store.create(f"{run}/run.json", json.dumps({"created": (NOW - timedelta(hours=3)).isoformat()}).encode())
-    with pytest.raises(OutOfTime, match="--max-hours 2"):
+    with pytest.raises(TooOld, match="--max-hours 2"):
         seconds_left(store, run, 2.0, NOW)

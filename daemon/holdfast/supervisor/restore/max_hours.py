@@ -14,17 +14,17 @@ from ...store import Store
 from ...store.catalog import birth
 
 
-class OutOfTime(HoldfastError):
+class TooOld(HoldfastError):
     """The run is as old as it may become."""
 
     exit_code = Exit.FAILED
 
 
 def seconds_left(store: Store, run: RunId, max_hours: float, now: datetime) -> float:
-    """Raises OutOfTime, or StoreError. A run whose birth nobody wrote down is born now."""
+    """Raises TooOld, or StoreError. A run whose birth nobody wrote down is born now."""
     left = max_hours * 3600 - (now - (_created(store, run) or now)).total_seconds()
     if left <= 0:
-        raise OutOfTime(
+        raise TooOld(
             f"run {run} is older than --max-hours {max_hours:g}: nothing is started. Its checkpoints are in the store; "
             "a higher --max-hours goes on from them"
         )

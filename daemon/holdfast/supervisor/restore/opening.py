@@ -24,7 +24,7 @@ from .folder_owner import check_home, claim
 from .fork import Fork
 from .fork_once import ForkOnce
 from .lease import Lease
-from .max_hours import OutOfTime, seconds_left
+from .max_hours import TooOld, seconds_left
 from .reopen import Reopened
 from .store_retry import StoreRetry
 
@@ -122,14 +122,14 @@ class RunOpener:
     def _limit_age(self, run: RunId) -> str:
         """Stops what becomes too old. A run that is too old already is opened only to store what it left here.
 
-        Raises OutOfTime, or returns its text in that case; empty is the usual one.
+        Raises TooOld, or returns its text in that case; empty is the usual one.
         """
         hours = self._settings.max_hours
         if hours is None:
             return ""
         try:
             seconds = self._retry.patiently(lambda: seconds_left(self._store, run, hours, datetime.now(UTC)))
-        except OutOfTime as error:
+        except TooOld as error:
             if only_here(self._settings.work_dir, str(run)) is None:
                 raise
             return str(error)
