@@ -29,7 +29,7 @@ def test_a_variable_of_another_command_is_no_typo(tmp_path: Path) -> None:
 def test_a_variable_that_no_command_knows_is_warned_of(tmp_path: Path, name: str, hint: str) -> None:
     assert (
         ls(tmp_path, **{name: "x"}).stderr.splitlines()[0]
-        == f"holdfast: warning: the variable {name} is no setting{hint}"
+        == f"holdfast: warning: the variable {name} is not a setting{hint}"
     )
 
 

@@ -94,7 +94,7 @@ def test_where_nothing_is_valid_the_logs_come_and_the_exit_is_65(local_cli: Cli,
     run.pairs(1)
     run.flip(name_of(1))
     run.file("log-i1.txt", b"hello\n")
-    assert "of 1 checkpoint that would do, none is valid" in local_cli.refused("pull", "--to", str(to), code=65)
+    assert "of 1 matching checkpoint, none is valid" in local_cli.refused("pull", "--to", str(to), code=65)
     assert [path.name for path in (to / "00001-digits").iterdir()] == ["log.txt"]
 
 

@@ -1,4 +1,4 @@
-"""What the commands that look into a store share."""
+"""What the commands that read a store share."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def patient_store(settings: dict[str, Any]) -> Store:
 
 
 def store_to_read(settings: dict[str, Any]) -> Store:
-    """Takes the store options out of ``settings``. Raises SettingsError for a folder that is not there: a wrong path,
-    or a disk that is not mounted, is no empty store.
+    """Takes the store options out of ``settings``. Raises SettingsError for a folder that does not exist: that is a
+    wrong path, or a disk that is not mounted, and not an empty store.
     """
     store = the_store(settings)
     if isinstance(store, HasFolder) and store.missing():
@@ -42,12 +42,12 @@ def store_to_read(settings: dict[str, Any]) -> Store:
 
 
 def chosen_run(store: Store, given: str | None) -> RunId:
-    """The run that was asked for, or else the one that was begun last."""
+    """The given run, or else the one that was begun last."""
     return existing_run(store, given) if given else newest_run(store)
 
 
 def no_such_step(contents: Contents, step: int) -> SettingsError:
-    """What is raised where a run has no checkpoint of that step: it names those that there are."""
+    """The error for a step of which a run has no checkpoint; it names the steps that there are."""
     steps = sorted({listed.name.step for listed in contents.pairs}, reverse=True)
     some = ", ".join(map(str, steps[:5])) + (" …" if len(steps) > 5 else "")
     return SettingsError(f"--step {step}: {contents.run} has no such checkpoint; its steps are {some or 'none'}")

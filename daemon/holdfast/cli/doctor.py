@@ -38,7 +38,7 @@ _COLUMNS = (
 @config_option
 @store_options
 @as_json_option
-@option("--run", metavar="NAME", help="The run whose newest pair counts for a drain, and its unit.")
+@option("--run", metavar="NAME", help="The run whose newest pair and systemd unit to look at.")
 @option("--work-dir", type=click.Path(path_type=Path), default=Path("runs"), help="Where this machine keeps the run.")
 @seconds("--drain-time", 110.0, "The longest that a stop may take.", 1.0)
 @click.option(
@@ -50,9 +50,9 @@ _COLUMNS = (
     help="0: measure nothing.",
 )
 def doctor(run: str | None, work_dir: Path, drain_time: float, probe_size: int, as_json: bool, **settings: Any) -> int:
-    """Try what a training on this machine will need: the store, the disk, the notices, the time to drain.
+    """Test what a training on this machine will need: the store, the disk, the notices, the time to drain.
 
-    Exit 0 if there is no problem (warnings are none), 78 if there is one.
+    Exit 0 if there is no problem (warnings do not count), 78 if there is one.
     """
     store = the_store(settings)
     client = client_from_environment(os.environ, time.monotonic)
@@ -116,7 +116,7 @@ def _json(facts: DoctorFacts, findings: list[Finding], problems: int) -> dict[st
 
 
 def _unit(unit: Unit) -> dict[str, Any]:
-    """JSON has no infinity: where there is no limit stands null."""
+    """JSON has no infinity: no limit is null."""
     return {
         "name": unit.name,
         "stop_seconds": unit.stop if math.isfinite(unit.stop) else None,

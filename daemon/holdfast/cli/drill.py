@@ -93,7 +93,7 @@ def drill(
                 report = rehearsal.run(interruptions, chosen, seed)
         except Cancelled:
             raise
-        except HoldfastError:  # its text speaks of the output
+        except HoldfastError:  # its text refers to the output
             for line in kept:
                 console.print(f"  [dim]│ {escape(line)}[/]")
             raise

@@ -47,7 +47,7 @@ _CHECKPOINTS = (
 def ls(which: str | None, as_json: bool, **settings: Any) -> int:
     """List the runs of a store, or the checkpoints of RUN (a name or a run id), newest first.
 
-    Listings are enough for that: no object is read.
+    It reads listings only, and no object.
     """
     store = store_to_read(settings)
     if which is None:
@@ -58,7 +58,7 @@ def ls(which: str | None, as_json: bool, **settings: Any) -> int:
 
 
 def _contents(store: Store, which: str) -> Contents:
-    """A run that is given by its id takes one listing, one that is given by its name another to find it."""
+    """A run given by its id takes one listing; one given by its name needs another to find it."""
     run = RunId.parse(which)
     contents = None if run is None else read_contents(store, run)
     return contents if contents and not contents.empty else read_contents(store, existing_run(store, which))

@@ -1,4 +1,4 @@
-"""The ``holdfast`` command: where everything is put together."""
+"""The ``holdfast`` command: its subcommands, and errors as one line and an exit code."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NAMES = ("run", "status", "new", "ls", "verify", "pull", "prune", "doctor", "de
 
 
 class _Commands(click.Group):
-    """A command's module is imported when it is asked for: a start of ``run`` waits for none of the others."""
+    """Imports a command's module when the command is used, so that ``run`` starts without loading the others."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(_NAMES)
@@ -60,11 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = _complain(str(error), Exit.USAGE if isinstance(error, Permanent) else Exit.UNSTORED)
     except HoldfastError as error:
         code = _complain(str(error), error.exit_code)
-    # A pipe that nobody reads must not keep the process from ending.
+    # A pipe that nobody reads must not block the exit.
     last_words = threading.Thread(target=_flush, daemon=True)
     last_words.start()
     last_words.join(1.0)
-    # A transfer that was given up may still hold a thread; the interpreter would wait for it.
+    # An abandoned transfer may still hold a thread, and the interpreter would wait for it.
     os._exit(int(code or 0))
 
 

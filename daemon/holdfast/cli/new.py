@@ -22,7 +22,7 @@ from .options import config_option, store_options
 def new(name: str, as_json: bool, **settings: Any) -> int:
     """Allot the next run id for NAME, once, and print it: 'holdfast run --run ID' then trains in it."""
     if RunId.parse(name) is not None:
-        raise SettingsError(f"{name!r} is a run's id: give its name alone, and the number is found")
+        raise SettingsError(f"{name!r} is a run's id: give its name alone; the number is allotted")
     check_name(name, "NAME")
     store = patient_store(settings)
     run = allot(store, name, list_runs(store), join=False)

@@ -1,4 +1,4 @@
-"""Options that several commands share, and the one mechanism that fills them.
+"""Options that several commands share, and where their values come from.
 
 A setting comes from its flag, else from ``HOLDFAST_<NAME>``, else from the TOML file, else from its default.
 """
@@ -24,7 +24,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def option(name: str, *parameter: str, **attributes: Any) -> Callable[[F], F]:
-    """A click option that also reads HOLDFAST_<NAME>. ``parameter`` is its name in Python, where that is another."""
+    """A click option that also reads HOLDFAST_<NAME>. ``parameter`` is its name in Python, if that differs."""
     return click.option(
         name, *parameter, envvar=_variable(name), **{"show_envvar": True, "show_default": True, **attributes}
     )
@@ -39,7 +39,7 @@ def hours(name: str, text: str) -> Callable[[F], F]:
 
 
 class _Number(click.FloatRange):
-    """A range that NaN is not in."""
+    """A range that refuses NaN."""
 
     def __init__(self, least: float, most: float, unit: str = "seconds") -> None:
         super().__init__(least, most)
@@ -89,7 +89,7 @@ def keep_best(text: str) -> Callable[[F], F]:
 
 
 def retention(last: int | None, every: int | None, best: str | None) -> Retention:
-    """Raises SettingsError for a metric that cannot be."""
+    """Raises SettingsError for a metric that cannot be used."""
     return Retention(last, every, Best.of(best) if best else None)
 
 
@@ -136,7 +136,7 @@ def _is_numeric(setting: click.Option) -> bool:
 
 
 def _known(context: click.Context) -> dict[str, click.Option]:
-    """The settings that have a variable, of all commands, as one file serves them all; by the flag's name."""
+    """All commands' settings that have a variable, by the flag's name: one file serves all commands."""
     root = context.find_root()
     if not isinstance(root.command, click.Group):
         return _settings_of(context.command)
@@ -156,7 +156,7 @@ def _warn_of_typos(context: click.Context) -> None:
     given = {name for name in os.environ if name.startswith("HOLDFAST_")} - own - {SOCKET_VARIABLE, RUN_DIR_VARIABLE}
     known = {_variable(name) for name in _known(context)} if given else set()
     for name in sorted(given - known):
-        click.echo(f"holdfast: warning: the variable {name} is no setting{_meant(name, known | own)}", err=True)
+        click.echo(f"holdfast: warning: the variable {name} is not a setting{_meant(name, known | own)}", err=True)
 
 
 def _meant(name: str, known: Iterable[str]) -> str:

@@ -47,16 +47,16 @@ def retention_of(settings: dict[str, Any]) -> Retention:
 @store_options
 @as_json_option
 @retention_options
-@click.option("--dry-run", is_flag=True, help="Show what would go, and remove nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")
 @click.argument("run", metavar="RUN")
 def prune(run: str, dry_run: bool, as_json: bool, **settings: Any) -> int:
-    """Remove the checkpoints of RUN (a name or a run id) that no --keep option holds, and data without a manifest.
+    """Remove the checkpoints of RUN (a name or a run id) that no --keep option keeps, and data without a manifest.
 
-    It may run while a training goes on. The newest valid checkpoint always stays.
+    It may run during a training. The newest valid checkpoint is always kept.
     """
     policy = retention_of(settings)
     if policy.unlimited:
-        raise SettingsError("say what stays: --keep-last N, --keep-every K or --keep-best METRIC, or several of them")
+        raise SettingsError("say what to keep: --keep-last N, --keep-every K or --keep-best METRIC, or several of them")
     store = store_to_read(settings)
     contents = read_contents(store, existing_run(store, run))
     with (

@@ -21,7 +21,7 @@ from .options import config_option, store_options
 
 
 class NothingValid(HoldfastError):
-    """There are checkpoints, and none that was asked for is whole."""
+    """No checkpoint that was asked for is valid."""
 
     exit_code = Exit.DAMAGED
 
@@ -36,13 +36,14 @@ class NothingValid(HoldfastError):
     default=Path(),
     help="The run's folder is made in this one.  [default: here]",
 )
-@click.option("--all", "everything", is_flag=True, help="Every checkpoint, and not the newest valid one alone.")
+@click.option("--all", "everything", is_flag=True, help="Every checkpoint, not only the newest valid one.")
 @click.option("--step", type=click.IntRange(0), help="The newest valid checkpoint of this step.")
 @run_argument
 def pull(run: str | None, to: Path, everything: bool, step: int | None, as_json: bool, **settings: Any) -> int:
-    """Bring the newest valid checkpoint of RUN, its logs and its artifacts to this machine.
+    """Download the newest valid checkpoint of RUN, its logs and its artifacts.
 
-    RUN is a name or a run id; without it, the run that was begun last. What is here already is not fetched again.
+    RUN is a name or a run id; without it, the run that was begun last. Files that are here already are not downloaded
+    again.
     Exit 65 if what was asked for is damaged.
     """
     if everything and step is not None:
@@ -59,14 +60,14 @@ def pull(run: str | None, to: Path, everything: bool, step: int | None, as_json:
     else:
         _tell(contents, result)
     if candidates and not result.pairs:
-        raise NothingValid(f"of {count(len(candidates), 'checkpoint')} that would do, none is valid")
+        raise NothingValid(f"of {count(len(candidates), 'matching checkpoint')}, none is valid")
     if not candidates:
         raise SettingsError(f"{contents.run} has no checkpoint that could be restored yet")
     return int(Exit.DAMAGED) if everything and result.damaged else 0
 
 
 def _candidates(contents: Contents, everything: bool, step: int | None) -> list[Listed]:
-    """Newest first. What a restart would pass over has to be asked for."""
+    """Newest first. Pairs that a restart would skip are left out, unless the user asked for them."""
     if everything:
         return list(contents.pairs)
     if step is not None:

@@ -49,13 +49,13 @@ _CODES = "\n".join(f"  {int(code):>2}  {meaning}" for code, meaning in EXIT_MEAN
 )
 @config_option
 @store_options
-@option("--run", required=True, metavar="NAME", help="Continue the newest run of this name, or begin the first.")
+@option("--run", required=True, metavar="NAME", help="Continue the newest run of this name, or begin one.")
 @option("--work-dir", type=click.Path(path_type=Path), default=Path("runs"), help="Where this machine keeps the run.")
-@option("--extend", is_flag=True, help="Reopen the run if it is complete (3 epochs, then on to 6).")
+@option("--extend", is_flag=True, help="Continue the run even if it is complete (from 3 epochs to 6, say).")
 @option(
     "--restore-first",
     is_flag=True,
-    help="Start the command when its checkpoint is here, for a script that looks for the files itself.  [default: at"
+    help="Start the command only when its checkpoint is here, for a script that reads the files itself.  [default: at"
     " once; holdfast.Resume and holdfast.session wait for the checkpoint]",
 )
 @seconds("--drain-time", 110.0, "The longest that a stop may take; a notice's own deadline may be sooner.", 1.0)
@@ -63,18 +63,18 @@ _CODES = "\n".join(f"  {int(code):>2}  {meaning}" for code, meaning in EXIT_MEAN
     "--rebalance",
     type=click.Choice(["save", "drain", "ignore"]),
     default="save",
-    help="What a rebalance recommendation does.",
+    help="What to do on a rebalance recommendation.",
 )
 @seconds("--poll-interval", 2.0, "How often to look for interruption notices.", 0.01)
 @seconds("--lease-wait", 900.0, "How long to wait while another machine holds the run.")
 @seconds("--lease-heartbeat", 10.0, "How often the lease is renewed.", 0.05)
-@seconds("--lease-expiry", 30.0, "When a silent holder is taken for dead.", 0.2)
-@seconds("--store-wait", 30.0, "How long the store may be out of reach at the start.")
-@option("--from", "source", metavar="RUN@STEP", help="Go on from that checkpoint of this run or of another, once.")
+@seconds("--lease-expiry", 30.0, "When a silent holder counts as dead.", 0.2)
+@seconds("--store-wait", 30.0, "How long to wait at the start for a store that cannot be reached.")
+@option("--from", "source", metavar="RUN@STEP", help="Resume from that checkpoint of this run or of another, once.")
 @option("--keep-last", type=click.IntRange(1), help="Keep the newest N checkpoints in the store.  [default: all]")
 @option("--keep-every", type=click.IntRange(1), help="Keep one checkpoint of every K-th epoch in the store.")
 @keep_best("Keep the checkpoint that is best by a metric in the store")
-@option("--keep-local", type=click.IntRange(1), default=2, help="Stored checkpoints that stay on this machine.")
+@option("--keep-local", type=click.IntRange(1), default=2, help="Stored checkpoints to keep on this machine.")
 @option(
     "--artifacts-limit",
     type=click.IntRange(0),
@@ -85,17 +85,24 @@ _CODES = "\n".join(f"  {int(code):>2}  {meaning}" for code, meaning in EXIT_MEAN
 @seconds("--artifacts-interval", Limits.interval, "How often to look for changed artifacts.", 0.05)
 @seconds("--artifacts-wait", Limits.wait, "How long a start may wait for the artifacts of earlier ones.")
 @option("--max-restarts", type=click.IntRange(0), default=5, help="Restarts after crashes, in a row without progress.")
-@seconds("--stall-timeout", 0.0, "Restart a command that does no batch, and nothing else, for so long; 0 for never.")
+@seconds(
+    "--stall-timeout", 0.0, "Restart a command that does no batch, uses no CPU and moves no data for so long; 0: never."
+)
 @hours("--max-hours", "The age at which the run is stopped for good (exit 70), counted over all its machines.")
-@option("--on-complete", default="none", metavar="none|scale-in|COMMAND", help="What ends the costs of a complete run.")
-@option("--on-failure", default="none", metavar="none|scale-in|COMMAND", help="The same, for exits 69, 70 and 78.")
+@option(
+    "--on-complete",
+    default="none",
+    metavar="none|scale-in|COMMAND",
+    help="What to do after a complete run.",
+)
+@option("--on-failure", default="none", metavar="none|scale-in|COMMAND", help="What to do after exits 69, 70 and 78.")
 @option(
     "--lifecycle-hook", metavar="GROUP/HOOK", help="The Auto Scaling group's termination hook, completed after a drain."
 )
 @watch_options
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def run(**settings: Any) -> int:
-    """Run COMMAND so that its training outlives this machine: restore, train, sync, drain.
+    """Run COMMAND so that its training survives the loss of this machine: restore, train, sync, drain.
 
     Put the command after '--'. A script that uses holdfast.Resume is asked to save when it has to stop; any other
     command gets SIGTERM.
@@ -149,9 +156,9 @@ def _supervise(settings: dict[str, Any], client: MetadataClient | None, journal:
 def _end(
     actions: tuple[Action, ...], name: str, code: Exit, client: MetadataClient | None, journal: Journal, reaper: Reaper
 ) -> None:
-    """Gives the machine back, or what else the settings say. The next signal ends that."""
+    """Gives the machine back, or does what else the settings say. The next signal ends that."""
     hurry = threading.Event()
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # as the supervisor has it, which may not have come so far
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # as the supervisor sets it, if it came so far
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: hurry.set())
     closer = Closer(
@@ -179,13 +186,13 @@ def _endings(given: dict[str, Any]) -> Endings:
 
 
 def _settings(given: dict[str, Any]) -> RunSettings:
-    """Checks what can be checked before anything is touched. Raises SettingsError."""
+    """Checks all that can be checked before anything is changed. Raises SettingsError."""
     name = given["run"]
     if RunId.parse(name) is None:
         check_name(name)
     if given["lease_heartbeat"] * 2 > given["lease_expiry"]:
         raise SettingsError(
-            "--lease-expiry must be at least twice --lease-heartbeat, or a living holder is taken for dead"
+            "--lease-expiry must be at least twice --lease-heartbeat, or a living holder counts as dead"
         )
     return RunSettings(
         name=name,

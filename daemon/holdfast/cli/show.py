@@ -1,6 +1,6 @@
-"""How commands show what they found: tables for people, lines for pipes, JSON for programs.
+"""How commands show results: tables for people, lines for pipes, JSON for programs.
 
-On a terminal rich draws. In a pipe nothing is cut, wrapped or coloured: columns of plain text, one line for each row.
+On a terminal rich draws tables. In a pipe nothing is cut, wrapped or coloured: columns of plain text, a line a row.
 Results go to standard output; warnings, errors and progress go to standard error.
 """
 
@@ -22,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 Advance = Callable[[str, int], None]
-_MOST_DRAWN = 2000  # rich takes its time
+_MOST_DRAWN = 2000  # rich is slow on more
 
 
 class Column(NamedTuple):
@@ -35,7 +35,7 @@ class Column(NamedTuple):
 
 
 def clean(text: str) -> str:
-    """What came from a store may hold a terminal's control characters: they are spelled out."""
+    """Text from a store, with control characters escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -74,7 +74,7 @@ def _draw(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
 
 
 def out(text: str) -> None:
-    """A line or more on standard output. A reader that went away, as ``head`` does, has seen enough."""
+    """Writes text and a newline to standard output. A reader that is gone, as ``head`` is early, is no error."""
     try:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
@@ -99,7 +99,7 @@ def warn(text: str) -> None:
 
 @contextlib.contextmanager
 def progress(title: str, total: int) -> Iterator[Advance]:
-    """Gives a function to be told which file is next and how many bytes are done since; silent but on a terminal."""
+    """Gives a function that takes the current file's name and the bytes done since. Silent unless on a terminal."""
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
         yield lambda text, done: None

@@ -58,7 +58,7 @@ def _unreadable(run: str) -> str:
 
 
 def nothing(work_dir: Path, name: str | None) -> str:
-    """Where no daemon was found at work: what there is instead."""
+    """The message for when no daemon was found; it names the runs that there are."""
     runs = [] if name is None else [one.run for one in find(work_dir)]
     if not runs:
         return f"no daemon has worked under {work_dir} (--work-dir says where to look)"
@@ -86,12 +86,12 @@ def head(work_dir: Path) -> str:
 
 
 def in_full(found: list[Status]) -> list[Status]:
-    """What lives, or may; and a run that is alone."""
+    """Runs to show with all fields: those whose daemon lives or may live, or the only one."""
     return found if len(found) == 1 else [one for one in found if one.alive is not False]
 
 
 def in_short(found: list[Status], unreadable: Sequence[str]) -> list[str]:
-    """A line for each of the others, the newest first, so that a screen shows what lives."""
+    """A line for each of the other runs, the newest first."""
     full = in_full(found)
     others = sorted((one for one in found if one not in full), key=lambda one: one.facts.began, reverse=True)
     lines = [f"{one.run}: {one.state} at step {one.progress.step}" for one in others]
@@ -120,7 +120,7 @@ def _drawn(found: list[Status], now: float, work_dir: Path, unreadable: Sequence
 
 
 def fields(status: Status, now: float) -> Iterator[tuple[str, str]]:
-    """Labels and texts of a run, the most telling first."""
+    """Labels and texts of a run, the most important first."""
     facts, progress = status.facts, status.progress
     yield "run", status.run
     waits = status.alive is not False and facts.waiting is not None

@@ -64,7 +64,7 @@ def _chosen(contents: Contents, newest: bool, step: int | None) -> Contents:
 
 
 def _check(store: Store, contents: Contents, folder: Path, advance: show.Advance, quiet: bool) -> list[Verdict]:
-    """Says each finding when it is found: the next pair may take minutes."""
+    """Prints each result as soon as it is known: the next pair may take minutes."""
     verdicts = []
     for listed in contents.pairs:
         verdict = check_pair(store, contents.run, listed, folder, advance)

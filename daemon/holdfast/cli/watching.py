@@ -1,4 +1,4 @@
-"""The options of ``holdfast run`` by which it is watched, and what serves them."""
+"""The options of ``holdfast run`` for monitoring it, and what they start."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def watch_options(function: F) -> F:
 
 @contextlib.contextmanager
 def watched(journal: Journal, work_dir: Path, given: Mapping[str, Any]) -> Iterator[None]:
-    """Raises SettingsError if the port or the URL is no good."""
+    """Raises SettingsError if the port or the URL cannot be used."""
     watch = Watch(journal, work_dir)
     with contextlib.ExitStack() as held:
         if given["notify_url"]:

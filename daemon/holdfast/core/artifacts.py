@@ -1,8 +1,8 @@
 """What a script writes under the run's ``artifacts/``: which files go to the store, under which keys, in which order.
 
-A path is relative to that folder, with '/' between its parts. Files that the store has already keep their place under
-the limit, then the smallest come first: metrics and logs are small and many, and one large file must not crowd them
-out, nor a new one push out what is kept up to date already. Sending goes smallest first too: much is safe soon.
+A path is relative to that folder, with '/' between its parts. Under the limit, files that the store already has come
+first, then the smallest: a new file must not displace one that is kept up to date, nor one large file the many small
+ones (metrics, logs). Uploads go smallest first too.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ _ESCAPE = re.compile(rb"@([0-9A-F]{2})")
 
 @dataclass(frozen=True)
 class Limits:
-    """``total`` bytes are kept in the store, 0 for none. Seconds: between two looks, and that a start may wait."""
+    """``total`` bytes are kept in the store, 0 for none. ``interval``: seconds between two scans of the folder.
+
+    ``wait``: seconds that a start may wait for the artifacts of earlier ones.
+    """
 
     total: int = 1 << 30
     interval: float = 60.0
@@ -40,7 +43,7 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True)
 class Stored:
-    """What the store has. Without ``sha256`` the file was changing while it was sent: its end may be missing."""
+    """A file as the store has it. Without ``sha256`` it changed while it was sent, so its end may be missing."""
 
     size: int
     mtime_ns: int
@@ -48,14 +51,14 @@ class Stored:
     inode: int = 0
 
     def holds(self, seen: Seen) -> bool:
-        """Is it what was seen? Inodes count within one process only: the index has none."""
+        """Is it the same as what was seen? Inodes are known within one process only: the index has none."""
         same = self.inode in (0, seen.inode)
         return same and (self.size, self.mtime_ns) == (seen.size, seen.mtime_ns)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """``later`` are files that were just being written: they wait, but for one look only."""
+    """``bring`` is uploaded now. ``later`` are files that were just being written: they wait for the next scan only."""
 
     bring: tuple[str, ...]
     later: frozenset[str]
@@ -65,8 +68,8 @@ class Plan:
 def plan(
     tree: Mapping[str, Seen | str], stored: Mapping[str, Stored], later: Collection[str], limit: int, now_ns: int | None
 ) -> Plan:
-    """``tree`` has what was seen of each path, or why it can't be stored. ``now_ns`` is on the clock that the files'
-    times are from; None at the end, when nothing may wait any longer.
+    """``tree`` has for each path what was seen, or why it can't be stored. ``now_ns`` is on the clock of the files'
+    times; None at the end, when no file may wait any longer.
     """
     left_out = {path: what for path, what in tree.items() if isinstance(what, str)}
     files = {path: what for path, what in tree.items() if isinstance(what, Seen)}

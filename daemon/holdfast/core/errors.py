@@ -1,7 +1,6 @@
 """The errors of holdfast and the one table of exit codes.
 
-Foreign errors (botocore's, the operating system's, pickle's) are translated into these once, at the edge
-where they arise; nothing above that edge knows them.
+Other errors (botocore's, the operating system's, pickle's) are translated into these in the module where they arise.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from enum import IntEnum
 
 
 class Exit(IntEnum):
-    """Exit codes; the numbers are those of BSD's sysexits.h. DAMAGED is of ``verify`` and ``pull``, not of ``run``."""
+    """Exit codes, numbered as in BSD's sysexits.h. ``verify`` and ``pull`` exit with DAMAGED, ``run`` never does."""
 
     COMPLETE = 0
     DAMAGED = 65
@@ -38,7 +37,7 @@ EXIT_MEANINGS: dict[Exit, str] = {
 
 
 class HoldfastError(Exception):
-    """Anything that holdfast itself has to say; its text is one line for a person."""
+    """The base of holdfast's own errors. The text is one line for a person."""
 
     exit_code = Exit.FAILED
 
@@ -52,19 +51,19 @@ class SettingsError(HoldfastError):
 class InvalidPair(HoldfastError):
     """A checkpoint that must not be used: damaged, hostile or of an unknown format.
 
-    Its text may quote the file, so it is cut down to one short line that moves nobody's cursor.
+    Its text may quote the file, so it is cut to one short line without control characters.
     """
 
     def __init__(self, text: str) -> None:
         super().__init__(one_line(text))
 
     def of(self, name: object) -> InvalidPair:
-        """The same, for whoever names the pair itself."""
+        """The same without the pair's name, for a caller that adds it."""
         return InvalidPair(str(self).removeprefix(f"{name}: "))
 
 
 def one_line(text: str, most: int = 300) -> str:
-    """``text``, which somebody else wrote, as one line that a terminal or a log shows and does not obey."""
+    """Text from elsewhere, as one line that is safe to show on a terminal or in a log: no control characters."""
     shown = "".join(c if c.isprintable() else "?" for c in text[: most + 1])
     return shown if len(shown) <= most else f"{shown[: most - 1]}…"
 
@@ -90,7 +89,7 @@ class Busy(HoldfastError):
 
 
 class Cancelled(HoldfastError):
-    """Work that was given up because a stop was asked for."""
+    """Work that was abandoned because a stop was requested."""
 
     exit_code = Exit.STOPPED
 
@@ -108,7 +107,7 @@ class NotFound(StoreError):
 
 
 class Conflict(StoreError):
-    """A conditional write lost: the object exists already or was changed meanwhile."""
+    """A conditional write was refused: the object exists already, or was changed."""
 
 
 class Transient(StoreError):
@@ -120,11 +119,11 @@ class Corrupted(Transient):
 
 
 class Permanent(StoreError):
-    """The same call will fail until somebody changes something: rights, a name, credentials."""
+    """The same call will fail until a person changes something: rights, a name, credentials."""
 
 
 class TooLarge(Permanent):
-    """An object is larger than its reader is ready to take. ``tag`` is the object's, as far as it is known."""
+    """An object is larger than the reader's limit. ``tag`` is the object's, empty if unknown."""
 
     def __init__(self, text: str, tag: str = "") -> None:
         super().__init__(text)

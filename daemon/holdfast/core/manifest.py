@@ -1,8 +1,8 @@
 """The checkpoint record: its name, its order and its manifest.
 
 A checkpoint is a pair of data files (``.h5`` and ``.pkl``) and a manifest (``.json``) written after them. A pair
-without a manifest does not exist. Everything that listing, ordering and retention need stands in the name, so a
-listing of the store is enough for them.
+without a manifest does not exist. The name holds everything that listing, ordering and retention need, so a listing of
+the store is enough for them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAX_DEPTH = 16
 _LOSS = r"-?(?:0|[1-9]\d{0,6})\.\d{4}|-?[1-9]\.\d{4}e\+\d{2,3}|nan|inf|none"
 _NAME = re.compile(rf"model-(\d{{4,9}})-(\d{{8,15}})-({_LOSS})-i(\d{{1,9}})-q(\d{{1,9}})", re.ASCII)
 MOST_EPOCHS, MOST_STEPS = 10**9 - 1, 10**15 - 1
-"""As many as a name has room for."""
+"""The most that fit into a name."""
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CRC32 = re.compile(r"[0-9a-f]{8}")
@@ -59,7 +59,7 @@ class CheckpointName:
 
     @classmethod
     def parse(cls, text: str) -> CheckpointName | None:
-        """The name that ``text`` spells canonically, else None."""
+        """The name, if ``text`` is exactly how it is written; otherwise None."""
         match = _NAME.fullmatch(text)
         if match is None:
             return None
@@ -73,7 +73,7 @@ class CheckpointName:
 
 
 def spell_loss(loss: float | None) -> str:
-    """The loss as it stands in a name: four decimals, an exponent where those are too many or too few."""
+    """The loss as it is written in a name: four decimals, with an exponent from a million on."""
     if loss is None:
         return "none"
     if math.isnan(loss):
@@ -94,11 +94,11 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a reader knows of a pair before it opens it.
+    """What is known of a pair without opening it.
 
     ``kind`` is ``model`` (the .h5 is a full Keras model file), ``weights`` (a Keras weights file: the model cannot
-    be stored whole) or ``arrays`` (written by ``holdfast.session``). ``batch`` counts the batches done in the epoch
-    under way. ``origin`` is what the result depends on: command, script, versions, CPU family.
+    be stored whole) or ``arrays`` (written by ``holdfast.session``). ``batch`` counts the batches done in the
+    current epoch. ``origin`` is what the result depends on: command, script, versions, CPU family.
     """
 
     name: CheckpointName
@@ -113,7 +113,7 @@ class Manifest:
 
     @property
     def lasting(self) -> bool:
-        """Is it an epoch's pair, worth keeping for its own sake? The others only serve to go on from."""
+        """Is it an epoch's pair, worth keeping? The others are of use for resuming only."""
         return self.batch == 0 or self.reason in LASTING
 
     @property
@@ -190,7 +190,7 @@ def _document(data: bytes, name: str) -> dict[str, Any]:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A key that stands twice means one thing to one reader and another to the next."""
+    """Refuses an object that has a key twice: readers differ in which value they take."""
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a key stands twice in one object")
@@ -217,7 +217,7 @@ def _text(document: Mapping[str, Any], key: str, name: CheckpointName) -> str:
 
 
 def _run(document: Mapping[str, Any], name: CheckpointName) -> str:
-    """A run's id is the name of a folder, too: nothing that could lead out of one is a run's."""
+    """A run's id is also the name of a folder, so it must not lead out of one."""
     value = _text(document, "run", name)
     if _RUN.fullmatch(value) is None:
         raise InvalidPair(f"{name}: the manifest's run is not a run's id")

@@ -1,4 +1,4 @@
-"""Policies: small frozen values over facts; the present time and chance are passed in."""
+"""Policies: pure decisions. The current time and random numbers are arguments."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .manifest import CheckpointName
 
 @dataclass(frozen=True)
 class Backoff:
-    """Exponential, with jitter: a fleet that failed together must not return together.
+    """Exponential, with jitter: machines that failed together must not all retry together.
 
     Source: 'Exponential Backoff and Jitter', AWS Architecture Blog, 2015 ("equal jitter").
     """
@@ -30,7 +30,7 @@ class Backoff:
 
 @dataclass(frozen=True)
 class Cadence:
-    """When a training stores a pair by itself: at each epoch's end, and every so many batches or seconds."""
+    """When a training saves without being asked: at each epoch's end, and after so many batches or seconds."""
 
     batches: int | None = None
     seconds: float | None = None
@@ -47,7 +47,7 @@ class Cadence:
         raise SettingsError(f"every={every!r}: give 'epoch', a positive number of batches or a positive timedelta")
 
     def due(self, batches: int, seconds: float) -> bool:
-        """Is an interval over, so many batches and seconds after the last pair?"""
+        """Is a save due, so many batches and seconds after the last one?"""
         if self.batches is not None:
             return batches >= self.batches
         return self.seconds is not None and seconds >= self.seconds
@@ -58,7 +58,7 @@ _GREATEST = r"acc|(.+_)?accuracy|auc|precision|recall|f1|f1_score|fbeta_score|r2
 
 
 def _greatest_is_best(metric: str) -> bool | None:
-    """What the name tells, as far as it is one of Keras' own, which counts equal ones (``auc_1``); else None."""
+    """For the names of Keras' own metrics, also numbered ones (``auc_1``); None for all others."""
     name = re.sub(r"_\d+$", "", metric.removeprefix("val_"))
     if re.fullmatch(_LEAST, name):
         return False
@@ -76,7 +76,7 @@ class Best:
     def of(cls, text: str) -> Best:
         """``val_loss``, ``val_accuracy``, ``reward:max``. Raises SettingsError for anything else.
 
-        Taken the wrong way round the worst pair would stay and the best be deleted, so nothing is guessed.
+        Nothing is guessed: the wrong way round, the worst pair would be kept and the best deleted.
         """
         metric, _, which = text.partition(":")
         if not metric or which not in ("", "min", "max"):
@@ -89,18 +89,18 @@ class Best:
         return cls(metric, greatest)
 
     def unknown(self, known: Iterable[str]) -> str:
-        """What is said where no checkpoint has the metric; ``known`` are those that they have."""
+        """The message for when no checkpoint has the metric; ``known`` are the metrics that they have."""
         have = ", ".join(sorted(known)) or ("none" if self.metric == "loss" else "none but the loss")
         return f"--keep-best {self.metric}: no checkpoint has that metric; they have {have}"
 
 
 @dataclass(frozen=True)
 class Retention:
-    """Which pairs stay: the newest ``last``, one for each ``every``-th epoch, and the ``best`` one.
+    """Which pairs are kept: the newest ``last``, one for each ``every``-th epoch, and the ``best`` one.
 
-    ``last`` counts pairs that a restart could use: those whose loss is not finite don't push usable ones out. None in
-    all three keeps everything, and so does a ``best`` metric that no pair has: a slip of the pen must not cost the best
-    one. An epoch's pair is the one with the fewest batches among those that have completed it.
+    ``last`` counts pairs that a restart could use: one whose loss is not finite does not count. If all three are None,
+    everything is kept; so it is if no pair has the ``best`` metric, since a misspelt name must not delete the best one.
+    An epoch's pair is the one with the fewest batches among those that have completed it.
     Source of the shape: orbax.checkpoint's preservation policies.
     """
 
@@ -125,9 +125,9 @@ class Retention:
         owed: Collection[CheckpointName] = (),
         metrics: Callable[[CheckpointName], float | None] | None = None,
     ) -> list[CheckpointName]:
-        """The pairs that may go, oldest first; never one that is ``owed`` to the store, and never the newest usable.
+        """The pairs that may be deleted, oldest first; never one that is ``owed`` to the store, nor the newest usable.
 
-        ``metrics`` tells a pair's value of ``best.metric``; without it the loss in the name is taken.
+        ``metrics`` gives a pair's value of ``best.metric``; without it, the loss in the name is used.
         """
         if self.unlimited:
             return []
@@ -165,7 +165,7 @@ def _loss(name: CheckpointName) -> float | None:
 class Owed:
     """A pair that the store does not have yet, with its size in bytes.
 
-    The ``lasting`` ones (an epoch's) are each worth an upload; of the others only the newest is.
+    Each ``lasting`` one (an epoch's) is uploaded; of the others only the newest.
     """
 
     name: CheckpointName
@@ -174,16 +174,16 @@ class Owed:
 
 
 def superseded(owed: Iterable[Owed]) -> list[Owed]:
-    """Those that a newer pair has made worthless."""
+    """Those that need no upload, since there is a newer pair."""
     oldest_first = sorted(owed, key=lambda one: one.name.order)
     return [one for one in oldest_first[:-1] if not one.lasting]
 
 
 def next_upload(owed: Iterable[Owed], stored: tuple[int, int], rate: float | None, left: float | None) -> Owed | None:
-    """Newest first: should there be time for one pair only, it must be that one.
+    """The newest first: if there is time for one pair only, it must be that one.
 
-    With ``left`` seconds to a deadline and a measured ``rate`` (bytes a second), a pair older than ``stored``, the
-    newest pair that the store has, is chosen only if it can still make it.
+    ``left`` is the seconds to a deadline, ``rate`` the measured bytes a second, ``stored`` the newest pair in the
+    store. An older pair than that is chosen only if it can be stored in time.
     """
     newest_first = sorted(owed, key=lambda one: one.name.order, reverse=True)
     for place, one in enumerate(newest_first):
@@ -193,7 +193,7 @@ def next_upload(owed: Iterable[Owed], stored: tuple[int, int], rate: float | Non
 
 
 def must_give_way(rest: int, newest: int, rate: float | None, left: float) -> bool:
-    """Must an upload with ``rest`` bytes to go be abandoned, so that the ``newest`` bytes arrive in time?"""
+    """Must an upload with ``rest`` bytes to go be abandoned, so that the ``newest`` bytes are stored in time?"""
     return not (rate and _makes_it(rest + newest, rate, left))
 
 
@@ -202,13 +202,13 @@ def _makes_it(size: int, rate: float | None, left: float | None) -> bool:
 
 
 def ask_time(window: float) -> float:
-    """Seconds to wait for a child that was asked to stop, of ``window`` in all: the rest is for the upload."""
+    """Seconds to wait for a child that was asked to stop. The rest of ``window`` is for the upload."""
     return max(1.0, window * 0.6)
 
 
 @dataclass(frozen=True)
 class LeaseTimes:
-    """Seconds: between renewals, until a silent holder is taken for dead, and how long to wait for the lease."""
+    """Seconds between renewals, until a silent holder counts as dead, and to wait for the lease."""
 
     heartbeat: float = 10.0
     expiry: float = 30.0

@@ -1,4 +1,4 @@
-"""Takes secrets out of what holdfast writes: events, options, manifests, messages."""
+"""Hides secrets in what holdfast writes: events, options, manifests, messages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 HIDDEN = "***"
-_LEAST = 8  # shorter values would blot out ordinary words
+_LEAST = 8  # shorter values would also hide ordinary words
 _NAME = r"(?:pass(?:word|wd|phrase)?|secret|token|api[-_]?key|access[-_]?key|private[-_]?key|credentials?|signature)"
 _SECRET_NAME = re.compile(rf"(?i)(?:^|[^a-z]){_NAME}(?:$|[^a-z])")
 _USER_INFO = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/\s@]*:[^/\s@]*@")
@@ -16,7 +16,7 @@ _NOT_SECRET = re.compile(r"(?i)(?:[-_](?:file|path|id|url|ttl|type)|key[-_]?id)$
 
 
 class Redactor:
-    """Knows the secret values of an environment: those of variables that are named like one."""
+    """Hides the values of environment variables that are named like secrets, and what else looks like one."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         values = {value for name, value in environment.items() if _names_secret(name) and len(value) >= _LEAST}
@@ -37,7 +37,7 @@ class Redactor:
         return found
 
     def value(self, value: Any) -> Any:
-        """All texts inside of plain values."""
+        """Plain values with all texts in them redacted."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, Mapping):

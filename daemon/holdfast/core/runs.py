@@ -27,7 +27,7 @@ class RunId:
 
     @classmethod
     def parse(cls, text: str) -> RunId | None:
-        """The run id that ``text`` spells canonically, else None."""
+        """The run id, if ``text`` is exactly how it is written; otherwise None."""
         match = _RUN_ID.fullmatch(text)
         if match is None:
             return None

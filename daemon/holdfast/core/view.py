@@ -1,4 +1,4 @@
-"""What the events of a start add up to, for ``holdfast status`` and ``/metrics``. Times are seconds since 1970."""
+"""The state that the events of a start lead to, for ``holdfast status`` and ``/metrics``. Times are Unix times."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from .manifest import CheckpointName
 
-_MOST = 1 << 63  # no count and no time comes near it; NaN and Infinity are not below it
+_MOST = 1 << 63  # more than any count or time; NaN and Infinity are not below it
 F = TypeVar("F")
 Event = Mapping[str, Any]  # a line of events.jsonl
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A checkpoint, and when something happened to it."""
+    """A checkpoint, and the time at which it was saved or stored."""
 
     checkpoint: str
     epoch: int
@@ -36,9 +36,9 @@ class Facts:
     """``counts`` is how often each kind of event happened; ``seconds`` and ``size`` are those of all stored pairs,
     ``save_seconds`` those of all saved ones.
 
-    ``waiting`` says what for, before anything is started: another holder's lease, or a notice.
-    ``base`` is the step that this start went on from, ``until`` the end of a stop's time,
-    ``orphans`` the processes below the command that lost their parent and were reaped.
+    ``waiting`` is what a start waits for, before the command runs: another holder's lease, or a notice.
+    ``base`` is the step at which this start resumed, ``until`` a stop's deadline, ``orphans`` a count of the command's
+    descendants that lost their parent and were reaped.
     """
 
     began: float = 0.0
@@ -80,7 +80,7 @@ class Facts:
         return self.exit_code is not None
 
     def after(self, event: Event) -> Facts:
-        """With one more event. One that is not as it should be changes nothing but its count."""
+        """The facts after one more event. One of an unknown kind is counted only."""
         kind, text = str(event.get("event")), str(event.get("text", ""))
         facts = replace(
             self,
@@ -98,7 +98,7 @@ class Facts:
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Facts:
-        """Passes over what a later holdfast adds. Raises ValueError or TypeError for what is not as it should be."""
+        """Ignores fields that a later holdfast added. Raises ValueError or TypeError for values of a wrong type."""
         known = {field.name: given[field.name] for field in dataclasses.fields(cls) if field.name in given}
         for name in ("saved", "stored"):
             known[name] = checked(Mark(**known[name])) if known.get(name) is not None else None
@@ -106,7 +106,7 @@ class Facts:
 
 
 def checked(facts: F) -> F:
-    """A dataclass that came from a file. Raises ValueError where a value is not of its field's type."""
+    """Returns a dataclass that was read from a file; raises ValueError where a value is not of its field's type."""
     for name, hint in get_type_hints(type(facts)).items():
         if not _is_of(getattr(facts, name), hint):
             raise ValueError(f"{name} is not of its type")
@@ -125,7 +125,7 @@ def _is_of(value: Any, hint: Any) -> bool:
 
 
 def goodput(base: int, step: int, executed: int) -> float | None:
-    """The share of the batches executed since ``base`` that count; None before the first."""
+    """The share of the batches executed since ``base`` that were not lost or repeated; None before the first."""
     return None if executed <= 0 else max(0.0, min(1.0, (step - base) / executed))
 
 
@@ -153,7 +153,7 @@ def _phase(facts: Facts, event: Event) -> Facts:
 
 
 def _saved(facts: Facts, event: Event) -> Facts:
-    """Older versions did not tell how long it took."""
+    """Events of older versions have no ``seconds``."""
     return replace(
         facts, saved=Mark.of(event) or facts.saved, save_seconds=facts.save_seconds + event.get("seconds", 0.0)
     )
@@ -166,7 +166,7 @@ def _stored(facts: Facts, event: Event) -> Facts:
 
 
 def _restored(facts: Facts, event: Event) -> Facts:
-    """A restart after a crash goes on within this start."""
+    """Only for the command's first start: a restart after a crash belongs to the same start of the daemon."""
     mark = Mark.of(event)
     if mark is None or facts.counts.get("started"):
         return facts

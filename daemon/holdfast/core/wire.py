@@ -1,8 +1,7 @@
-"""What the supervisor and the training process say to each other: one JSON object a line.
+"""The messages between the supervisor and the training process: one JSON object a line.
 
-The supervisor listens on a Unix socket whose path stands in the child's environment. The training process says Hello
-and is answered with Welcome; from then on either side speaks when it has something to say. A side that is gone is seen
-by the end of the stream.
+The supervisor listens on a Unix socket whose path is in the child's environment. The training process sends Hello and
+receives Welcome. From then on either side may send at any time. When the stream ends, the other side is gone.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _LAST_SIGNAL = 64
 
 
 class WireError(HoldfastError):
-    """The other side said something that is no message."""
+    """The other side sent something that is not a message."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Hello:
 
 @dataclass(frozen=True)
 class Welcome:
-    """Supervisor to child. ``resume`` names the pair in ``run_dir`` to go on from; ``durable`` asks for fsync."""
+    """Supervisor to child. ``resume`` names the pair in ``run_dir`` to resume from; ``durable`` asks for fsync."""
 
     kind: ClassVar[str] = "welcome"
     run_dir: str
@@ -50,7 +49,7 @@ class Welcome:
 
 @dataclass(frozen=True)
 class Save:
-    """Supervisor to child: store a pair at the next batch boundary and go on."""
+    """Supervisor to child: save a pair at the next batch boundary and continue."""
 
     kind: ClassVar[str] = "save"
     reason: str
@@ -58,7 +57,7 @@ class Save:
 
 @dataclass(frozen=True)
 class Stop:
-    """Supervisor to child: store a pair at the next batch boundary and exit with 75."""
+    """Supervisor to child: save a pair at the next batch boundary and exit with 75."""
 
     kind: ClassVar[str] = "stop"
     reason: str
@@ -66,7 +65,7 @@ class Stop:
 
 @dataclass(frozen=True)
 class TrainingBegan:
-    """Child to supervisor: from now on a Stop is served by saving."""
+    """Child to supervisor: training has begun, and from now on Stop leads to a saved pair."""
 
     kind: ClassVar[str] = "training-began"
     epochs: int | None
@@ -91,7 +90,7 @@ class PairSaved:
 
 @dataclass(frozen=True)
 class SaveFailed:
-    """Child to supervisor: a state is in no pair: it could not be written, or was not committed."""
+    """Child to supervisor: a state was not saved: it could not be written, or the script did not commit it."""
 
     kind: ClassVar[str] = "save-failed"
     error: str
@@ -99,7 +98,7 @@ class SaveFailed:
 
 @dataclass(frozen=True)
 class Refused:
-    """Child to supervisor: this script cannot go on, from its checkpoint or at all, and trying again will not help."""
+    """Child to supervisor: this script cannot train, from its checkpoint or at all, and a retry will not help."""
 
     kind: ClassVar[str] = "refused"
     error: str
@@ -107,7 +106,7 @@ class Refused:
 
 @dataclass(frozen=True)
 class Unusable:
-    """Child to supervisor: the pair that Welcome named cannot be read; the child ends and wants an older one."""
+    """Child to supervisor: the pair that Welcome named cannot be read. The child exits and wants an older one."""
 
     kind: ClassVar[str] = "unusable"
     name: str
@@ -116,7 +115,7 @@ class Unusable:
 
 @dataclass(frozen=True)
 class TrainingFinished:
-    """Child to supervisor: all epochs are done; what is left is the script's tail."""
+    """Child to supervisor: all epochs are done. The rest of the script still runs."""
 
     kind: ClassVar[str] = "training-finished"
 
@@ -136,7 +135,7 @@ class StacksBy:
 
 @dataclass(frozen=True)
 class Notice:
-    """Child to supervisor: something a person should know."""
+    """Child to supervisor: a message for the user."""
 
     kind: ClassVar[str] = "notice"
     text: str

@@ -1,4 +1,4 @@
-"""Words for people."""
+"""Numbers in words, for messages."""
 
 from __future__ import annotations
 

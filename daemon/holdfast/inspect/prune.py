@@ -1,9 +1,8 @@
 """Retention in the store: which pairs and which left-over data may go, and their removal.
 
-It may run while a training goes on. What it removes was in the listing that it began with; the newest valid pair stays
-whatever the policy; data without a manifest goes only if it is of an older incarnation than the newest, and only while
-no machine holds the run's lease: an upload may be under way, and a machine that starts may still bring pairs that an
-earlier incarnation left on its disk.
+It may run during a training. It removes only what was in its first listing, and never the newest valid pair. Data
+without a manifest is removed only if it is of an older incarnation than the newest, and only while no machine holds the
+run's lease: it may belong to an upload, also to one of pairs that an earlier incarnation left on a machine's disk.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _READERS = 8
 
 @dataclass(frozen=True)
 class Pruning:
-    """What goes, oldest first. ``held_orphans`` would go, but for a machine that holds the run's lease."""
+    """What to remove, oldest first. ``held_orphans`` would be removed if no machine held the run's lease."""
 
     pairs: tuple[Listed, ...]
     orphans: tuple[Listed, ...]
@@ -44,8 +43,8 @@ class Pruning:
 def plan(store: Store, contents: Contents, retention: Retention, folder: Path, warn: Warn, advance: Advance) -> Pruning:
     """Decides; removes nothing. ``folder`` takes one file at a time. Raises SettingsError and StoreError.
 
-    A pair that is known to be damaged counts for nothing, so that it pushes no valid one out; and it stays, for people
-    to look at.
+    A pair that is known to be damaged is not counted, so that it displaces no valid one. It is kept, so that a person
+    can look at it.
     """
     damaged = {listed.name: f"its .{' and .'.join(listed.missing)} is missing" for listed in _missing(contents)}
     metrics = None
@@ -66,7 +65,7 @@ def plan(store: Store, contents: Contents, retention: Retention, folder: Path, w
 
 
 def remove(store: Store, contents: Contents, pruning: Pruning, done: Callable[[Listed], None]) -> None:
-    """Manifests go first; an interruption leaves at most data that a later pruning finds."""
+    """Removes manifests first; an interruption leaves at most data that a later pruning finds."""
     for listed in pruning.orphans:
         if is_held(store, contents.run):  # a machine came meanwhile
             break

@@ -1,7 +1,7 @@
-"""Bringing a run to a folder of this machine, for people: pairs, logs in one piece, options, artifacts.
+"""Downloads a run to a folder of this machine, for people: pairs, logs in one piece, options, artifacts.
 
-Nothing that the store says is trusted: names are parsed, sizes compared and checksums taken before a file appears,
-and nothing is written through a link. Files are 0600, folders 0700.
+The store is not trusted: names are parsed, sizes and checksums compared before a file appears, and nothing is written
+through a link. Files are 0600, folders 0700.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _GROWTH = 16 << 20  # bytes that a log may grow by after it was listed
 
 @dataclass
 class Pulled:
-    """What came of it. ``pairs`` are in the folder, whole; ``present`` files were there already."""
+    """The result. ``pairs`` are in the folder, and valid; ``present`` files were there already."""
 
     folder: Path
     pairs: list[Manifest] = field(default_factory=list)
@@ -41,7 +41,7 @@ class Pulled:
 
 
 class Puller:
-    """Brings parts of one run to ``folder``, which is made."""
+    """Downloads parts of one run to ``folder``, which it makes."""
 
     def __init__(self, store: Store, contents: Contents, folder: Path, warn: Warn, advance: Advance) -> None:
         if (folder / ".spool-id").exists():
@@ -58,7 +58,7 @@ class Puller:
         self.result = Pulled(folder)
 
     def newest(self, candidates: list[Listed]) -> None:
-        """The first of ``candidates`` that is valid."""
+        """Downloads the first of ``candidates`` that is valid."""
         for listed in candidates:
             if self._bring(listed):
                 return
@@ -110,7 +110,7 @@ class Puller:
 
 
 def append(piece: Path, whole: Path) -> None:
-    """Adds a piece that may end in the middle of a line: what follows begins on a line of its own."""
+    """Appends a piece, and a newline if it does not end with one, so that the next piece begins a line."""
     with piece.open("rb") as source, whole.open("ab") as target:
         shutil.copyfileobj(source, target)
         if source.tell():

@@ -1,4 +1,4 @@
-"""Bringing a run's ``artifacts/`` to a folder of this machine, for people."""
+"""Downloads a run's ``artifacts/`` to a folder of this machine, for people."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .pull import Pulled, Warn
 def pull_artifacts(
     store: Store, contents: Contents, folder: Path, result: Pulled, warn: Warn, advance: Advance
 ) -> None:
-    """Each file appears whole or not at all; one that cannot be brought is named, and the others come all the same."""
+    """Each file appears whole or not at all. One that cannot be downloaded is named, and the others still are."""
     index = _index(store, contents)
     for key, size, name in artifacts_of(contents, warn):
         advance(key, 0)
@@ -40,7 +40,7 @@ def pull_artifacts(
 
 
 def artifacts_of(contents: Contents, warn: Warn) -> Iterator[tuple[str, int, str]]:
-    """Key, bytes and path of each artifact; what has another name is warned of."""
+    """Key, size in bytes and path of each artifact; warns of keys that no artifact has."""
     for key, size in contents.others.items():
         below = key.removeprefix(f"{FOLDER}/")
         if below == key or key.endswith("/"):  # a client's marker of a folder
@@ -48,7 +48,7 @@ def artifacts_of(contents: Contents, warn: Warn) -> Iterator[tuple[str, int, str
         try:
             path = from_key(below)
         except ValueError:
-            warn(f"{key[:200]!r}: passed over, its name is none of an artifact")
+            warn(f"{key[:200]!r}: passed over, it is not the name of an artifact")
         else:
             yield below, size, path
 
@@ -68,14 +68,14 @@ def _fetch(store: Store, key: str, folder: Path, name: str, size: int) -> FileRe
 
 
 def _refuse_links(folder: Path, path: str) -> None:
-    """Raises OSError if a link is on the way: what the run holds stays in ``folder``."""
+    """Raises OSError if a folder on the way is a link: nothing may be written outside of ``folder``."""
     for at in PurePath(path).parents:
         if (folder / at).is_symlink() and at != PurePath():
             raise OSError(f"{at} is a link")
 
 
 def _index(store: Store, contents: Contents) -> Mapping[str, FileRecord]:
-    """What the store's own list of artifacts says about their content; nothing where there is none to trust."""
+    """The checksums in the store's index of artifacts; empty if there is no index that can be read."""
     if INDEX_FILE not in contents.others:
         return {}
     try:

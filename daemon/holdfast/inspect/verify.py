@@ -1,4 +1,4 @@
-"""Checking pairs in a store: every byte of their files against the manifest's sizes and SHA-256."""
+"""Checks pairs in a store: every byte of their files against the manifest's sizes and SHA-256."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Verdict:
 
 
 def check_pair(store: Store, run: RunId, listed: Listed, folder: Path, advance: Advance) -> Verdict:
-    """Reads every byte. One file at a time is in ``folder``; none is left there. Raises StoreError."""
+    """Reads every byte. Puts one file at a time into ``folder``, and removes it. Raises StoreError."""
     problems = tuple(_problems(store, run, listed, folder, advance))
     removed = bool(problems) and not store.list(f"{run}/{listed.name.file('json')}")
     return Verdict(listed.name, listed.size, () if removed else problems, removed)
@@ -56,7 +56,7 @@ def _problems(store: Store, run: RunId, listed: Listed, folder: Path, advance: A
 def newest_valid(
     store: Store, contents: Contents, folder: Path, advance: Advance
 ) -> tuple[CheckpointName | None, list[Verdict]]:
-    """The newest pair that a restart could use, and the damaged ones that it would pass over."""
+    """The newest pair that a restart could use, and the damaged ones that it would skip."""
     passed: list[Verdict] = []
     for listed in contents.pairs:
         if not listed.name.finite:

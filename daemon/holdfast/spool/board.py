@@ -21,8 +21,8 @@ class Progress(NamedTuple):
 class Board:
     """Progress in shared memory: it costs the training nothing, and survives a SIGKILL of the process that wrote it.
 
-    A file of four little-endian 64-bit counts, as in Progress. ``executed`` goes on over all processes that trained
-    in this folder. A reader may see the counts of two neighbouring batches mixed; ``executed`` alone is always exact.
+    A file of four little-endian 64-bit counts, as in Progress. ``executed`` counts over all processes that trained in
+    this folder. A reader may see the counts of two neighbouring batches mixed; ``executed`` alone is always exact.
     """
 
     FILE = "progress"
@@ -41,7 +41,7 @@ class Board:
 
     @classmethod
     def read(cls, path: Path) -> Progress:
-        """All zero while there is no board. Reads until it sees the same twice, for a while."""
+        """All zero while there is no board. Reads up to five times, until it sees the same twice."""
         try:
             data = path.read_bytes()
             for _ in range(5):

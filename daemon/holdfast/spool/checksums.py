@@ -16,7 +16,7 @@ CHUNK = 1 << 18
 
 
 class Sums:
-    """Size and checksums of a file whose bytes come by in their order, CHUNK at a time or fewer."""
+    """Size and checksums of a file, computed from its bytes in order, at most CHUNK at a time."""
 
     def __init__(self) -> None:
         self._sha256 = hashlib.sha256()

@@ -45,7 +45,7 @@ def append_to(path: Path) -> IO[bytes]:
 
 
 def read_regular(path: Path, most: int) -> bytes:
-    """Its first ``most`` bytes. Raises OSError, and for what is no regular file too: a FIFO would keep its reader."""
+    """Its first ``most`` bytes. Raises OSError, also for what is not a regular file: reading a FIFO could block."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):

@@ -36,9 +36,10 @@ class Spool:
         return self.path / name
 
     def identity(self) -> str:
-        """A random id, made once: who holds this folder's lock is the only one who can claim to be it.
+        """A random id, made once. Only a process that holds this folder's lock may use it.
 
-        The file's inode and the machine's boot are part of it, so a copy of the folder (a disk image, say) is another.
+        The file's inode and the machine's boot id are part of it, so a copy of the folder (in a disk image, say) has
+        another one.
         """
         path = self.file(".spool-id")
         if not path.exists() or not _ID.fullmatch(path.read_bytes()):
@@ -46,11 +47,11 @@ class Spool:
         return f"{path.read_text()}-{path.stat().st_ino}-{_boot_id()}"
 
     def check(self) -> None:
-        """Raises SettingsError where something else stands in the place of what a training writes all the time."""
+        """Raises SettingsError if the files that a training writes all the time cannot be read and written."""
         for path in (self.file(Board.FILE), self.file(LOG_FILE)):
             writable = path.is_file() and os.access(path, os.R_OK | os.W_OK)
             if os.path.lexists(path) and not writable:
-                raise SettingsError(f"--work-dir: {path} is no file that this user may read and write: move it away")
+                raise SettingsError(f"--work-dir: {path} is not a file that this user may read and write: move it away")
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
         """Held while a process works on this folder. Raises Busy when another one does."""
@@ -77,16 +78,16 @@ class Spool:
         write_whole(self.file(manifest.name.file("json")), manifest.to_json(), durable)
 
     def remove(self, name: CheckpointName) -> None:
-        """The manifest goes first: a pair is never half there."""
+        """Removes the manifest first, so that what is left is not taken for a pair."""
         for part in ("json", *PARTS, STORED):
             self.file(name.file(part)).unlink(missing_ok=True)
 
     def mark_stored(self, name: CheckpointName) -> None:
-        """Notes that the store has the pair: when the disk is full, it may go."""
+        """Notes that the store has the pair: it may be deleted here when the disk is full."""
         self.file(name.file(STORED)).touch(mode=0o600)
 
     def unmark_stored(self, names: Iterable[CheckpointName]) -> None:
-        """Forgets these notes: nobody knows which store they are about, or the store has lost the pairs."""
+        """Removes these notes: it is unknown which store they are about, or the store has lost the pairs."""
         for name in names:
             self.file(name.file(STORED)).unlink(missing_ok=True)
 
@@ -95,11 +96,11 @@ class Spool:
         return [name for name in self.pairs() if self.file(name.file(STORED)).exists()]
 
     def free(self) -> int:
-        """Bytes that the disk has left for us."""
+        """Bytes that are free on the disk."""
         return shutil.disk_usage(self.path).free
 
     def sweep(self) -> None:
-        """Clears what a killed process left: temporary files, and data files that never got their manifest."""
+        """Removes what a killed process left: temporary files, and data files without a manifest."""
         whole = {str(name) for name in self.pairs()}
         for entry in list(os.scandir(self.path)):
             stem, _, part = entry.name.rpartition(".")

@@ -12,7 +12,7 @@ from .folder import STORED
 
 
 def only_here(work_dir: Path, name: str) -> Path | None:
-    """The newest usable pair of a run in its folder, without an ending, if the store is not known to have it.
+    """The path, without an ending, of a run's newest usable pair in its folder, if it is not noted as stored.
 
     ``name`` is a run id, or a name for the newest run of it. Reads names only, and asks no store.
     """

@@ -19,10 +19,10 @@ LOCK = ".store-lock"
 _PART = re.compile(r"[A-Za-z0-9._=+@ -]{1,255}")
 
 SMALL = 1 << 20
-"""Bytes: what ``get`` reads into memory unless told otherwise, and the most that ``replace`` works on."""
+"""Bytes: the default limit of ``get``, and the most that ``replace`` works on."""
 
 OnSent: TypeAlias = Callable[[int], None]
-"""Told how many more bytes were sent; it may be called from any thread. What it raises abandons the put."""
+"""Called with the number of bytes sent since the last call, from any thread. What it raises abandons the put."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,11 @@ class Store(Protocol):
         """Must the spool be synced to disk, as this store would die with the machine's page cache?"""
 
     def put(self, key: str, path: Path, crc32: int | None = None, progress: OnSent | None = None) -> None:
-        """Stores a file's content under ``key``, whatever stood there.
+        """Stores a file's content under ``key``, and replaces what was there.
 
         ``crc32`` is the CRC-32 of the content as it was recorded before: a store that can verify it does, and raises
-        Corrupted where it differs. What ``progress`` raises ends the put and comes out as it is. After either, what
-        stood under ``key`` still does.
+        Corrupted where it differs. What ``progress`` raises ends the put and is raised as it is. After either, the
+        object is as it was before.
         """
 
     def create(self, key: str, data: bytes) -> str:
@@ -81,10 +81,10 @@ class Store(Protocol):
         """Removes an object; one that is not there is no error."""
 
     def sweep(self, prefix: str) -> None:
-        """Clears what unfinished writes to keys that start with ``prefix`` left behind.
+        """Removes what unfinished writes to keys that start with ``prefix`` left behind.
 
-        The caller holds the run's lease, so that nobody else is writing data there. Who only asks for the lease may be
-        in the middle of a small write: it gets Transient.
+        The caller holds the run's lease, so nobody else is writing data there. A process that asks for the lease may be
+        in the middle of a small write; that write then raises Transient.
         """
 
 
@@ -100,7 +100,7 @@ class HasFolder(Protocol):
 
 
 def check_key(key: str) -> str:
-    """Returns ``key``; raises ValueError unless it is a relative path of harmless parts."""
+    """Returns ``key``; raises ValueError unless it is a relative path without '..' and the like."""
     if not all(_harmless(part) for part in key.split("/")):
         raise ValueError(f"not a store key: {key!r}")
     return key

@@ -79,7 +79,7 @@ def read_contents(store: Store, run: RunId) -> Contents:
 
 
 def is_held(store: Store, run: RunId) -> bool:
-    """Does the run's lease name a holder? It may be dead: only whoever waits for the lease finds that out."""
+    """Does the run's lease name a holder? That one may be dead: only waiting for the lease shows it."""
     try:
         document = json.loads(store.get(f"{run}/{LEASE_FILE}")[0])
     except NotFound:
@@ -92,7 +92,7 @@ def is_held(store: Store, run: RunId) -> bool:
 def allot(store: Store, name: str, existing: Iterable[RunId], join: bool) -> RunId:
     """Makes the next run by a create-only write.
 
-    When another process was faster with the same id, ``join`` takes part in its run; else the next number is tried.
+    When another process was faster with the same id, ``join`` returns its run; otherwise the next number is tried.
     """
     taken = list(existing)
     while True:
@@ -109,7 +109,7 @@ def allot(store: Store, name: str, existing: Iterable[RunId], join: bool) -> Run
 
 
 def birth(store: Store, run: RunId) -> dict[str, Any]:
-    """What was written down when the run was begun; empty if nothing was that can be read. Raises StoreError."""
+    """The run's ``run.json``, written when it was begun; empty if that is missing or damaged. Raises StoreError."""
     try:
         document = json.loads(store.get(f"{run}/{RUN_FILE}")[0])
     except (NotFound, ValueError, RecursionError, TooLarge):
@@ -118,9 +118,10 @@ def birth(store: Store, run: RunId) -> dict[str, Any]:
 
 
 def identity_of(store: Store, run: RunId) -> str | None:
-    """Tells the run from those of other stores with the same id, and from earlier ones that this store has lost.
+    """A value that differs from run to run, also between stores, and if a store was lost and made again.
 
-    Early versions gave it no id of its own; when it was begun must do for those. None if that is unknown, too.
+    For runs of early versions, which have no id of their own, it is the time of their beginning. None if that is
+    unknown too.
     """
     document = birth(store, run)
     found = document.get("id", document.get("created"))
@@ -156,7 +157,7 @@ def read_manifest(store: Store, run: str, name: CheckpointName) -> Manifest:
     except NotFound:
         raise InvalidPair("its manifest is gone from the store") from None
     except TooLarge as error:
-        raise InvalidPair(f"its manifest is none: {error}") from None
+        raise InvalidPair(f"its manifest is too large: {error}") from None
     except InvalidPair as error:
         raise error.of(name) from None
     if manifest.run != run:
@@ -165,6 +166,6 @@ def read_manifest(store: Store, run: str, name: CheckpointName) -> Manifest:
 
 
 def remove_pair(store: Store, run: str, name: CheckpointName) -> None:
-    """The manifest goes first: what is left without one does not exist."""
+    """Removes the manifest first: files without a manifest are no pair."""
     for part in ("json", *PARTS):
         store.delete(f"{run}/{name.file(part)}")

@@ -1,7 +1,7 @@
-"""Stores that accept conditional writes and do not keep their conditions: found out by trying, said, and helped out.
+"""Conditional writes on stores that do not support them: detected by trying, reported, and replaced as well as can be.
 
-Some S3-compatible stores ignore If-None-Match or If-Match, some refuse them, and one compares the tag only without its
-quotes. No list of products is kept: the first conditional write tries all three cases on an object of its own.
+Some S3-compatible stores ignore If-None-Match or If-Match, some reject them, and one compares the tag only without its
+quotes. There is no list of products: the first conditional write tries all three cases on an object of its own.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MISSING = {
 
 @dataclass(frozen=True)
 class Kept:
-    """Which conditions a store keeps; ``quotes`` tells whether a tag is compared as the store itself spells it."""
+    """Which conditional writes work; ``quotes``: a tag is compared as the store itself writes it, in quotes."""
 
     create: bool
     replace: bool
@@ -37,15 +37,15 @@ class Kept:
 
     @property
     def missing(self) -> str:
-        """What the store does not do, as a sentence's end; empty if it keeps both."""
+        """What the store does not support, as the end of a sentence; empty if it supports both."""
         return _MISSING.get((self.create, self.replace), "")
 
 
 class Conditional(Wrapper):
-    """A store whose conditional writes hold, or, where it cannot hold them, are checked before and after.
+    """Passes conditional writes on where the store supports them; elsewhere it reads before and after it writes.
 
-    ``say`` is told once, in one line, what is missing. ``wait`` passes the ``moment`` (seconds) that a write is given
-    to be overwritten by another that began at the same time.
+    ``say`` receives one line, once, about what is missing. After a write, ``wait`` waits ``moment`` seconds, so that
+    another write that began at the same time has ended when it is read back.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Conditional(Wrapper):
         return self._write(key, data)
 
     def kept(self) -> Kept:
-        """What the store keeps; tries it the first time. Raises StoreError, and then tries again the next time."""
+        """What the store supports; tried at the first call. After a StoreError the next call tries again."""
         with self._lock:
             if self._kept is None:
                 self._kept = probe(self._store)
@@ -95,7 +95,7 @@ class Conditional(Wrapper):
             return error.tag
 
     def _write(self, key: str, data: bytes) -> str:
-        """Writes whatever stands there, and looks whether it is still ours after a moment: the last writer wins."""
+        """Overwrites, waits a moment, and checks that the object is still ours: the last writer wins."""
         _put(self._store, key, data)
         self._wait(self._moment)
         with contextlib.suppress(NotFound, TooLarge):
@@ -115,7 +115,7 @@ def probe(store: Store, key: str = "") -> Kept:
                 return Kept(create, replace=True, quotes=quotes)
         return Kept(create, replace=False)
     finally:
-        with contextlib.suppress(StoreError):  # not worth a failure; it is small, and its name says what it is
+        with contextlib.suppress(StoreError):  # a small object with a telling name may stay behind
             store.delete(key)
 
 

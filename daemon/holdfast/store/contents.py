@@ -1,7 +1,6 @@
 """What one listing tells of a run: its pairs, data without a manifest, logs, and whether it is complete.
 
-Nothing is read but the names and sizes that the listing gives, and none of them is trusted: a name that is not
-spelled as holdfast spells it belongs to nobody.
+Only the names and sizes of the listing are used. A name that holdfast would not have written is not a checkpoint's.
 """
 
 from __future__ import annotations
@@ -61,12 +60,12 @@ class Contents:
 
     @property
     def incarnation(self) -> int:
-        """The newest one that has left anything of a checkpoint; 0 if none has."""
+        """The newest incarnation that has stored any file of a checkpoint; 0 if none has."""
         return max((found.name.incarnation for found in (*self.pairs, *self.orphans)), default=0)
 
 
 def contents_of(run: RunId, entries: Iterable[Entry]) -> Contents:
-    """Sorts out the listing of the run's folder. A name is read once, however many files have it."""
+    """Groups the listing of the run's folder into pairs. Each name is parsed once."""
     folder, by_stem, others = f"{run}/", dict[str, dict[str, int]](), dict[str, int]()
     for entry in entries:
         key = entry.key.removeprefix(folder)

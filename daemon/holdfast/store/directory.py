@@ -171,8 +171,8 @@ class DirectoryStore:
             yield file
 
     def _make_home(self) -> None:
-        """A root that was there once is never made again: what stands in its place after it was removed or unmounted
-        is not the store.
+        """Makes the root, but only once: if it is removed or unmounted later, another folder in its place is not the
+        store.
         """
         self._check_home()
         try:
@@ -198,7 +198,7 @@ class DirectoryStore:
 
     @contextlib.contextmanager
     def _translated(self, key: str) -> Iterator[None]:
-        """The operating system's errors become the store's, here and nowhere else."""
+        """Translates the operating system's errors into the store's. No other place does."""
         try:
             yield
         except FileNotFoundError as error:
@@ -219,7 +219,7 @@ def _base(prefix: str) -> str:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes]]:
-    """A local file; that it is missing says nothing about the store."""
+    """Opens a local file. Its errors are Transient: they say nothing about the store."""
     try:
         file = path.open("rb")
     except OSError as error:

@@ -1,7 +1,7 @@
 """Files and folders of a directory store: private, without links, and on disk when a call returns.
 
 Everything below the store's root is reached from the descriptor of the folder that it is in, and no step follows a
-link. Whoever can write there may put one in at any moment: a look at a path before it is opened would come too early.
+link. Another process may put a link there at any moment, so checking a path before opening it would not be enough.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def missing_folders(path: Path) -> list[Path]:
 
 
 def make_folder(path: Path) -> None:
-    """With its parents, each of them for the owner only, and remembered by the disk."""
+    """Makes it and its parents, each with mode 0700, and synced to disk."""
     for folder in reversed(missing_folders(path)):
         with contextlib.suppress(FileExistsError):
             folder.mkdir(mode=0o700)
@@ -48,7 +48,7 @@ def make_folder(path: Path) -> None:
 
 @contextlib.contextmanager
 def opened_root(root: Path) -> Iterator[int]:
-    """Where the store itself is, is for its user to say: links on the way there are followed.
+    """Opens the store's root. The user chose where it is, so links on the way there are followed.
 
     Raises Permanent for a file; OSError.
     """
@@ -139,8 +139,8 @@ def read_object(file: IO[bytes], most: int) -> tuple[bytes, str]:
 def written(at: int, name: str, new: bool = False) -> Iterator[IO[bytes]]:
     """Gives a temporary file of the folder ``at``; when the block ends well it is on disk and has the ``name``.
 
-    A ``new`` one replaces nothing: raises FileExistsError. Raises Transient if somebody's sweep took it for a dead
-    machine's.
+    With ``new`` it replaces nothing, and raises FileExistsError. Raises Transient if another machine's sweep took the
+    temporary file for a left-over and removed it.
     """
     temporary = f"{TEMPORARY}{secrets.token_hex(6)}-{name}"
     try:

@@ -1,6 +1,6 @@
-"""Fetching a pair's files without trusting the store: no more bytes than announced, none unchecked.
+"""Downloads a pair's files without trusting the store: no more bytes than the manifest says, and all are checked.
 
-What is damaged on its way may be whole in the store, so it is fetched once more before it is called damaged.
+A file that fails its checksum is downloaded once more: it may have been damaged on the way only.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .contents import Listed
 
 Run: TypeAlias = RunId | str
 Advance: TypeAlias = Callable[[str, int], None]
-"""Told of each file by its name, when its turn comes and with its bytes when it is done."""
+"""Called with a file's name and 0 when it begins, and with its name and size in bytes when it is done."""
 T = TypeVar("T")
 _MARGIN = 1 << 20
 _TRIES = 2
@@ -31,7 +31,7 @@ _TRIES = 2
 
 @dataclass(frozen=True)
 class Brought:
-    """A pair that is here, whole; so many of its files were ``fetched``, the others were there already."""
+    """A pair that is in the spool. ``fetched`` of its files were downloaded; the others were there already."""
 
     manifest: Manifest
     fetched: int
@@ -42,7 +42,7 @@ class Brought:
 
 
 def look_up(store: Store, run: Run, name: CheckpointName) -> Listed:
-    """The pair as a listing has it now."""
+    """The pair's files and sizes, from a new listing."""
     sizes = {entry.key.rpartition(".")[2]: entry.size for entry in store.list(f"{run}/{name}.")}
     return Listed(name, sizes)
 
@@ -59,7 +59,7 @@ def manifest_of(store: Store, run: Run, listed: Listed) -> Manifest:
 
 
 def announced(store: Store, run: Run, listed: Listed) -> Manifest:
-    """The manifest, when all is checked that can be before a byte of data is fetched. Raises InvalidPair."""
+    """The manifest, once the listing agrees with it: all checks that need no download. Raises InvalidPair."""
     manifest = manifest_of(store, run, listed)
     for part, record in manifest.files.items():
         check_listed(listed, part, record)
@@ -67,7 +67,7 @@ def announced(store: Store, run: Run, listed: Listed) -> Manifest:
 
 
 def check_listed(listed: Listed, part: str, record: FileRecord) -> None:
-    """Raises InvalidPair if the listing alone tells that the file is not the manifest's."""
+    """Raises InvalidPair if the listing shows that the file is missing or of another size than the manifest says."""
     size = listed.sizes.get(part)
     if size is None:
         raise InvalidPair(f"its .{part} is not in the store")
@@ -84,9 +84,9 @@ def bring(
     durable: bool = False,
     advance: Advance = lambda name, size: None,
 ) -> Brought:
-    """Brings a pair of ``run`` into the spool, under the manifest that ``adapted`` makes of its own: data first.
+    """Downloads a pair of ``run`` into the spool: data first, then the manifest that ``adapted`` makes of its own.
 
-    What is there with the right content is not fetched again. Raises InvalidPair; SettingsError if there is no room.
+    Files that are there with the right content are kept. Raises InvalidPair; SettingsError if the disk has no room.
     """
     found = announced(store, run, listed)
     manifest = adapted(found)
@@ -110,7 +110,7 @@ def fetch_part(store: Store, run: Run, listed: Listed, part: str, record: FileRe
 
     def fetch() -> None:
         store.fetch(f"{run}/{listed.name.file(part)}", path, record.size)
-        path.chmod(0o600)  # a client that renames its own temporary file into place has not kept ours
+        path.chmod(0o600)  # some clients rename a temporary file of their own into place
         check_file(path, record)
 
     try:
@@ -124,7 +124,7 @@ def fetch_part(store: Store, run: Run, listed: Listed, part: str, record: FileRe
 
 
 def _again(call: Callable[[], T], *damage: type[HoldfastError]) -> T:
-    """Calls once more after ``damage``."""
+    """Calls, and calls once more if that raises ``damage``."""
     for _ in range(_TRIES - 1):
         with contextlib.suppress(*damage):
             return call()
@@ -132,7 +132,7 @@ def _again(call: Callable[[], T], *damage: type[HoldfastError]) -> T:
 
 
 def is_present(path: Path, record: FileRecord) -> bool:
-    """Is that very content there, in a file that is no link?"""
+    """Is there a regular file with that content?"""
     try:
         return not path.is_symlink() and path.stat().st_size == record.size and record_of(path) == record
     except OSError:
@@ -140,7 +140,7 @@ def is_present(path: Path, record: FileRecord) -> bool:
 
 
 def check_room(folder: Path, size: int) -> None:
-    """Raises SettingsError if the folder's disk cannot take so many bytes more."""
+    """Raises SettingsError unless the folder's disk has room for ``size`` bytes more."""
     free = shutil.disk_usage(folder).free
     if free < size + _MARGIN:
         raise SettingsError(

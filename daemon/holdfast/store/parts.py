@@ -1,4 +1,4 @@
-"""Large objects in parts: which there are, and a few threads that work on them."""
+"""Large objects in parts: how they are divided, and a few threads that work on them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ObjectPart:
 
 
 def parts_of(size: int) -> list[ObjectPart]:
-    """Of PART bytes each; more where a few for each thread are enough, as a request costs about 2 ms of CPU."""
+    """Parts of PART bytes; large objects have larger ones, 8 or more a thread, as a request costs 2 ms of CPU."""
     length = max(PART, min(_whole_mib(size, 8 * THREADS), 4 * PART), _whole_mib(size, MOST_PARTS))
     return [ObjectPart(at // length + 1, at, min(length, size - at)) for at in range(0, size, length)]
 

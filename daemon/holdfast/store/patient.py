@@ -1,4 +1,4 @@
-"""A store that tries again: for commands that a person waits for. The daemon has a retry loop of its own."""
+"""A store that retries, for commands that a person waits for. The daemon has a retry loop of its own."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _BACKOFF = Backoff(first=0.5, most=4.0)
 
 
 class PatientStore(Wrapper):
-    """Passes on to another store, and repeats what failed for the moment only, a few times.
+    """Passes calls on to another store, and retries a few times after Transient errors.
 
-    A ``create`` or ``replace`` whose answer was lost is repeated too, and then ends in Conflict.
+    A ``create`` or ``replace`` whose answer was lost is retried too, and then raises Conflict.
     """
 
     def __init__(self, store: Store, pause: Callable[[float], None] = time.sleep) -> None:

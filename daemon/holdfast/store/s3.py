@@ -1,4 +1,4 @@
-"""Amazon S3 and what speaks its protocol; files go to and fro in s3_bulk.py. No others import boto3.
+"""Amazon S3 and compatible stores. s3_bulk.py transfers the files. No other store imports boto3.
 
 The SDK's own retries are off: there is one retry loop in the system, and it knows the deadlines
 (supervisor/upload/uploader.py).
@@ -60,7 +60,9 @@ SMALL_TIMEOUT = 5.0
 
 
 def _session() -> boto3.session.Session:
-    """The SDK asks EC2's metadata service once, for a second; a client that is made without credentials stays so."""
+    """A session that has tried a few times to find credentials: the SDK asks EC2's metadata service once, for a second,
+    and a client that is made without credentials never gets any.
+    """
     session = boto3.session.Session()
     for _ in range(_ASKS):
         if session.get_credentials() is not None:
@@ -80,7 +82,7 @@ class S3Store:
         prefix: str,
         settings: StoreSettings,
     ) -> None:
-        """``unsigned`` is the same client, but signs no bodies; ``small`` is for small objects, and less patient."""
+        """``unsigned`` is the same client, but signs no bodies; ``small`` has short timeouts, for small objects."""
         self._client = client
         self._small = small
         self._bucket = bucket
@@ -106,7 +108,7 @@ class S3Store:
             read_timeout=30,
             retries={"total_max_attempts": 1},
             tcp_keepalive=True,
-            max_pool_connections=2 * THREADS,  # control goes on beside the parts
+            max_pool_connections=2 * THREADS,  # for parts, and small requests beside them
             request_checksum_calculation=settings.request_checksum,  # type: ignore[arg-type]
             response_checksum_validation="when_required",  # else each download begins with a HEAD
         )
@@ -217,7 +219,7 @@ class S3Store:
 
     @contextlib.contextmanager
     def _translated(self, key: str, call: str = "") -> Iterator[None]:
-        """botocore's errors become the store's, here and nowhere else."""
+        """Translates botocore's errors into the store's. No other place does."""
         try:
             yield
         except aws.ClientError as error:

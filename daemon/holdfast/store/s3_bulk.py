@@ -1,8 +1,8 @@
 """Large objects to and from S3, in parts by a few threads. Errors are the SDK's own; s3.py translates them.
 
-All requests are boto3's: it signs them and finds credentials, endpoints, proxies and certificates. What made it slow
-is done here instead (docs/performance.md): the body leaves in larger chunks (streams.py), and it is not read once more
-to be signed where something else protects it, which is TLS or a store that compares checksums.
+boto3 makes all requests: it signs them, and finds credentials, endpoints, proxies and certificates. Two things that
+make it slow are done here instead (docs/performance.md). The body is sent in larger chunks (streams.py). And it is not
+read once more to be signed where something else protects it: TLS, or a store that compares checksums.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Bulk:
     def upload(
         self, where: dict[str, Any], file: IO[bytes], crc32: int | None, encryption: dict[str, Any], meter: Meter
     ) -> None:
-        """Stores a whole file. The content of each request carries its CRC-32, and the object the recorded one."""
+        """Stores a whole file. Each request carries the CRC-32 of its content, and the object the recorded CRC-32."""
         size = os.fstat(file.fileno()).st_size
         if size < PART:
             body: Any = FileBody(file, 0, size, meter)
@@ -134,7 +134,7 @@ class Bulk:
 
 
 def _send_in_chunks(request: AWSPreparedRequest, **_: object) -> None:
-    """The SDK's last word before it sends a request."""
+    """The SDK calls it just before it sends a request."""
     if isinstance(request.body, FileBody):
         request.body = ChunkedBody(request.body)
 
@@ -145,7 +145,10 @@ def _base64(crc32: int | None) -> str:
 
 
 def _size_of(answer: dict[str, Any]) -> int:
-    """Of the whole object, of which this is the beginning, or all where a server knows no ranges."""
+    """The size of the whole object, from the answer to a request for its first part; -1 if it does not tell.
+
+    A server that knows no ranges sends all of it.
+    """
     if "ContentRange" not in answer:
         if answer["ResponseMetadata"]["HTTPStatusCode"] == http.HTTPStatus.PARTIAL_CONTENT:
             return -1
@@ -155,7 +158,7 @@ def _size_of(answer: dict[str, Any]) -> int:
 
 
 def _pieces(first: int, size: int) -> Iterator[ObjectPart]:
-    """What came first, and the rest. Never a list: the size is what a server says."""
+    """The first part, and the rest. Not a list: the size is a number that a server sent."""
     yield ObjectPart(1, 0, first)
     for number, at in enumerate(range(first, size, PART), 2):
         yield ObjectPart(number, at, min(PART, size - at))

@@ -1,4 +1,4 @@
-"""The bytes of one object on their way to or from a store: counted, bounded, and ended early where the caller asks."""
+"""The bytes of an object on their way to or from a store: counted, limited, and stopped early on request."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 _CHUNK = range(16 << 10, 256 << 10)
-"""Bytes that leave at once: a 64th of the body, within these. Large ones are fast. A slow link needs small ones: the
-SDK gives each the time of its connect timeout."""
+"""Bytes sent in one piece: a 64th of the body, within these limits. Large pieces are fast; a slow link needs small
+ones, since the SDK gives each piece the time of its connect timeout."""
 _READ = 256 << 10
 
 
 class Meter:
-    """Passes counts on, from several threads, one at a time. What the receiver raises ends every part, and comes out as
-    it is.
+    """Reports counts of bytes to ``progress``, from several threads, one call at a time.
 
-    What sends would wrap it: an SDK wraps all that a body raises, and a store the errors of the operating system.
+    What ``progress`` raises stops every part, and leaves the ``with`` block as it is. Without that the SDK would wrap
+    it, as it wraps whatever a body raises.
     """
 
     def __init__(self, progress: OnSent | None) -> None:
@@ -48,7 +48,7 @@ class Meter:
                 raise AbandonedError
 
     def end(self) -> None:
-        """One part has failed: whatever else is under way stops at its next chunk."""
+        """One part has failed: the others stop at their next chunk."""
         self.ended = True
 
     def __enter__(self) -> None:
@@ -60,13 +60,13 @@ class Meter:
 
 
 class AbandonedError(Exception):
-    """Ends the SDK's work on a body. Whatever was raised may be something that its threads do not expect."""
+    """Stops the SDK's work on a body. The SDK's threads expect an Exception; the real one may not be."""
 
 
 class FileBody:
-    """``size`` bytes of an open file, from ``first`` on, as the SDK wants a body: it signs one by reading it.
+    """``size`` bytes of an open file, from ``first`` on, as a body for the SDK, which reads it to sign it.
 
-    What stands in the file is read by position: several bodies share it.
+    It reads by position, so several bodies can share a file.
     """
 
     def __init__(self, file: IO[bytes], first: int, size: int, meter: Meter) -> None:
@@ -97,7 +97,7 @@ class FileBody:
         return crc32
 
     def chunks(self) -> Iterator[memoryview]:
-        """In chunks that are good until the next one; each is told before it leaves, and told once."""
+        """Chunks, each valid until the next one. Each is reported to the meter before it is sent, and once only."""
         at = 0
         for chunk in self._read_chunks(max(_CHUNK.start, min(self._size // 64, _CHUNK.stop))):
             at += len(chunk)
@@ -119,7 +119,7 @@ class FileBody:
 
 
 class ChunkedBody:
-    """A body at the moment it is sent. Of an iterable the SDK sends each chunk at once; a file it reads by 16 KiB."""
+    """A body as an iterable, to be sent: the SDK sends its chunks as they are, but would read a file by 16 KiB."""
 
     def __init__(self, body: FileBody) -> None:
         self._body = body
@@ -128,7 +128,7 @@ class ChunkedBody:
         return self._body.chunks()
 
     def seek(self, offset: int) -> None:
-        """Before the SDK tries another region: each iteration begins at the start."""
+        """The SDK calls it before it tries another region. Nothing to do: each iteration begins at the start."""
 
 
 class BoundedFile(io.BufferedWriter):

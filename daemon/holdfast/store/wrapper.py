@@ -1,4 +1,4 @@
-"""What every store that stands before another one passes on."""
+"""A store around another store: it passes every call on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .base import SMALL, Entry, OnSent, Store
 
 
 class Wrapper:
-    """Passes all calls on as they are. A subclass says what it is there for."""
+    """Passes all calls on unchanged. A subclass overrides those that it is for."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
