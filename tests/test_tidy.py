@@ -30,6 +30,9 @@ ENTRIES = {
 }
 TO_BE_RENAMED = {"Say", "State"}
 MOST_MODULES = 15
+RIDDLES = re.compile(r"\b(mend(s|ed|ing)?|errands?|whoever|(is|are) told|(goes|went) on)\b", re.IGNORECASE)
+PLAIN = [path for room in ("cli", "inspect", "spool", "store") for path in (PACKAGE / room).rglob("*.py")]
+PLAIN += [*(PACKAGE / "core").glob("*.py"), *ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 
 
 def imports(*links: tuple[str, str]) -> grimp.ImportGraph:
@@ -112,3 +115,9 @@ def test_each_invariant_that_the_code_cites_is_in_the_design() -> None:
     for path in [*SOURCES, *sorted((ROOT / "tests").rglob("*.py"))]:
         cited = set(re.findall(r"\binvariant (\d+)", path.read_text()))
         assert cited <= numbered, f"{path.relative_to(ROOT)} cites {cited - numbered}, and docs/design.md lacks that"
+
+
+@pytest.mark.parametrize("path", sorted(PLAIN), ids=lambda path: str(path.relative_to(ROOT)))
+def test_prose_uses_the_common_word(path: Path) -> None:
+    """Fix, task, the user or the caller, receives, resumes or continues."""
+    assert [found[0] for found in RIDDLES.finditer(path.read_text())] == []

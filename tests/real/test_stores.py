@@ -13,7 +13,7 @@ import pytest
 
 from holdfast.core.errors import Conflict, Corrupted, Permanent
 from holdfast.store import StoreSettings
-from holdfast.store.conditions import Conditional, Kept, probe
+from holdfast.store.conditions import Conditional, Supported, probe
 from holdfast.store.s3 import S3Store
 from real.servers import S3Server
 from store.conformance import Make, StoreConformance
@@ -58,7 +58,7 @@ class TestConditionalS3StoreAtCeph(StoreConformance):
 def test_ceph_keeps_all_conditions_once_the_tag_has_no_quotes(radosgw: S3Server, open_at: Open) -> None:
     said: list[str] = []
     store = open_at(radosgw)
-    assert probe(store) == Kept(create=True, replace=True, quotes=False)
+    assert probe(store) == Supported(create=True, replace=True, quotes=False)
     with pytest.raises(Conflict):
         store.replace("key", b"2", store.create("key", b"1"))
 
@@ -143,5 +143,5 @@ def test_a_server_that_ignores_conditions_is_found_out_and_named(rclone_s3: S3Se
 
     assert store.get("key")[0] == b"first"
     assert len(said) == 1
-    assert f"{store.uri} keeps no conditional writes" in said[0]
+    assert f"{store.uri} supports no conditional writes" in said[0]
     assert [entry.key for entry in store.list("")] == ["key"]

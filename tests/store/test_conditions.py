@@ -10,7 +10,7 @@ import pytest
 from fakes.stores import FlakyStore, LaxStore, MemoryStore
 from holdfast.core.errors import Conflict, NotFound, Permanent, StoreError, Transient
 from holdfast.store import Entry, Store
-from holdfast.store.conditions import PROBE, Conditional, Kept, probe
+from holdfast.store.conditions import PROBE, Conditional, Supported, probe
 from store.conformance import Make, StoreConformance
 
 
@@ -64,17 +64,17 @@ class TestConditionalOverAStoreThatOnlyComparesBeforeItReplaces(StoreConformance
 @pytest.mark.parametrize(
     ("create", "replace", "kept"),
     [
-        ("kept", "kept", Kept(create=True, replace=True)),
-        ("kept", "bare", Kept(create=True, replace=True, quotes=False)),
-        ("kept", "ignored", Kept(create=True, replace=False)),
-        ("kept", "refused", Kept(create=True, replace=False)),
-        ("ignored", "kept", Kept(create=False, replace=True)),
-        ("refused", "bare", Kept(create=False, replace=True, quotes=False)),
-        ("ignored", "ignored", Kept(create=False, replace=False)),
-        ("refused", "refused", Kept(create=False, replace=False)),
+        ("kept", "kept", Supported(create=True, replace=True)),
+        ("kept", "bare", Supported(create=True, replace=True, quotes=False)),
+        ("kept", "ignored", Supported(create=True, replace=False)),
+        ("kept", "refused", Supported(create=True, replace=False)),
+        ("ignored", "kept", Supported(create=False, replace=True)),
+        ("refused", "bare", Supported(create=False, replace=True, quotes=False)),
+        ("ignored", "ignored", Supported(create=False, replace=False)),
+        ("refused", "refused", Supported(create=False, replace=False)),
     ],
 )
-def test_what_a_store_keeps_is_found_out_by_trying(create: str, replace: str, kept: Kept) -> None:
+def test_what_a_store_keeps_is_found_out_by_trying(create: str, replace: str, kept: Supported) -> None:
     store = LaxStore(create, replace)
     assert probe(store) == kept
     assert store.objects == {}
@@ -211,7 +211,7 @@ def meeting(lax: LaxStore) -> list[Conditional]:
     def machine() -> Conditional:
         flaky = FlakyStore(lax)
         store = Conditional(flaky, lambda text: None, lambda seconds: wait_at(wrote))
-        store.kept()
+        store.supported()
 
         def before(operation: str, key: str) -> None:
             if operation == "put":  # it has looked, and found that it may

@@ -121,7 +121,7 @@ SECTIONS: dict[str, dict[str, Kind]] = {
     },
     "The store": {
         "store-away": Kind(f"{_WARNED}: the store failed; it is tried again"),
-        "conditions": Kind(f"{_WARNED}: the store does not keep conditional writes; what protection is left"),
+        "conditions": Kind(f"{_WARNED}: the store does not support conditional writes; what protection is left"),
         "fenced": Kind("an error: the lease was taken over; nothing more is stored"),
     },
     "Artifacts": {

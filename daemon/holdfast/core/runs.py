@@ -39,7 +39,7 @@ def check_name(name: str, setting: str = "--run") -> str:
     """Returns ``name``; raises SettingsError, which names the ``setting``, if it can't be part of a run id."""
     if _NAME.fullmatch(name) is None:
         raise SettingsError(
-            f"{setting} {name!r}: a run's name starts with a letter or digit and goes on with letters, digits, "
+            f"{setting} {name!r}: a run's name starts with a letter or digit, followed by letters, digits, "
             "'.', '_' and '-', 63 characters at most"
         )
     return name

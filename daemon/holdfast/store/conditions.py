@@ -21,14 +21,14 @@ from .wrapper import Wrapper
 
 PROBE = ".holdfast-probe-"
 _MISSING = {
-    (False, True): "does not keep create-only writes (If-None-Match)",
+    (False, True): "does not support create-only writes (If-None-Match)",
     (True, False): "does not compare before it replaces (If-Match)",
-    (False, False): "keeps no conditional writes (If-None-Match, If-Match)",
+    (False, False): "supports no conditional writes (If-None-Match, If-Match)",
 }
 
 
 @dataclass(frozen=True)
-class Kept:
+class Supported:
     """Which conditional writes work; ``quotes``: a tag is compared as the store itself writes it, in quotes."""
 
     create: bool
@@ -56,35 +56,35 @@ class Conditional(Wrapper):
         self._wait = wait
         self._moment = moment
         self._lock = threading.Lock()
-        self._kept: Kept | None = None
+        self._supported: Supported | None = None
 
     def create(self, key: str, data: bytes) -> str:
-        if self.kept().create:
+        if self.supported().create:
             return self._store.create(key, data)
         if self._tag(key) is not None:
             raise Conflict(f"{key} exists already")
         return self._write(key, data)
 
     def replace(self, key: str, data: bytes, if_match: str) -> str:
-        kept = self.kept()
-        if kept.replace:
-            return self._store.replace(key, data, if_match if kept.quotes else if_match.strip('"'))
+        supported = self.supported()
+        if supported.replace:
+            return self._store.replace(key, data, if_match if supported.quotes else if_match.strip('"'))
         if self._tag(key) != if_match:
             raise Conflict(f"{key} was changed meanwhile")
         return self._write(key, data)
 
-    def kept(self) -> Kept:
+    def supported(self) -> Supported:
         """What the store supports; tried at the first call. After a StoreError the next call tries again."""
         with self._lock:
-            if self._kept is None:
-                self._kept = probe(self._store)
-                if missing := self._kept.missing:
+            if self._supported is None:
+                self._supported = probe(self._store)
+                if missing := self._supported.missing:
                     self._say(
                         f"{self.uri} {missing}: two machines that start a run in the same moment may both train it. "
                         "holdfast looks before and after it writes, which leaves a small gap; a store with "
                         "conditional writes, such as Amazon S3, leaves none"
                     )
-            return self._kept
+            return self._supported
 
     def _tag(self, key: str) -> str | None:
         try:
@@ -105,21 +105,21 @@ class Conditional(Wrapper):
         raise Conflict(f"{key} was written by another in the same moment")
 
 
-def probe(store: Store, key: str = "") -> Kept:
+def probe(store: Store, key: str = "") -> Supported:
     """Tries the conditions on an object of its own, which is deleted afterwards. Raises StoreError."""
     key = key or f"{PROBE}{secrets.token_hex(8)}"
     try:
-        create = _keeps_create(store, key)
+        create = _supports_create(store, key)
         for quotes in (True, False):
-            if _keeps_replace(store, key, quotes):
-                return Kept(create, replace=True, quotes=quotes)
-        return Kept(create, replace=False)
+            if _supports_replace(store, key, quotes):
+                return Supported(create, replace=True, quotes=quotes)
+        return Supported(create, replace=False)
     finally:
         with contextlib.suppress(StoreError):  # a small object with a telling name may stay behind
             store.delete(key)
 
 
-def _keeps_create(store: Store, key: str) -> bool:
+def _supports_create(store: Store, key: str) -> bool:
     """Leaves an object behind. A store that refuses the condition itself still has to take a plain write."""
     try:
         store.create(key, b"first")
@@ -133,7 +133,7 @@ def _keeps_create(store: Store, key: str) -> bool:
     return False
 
 
-def _keeps_replace(store: Store, key: str, quotes: bool) -> bool:
+def _supports_replace(store: Store, key: str, quotes: bool) -> bool:
     _put(store, key, b"third")
     tag = store.get(key)[1]
     spelt = tag if quotes else tag.strip('"')

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from holdfast.store.conditions import Kept
+from holdfast.store.conditions import Supported
 from holdfast.supervisor.doctor import DoctorFacts, Finding, HostFacts, MetadataFacts, StoreFacts, Unit, WorkFacts
 
 MB, GB = 10**6, 10**9
@@ -14,7 +14,7 @@ GOOD = DoctorFacts(
     store=StoreFacts(
         "s3://bucket/runs",
         tried=("list", "put", "get", "delete", "parts"),
-        kept=Kept(create=True, replace=True),
+        kept=Supported(create=True, replace=True),
         round_trip=0.02,
         put_rate=50 * MB,
         get_rate=60 * MB,

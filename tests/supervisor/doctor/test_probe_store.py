@@ -12,7 +12,7 @@ from fakes.clocks import Clock
 from fakes.stores import FlakyStore, LaxStore, MemoryStore
 from holdfast.core.errors import Permanent, Transient
 from holdfast.store import Store
-from holdfast.store.conditions import Kept
+from holdfast.store.conditions import Supported
 from holdfast.supervisor.doctor import StoreFacts
 from holdfast.supervisor.doctor.probe_store import StoreProbe
 
@@ -36,7 +36,7 @@ def test_a_good_store_passes_and_nothing_is_left_in_it(scratch: Path) -> None:
     facts = probe(store, scratch)
     assert facts.tried == EVERY
     assert (facts.denied, facts.left) == ({}, ())
-    assert facts.kept == Kept(create=True, replace=True)
+    assert facts.kept == Supported(create=True, replace=True)
     assert store.objects == {}
     assert all(key.startswith("holdfast-doctor-1.") for key in store.writes)
 
@@ -103,16 +103,16 @@ def test_a_store_that_takes_no_parts_is_found(scratch: Path) -> None:
 
 def test_a_store_that_ignores_conditions_is_found(scratch: Path) -> None:
     store = LaxStore(create="ignored", replace="ignored")
-    assert probe(store, scratch).kept == Kept(create=False, replace=False)
+    assert probe(store, scratch).kept == Supported(create=False, replace=False)
     assert store.objects == {}
 
 
 def test_a_store_that_compares_bare_tags_is_found(scratch: Path) -> None:
-    assert probe(LaxStore(replace="bare"), scratch).kept == Kept(create=True, replace=True, quotes=False)
+    assert probe(LaxStore(replace="bare"), scratch).kept == Supported(create=True, replace=True, quotes=False)
 
 
 def test_a_store_that_does_not_know_a_condition_is_found(scratch: Path) -> None:
-    assert probe(denying("replace"), scratch).kept == Kept(create=True, replace=False)
+    assert probe(denying("replace"), scratch).kept == Supported(create=True, replace=False)
 
 
 def test_conditions_that_fail_for_another_reason_are_told(scratch: Path) -> None:

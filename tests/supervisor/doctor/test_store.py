@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from holdfast.store.conditions import Kept
+from holdfast.store.conditions import Supported
 from holdfast.supervisor.doctor.store import clock, conditions, drain, leftovers, rights
 
 from .facts import GOOD, MB, found, with_store
@@ -35,12 +35,12 @@ def test_what_the_probe_could_not_remove_is_named() -> None:
 @pytest.mark.parametrize(
     ("kept", "text"),
     [
-        (Kept(create=False, replace=True), "does not keep create-only writes (If-None-Match)"),
-        (Kept(create=True, replace=False), "does not compare before it replaces (If-Match)"),
-        (Kept(create=False, replace=False), "keeps no conditional writes"),
+        (Supported(create=False, replace=True), "does not support create-only writes (If-None-Match)"),
+        (Supported(create=True, replace=False), "does not compare before it replaces (If-Match)"),
+        (Supported(create=False, replace=False), "supports no conditional writes"),
     ],
 )
-def test_a_store_that_ignores_conditions_is_a_warning(kept: Kept, text: str) -> None:
+def test_a_store_that_ignores_conditions_is_a_warning(kept: Supported, text: str) -> None:
     finding = found(conditions(with_store(kept=kept)))
     assert finding.level == "warning"
     assert text in finding.text
@@ -48,7 +48,7 @@ def test_a_store_that_ignores_conditions_is_a_warning(kept: Kept, text: str) -> 
 
 
 def test_a_store_that_compares_bare_tags_is_no_trouble_and_is_named() -> None:
-    finding = found(conditions(with_store(kept=Kept(create=True, replace=True, quotes=False))))
+    finding = found(conditions(with_store(kept=Supported(create=True, replace=True, quotes=False))))
     assert finding.level == "ok"
     assert "without their quotes" in finding.text
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ...core.wording import bytes_text
-from ...store.conditions import Kept
+from ...store.conditions import Supported
 
 Level = Literal["ok", "warning", "problem"]
 MB, GB = 10**6, 10**9
@@ -36,7 +36,7 @@ class StoreFacts:
     tried: tuple[str, ...] = ()
     denied: Mapping[str, str] = field(default_factory=dict)
     left: tuple[str, ...] = ()
-    kept: Kept | None = None
+    kept: Supported | None = None
     unkept: str = ""
     round_trip: float | None = None
     put_rate: float | None = None

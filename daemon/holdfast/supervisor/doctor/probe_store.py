@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 
 from ...core.errors import NotFound, StoreError
 from ...store import HasFolder, Store
-from ...store.conditions import Kept, probe
+from ...store.conditions import Supported, probe
 from .facts import StoreFacts
 
 _ROUNDS = 5
@@ -90,7 +90,7 @@ class StoreProbe:
             self._denied["get"] = "what came back is not what was put"
         return put, get
 
-    def _conditions(self) -> tuple[Kept | None, str]:
+    def _conditions(self) -> tuple[Supported | None, str]:
         """What is kept, or why it could not be tried; without the right to write there is nothing to try."""
         key = f"{self.name}.conditions"
         self._written.append(key)
