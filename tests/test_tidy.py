@@ -28,7 +28,7 @@ ENTRIES = {
     "holdfast.core.event_kinds",  # docs/fill-tables makes tables of it
     "holdfast.core.machine.explain",  # likewise
 }
-TO_BE_RENAMED = {"Say", "State"}
+TO_BE_RENAMED = {"State"}
 MOST_MODULES = 15
 RIDDLES = re.compile(r"\b(mend(s|ed|ing)?|errands?|whoever|(is|are) told|(goes|went) on)\b", re.IGNORECASE)
 PLAIN = [path for room in ("cli", "inspect", "spool", "store") for path in (PACKAGE / room).rglob("*.py")]
