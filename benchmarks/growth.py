@@ -60,7 +60,7 @@ def write_and_read(megabytes: int, folder: Path) -> tuple[float, float, float]:
     (name,) = session.spool.pairs()
     verified = seconds(lambda: session.spool.verify(session.spool.manifest(name)))
     np.ones(megabytes * 1_000_000, "uint8")
-    read = seconds(lambda: pair.load_from(session, name))
+    read = seconds(lambda: pair.load_from(session.spool, name))
     plain = seconds(lambda: read_plainly(session.spool.file(name.file("h5")), megabytes * 1_000_000 // count))
     session.spool.remove(name)
     return wrote, verified + read, plain

@@ -189,7 +189,7 @@ def test_every_value_comes_back_to_its_place(session: Session, name: str, width:
     draft, expected = draft_of(build(width))
     manifest = pair.write(session, draft)
     assert manifest.kind in kinds
-    saved = pair.load_from(session, manifest.name)
+    saved = pair.load_from(session.spool, manifest.name)
     assert differences(saved.values, expected) == []
 
 
@@ -197,7 +197,7 @@ def test_a_layer_that_is_frozen_while_its_snapshot_is_written_keeps_its_values(s
     model = twins(True, True)(width)
     draft, expected = draft_of(model)
     model.parts[0].first.trainable = False
-    saved = pair.load_from(session, pair.write(session, draft).name)
+    saved = pair.load_from(session.spool, pair.write(session, draft).name)
     assert differences(saved.values, expected) == []
 
 

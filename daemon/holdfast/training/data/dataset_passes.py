@@ -10,6 +10,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 
+from ..session.open import at_close
+
 _lock = threading.Lock()
 _made: list[Source] = []
 
@@ -57,3 +59,6 @@ def set_counts(next_passes: Iterable[int]) -> None:
 def forget() -> None:
     """The datasets that are made from here on are another start's."""
     _made.clear()
+
+
+at_close(forget)

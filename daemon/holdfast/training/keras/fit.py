@@ -31,11 +31,11 @@ from ...spool import Board, Progress
 from ..data import dataset_passes
 from ..data.position import Feed
 from ..data.replay import Replay, too_short
-from ..pair import pair
 from ..pair.pair import Draft, Place, Position, Saved
 from ..pair.plain import from_plain, to_plain
 from ..pair.writer import Writer
 from ..session.base import Session
+from ..session.load import load_newest
 from . import callback_state, facts, random_state, snapshot, variables
 from .boundary import Boundaries, Boundary
 from .finished_fit import pass_over
@@ -123,7 +123,7 @@ class Fit:
 
     def read_checkpoint(self) -> None:
         """Before any ``on_train_begin``: some callbacks need to know that they go on."""
-        saved = pair.load_newest(self._session, facts.checked)
+        saved = load_newest(self._session, facts.checked)
         if saved is None:
             return
         self._saved = saved

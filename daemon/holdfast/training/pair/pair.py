@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -22,18 +22,17 @@ from ...core import codec
 from ...core.errors import InvalidPair, one_line
 from ...core.manifest import CheckpointName, FileRecord, Manifest
 from ...core.wording import bytes_text
-from ...spool import record_of, replacing, write_whole
-from ..session.base import Session
+from ...spool import Spool, record_of, replacing, write_whole
 from . import arrays
 from .arrays import Piece
 from .layout import as_array
 from .plain import pack, unpack
+from .target import PairTarget
 
 FORMAT = 1
 _MARGIN = 1 << 20
 _NUMBER = 9  # a float, and the instruction before it
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -85,26 +84,26 @@ class Draft:
         return sum(_bytes(value) for _, value in self.values.values()) + _plain_bytes(self.facts)
 
 
-def write(session: Session, draft: Draft, most_dirty: int | None = None) -> Manifest:
+def write(target: PairTarget, draft: Draft, most_dirty: int | None = None) -> Manifest:
     """Writes the pair: data files first, the manifest last.
 
     At most ``most_dirty`` bytes of the model file are in memory alone at any time, as a writer that waits for the disk
     can see to; None is for one that must not wait.
 
-    Where the disk is full, older pairs make room as long as there are any that may go (Session.make_room). Raises
+    Where the disk is full, older pairs make room as long as there are any that may go (PairTarget.make_room). Raises
     OSError if the disk does not take it even then.
     """
     need = draft.size + draft.size // 20 + _MARGIN
-    while session.spool.free() < need and session.make_room():
+    while target.spool.free() < need and target.make_room():
         pass
-    if session.spool.free() < need:
-        text = f"no room for a checkpoint of {bytes_text(draft.size)}, {bytes_text(session.spool.free())} are free"
-        raise OSError(errno.ENOSPC, text, str(session.spool.path))
+    if target.spool.free() < need:
+        text = f"no room for a checkpoint of {bytes_text(draft.size)}, {bytes_text(target.spool.free())} are free"
+        raise OSError(errno.ENOSPC, text, str(target.spool.path))
     while True:
         try:
-            return _write(session, draft, most_dirty)
+            return _write(target, draft, most_dirty)
         except OSError as error:
-            if not _is_full(error) or not session.make_room():
+            if not _is_full(error) or not target.make_room():
                 raise
 
 
@@ -130,15 +129,15 @@ def _plain_bytes(value: Any) -> int:
     return _NUMBER
 
 
-def _write(session: Session, draft: Draft, most_dirty: int | None) -> Manifest:
-    position, spool = draft.position, session.spool
-    name = session.next_name(position.epoch, position.step, draft.metrics.get("loss"))
+def _write(target: PairTarget, draft: Draft, most_dirty: int | None) -> Manifest:
+    position, spool = draft.position, target.spool
+    name = target.next_name(position.epoch, position.step, draft.metrics.get("loss"))
     h5, pkl = spool.file(name.file("h5")), spool.file(name.file("pkl"))
     try:
-        with replacing(h5, session.durable) as temporary:
+        with replacing(h5, target.durable) as temporary:
             written = draft.write_h5(temporary, most_dirty)
         pieces = arrays.note(h5, written.inside.values())
-        write_whole(pkl, codec.dumps(_document(draft, written.inside, pieces)), session.durable)
+        write_whole(pkl, codec.dumps(_document(draft, written.inside, pieces)), target.durable)
         manifest = Manifest(
             name=name,
             run=spool.run,
@@ -148,10 +147,10 @@ def _write(session: Session, draft: Draft, most_dirty: int | None) -> Manifest:
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             files={"h5": written.record, "pkl": record_of(pkl)},
             metrics={key: value if math.isfinite(value) else None for key, value in draft.metrics.items()},
-            origin={**session.origin},
+            origin={**target.origin},
         )
         _check(manifest)
-        spool.commit(manifest, session.durable)
+        spool.commit(manifest, target.durable)
     except BaseException:
         spool.remove(name)
         raise
@@ -223,28 +222,10 @@ def load(h5: Path, pkl: Path) -> Saved:
     return Saved(position, {place: (paths[place], values[place]) for place in entries}, document)
 
 
-def load_newest(session: Session, use: Callable[[Saved], T]) -> T | None:
-    """What ``use`` makes of the pair to go on from, or None if there is none.
-
-    A pair that cannot be read, or that ``use`` raises InvalidPair for, is passed over, and the next older one is taken.
-    """
-    while session.resume is not None:
-        try:
-            saved = load_from(session, session.resume)
-            used = use(saved)
-        except InvalidPair as error:
-            session.pass_over(str(error))
-        else:
-            session.tell_start(saved.position.batch)
-            return used
-    session.tell_start()
-    return None
-
-
-def load_from(session: Session, name: CheckpointName) -> Saved:
+def load_from(spool: Spool, name: CheckpointName) -> Saved:
     """Raises InvalidPair, also if the pair is not where its name says."""
-    saved = load(session.spool.file(name.file("h5")), session.spool.file(name.file("pkl")))
-    position = Position(name.epoch, session.spool.manifest(name).batch, name.step)
+    saved = load(spool.file(name.file("h5")), spool.file(name.file("pkl")))
+    position = Position(name.epoch, spool.manifest(name).batch, name.step)
     if saved.position != position:
         raise InvalidPair(f"its .pkl is about {saved.position}, and its manifest about {position}")
     return saved

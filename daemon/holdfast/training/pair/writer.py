@@ -15,9 +15,9 @@ from collections import deque
 
 from ...core.manifest import Manifest
 from ...spool import sync_file
-from ..session.base import Session
 from . import pair
 from .pair import Draft
+from .target import PairTarget
 
 _LOWEST_PRIORITY = 19
 _MOST_WAITING_BYTES = 16 << 20
@@ -32,9 +32,9 @@ class Writer:
     ``busy`` is true until the last one's files need no memory any more. ``failed``: the last one could not be written.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, target: PairTarget) -> None:
         self.failed = False
-        self._session = session
+        self._target = target
         self._lock = threading.Lock()
         self._waiting: deque[tuple[Draft, int]] = deque()
         self._thread: threading.Thread | None = None
@@ -50,7 +50,7 @@ class Writer:
         return not busy or sum(waits for _, waits in self._waiting) + size <= most
 
     def offer(self, draft: Draft, owed: bool = False) -> bool:
-        """Takes the draft if the memory that it holds may wait; the training goes on. Errors go to the session."""
+        """Takes the draft if the memory that it holds may wait; the training goes on. Errors go to the target."""
         size = draft.size
         with self._lock:
             if not self.has_room(size, owed):
@@ -89,7 +89,7 @@ class Writer:
         with self._lock:
             if self._waiting:
                 return self._waiting.popleft()[0]
-            if written is not None and not self._session.durable and written.size > _MOST_WAITING_BYTES:
+            if written is not None and not self._target.durable and written.size > _MOST_WAITING_BYTES:
                 self._settling = threading.Thread(target=self._settle, args=(written,), daemon=True)
                 self._settling.start()
             self._thread = None
@@ -99,15 +99,15 @@ class Writer:
         """The files' pages are in use until they are on the disk. (A process that ends need not wait for that.)"""
         for part in manifest.files:
             with contextlib.suppress(OSError):  # stored and removed already, perhaps
-                sync_file(self._session.spool.file(manifest.name.file(part)))
+                sync_file(self._target.spool.file(manifest.name.file(part)))
 
     def _write(self, draft: Draft, most_dirty: int | None = None) -> Manifest | None:
         try:
-            manifest = pair.write(self._session, draft, most_dirty)
+            manifest = pair.write(self._target, draft, most_dirty)
         except Exception as error:  # whatever it is, the training must not die of it
             self.failed = True
-            self._session.failed(f"a checkpoint could not be written: {type(error).__name__}: {error}")
+            self._target.failed(f"a checkpoint could not be written: {type(error).__name__}: {error}")
             return None
         self.failed = False
-        self._session.saved(manifest, time.monotonic() - draft.taken)
+        self._target.saved(manifest, time.monotonic() - draft.taken)
         return manifest

@@ -29,13 +29,13 @@ from ...core.manifest import MOST_EPOCHS, MOST_STEPS
 from ...core.policy import Cadence
 from ...core.wording import count
 from ...spool import Board, Progress
-from ..pair import pair
 from ..pair.layout import Layout, holds_numbers
 from ..pair.pair import Draft, Place, Position, Saved, Written
 from ..pair.plain import from_plain, name_of, to_plain
 from ..pair.writer import Writer
 from . import random_state
 from .base import LOOP, Session
+from .load import load_newest
 from .open import open_session
 
 KIND = "arrays"
@@ -165,7 +165,7 @@ class Loop:
         return draft_of(self._position, reason, numbers, copies, facts)
 
     def _read(self) -> State | None:
-        state = pair.load_newest(self._session, _state_of)
+        state = load_newest(self._session, _state_of)
         if state is not None:
             self._position = Position(state.epoch, state.batch, state.step)
             self._committed_step = state.step

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from ...core.policy import Retention
 from ...core.wire import RUN_DIR_VARIABLE, SOCKET_VARIABLE
-from ..data import dataset_passes
 from .base import Session
 from .standalone import begin_alone
 from .supervised import connect
@@ -15,6 +15,7 @@ from .supervised import connect
 DEFAULT_DIRECTORY = "runs"
 
 _open: Session | None = None
+_at_close: list[Callable[[], None]] = []
 
 
 def open_session(directory: str | os.PathLike[str] | None = None, keep: int = 5, epochs: int | None = None) -> Session:
@@ -36,10 +37,16 @@ def close_session() -> None:
     Without a supervisor, a run whose training is over is complete then.
     """
     global _open
-    dataset_passes.forget()
+    for function in _at_close:
+        function()
     if _open is not None:
         _open.close()
         _open = None
+
+
+def at_close(function: Callable[[], None]) -> None:
+    """``close_session`` calls the function. For what a module of ``training/data`` counts from a start on."""
+    _at_close.append(function)
 
 
 def run_dir() -> Path:

@@ -1,0 +1,37 @@
+"""What the writer of pairs needs from the process that it writes for. A session (``training/session``) gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from ...core.manifest import CheckpointName, Manifest
+from ...spool import Spool
+
+
+class PairTarget(Protocol):
+    """The folder that pairs are written to, their names, and who receives the result.
+
+    With ``durable``, files are synced to the disk before the manifest names them. ``origin`` goes into the manifest.
+    """
+
+    @property
+    def spool(self) -> Spool: ...
+
+    @property
+    def durable(self) -> bool: ...
+
+    @property
+    def origin(self) -> Mapping[str, Any]: ...
+
+    def next_name(self, epoch: int, step: int, loss: float | None) -> CheckpointName:
+        """A name that no pair of this run ever had."""
+
+    def make_room(self) -> bool:
+        """Removes the oldest pair that may be removed. False if there is none."""
+
+    def saved(self, manifest: Manifest, seconds: float) -> None:
+        """The pair is complete, ``seconds`` after its snapshot was taken."""
+
+    def failed(self, error: str) -> None:
+        """The pair could not be written."""

@@ -1,0 +1,30 @@
+"""Reads the pair that a session resumes from, or the next older one where it cannot be used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from ...core.errors import InvalidPair
+from ..pair.pair import Saved, load_from
+from .base import Session
+
+T = TypeVar("T")
+
+
+def load_newest(session: Session, use: Callable[[Saved], T]) -> T | None:
+    """What ``use`` makes of the pair to go on from, or None if there is none.
+
+    A pair that cannot be read, or that ``use`` raises InvalidPair for, is passed over, and the next older one is taken.
+    """
+    while session.resume is not None:
+        try:
+            saved = load_from(session.spool, session.resume)
+            used = use(saved)
+        except InvalidPair as error:
+            session.pass_over(str(error))
+        else:
+            session.tell_start(saved.position.batch)
+            return used
+    session.tell_start()
+    return None
