@@ -14,7 +14,7 @@ import holdfast
 from holdfast.core.errors import Mismatch, SettingsError
 from holdfast.spool import Spool
 from holdfast.training.data.dataset import source_of
-from holdfast.training.data.position import Feed
+from holdfast.training.data.tf_data import Feed
 
 from ..restarts import Script, assert_same, interrupted, once
 

@@ -15,7 +15,7 @@ from ..keras import random_state
 from ..keras.internals import mute
 from ..pair.pair import Saved
 from ..session.base import Session
-from .position import Feed, pull
+from .tf_data import Feed, pull
 
 _BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from ..data.position import Feed
+from ..data.tf_data import Feed
 from ..pair.pair import Draft, Place, Position
 from ..session.base import Session
 from . import callback_state, random_state, snapshot

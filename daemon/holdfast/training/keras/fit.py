@@ -29,8 +29,8 @@ from ...core.policy import Cadence
 from ...core.wording import count
 from ...spool import Board, Progress
 from ..data import dataset_passes
-from ..data.position import Feed
 from ..data.replay import Replay, too_short
+from ..data.tf_data import Feed
 from ..pair.pair import Draft, Place, Position, Saved
 from ..pair.plain import from_plain, to_plain
 from ..pair.writer import Writer
