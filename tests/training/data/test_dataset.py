@@ -13,8 +13,8 @@ import tensorflow as tf
 import holdfast
 from holdfast.core.errors import Mismatch, SettingsError
 from holdfast.spool import Spool
-from holdfast.training.data.dataset import source_of
-from holdfast.training.data.tf_data import Feed
+from holdfast.training.data.dataset import pass_counter_of
+from holdfast.training.data.tf_data import TfDataPosition
 
 from ..restarts import Script, assert_same, interrupted, once
 
@@ -97,9 +97,9 @@ def test_done_batches_come_empty_and_are_neither_read_nor_augmented() -> None:
     assert len(augmented) == 4
     augmented.clear()
     dataset = holdfast.dataset(X, Y, batch_size=3, seed=1, map=augment)
-    source = source_of(dataset)
+    source = pass_counter_of(dataset)
     assert source is not None
-    source.go_on(0, empty=3)
+    source.resume_at(0, empty=3)
     resumed = batches(dataset)
     assert len(augmented) == 1
     assert resumed[3] == undisturbed[3]
@@ -253,12 +253,12 @@ def test_another_number_of_batches_than_before_is_said_once(
 
 def test_the_place_of_an_epoch_that_has_begun_is_the_same_before_and_after_its_pass_begins() -> None:
     dataset = holdfast.dataset(X, Y, batch_size=4, seed=1)
-    feed = Feed(dataset, None)
-    feed.begin_epoch(0, within=False, facts=None)
+    position = TfDataPosition(dataset, None)
+    position.begin_epoch(0, within=False, facts=None)
     batches(dataset)
-    feed.end_epoch()
-    assert feed.place(within_epoch=False)["data"] == {"pass": 1, "batches": 3}
-    feed.begin_epoch(0, within=False, facts=None)
-    assert feed.place(within_epoch=True)["data"] == {"pass": 1, "batches": 3}
+    position.end_epoch()
+    assert position.facts(within_epoch=False)["data"] == {"pass": 1, "batches": 3}
+    position.begin_epoch(0, within=False, facts=None)
+    assert position.facts(within_epoch=True)["data"] == {"pass": 1, "batches": 3}
     next(iter(dataset))
-    assert feed.place(within_epoch=True)["data"] == {"pass": 1, "batches": 3}
+    assert position.facts(within_epoch=True)["data"] == {"pass": 1, "batches": 3}

@@ -1,7 +1,7 @@
 """``holdfast.dataset``: data whose order depends on nothing but the seed and the samples drawn so far.
 
 Which pass comes next is asked for when a pass begins (dataset_passes.py), so it can be set when a training resumes.
-Where it is sure that the batches done already are dropped (position.py), they come as zeros of the right shape: nothing
+Where it is sure that the batches done already are dropped (tf_data.py), they come as zeros of the right shape: nothing
 is read or computed for them.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from ...core.errors import SettingsError
-from .dataset_passes import Source
+from .dataset_passes import PassCounter
 
 
 def dataset(
@@ -62,12 +62,12 @@ def dataset(
     batches = 0 if size < 1 else samples // size if drop_remainder else -(-samples // size)
     if batches < 1:
         raise SettingsError(f"holdfast.dataset: {samples} samples do not fill one batch of {size}")
-    source = Source(int(seed), batches)
+    counter = PassCounter(int(seed), batches)
 
     def begin_pass() -> tuple[np.ndarray, np.int64, np.int64]:
-        number, skip = source.begin_pass()
-        order = _order(source.seed, number, samples) if shuffle else np.arange(samples)
-        return order, np.int64(skip), np.int64(_seed_of(source.seed, number))
+        number, skip = counter.begin_pass()
+        order = _order(counter.seed, number, samples) if shuffle else np.arange(samples)
+        return order, np.int64(skip), np.int64(_seed_of(counter.seed, number))
 
     def one_pass(_: Any) -> Any:
         order, skip, key = tf.numpy_function(begin_pass, [], (tf.int64, tf.int64, tf.int64))
@@ -90,7 +90,7 @@ def dataset(
 
     made = tf.data.Dataset.from_tensors(0).flat_map(one_pass)
     made = made.apply(tf.data.experimental.assert_cardinality(batches)).prefetch(tf.data.AUTOTUNE)
-    return _with_source(made, source)
+    return _with_counter(made, counter)
 
 
 def _real_batch(arrays: Any, function: Callable[..., Any] | None, indices: Any, key: Any) -> Any:
@@ -114,11 +114,11 @@ def _from_function(make_epoch: Callable[[int], Any], seed: int) -> Any:
     if not isinstance(first, tf.data.Dataset):
         raise SettingsError("holdfast.dataset(make_epoch, seed=): the function must return a tf.data.Dataset")
     known = max(0, int(first.cardinality().numpy()))
-    source = Source(seed, known)
+    counter = PassCounter(seed, known)
     alive: deque[Any] = deque(maxlen=4)  # what a pass reads must live as long as the pass
 
     def begin_pass() -> Any:
-        made = make_epoch(_seed_of(seed, source.begin_pass()[0]))
+        made = make_epoch(_seed_of(seed, counter.begin_pass()[0]))
         alive.append(made)
         return tf.data.experimental.to_variant(made)
 
@@ -128,16 +128,16 @@ def _from_function(make_epoch: Callable[[int], Any], seed: int) -> Any:
         return tf.data.experimental.from_variant(variant, first.element_spec)
 
     made = tf.data.Dataset.from_tensors(0).flat_map(one_pass)
-    return _with_source(made.apply(tf.data.experimental.assert_cardinality(known)) if known else made, source)
+    return _with_counter(made.apply(tf.data.experimental.assert_cardinality(known)) if known else made, counter)
 
 
-def source_of(made: Any) -> Source | None:
+def pass_counter_of(made: Any) -> PassCounter | None:
     """What counts the passes of ``made``, if ``dataset`` made it."""
-    return getattr(made, "holdfast_source", None)
+    return getattr(made, "holdfast_passes", None)
 
 
-def _with_source(made: Any, source: Source) -> Any:
-    made.holdfast_source = source
+def _with_counter(made: Any, counter: PassCounter) -> Any:
+    made.holdfast_passes = counter
     return made
 
 

@@ -13,10 +13,10 @@ from collections.abc import Iterable
 from ..session.open import at_close
 
 _lock = threading.Lock()
-_made: list[Source] = []
+_counters: list[PassCounter] = []
 
 
-class Source:
+class PassCounter:
     """Counts the passes of one dataset of so many batches (0: not known)."""
 
     def __init__(self, seed: int, batches: int) -> None:
@@ -25,7 +25,7 @@ class Source:
         self._next = 0
         self._empty = 0
         with _lock:
-            _made.append(self)
+            _counters.append(self)
 
     @property
     def next_pass(self) -> int:
@@ -39,7 +39,7 @@ class Source:
             self._empty -= empty
         return number, empty
 
-    def go_on(self, next_pass: int, empty: int = 0) -> None:
+    def resume_at(self, next_pass: int, empty: int = 0) -> None:
         """From that pass on, with so many empty batches first (only where the number of batches is known)."""
         with _lock:
             self._next, self._empty = next_pass, empty
@@ -47,18 +47,18 @@ class Source:
 
 def counts() -> list[int]:
     """The next pass of each dataset, in the order in which they were made."""
-    return [source.next_pass for source in _made]
+    return [counter.next_pass for counter in _counters]
 
 
 def set_counts(next_passes: Iterable[int]) -> None:
     """What ``counts`` gave. Datasets that were made later than that keep theirs."""
-    for source, number in zip(_made, next_passes, strict=False):
-        source.go_on(number)
+    for counter, number in zip(_counters, next_passes, strict=False):
+        counter.resume_at(number)
 
 
 def forget() -> None:
     """The datasets that are made from here on are another start's."""
-    _made.clear()
+    _counters.clear()
 
 
 at_close(forget)

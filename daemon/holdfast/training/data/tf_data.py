@@ -1,4 +1,4 @@
-"""The data of one ``fit``: where its iterator stands, and how a later process's goes on from there.
+"""The position in data that Keras iterates over as a ``tf.data.Dataset``, and how a later process gets there again.
 
 Keras makes a new iterator for each epoch, or, with ``steps_per_epoch``, one that serves until the data is at its end.
 Where the iterator stands is told by the passes that our datasets had begun before it, and the batches drawn from it.
@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from ...core.wording import count
 from . import dataset_passes
-from .dataset import source_of
+from .dataset import pass_counter_of
 
 # Each batch of ours comes out as it went in, and passes follow upon each other whole.
 _SAME_BATCHES = {"RepeatDataset", "PrefetchDataset", "OptionsDataset", "AssertCardinalityDataset"}
@@ -47,8 +47,8 @@ _SAME_ORDER = _SAME_BATCHES | {
 _JOINED = {"ConcatenateDataset", "ZipDataset"}
 
 
-class Feed:
-    """The data of one ``fit``, and Keras' iteration over it.
+class TfDataPosition:
+    """The data of one ``fit``, and Keras' iteration over it: a DataPosition.
 
     ``exact`` says whether a resumed training sees the batches that an undisturbed one sees. ``behind`` is set while
     Keras' new iterator is not yet where the one of an earlier process was as the epoch began.
@@ -56,11 +56,11 @@ class Feed:
 
     def __init__(self, x: Any, epoch_iterator: Any) -> None:
         parts = list(_parts(x, set()))
-        self._ours = [source for part in parts if (source := source_of(part)) is not None]
-        kinds = {_kind(part) for part in parts if source_of(part) is None}
-        self._cheap = len(self._ours) == 1 and self._ours[0].batches > 0 and kinds <= _SAME_BATCHES
-        self._round = self._ours[0].batches if self._cheap else _round_of(parts)
-        self.exact = bool(self._ours) and kinds <= _SAME_ORDER
+        self._counters = [counter for part in parts if (counter := pass_counter_of(part)) is not None]
+        kinds = {_kind(part) for part in parts if pass_counter_of(part) is None}
+        self._cheap = len(self._counters) == 1 and self._counters[0].batches > 0 and kinds <= _SAME_BATCHES
+        self._round = self._counters[0].batches if self._cheap else _round_of(parts)
+        self.exact = bool(self._counters) and kinds <= _SAME_ORDER
         self._begins_at_once = not kinds & {"RepeatDataset", "ConcatenateDataset"}
         self.behind = False
         self._keras = epoch_iterator
@@ -71,7 +71,7 @@ class Feed:
         self._to_draw = 0
 
     def restore(self, facts: Mapping[str, Any]) -> None:
-        """All datasets' passes as ``place`` told them, and where in the data the next iterator begins."""
+        """All datasets' passes as ``facts`` recorded them, and where in the data the next iterator begins."""
         dataset_passes.set_counts(facts.get("passes", ()))
         if "passes" not in facts:  # an older pair
             self._rewind(facts)
@@ -80,16 +80,13 @@ class Feed:
     def difference(self, facts: Mapping[str, Any]) -> str | None:
         """What is said of a dataset of ours that has another number of batches than it had for the pair."""
         had = (facts.get("data") or {}).get("batches", 0)
-        has = self._ours[0].batches if self._ours else 0
+        has = self._counters[0].batches if self._counters else 0
         if not had or not has or had == has:
             return None
         batches = count(has, "batch", "batches")
         return f"the data has {batches}, and had {had} when the checkpoint was made: the result may differ"
 
     def begin_epoch(self, done: int, within: bool, facts: Mapping[str, Any] | None) -> None:
-        """Of this epoch ``done`` batches are to be dropped. ``facts`` are the pair's, in the first epoch after it;
-        ``within``: it was taken in this epoch, not before.
-        """
         self.behind = facts is not None and self._drawn > 0
         # All passes of such an iterator are begun with its first batch: what has begun since was begun by others.
         tells = facts is not None and within and self._begins_at_once and not self._one_iterator
@@ -104,30 +101,37 @@ class Feed:
         dataset_passes.set_counts(facts.get("passes", ()))
         place = facts.get("data")
         began = facts.get("began", [] if place is None else [place["pass"]])
-        for source, number in zip(self._ours, began, strict=False):
-            source.go_on(int(number))
+        for counter, number in zip(self._counters, began, strict=False):
+            counter.resume_at(int(number))
 
     def _begin_iterator(self, done: int) -> None:
         self._began = self._next_passes()
         self._to_draw = self._drawn
         if self._round:
             whole, self._to_draw = divmod(self._drawn, self._round)
-            for source in self._ours:
-                source.go_on(source.next_pass + whole, self._to_draw + done if self._cheap else 0)
+            for counter in self._counters:
+                counter.resume_at(counter.next_pass + whole, self._to_draw + done if self._cheap else 0)
 
     def catch_up(self, iterator: Any) -> None:
         """Draws what earlier epochs drew from Keras' iterator, and lets Keras know that it is drawn."""
         self.behind = False
         size = self._keras._num_batches or self._drawn + 1  # more than that are not drawn from one iterator
         for _ in range(self._to_draw % size):
-            if not pull(iterator):
+            if not self.drop_batch(iterator):
                 break
         self._keras._steps_seen += self._drawn % size
 
+    def drop_batch(self, iterator: Any) -> bool:
+        try:
+            next(iterator)
+        except (StopIteration, tf.errors.OutOfRangeError):
+            return False
+        return True
+
     def caught_up(self) -> None:
         """No batch comes empty from here on, even if there were fewer to drop than there should have been."""
-        for source in self._ours:
-            source.go_on(source.next_pass)
+        for counter in self._counters:
+            counter.resume_at(counter.next_pass)
         if self._passes is not None:
             dataset_passes.set_counts(self._passes)
 
@@ -136,30 +140,21 @@ class Feed:
         goes_on = self._one_iterator and self._keras._current_iterator is not None
         self._drawn = int(self._keras._steps_seen) if goes_on else 0
 
-    def place(self, within_epoch: bool) -> dict[str, Any]:
+    def facts(self, within_epoch: bool) -> dict[str, Any]:
         """Where the data stands, as plain values."""
         began = self._began if within_epoch or self._drawn else self._next_passes()
-        data = {"pass": began[0], "batches": self._ours[0].batches} if self.exact else None
+        data = {"pass": began[0], "batches": self._counters[0].batches} if self.exact else None
         return {"data": data, "began": began, "drawn": self._drawn, "passes": dataset_passes.counts()}
 
     def _next_passes(self) -> list[int]:
-        return [source.next_pass for source in self._ours]
-
-
-def pull(iterator: Any) -> bool:
-    """Draws one batch and drops it. False if there is none."""
-    try:
-        next(iterator)
-    except (StopIteration, tf.errors.OutOfRangeError):
-        return False
-    return True
+        return [counter.next_pass for counter in self._counters]
 
 
 def _round_of(parts: list[Any]) -> int:
     """The batches of one round, if the data is a chain that repeats in a fixed order and begins ours once a round; else
     0.
     """
-    chain = [part for part in parts if source_of(part) is None]
+    chain = [part for part in parts if pass_counter_of(part) is None]
     kinds = [_kind(part) for part in chain]
     if kinds.count("RepeatDataset") != 1 or not set(kinds) <= _SAME_ORDER - _JOINED:
         return 0
@@ -180,6 +175,6 @@ def _parts(x: Any, seen: set[int]) -> Iterator[Any]:
         return
     seen.add(id(x))
     yield x
-    if isinstance(x, tf.data.Dataset) and source_of(x) is None:
+    if isinstance(x, tf.data.Dataset) and pass_counter_of(x) is None:
         for one in x._inputs():
             yield from _parts(one, seen)

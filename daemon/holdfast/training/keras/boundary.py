@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from ..data.tf_data import Feed
+from ..data.position import DataPosition
 from ..pair.pair import Draft, Place, Position
 from ..session.base import Session
 from . import callback_state, random_state, snapshot
@@ -35,13 +35,13 @@ class Boundaries:
     def __init__(
         self,
         model: keras.Model,
-        feed: Feed,
+        data: DataPosition,
         session: Session,
         callbacks: Sequence[keras.callbacks.Callback],
         say: Callable[[str], None],
     ) -> None:
         self._model = model
-        self._feed = feed
+        self._data = data
         self._session = session
         self._others = callbacks
         self._say = say
@@ -50,7 +50,7 @@ class Boundaries:
     def at(self, position: Position, begun: bool, logs: Any, held: dict[Place, Any] | None = None) -> Boundary:
         """``begun``: callbacks have seen the beginning of the epoch that this is in."""
         peeked = callback_state.peek(self._others, self._say)
-        place = self._feed.place(within_epoch=begun)
+        place = self._data.facts(within_epoch=begun)
         ended = bool(self._model.stop_training)
         return Boundary(position, held, peeked, random_state.get_state(), place, ended, begun, logs)
 

@@ -14,6 +14,7 @@ Keras' own BackupAndRestore is where the use of ``model._initial_epoch`` comes f
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import threading
@@ -29,8 +30,8 @@ from ...core.policy import Cadence
 from ...core.wording import count
 from ...spool import Board, Progress
 from ..data import dataset_passes
+from ..data.kinds import position_in
 from ..data.replay import Replay, too_short
-from ..data.tf_data import Feed
 from ..pair.pair import Draft, Place, Position, Saved
 from ..pair.plain import from_plain, to_plain
 from ..pair.writer import Writer
@@ -39,7 +40,7 @@ from ..session.load import load_newest
 from . import callback_state, facts, random_state, snapshot, variables
 from .boundary import Boundaries, Boundary
 from .finished_fit import pass_over
-from .internals import runs_in_fit, spec_of
+from .internals import mute_batch_hooks, runs_in_fit, spec_of
 from .restore import put_in, what_fits
 
 
@@ -96,13 +97,13 @@ class Fit:
         self._epochs = int(head.params.get("epochs") or 0)
         self._steps: int | None = head.params.get("steps")
         self._over = False
-        self._feed = Feed(local.get("x"), local.get("epoch_iterator"))
+        self._data = position_in(local.get("x"), local.get("epoch_iterator"))
         self._saved: Saved | None = None
         self._others: list[Any] = []
         self._epoch = 0
         self._batch = 0
         self._step = session.step
-        self._replay = Replay(self._model, self._feed, session, self._say)
+        self._replay = Replay(self._data, random_state, session.refuse, self._say)
         self._begun = False
         self._dirty = False
         self._calls = 0
@@ -142,7 +143,7 @@ class Fit:
         own = (self._head, self._callbacks.callbacks[-1])
         self._others = [c for c in self._callbacks.callbacks if c not in own]
         self._callbacks.callbacks = [self._head, *self._others, own[1]]
-        self._boundaries = Boundaries(self._model, self._feed, self._session, self._others, self._say)
+        self._boundaries = Boundaries(self._model, self._data, self._session, self._others, self._say)
         variables.build_optimizers(self._model)
         if self._saved is not None:
             try:
@@ -169,7 +170,7 @@ class Fit:
         callback_state.set_states(self._others, saved.facts["callbacks"], self._say)
         random_state.set_state(dict(saved.facts["random"]))
         self._logs = from_plain(saved.facts["logs"])
-        self._feed.restore(saved.facts)
+        self._data.restore(saved.facts)
         self._say_differences(saved)
         position = saved.position
         self._epoch, self._batch, self._step = position.epoch, position.batch, position.step
@@ -179,7 +180,7 @@ class Fit:
         self._model._initial_epoch = self._epochs if ended else position.epoch
 
     def _say_differences(self, saved: Saved) -> None:
-        if difference := self._feed.difference(saved.facts):
+        if difference := self._data.difference(saved.facts):
             self._say(difference)
         epoch, batch = saved.position.epoch, saved.position.batch
         if (epoch, batch) > (self._epochs, 0):
@@ -196,7 +197,7 @@ class Fit:
         def train(iterator: Any) -> Any:
             if self._iterator() is not iterator and not self._takes(iterator):
                 return inner(iterator)
-            if self._feed.behind:
+            if self._data.behind:
                 self._replay.catch_up(iterator)
             if self._replay.left:
                 self._batch += self._replay.drop(iterator, per_call)
@@ -244,7 +245,7 @@ class Fit:
         self._begun = True
         within = saved is not None and _is_within(saved, epoch)
         skip = saved.position.batch if saved is not None and within else 0
-        self._feed.begin_epoch(skip, within, None if saved is None else saved.facts)
+        self._data.begin_epoch(skip, within, None if saved is None else saved.facts)
         if saved is None or not within:
             return
         # ``fit`` has reset the metrics just before, and this epoch's beginning is seen by the others for a second time
@@ -253,9 +254,16 @@ class Fit:
         variables.assign(here, what_fits(saved, here), self._say)
         callback_state.set_states(self._others, saved.facts["callbacks"], self._say)
         if skip:
-            self._replay.begin(saved, self._others)
+            mute_batch_hooks(self._others, calls=math.ceil(skip / self._model.steps_per_execution))
+            self._replay.begin(skip, lambda: self._arrive(saved))
         else:
-            self._replay.arrive(saved)
+            self._arrive(saved)
+
+    def _arrive(self, saved: Saved) -> None:
+        """The training is where the checkpoint was taken."""
+        random_state.set_state(dict(saved.facts["random"]))
+        if saved.facts["ended"]:  # in the middle of an epoch, which is left at the next batch's end
+            self._model.stop_training = True
 
     def boundary(self, batch: int) -> None:
         """Between two batches, before any other callback sees the second."""
@@ -278,7 +286,7 @@ class Fit:
                 self._replay.refuse()
             return
         position = Position(epoch + 1, 0, self._step)
-        self._feed.end_epoch()
+        self._data.end_epoch()
         self._batch = 0
         self._begun = False
         self._epoch = epoch + 1

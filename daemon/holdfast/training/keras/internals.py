@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from types import FrameType
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 
 from ..pair.plain import to_plain
 from . import spec
+
+_BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end")
 
 
 def surroundings(callback: Any) -> tuple[keras.callbacks.CallbackList | None, dict[str, Any] | None]:
@@ -41,7 +44,15 @@ def runs_in_fit(frame: FrameType | None, callbacks: keras.callbacks.CallbackList
     return False
 
 
-def mute(callback: Any, hook: str, calls: int) -> None:
+def mute_batch_hooks(callbacks: Iterable[keras.callbacks.Callback], calls: int) -> None:
+    """The callbacks do not see so many batches; but progress bars count them. Each muted hook unmutes itself."""
+    for callback in callbacks:
+        if not isinstance(callback, keras.callbacks.ProgbarLogger):
+            for hook in _BATCH_HOOKS:
+                _mute(callback, hook, calls)
+
+
+def _mute(callback: Any, hook: str, calls: int) -> None:
     original = getattr(callback, hook)
     had = hook in vars(callback)
     left = [calls]

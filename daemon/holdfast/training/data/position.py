@@ -1,0 +1,52 @@
+"""The position in a training's data: what every kind of data offers, so that a later process resumes at the same batch.
+
+A kind of data is one class in a module of its own; ``kinds.py`` says which one serves the data given to ``fit``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+
+class DataPosition(Protocol):
+    """Where the iteration over the data of one ``fit`` stands. ``facts`` are plain values, which go into the ``.pkl``.
+
+    In the order of the calls: ``restore`` once, if there is a checkpoint; for each epoch ``begin_epoch``, then
+    ``catch_up`` if it is ``behind``, ``drop_batch`` for each batch that is done, ``caught_up``, and ``end_epoch``.
+    ``facts`` and ``exact`` may be read at any batch boundary.
+    """
+
+    @property
+    def exact(self) -> bool:
+        """Does a resumed training see the batches that an uninterrupted one sees?"""
+
+    @property
+    def behind(self) -> bool:
+        """Is the new iterator not yet where the earlier process's iterator was as the epoch began?"""
+
+    def facts(self, within_epoch: bool) -> dict[str, Any]:
+        """Where the data stands. ``within_epoch``: the epoch has begun, and has not ended."""
+
+    def restore(self, facts: Mapping[str, Any]) -> None:
+        """Sets all that ``facts`` recorded, and where in the data the next iterator begins."""
+
+    def difference(self, facts: Mapping[str, Any]) -> str | None:
+        """One line if this is visibly other data than the checkpoint's; else None."""
+
+    def begin_epoch(self, done: int, within: bool, facts: Mapping[str, Any] | None) -> None:
+        """``done`` batches of this epoch will be dropped. ``facts`` are the checkpoint's, in the first epoch after it;
+        ``within``: it was taken in this epoch, not before.
+        """
+
+    def catch_up(self, iterator: Any) -> None:
+        """Draws from the iterator what earlier epochs drew from the earlier process's one."""
+
+    def drop_batch(self, iterator: Any) -> bool:
+        """Draws one batch and drops it. False if there is none."""
+
+    def caught_up(self) -> None:
+        """All that is to be dropped was dropped: the next batch is one to train on."""
+
+    def end_epoch(self) -> None:
+        """The epoch is complete."""
