@@ -13,7 +13,7 @@ from ...core.policy import Cadence, Retention
 from ..pair.writer import Writer
 from ..session.base import FIT, Session
 from ..session.open import open_session
-from .fit import Fit
+from .fit.fit import Fit
 from .internals import surroundings
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import keras
 
-from ..data import dataset_passes
-from ..pair.pair import Saved
-from ..pair.plain import from_plain
-from ..session.base import Session
-from . import variables
+from ...data import dataset_passes
+from ...pair.pair import Saved
+from ...pair.plain import from_plain
+from ...session.base import Session
+from .. import variables
 
 
 def pass_over(model: keras.Model, saved: Saved, session: Session) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 
 import keras
 
-from ..data.position import DataPosition
-from ..pair.pair import Draft, Place, Position
-from ..session.base import Session
-from . import callback_state, random_state, snapshot
-from .internals import floats, plain_logs
+from ...data.position import DataPosition
+from ...pair.pair import Draft, Place, Position
+from ...session.base import Session
+from .. import callback_state, random_state, snapshot
+from ..internals import floats, plain_logs
 
 
 @dataclass(frozen=True)

@@ -25,23 +25,23 @@ from typing import Any
 
 import keras
 
-from ...core.errors import Exit, HoldfastError, InvalidPair
-from ...core.policy import Cadence
-from ...core.wording import count
-from ...spool import Board, Progress
-from ..data import dataset_passes
-from ..data.kinds import position_in
-from ..data.replay import Replay, too_short
-from ..pair.pair import Draft, Place, Position, Saved
-from ..pair.plain import from_plain, to_plain
-from ..pair.writer import Writer
-from ..session.base import Session
-from ..session.load import load_newest
-from . import callback_state, facts, random_state, snapshot, variables
+from ....core.errors import Exit, HoldfastError, InvalidPair
+from ....core.policy import Cadence
+from ....core.wording import count
+from ....spool import Board, Progress
+from ...data import dataset_passes
+from ...data.kinds import position_in
+from ...data.replay import Replay, too_short
+from ...pair.pair import Draft, Place, Position, Saved
+from ...pair.plain import from_plain, to_plain
+from ...pair.writer import Writer
+from ...session.base import Session
+from ...session.load import load_newest
+from .. import callback_state, facts, random_state, snapshot, variables
+from ..internals import mute_batch_hooks, runs_in_fit, spec_of
+from ..restore import put_in, what_fits
 from .boundary import Boundaries, Boundary
 from .finished_fit import pass_over
-from .internals import mute_batch_hooks, runs_in_fit, spec_of
-from .restore import put_in, what_fits
 
 
 class Tail(keras.callbacks.Callback):

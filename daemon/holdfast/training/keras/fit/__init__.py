@@ -1,0 +1,1 @@
+"""One call of ``model.fit``: restored, counted, saved and stopped."""
