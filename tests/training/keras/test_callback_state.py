@@ -11,7 +11,7 @@ import pytest
 
 from holdfast.core import codec
 from holdfast.core.errors import InvalidPair
-from holdfast.training.keras.callback_state import continue_csv_files, flush, peek, set_states, to_entries
+from holdfast.training.keras.callback_state import continue_csv_files, flush, read_states, set_states, to_entries
 
 kept = keras.callbacks
 
@@ -44,7 +44,7 @@ class Patient(kept.EarlyStopping):
 
 def taken(*callbacks: Any) -> tuple[list[dict[str, Any]], list[str]]:
     said: list[str] = []
-    return to_entries(callbacks, peek(callbacks, said.append), said.append), said
+    return to_entries(callbacks, read_states(callbacks, said.append), said.append), said
 
 
 def test_a_state_comes_back_to_the_callback_of_its_class_in_order() -> None:

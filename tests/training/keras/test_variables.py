@@ -11,7 +11,7 @@ import pytest
 
 from holdfast.core.errors import Mismatch
 from holdfast.training.keras import variables
-from holdfast.training.keras.variables import Part, assign, assign_what_fits, collect, is_metric
+from holdfast.training.keras.variables import Part, assign, assign_matching, collect, is_metric
 from holdfast.training.pair.pair import Place
 
 layers = keras.layers
@@ -251,9 +251,9 @@ def test_metrics_take_what_fits_them_by_path_shape_and_type() -> None:
     bias, rate = Place("model", 1), Place("optimizer", 1)
     path = parts[bias].path
     for value in (("other/bias", np.ones(3, "float32")), (path, np.ones(4, "float32"))):
-        assign_what_fits(parts, {bias: value, Place("model", 99): value})
-    assign_what_fits(parts, {bias: (path, np.ones(3, "float64"))})
+        assign_matching(parts, {bias: value, Place("model", 99): value})
+    assign_matching(parts, {bias: (path, np.ones(3, "float64"))})
     assert np.asarray(parts[bias].read()).tolist() == [0, 0, 0]
-    assign_what_fits(parts, {bias: (path, np.ones(3, "float32")), rate: (parts[rate].path, np.float32(0.5))})
+    assign_matching(parts, {bias: (path, np.ones(3, "float32")), rate: (parts[rate].path, np.float32(0.5))})
     assert np.asarray(parts[bias].read()).tolist() == [1, 1, 1]
     assert float(np.asarray(parts[rate].read())) == 0.5

@@ -209,7 +209,7 @@ def test_what_is_no_message_ends_the_talk(supervisors: Any, spool: Spool) -> Non
 def test_a_pair_that_cannot_be_used_ends_the_process(supervisors: Any, spool: Spool) -> None:
     supervisor = supervisors(welcome(spool, str(name_of(16, 2))))
     with pytest.raises(SystemExit) as ended:
-        open_session().pass_over("torn")
+        open_session().mark_unusable("torn")
     assert ended.value.code == Exit.FAILED
     assert supervisor.hear() == wire.Unusable(str(name_of(16, 2)), "torn")
 
@@ -551,13 +551,13 @@ def test_alone_what_cannot_be_used_is_passed_over_and_said(capfd: pytest.Capture
     spool.file(name_of(3).file("h5")).write_bytes(b"rot")
     session = again()
     assert session.resume == name_of(2)
-    session.pass_over("torn")
+    session.mark_unusable("torn")
     assert session.resume == name_of(1)
     said = capfd.readouterr().err
     for name, why in [(4, "its loss is not finite"), (3, "has 3 bytes"), (2, "torn")]:
         assert any(f"-q{name}: passed over: " in line and why in line for line in said.splitlines()), said
     with pytest.raises(NoValidPair, match="none of its checkpoints is valid"):
-        session.pass_over("torn, too")
+        session.mark_unusable("torn, too")
 
 
 def test_alone_a_pair_that_is_gone_is_passed_over_for_the_newest_that_is_there(
@@ -569,7 +569,7 @@ def test_alone_a_pair_that_is_gone_is_passed_over_for_the_newest_that_is_there(
     session = again()
     spool.remove(name_of(1))
     save_pair(spool, name_of(3, 2))
-    session.pass_over("torn")
+    session.mark_unusable("torn")
     assert session.resume == name_of(3, 2)
     assert "-i1-q2: passed over: torn" in capfd.readouterr().err
 

@@ -29,16 +29,16 @@ _STATELESS = {"LearningRateScheduler", "TerminateOnNaN", "ProgbarLogger", "Remot
 _BASE = set(vars(keras.callbacks.Callback())) | {"_model", "model", "params", "validation_data"}
 
 
-def peek(callbacks: Iterable[Any], say: Callable[[str], None]) -> list[Any]:
+def read_states(callbacks: Iterable[Any], say: Callable[[str], None]) -> list[Any]:
     """Each callback's state as it is now, cheaply: large arrays are not copied. ``say`` is told what cannot be kept."""
-    return [_peek(callback, say) for callback in callbacks]
+    return [_read_state(callback, say) for callback in callbacks]
 
 
-def to_entries(callbacks: Iterable[Any], peeked: list[Any], say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """What was peeked, as plain values: one entry a callback, in the list's order."""
+def to_entries(callbacks: Iterable[Any], states: list[Any], say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """What was states, as plain values: one entry a callback, in the list's order."""
     return [
         {"class": type(callback).__name__, "state": _plain(callback, state, say)}
-        for callback, state in zip(callbacks, peeked, strict=True)
+        for callback, state in zip(callbacks, states, strict=True)
     ]
 
 
@@ -76,7 +76,7 @@ def _keras_name(callback: Any) -> str | None:
     return None
 
 
-def _peek(callback: Any, say: Callable[[str], None]) -> Any:
+def _read_state(callback: Any, say: Callable[[str], None]) -> Any:
     if hasattr(callback, "get_state") and hasattr(callback, "set_state"):
         return callback.get_state()
     name = _keras_name(callback) or ""

@@ -68,6 +68,13 @@ def _mute(callback: Any, hook: str, calls: int) -> None:
     setattr(callback, hook, muted)
 
 
+def flush_hooks(callbacks: keras.callbacks.CallbackList) -> None:
+    """Waits for hooks that Keras runs in other threads. (Not every version of Keras does that.)"""
+    flush = getattr(callbacks, "_flush_futures", None)
+    if flush is not None:
+        flush()
+
+
 def spec_of(iterator: Any) -> Any:
     """False where it cannot be described, so that it is not tried for each batch."""
     try:

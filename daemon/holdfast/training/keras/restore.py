@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -14,22 +14,20 @@ from ..pair.plain import from_plain
 from . import spec, variables
 from .variables import OPTIMIZER, Part, is_metric, is_of_model_inside
 
-Say: TypeAlias = Callable[[str], None]
 
-
-def put_in(model: keras.Model, saved: Saved, say: Say) -> None:
+def restore_into(model: keras.Model, saved: Saved, say: Callable[[str], None]) -> None:
     """Raises HoldfastError if the checkpoint does not fit the model."""
     here = variables.collect(model)
     if any(place not in here for place in saved.values) or _lacks_a_build(model):
         _build_by_tracing(model, saved, say)
         here = variables.collect(model)
-    fitting = what_fits(saved, here)
-    missing = [place for place in saved.values if place not in fitting]
+    matching = matching_values(saved, here)
+    missing = [place for place in saved.values if place not in matching]
     if saved.position.batch and any(is_metric(place) for place in missing):
         say("the metrics of the resumed epoch begin anew: they are made later than can be restored")
     for group in dict.fromkeys(place.group for place in missing if not is_metric(place)):
         say(f"{group}: what it knew is not restored, for this script's step does not use it")
-    variables.assign(here, fitting, say)
+    variables.assign(here, matching, say)
 
 
 def _lacks_a_build(model: keras.Model) -> bool:
@@ -37,7 +35,7 @@ def _lacks_a_build(model: keras.Model) -> bool:
     return not all(getattr(metric, "built", True) for metric in model.metrics)
 
 
-def what_fits(saved: Saved, here: Mapping[Place, Part]) -> dict[Place, tuple[str, Any]]:
+def matching_values(saved: Saved, here: Mapping[Place, Part]) -> dict[Place, tuple[str, Any]]:
     """The checkpoint's values, but for those that the model may lack: of metrics that are made later, and of the
     optimizers of models inside, which an earlier training may have built.
     """
@@ -45,7 +43,7 @@ def what_fits(saved: Saved, here: Mapping[Place, Part]) -> dict[Place, tuple[str
     return {place: value for place, value in saved.values.items() if place in here or place not in may_lack}
 
 
-def _build_by_tracing(model: keras.Model, saved: Saved, say: Say) -> None:
+def _build_by_tracing(model: keras.Model, saved: Saved, say: Callable[[str], None]) -> None:
     """Creates the variables that the first step would create, by tracing it over no data at all.
 
     The trace is kept by TensorFlow and serves the training afterwards, so nothing is traced twice.
@@ -69,7 +67,7 @@ def _build_by_tracing(model: keras.Model, saved: Saved, say: Say) -> None:
         variables.build_optimizers(model)  # else the model's own step leaves the compiled one unused
 
 
-def _build_eager_model(model: keras.Model, empty: Any, say: Say) -> None:
+def _build_eager_model(model: keras.Model, empty: Any, say: Callable[[str], None]) -> None:
     """An eager function makes nothing without data; as a graph its step can be traced. Else metrics begin anew."""
     try:
         tf.function(model.train_step).get_concrete_function(empty.element_spec)

@@ -165,7 +165,7 @@ def assign(parts: dict[Place, Part], values: dict[Place, tuple[str, np.ndarray]]
             part.assign(value[1])
 
 
-def assign_what_fits(parts: dict[Place, Part], values: dict[Place, tuple[str, np.ndarray]]) -> None:
+def assign_matching(parts: dict[Place, Part], values: dict[Place, tuple[str, np.ndarray]]) -> None:
     """Puts the values that have a counterpart of the same path, shape and type into it."""
     for place, part in parts.items():
         if place in values and _fits(part, *values[place]):

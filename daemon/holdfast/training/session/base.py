@@ -136,7 +136,7 @@ class Session:
         """A state is in no pair; ``error`` says why."""
         self.say(error)
 
-    def pass_over(self, error: str) -> None:
+    def mark_unusable(self, error: str) -> None:
         """The pair ``resume`` cannot be used: from here on it is the next older one. Raises NoValidPair without one.
 
         Under the supervisor the process ends, and is started again with that pair.

@@ -22,7 +22,7 @@ def load_newest(session: Session, use: Callable[[Saved], T]) -> T | None:
             saved = load_from(session.spool, session.resume)
             used = use(saved)
         except InvalidPair as error:
-            session.pass_over(str(error))
+            session.mark_unusable(str(error))
         else:
             session.tell_start(saved.position.batch)
             return used

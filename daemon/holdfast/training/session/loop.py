@@ -43,7 +43,7 @@ _GROUP = "array"
 
 
 @dataclass(frozen=True)
-class State:
+class LoopState:
     """What ``commit`` stored: ``arrays`` by name, ``values`` as they were given, and where the loop stood."""
 
     arrays: Mapping[str, np.ndarray]
@@ -56,8 +56,8 @@ class State:
 class Loop:
     """A training loop's part in a run. Made by ``session``; use it in a ``with`` statement.
 
-    ``resume_from`` is the State to go on from, or None; ``step`` is its step, or 0. Python's and NumPy's global random
-    states are stored and restored by themselves.
+    ``resume_from`` is the LoopState to resume from, or None; ``step`` is its step, or 0. Python's and NumPy's global
+    random states are stored and restored by themselves.
     """
 
     def __init__(self, session: Session, cadence: Cadence) -> None:
@@ -164,7 +164,7 @@ class Loop:
         numbers = {name: float(value) for name, value in metrics.items()}
         return draft_of(self._position, reason, numbers, copies, facts)
 
-    def _read(self) -> State | None:
+    def _read(self) -> LoopState | None:
         state = load_newest(self._session, _state_of)
         if state is not None:
             self._position = Position(state.epoch, state.batch, state.step)
@@ -188,14 +188,14 @@ def session(every: str | int | timedelta = "epoch", directory: str | None = None
     return Loop(opened, cadence)
 
 
-def _state_of(saved: Saved) -> State:
+def _state_of(saved: Saved) -> LoopState:
     """Sets the random states, too. Raises InvalidPair if the pair is not a loop's."""
     if "random" not in saved.facts or "values" not in saved.facts:
         raise InvalidPair("it was not written by holdfast.session")
     arrays = dict(saved.values[place] for place in saved.values if place.group == _GROUP)
     values = from_plain(saved.facts["values"])
     random_state.set_state(saved.facts["random"])
-    return State(arrays, values, saved.position.epoch, saved.position.batch, saved.position.step)
+    return LoopState(arrays, values, saved.position.epoch, saved.position.batch, saved.position.step)
 
 
 def _count(what: str, value: Any, most: int) -> int:

@@ -104,7 +104,7 @@ class AloneSession(Session):
     def _expendable(self) -> list[CheckpointName]:
         return self.spool.pairs()[1:]
 
-    def pass_over(self, error: str) -> None:
+    def mark_unusable(self, error: str) -> None:
         if self.resume is not None:
             self._note_unusable(self.resume, error)
         self.resume = self._newest_valid()

@@ -82,7 +82,7 @@ class SupervisedSession(Session):
     def failed(self, error: str) -> None:
         self._tell(SaveFailed(error))
 
-    def pass_over(self, error: str) -> None:
+    def mark_unusable(self, error: str) -> None:
         self._tell(Unusable(str(self.resume), error))
         raise SystemExit(int(Exit.FAILED))
 

@@ -12,60 +12,75 @@ from ...data.position import DataPosition
 from ...pair.pair import Draft, Place, Position
 from ...session.base import Session
 from .. import callback_state, random_state, snapshot
-from ..internals import floats, plain_logs
+from ..internals import floats, flush_hooks, plain_logs
+from .progress import FitProgress
 
 
 @dataclass(frozen=True)
 class Boundary:
-    """What a step or validation changes. ``held`` are the variables' values; None: they are still to be read."""
+    """What a step or validation changes. ``values`` are the variables'; None: they are still to be read."""
 
     position: Position
-    held: dict[Place, Any] | None
-    others: list[Any]
+    values: dict[Place, Any] | None
+    callback_states: list[Any]
     random: dict[str, Any]
-    place: dict[str, Any]
+    data: dict[str, Any]
     ended: bool
     begun: bool
     logs: Any
 
 
-class Boundaries:
-    """Those of one ``fit``, with the other callbacks that it has. ``spec`` describes its batches, once it is known."""
+class BoundaryReader:
+    """Reads the state of one ``fit``: of its model, its data and its ``callbacks`` but ours, in ``callback_list``."""
 
     def __init__(
         self,
         model: keras.Model,
         data: DataPosition,
         session: Session,
+        callback_list: keras.callbacks.CallbackList,
         callbacks: Sequence[keras.callbacks.Callback],
+        progress: FitProgress,
         say: Callable[[str], None],
     ) -> None:
         self._model = model
         self._data = data
         self._session = session
-        self._others = callbacks
+        self._callback_list = callback_list
+        self._callbacks = callbacks
+        self._progress = progress
         self._say = say
-        self.spec: Any = None
 
-    def at(self, position: Position, begun: bool, logs: Any, held: dict[Place, Any] | None = None) -> Boundary:
-        """``begun``: callbacks have seen the beginning of the epoch that this is in."""
-        peeked = callback_state.peek(self._others, self._say)
-        place = self._data.facts(within_epoch=begun)
-        ended = bool(self._model.stop_training)
-        return Boundary(position, held, peeked, random_state.get_state(), place, ended, begun, logs)
+    def read(self, with_values: bool = False) -> Boundary:
+        """The state now. Without values the draft reads them, so it must be made before the next step."""
+        progress = self._progress
+        return Boundary(
+            position=progress.position,
+            values=snapshot.read_all(self._model) if with_values else None,
+            callback_states=callback_state.read_states(self._callbacks, self._say),
+            random=random_state.get_state(),
+            data=self._data.facts(within_epoch=progress.begun),
+            ended=bool(self._model.stop_training),
+            begun=progress.begun,
+            logs=progress.logs,
+        )
+
+    def draft_now(self, reason: str) -> Draft:
+        flush_hooks(self._callback_list)
+        return self.draft(self.read(), reason)
 
     def draft(self, boundary: Boundary, reason: str) -> Draft:
-        told, metrics = self._facts(boundary), floats(boundary.logs)
-        return snapshot.take(self._model, boundary.position, reason, metrics, told, self._say, boundary.held)
+        facts, metrics = self._facts(boundary), floats(boundary.logs)
+        return snapshot.take(self._model, boundary.position, reason, metrics, facts, self._say, boundary.values)
 
     def _facts(self, boundary: Boundary) -> dict[str, Any]:
         return {
             "random": boundary.random,
-            "callbacks": callback_state.to_entries(self._others, boundary.others, self._say),
+            "callbacks": callback_state.to_entries(self._callbacks, boundary.callback_states, self._say),
             "logs": plain_logs(boundary.logs),
-            **boundary.place,
+            **boundary.data,
             "begun": boundary.begun,
-            "spec": self.spec or None,
+            "spec": self._progress.spec or None,
             "fit": len(self._session.fits),
             "fits": list(self._session.fits),
             "ended": boundary.ended,

@@ -11,7 +11,7 @@ from ...session.base import Session
 from .. import variables
 
 
-def pass_over(model: keras.Model, saved: Saved, session: Session) -> None:
+def skip(model: keras.Model, saved: Saved, session: Session) -> None:
     """Gives ``model`` the history of this ``fit``, and the checkpoint's weights if they can be its own.
 
     The weights at this ``fit``'s end are in no checkpoint: that is said. Raises InvalidPair.
@@ -34,4 +34,4 @@ def pass_over(model: keras.Model, saved: Saved, session: Session) -> None:
             "that the script gave it"
         )
     else:
-        variables.assign_what_fits(parts, values)
+        variables.assign_matching(parts, values)

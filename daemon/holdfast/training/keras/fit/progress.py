@@ -1,0 +1,60 @@
+"""How far one ``fit`` is."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from ...pair.pair import Position
+
+
+class FitProgress:
+    """``epoch`` epochs are complete, ``batch`` batches of the next one are done, ``step`` batches in all.
+
+    ``epochs`` is how far this ``fit`` is to train, and ``steps`` the batches of an epoch, where Keras knows it.
+    ``begun``: callbacks have seen the beginning of this epoch. ``calls`` of the train function have begun; ``logs`` are
+    what the last one returned. ``unsaved``: something is new since the last pair. ``spec`` describes the batches, once
+    there was one (False where it cannot be described).
+
+    Only the training thread changes it, and what a step changes only under ``lock``: a thread that ends the process
+    holds the lock, so that nothing is new meanwhile.
+    """
+
+    def __init__(self, step: int, epochs: int, steps: int | None) -> None:
+        self.epochs = epochs
+        self.steps = steps
+        self.epoch = 0
+        self.batch = 0
+        self.step = step
+        self.begun = False
+        self.calls = 0
+        self.logs: Any = None
+        self.unsaved = False
+        self.spec: Any = None
+        self.lock = threading.Lock()
+
+    @property
+    def position(self) -> Position:
+        return Position(self.epoch, self.batch, self.step)
+
+    def resume_at(self, position: Position, logs: Any) -> None:
+        self.epoch, self.batch, self.step = position.epoch, position.batch, position.step
+        self.logs = logs
+
+    def begin_epoch(self, epoch: int) -> None:
+        self.epoch, self.batch, self.begun = epoch, 0, True
+
+    def computed(self, logs: Any, per_call: int) -> int:
+        """A call of the train function returned, after at most ``per_call`` batches. Returns how many they were."""
+        with self.lock:
+            self.logs = logs
+            self.unsaved = True
+        done = per_call if self.steps is None else min(per_call, max(1, self.steps - self.batch))
+        self.batch += done
+        self.step += done
+        return done
+
+    def end_epoch(self, epoch: int, logs: Any) -> None:
+        self.epoch, self.batch, self.begun = epoch + 1, 0, False
+        self.logs = logs
+        self.unsaved = True

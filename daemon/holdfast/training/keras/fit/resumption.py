@@ -1,0 +1,130 @@
+"""The way of a ``fit`` to the state of its checkpoint: before the first epoch, and once more as that epoch begins."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import keras
+
+from ....core.errors import HoldfastError, InvalidPair
+from ....core.wording import count
+from ...data.position import DataPosition
+from ...data.replay import Replay, too_short
+from ...pair.pair import Saved
+from ...pair.plain import from_plain
+from ...session.base import Session
+from ...session.load import load_newest
+from .. import callback_state, facts, random_state, variables
+from ..internals import mute_batch_hooks
+from ..restore import matching_values, restore_into
+from . import finished_fit
+from .progress import FitProgress
+
+
+class Resumption:
+    """``finished``: an earlier process finished this ``fit``, and the checkpoint is a later one's."""
+
+    def __init__(
+        self,
+        model: keras.Model,
+        session: Session,
+        data: DataPosition,
+        replay: Replay,
+        progress: FitProgress,
+        say: Callable[[str], None],
+    ) -> None:
+        self.finished = False
+        self._model = model
+        self._session = session
+        self._data = data
+        self._replay = replay
+        self._progress = progress
+        self._say = say
+        self._saved: Saved | None = None
+
+    def read(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
+        """Before any ``on_train_begin``: some callbacks need to know that the training is a resumed one."""
+        saved = load_newest(self._session, facts.checked)
+        if saved is None:
+            return
+        self._saved = saved
+        self.finished = len(self._session.fits) < saved.facts["fit"]
+        if not self.finished:
+            callback_state.continue_csv_files(callbacks, saved.facts["callbacks"])
+
+    def train_begins(self, callbacks: Sequence[keras.callbacks.Callback]) -> bool:
+        """After all ``on_train_begin``. True if the state is the checkpoint's now. Raises HoldfastError."""
+        if self._saved is None:
+            return False
+        try:
+            if self.finished:
+                self._skip(self._saved)
+            else:
+                self._restore(self._saved, callbacks)
+        except InvalidPair as error:
+            self._session.mark_unusable(str(error))
+            raise  # without a supervisor: too much is set already to try another pair here
+        except HoldfastError as error:
+            self._session.refuse(str(error))
+            raise
+        return not self.finished
+
+    def epoch_begins(self, epoch: int, callbacks: Sequence[keras.callbacks.Callback]) -> None:
+        """After all ``on_epoch_begin``."""
+        saved, self._saved = self._saved, None
+        within = saved is not None and _is_within(saved, epoch)
+        skip = saved.position.batch if saved is not None and within else 0
+        self._data.begin_epoch(skip, within, None if saved is None else saved.facts)
+        if saved is None or not within:
+            return
+        # ``fit`` has reset the metrics just before, and callbacks have seen this epoch's beginning for a second time
+        # (a schedule multiplies the learning rate again): what they did to the state now is undone.
+        here = variables.collect(self._model)
+        variables.assign(here, matching_values(saved, here), self._say)
+        callback_state.set_states(callbacks, saved.facts["callbacks"], self._say)
+        if skip:
+            mute_batch_hooks(callbacks, calls=math.ceil(skip / self._model.steps_per_execution))
+            self._replay.begin(skip, lambda: self._arrive(saved))
+        else:
+            self._arrive(saved)
+
+    def _skip(self, saved: Saved) -> None:
+        finished_fit.skip(self._model, saved, self._session)
+        self._model._initial_epoch = self._progress.epochs
+        self._saved = None
+
+    def _restore(self, saved: Saved, callbacks: Sequence[keras.callbacks.Callback]) -> None:
+        position, steps = saved.position, self._progress.steps
+        if steps is not None and position.batch > steps:
+            raise too_short(steps, position.batch)
+        restore_into(self._model, saved, self._say)
+        callback_state.set_states(callbacks, saved.facts["callbacks"], self._say)
+        random_state.set_state(dict(saved.facts["random"]))
+        self._data.restore(saved.facts)
+        self._say_differences(saved)
+        self._progress.resume_at(position, from_plain(saved.facts["logs"]))
+        # By EarlyStopping, say: training on would not be the same training.
+        ended = saved.facts["ended"] and not _is_within(saved, position.epoch)
+        self._model._initial_epoch = self._progress.epochs if ended else position.epoch
+
+    def _say_differences(self, saved: Saved) -> None:
+        if difference := self._data.difference(saved.facts):
+            self._say(difference)
+        epoch, batch = saved.position.epoch, saved.position.batch
+        if (epoch, batch) > (self._progress.epochs, 0):
+            asked = count(self._progress.epochs, "epoch")
+            self._say(
+                f"the checkpoint is at epoch {epoch}, batch {batch}, and fit is to train {asked}: nothing is trained"
+            )
+
+    def _arrive(self, saved: Saved) -> None:
+        """The training is where the checkpoint was taken."""
+        random_state.set_state(dict(saved.facts["random"]))
+        if saved.facts["ended"]:  # in the middle of an epoch, which is left at the next batch's end
+            self._model.stop_training = True
+
+
+def _is_within(saved: Saved, epoch: int) -> bool:
+    """Was it taken after that epoch's beginning, which callbacks have seen? (Older versions did not say.)"""
+    return saved.position.epoch == epoch and bool(saved.facts.get("begun", saved.position.batch > 0))

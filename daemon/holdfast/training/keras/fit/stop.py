@@ -1,0 +1,89 @@
+"""The end of the process once a stop was asked for, with the last state stored."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import keras
+
+from ....core.errors import Exit
+from ...pair.writer import Writer
+from ...session.base import Session
+from .. import callback_state
+from .boundary import Boundary, BoundaryReader
+from .progress import FitProgress
+
+
+class FitStop:
+    """Ends the process in the training thread, between batches or within validation; or else in another thread."""
+
+    def __init__(
+        self,
+        session: Session,
+        writer: Writer,
+        reader: BoundaryReader,
+        progress: FitProgress,
+        callbacks: Sequence[keras.callbacks.Callback],
+    ) -> None:
+        self._session = session
+        self._writer = writer
+        self._reader = reader
+        self._progress = progress
+        self._callbacks = callbacks
+        self._finishing = False
+        self._before_validation: Boundary | None = None
+
+    def at_boundary(self, reason: str) -> None:
+        """Stores what is not stored yet, and ends the process."""
+        self._writer.wait()
+        stored = not self._progress.unsaved and not self._writer.failed
+        self._finish(stored or self._writer.write_now(self._reader.draft_now(reason)))
+
+    def validation_begins(self) -> None:
+        """``evaluate`` resets the metrics, and may swap weights: what a stop during validation needs is read now."""
+        self._before_validation = self._reader.read(with_values=True)
+
+    def in_validation(self) -> None:
+        reason = self._session.stopping
+        if reason is None:
+            return
+        with self._progress.lock:
+            if self._before_validation is None:
+                self.at_boundary(reason)
+                return
+            self._finish(self._writer.write_now(self._reader.draft(self._before_validation, reason)))
+
+    def validation_ends(self) -> None:
+        self._before_validation = None
+
+    def overdue(self) -> None:
+        """In a thread of its own: a stop was asked for a while ago, and the training thread reached no boundary.
+
+        Where the state of the last boundary is at hand, this thread stores it and ends the process: while the first
+        step is being traced or compiled (nothing is new since the start), and during validation.
+        """
+        with self._progress.lock:
+            reason = self._session.stopping or "stop"
+            if self._finishing:
+                return
+            if self._before_validation is not None:
+                self._exit(self._writer.write_now(self._reader.draft(self._before_validation, reason)))
+            if self._progress.calls <= 1 and not self._progress.unsaved:
+                self._writer.wait()
+                self._exit(stored=not self._writer.failed)
+
+    def _finish(self, stored: bool) -> NoReturn:
+        self._finishing = True
+        callback_state.flush(self._callbacks)
+        self._session.leave(stored)
+
+    def _exit(self, stored: bool) -> NoReturn:
+        """Ends the process from another thread than the main one, which may be deep in a compiler."""
+        callback_state.flush(self._callbacks)
+        self._session.tell_stop(stored)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(int(Exit.STOPPED if stored else Exit.UNSTORED))

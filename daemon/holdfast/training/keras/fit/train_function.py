@@ -1,0 +1,91 @@
+"""Stands in for the model's train function during one ``fit``: counts batches, and drops those that are done already.
+
+Keras counts a dropped batch as usual, so no number of Keras' own needs to be set.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from ....spool import Board, Progress
+from ...data.position import DataPosition
+from ...data.replay import Replay
+from ..internals import runs_in_fit, spec_of
+from .progress import FitProgress
+
+
+class TrainFunction:
+    """Between ``install`` and ``remove`` the model calls it with an iterator for each step, or group of steps.
+
+    ``not_ours`` is called where another ``fit`` finds it installed. ``board`` shows the progress to other processes.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        callback_list: keras.callbacks.CallbackList,
+        data: DataPosition,
+        replay: Replay,
+        progress: FitProgress,
+        board: Board,
+        executed: int,
+        not_ours: Callable[[], None],
+    ) -> None:
+        self._model = model
+        self._callback_list = callback_list
+        self._data = data
+        self._replay = replay
+        self._progress = progress
+        self._board = board
+        self._executed = executed
+        self._not_ours = not_ours
+        self._inner: Any = None
+        self._per_call = 1
+        self._iterator: Callable[[], Any] = lambda: None
+
+    def install(self) -> None:
+        model = self._model
+        self._inner = getattr(model.train_function, "holdfast_inner", model.train_function)
+        self._per_call = model.steps_per_execution
+
+        def train(iterator: Any) -> Any:
+            return self._call(iterator)
+
+        train.holdfast_inner = self._inner  # type: ignore[attr-defined]
+        model.train_function = train
+
+    def remove(self) -> None:
+        self._model.train_function = self._inner
+
+    def _call(self, iterator: Any) -> Any:
+        if self._iterator() is not iterator and not self._takes(iterator):
+            return self._inner(iterator)
+        if self._data.behind:
+            self._replay.catch_up(iterator)
+        if self._replay.left:
+            self._progress.batch += self._replay.drop(iterator, self._per_call)
+            return self._progress.logs
+        self._progress.calls += 1
+        logs = self._inner(iterator)
+        self._count(self._progress.computed(logs, self._per_call))
+        if self._progress.spec is None:
+            self._progress.spec = spec_of(iterator)
+        return logs
+
+    def _count(self, done: int) -> None:
+        self._executed += done
+        position = self._progress.position
+        self._board.write(Progress(self._executed, position.epoch, position.batch, position.step))
+
+    def _takes(self, iterator: Any) -> bool:
+        """A ``fit`` that raises calls no callback: one that comes after it, without Resume, is not ours."""
+        if runs_in_fit(sys._getframe(), self._callback_list):
+            self._iterator = weakref.ref(iterator)
+            return True
+        self._not_ours()
+        return False
