@@ -76,7 +76,7 @@ def test_nobody_waits_for_the_disk_but_the_next_large_state(session: Told) -> No
     session.slow_disk = None
     assert writer.busy
     assert not writer.offer(draft(2, LARGE))
-    assert writer.offer(draft(3, LARGE), owed=True), "the last epoch's, say: there is no later boundary"
+    assert writer.offer(draft(3, LARGE), required=True), "the last epoch's, say: there is no later boundary"
     writer.wait()
     assert len(session.names) == 2
     written = session.spool.file(f"{session.names[0]}.h5")
@@ -119,6 +119,6 @@ def test_one_is_told_beforehand_whether_a_state_would_be_taken(session: Told) ->
     assert writer.has_room(LARGE)
     writer.offer(draft(1, LARGE))
     assert not writer.has_room(LARGE)
-    assert writer.has_room(LARGE, owed=True)
+    assert writer.has_room(LARGE, required=True)
     session.may_save.set()
     writer.wait()

@@ -134,7 +134,7 @@ def test_a_session_is_what_the_supervisor_says(supervisors: Any, spool: Spool) -
 def test_without_a_pair_there_is_nothing_to_go_on_from(supervisors: Any, spool: Spool) -> None:
     supervisors(welcome(spool))
     session = open_session()
-    assert (session.resume, session.durable, session.stopping, session.save_asked) == (None, False, None, None)
+    assert (session.resume, session.durable, session.stop_reason, session.save_reason) == (None, False, None, None)
     assert (session.fits, session.step) == ([], 0)
 
 
@@ -183,18 +183,18 @@ def test_the_first_reason_to_stop_is_the_one_that_counts(supervisors: Any, spool
     supervisor = supervisors(welcome(spool))
     session = open_session()
     supervisor.say(wire.encode(wire.Save("rebalance")))
-    wait_for(lambda: session.save_asked == "rebalance", "the wish for a save arrives")
-    assert session.stopping is None
+    wait_for(lambda: session.save_reason == "rebalance", "the wish for a save arrives")
+    assert session.stop_reason is None
     supervisor.say(wire.encode(wire.Stop("notice")) + wire.encode(wire.Stop("another")) + wire.encode(wire.Save("x")))
-    wait_for(lambda: session.save_asked == "x", "all arrives")
-    assert session.stopping == "notice"
+    wait_for(lambda: session.save_reason == "x", "all arrives")
+    assert session.stop_reason == "notice"
 
 
 def test_a_supervisor_that_is_gone_means_stop_and_nobody_dies_of_it(supervisors: Any, spool: Spool) -> None:
     supervisor = supervisors(welcome(spool))
     session = open_session()
     supervisor.close()
-    wait_for(lambda: session.stopping == "the supervisor is gone", "the end of the stream is seen")
+    wait_for(lambda: session.stop_reason == "the supervisor is gone", "the end of the stream is seen")
     session.say("nobody hears this")
     session.say("nor this")
 
@@ -203,7 +203,7 @@ def test_what_is_no_message_ends_the_talk(supervisors: Any, spool: Spool) -> Non
     supervisor = supervisors(welcome(spool))
     session = open_session()
     supervisor.say(b"how do you do\n")
-    wait_for(lambda: session.stopping == "the supervisor is gone", "it is taken for the end")
+    wait_for(lambda: session.stop_reason == "the supervisor is gone", "it is taken for the end")
 
 
 def test_a_pair_that_cannot_be_used_ends_the_process(supervisors: Any, spool: Spool) -> None:
@@ -258,9 +258,9 @@ def test_the_runs_folder_needs_no_session(monkeypatch: pytest.MonkeyPatch, tmp_p
 def test_a_closed_session_leaves_the_connection_and_presses_nobody(supervisors: Any, spool: Spool) -> None:
     supervisor = supervisors(welcome(spool))
     session = open_session()
-    session.when_pressed = lambda: None
+    session.on_overdue_stop = lambda: None
     close_session()
-    assert session.when_pressed is None
+    assert session.on_overdue_stop is None
     assert supervisor.has_heard_all(), "another session can begin: the supervisor sees the end of this one"
 
 
@@ -272,7 +272,7 @@ def test_sigterm_asks_for_a_stop_between_began_and_finished() -> None:
     session = open_session()
     session.began(None)
     os.kill(os.getpid(), signal.SIGTERM)
-    assert session.stopping == "SIGTERM"
+    assert session.stop_reason == "SIGTERM"
     close_session()
     assert signal.getsignal(signal.SIGTERM) is before
 
@@ -282,7 +282,7 @@ def test_alone_a_stop_that_comes_with_the_end_of_the_training_ends_the_process(s
     session = open_session()
     mark = session.spool.file(COMPLETE_FILE)
     session.began(None)
-    session.ask_stop("test")
+    session.request_stop("test")
     with pytest.raises(SystemExit) as ended:
         session.finished(stored)
     assert ended.value.code == code
@@ -303,7 +303,7 @@ def test_under_a_supervisor_such_a_stop_is_the_supervisors(supervisors: Any, spo
     supervisor = supervisors(welcome(spool))
     session = open_session()
     session.began(None)
-    session.ask_stop("test")
+    session.request_stop("test")
     session.finished()
     assert [supervisor.hear(), supervisor.hear()] == [wire.TrainingBegan(None), wire.TrainingFinished()]
 
@@ -319,11 +319,11 @@ def test_after_a_training_that_ended_by_an_exception_sigterm_means_what_it_meant
         session = open_session()
         session.began(None, inside=lambda frame: False)
         os.kill(os.getpid(), signal.SIGTERM)
-        assert (heard, session.stopping) == ([signal.SIGTERM], None)
+        assert (heard, session.stop_reason) == ([signal.SIGTERM], None)
         session.began(None, inside=lambda frame: False)
         session.began(None)
         os.kill(os.getpid(), signal.SIGTERM)
-        assert (heard, session.stopping) == ([signal.SIGTERM], "SIGTERM")
+        assert (heard, session.stop_reason) == ([signal.SIGTERM], "SIGTERM")
         close_session()
         assert signal.getsignal(signal.SIGTERM) is mine
     finally:
@@ -337,7 +337,7 @@ def test_sigterm_asks_for_a_stop_under_a_supervisor_too(supervisors: Any, spool:
     session = open_session()
     session.began(None)
     os.kill(os.getpid(), signal.SIGTERM)
-    assert session.stopping == "SIGTERM"
+    assert session.stop_reason == "SIGTERM"
     session.finished()
     assert signal.getsignal(signal.SIGTERM) is before
 
@@ -395,13 +395,13 @@ def test_a_training_in_another_thread_leaves_the_signals_alone() -> None:
 def test_a_stop_that_nobody_serves_is_pressed_for_once_and_not_at_once() -> None:
     session = open_session()
     pressed: list[float] = []
-    session.when_pressed = lambda: pressed.append(time.monotonic())
+    session.on_overdue_stop = lambda: pressed.append(time.monotonic())
     asked = time.monotonic()
-    session.ask_stop("first")
-    session.ask_stop("second")
-    assert session.stopping == "first"
+    session.request_stop("first")
+    session.request_stop("second")
+    assert session.stop_reason == "first"
     assert pressed == []
-    assert {thread.daemon for thread in threading.enumerate() if thread.name == "holdfast-press"} == {True}
+    assert {thread.daemon for thread in threading.enumerate() if thread.name == "holdfast-overdue"} == {True}
     wait_for(lambda: bool(pressed), "it is pressed", patience=3)
     assert pressed[0] - asked >= 0.9
 
@@ -606,9 +606,9 @@ def test_alone_a_stop_says_where_the_state_is(
     session = open_session()
     for save in range(pairs):
         save_pair(session.spool, name_of(save + 1))
-    session.ask_stop("SIGTERM")
+    session.request_stop("SIGTERM")
     with pytest.raises(SystemExit):
-        session.leave(stored)
+        session.end_process(stored)
     assert capfd.readouterr().err == f"holdfast: stopped by SIGTERM; {what}\n"
 
 
@@ -617,10 +617,10 @@ def test_under_a_supervisor_the_start_and_the_stop_are_its_own_to_say(
 ) -> None:
     supervisors(welcome(spool))
     session = open_session()
-    session.tell_start()
-    session.ask_stop("notice")
+    session.report_start()
+    session.request_stop("notice")
     with pytest.raises(SystemExit):
-        session.leave(stored=True)
+        session.end_process(stored=True)
     assert capfd.readouterr().err == ""
 
 

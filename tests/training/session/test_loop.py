@@ -231,7 +231,7 @@ def resumed(directory: Path, every: int = 6) -> Any:
 
 def test_a_stop_is_due_at_the_next_boundary_whatever_the_interval(run: Any) -> None:
     assert not run.boundary(1)
-    open_session().ask_stop("test")
+    open_session().request_stop("test")
     assert run.should_stop
     assert run.boundary(2)
     with pytest.raises(SystemExit) as ended:
@@ -240,7 +240,7 @@ def test_a_stop_is_due_at_the_next_boundary_whatever_the_interval(run: Any) -> N
 
 
 def test_a_save_that_was_asked_for_is_due_once(run: Any) -> None:
-    open_session().save_asked = "rebalance"
+    open_session().save_reason = "rebalance"
     assert run.boundary(1)
     run.commit({"a": np.zeros(2)})
     assert not run.boundary(2)

@@ -16,7 +16,7 @@ from . import spec
 _BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end")
 
 
-def surroundings(callback: Any) -> tuple[keras.callbacks.CallbackList | None, dict[str, Any] | None]:
+def enclosing_fit(callback: Any) -> tuple[keras.callbacks.CallbackList | None, dict[str, Any] | None]:
     """The callback list that calls us, and the variables of the ``fit`` that made it; None, None outside of ``fit``.
 
     Keras gives a callback no way to its list, so it is found where it is: in the frames that are calling.

@@ -14,7 +14,7 @@ from ..pair.writer import Writer
 from ..session.base import FIT, Session
 from ..session.open import open_session
 from .fit.fit import Fit
-from .internals import surroundings
+from .internals import enclosing_fit
 
 
 class Resume(keras.callbacks.Callback):
@@ -47,13 +47,13 @@ class Resume(keras.callbacks.Callback):
 
     def set_params(self, params: Any) -> None:
         super().set_params(params)
-        callbacks, local = surroundings(self)
+        callbacks, local = enclosing_fit(self)
         if callbacks is None or local is None:
             return
         if (ours := sum(isinstance(callback, Resume) for callback in callbacks.callbacks)) > 1:
             raise SettingsError(f"this fit has {ours} holdfast.Resume callbacks: give it one")
         self._session = open_session(self._directory, self._keep, epochs=params.get("epochs"))
-        self._session.admit(FIT)
+        self._session.claim(FIT)
         self._fit = Fit(self, self._ended, self._session, Writer(self._session), self._cadence, callbacks, local)
         self._fit.read_checkpoint()
 

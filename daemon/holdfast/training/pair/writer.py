@@ -21,7 +21,7 @@ from .target import PairTarget
 
 _LOWEST_PRIORITY = 19
 _MOST_WAITING_BYTES = 16 << 20
-_MOST_OWED_BYTES = 256 << 20
+_MOST_REQUIRED_BYTES = 256 << 20
 _LEAST_DIRTY_BYTES = 4 << 20
 _DIRTY_PARTS = 8  # of the state may be in memory for the disk's sake
 
@@ -44,16 +44,16 @@ class Writer:
     def busy(self) -> bool:
         return self._thread is not None or (self._settling is not None and self._settling.is_alive())
 
-    def has_room(self, size: int, owed: bool = False) -> bool:
-        """Would a draft of so many bytes be taken? What is ``owed`` cannot be taken later: it may take more memory."""
-        busy, most = (self._thread is not None, _MOST_OWED_BYTES) if owed else (self.busy, _MOST_WAITING_BYTES)
+    def has_room(self, size: int, required: bool = False) -> bool:
+        """Would a draft of so many bytes be taken? A ``required`` one has no later chance: it may use more."""
+        busy, most = (self._thread is not None, _MOST_REQUIRED_BYTES) if required else (self.busy, _MOST_WAITING_BYTES)
         return not busy or sum(waits for _, waits in self._waiting) + size <= most
 
-    def offer(self, draft: Draft, owed: bool = False) -> bool:
-        """Takes the draft if the memory that it holds may wait; the training goes on. Errors go to the target."""
+    def offer(self, draft: Draft, required: bool = False) -> bool:
+        """Takes the draft if there is memory to hold it, and returns at once. Errors go to the target."""
         size = draft.size
         with self._lock:
-            if not self.has_room(size, owed):
+            if not self.has_room(size, required):
                 return False
             self._waiting.append((draft, size))
             if self._thread is None:

@@ -24,7 +24,7 @@ def load_newest(session: Session, use: Callable[[Saved], T]) -> T | None:
         except InvalidPair as error:
             session.mark_unusable(str(error))
         else:
-            session.tell_start(saved.position.batch)
+            session.report_start(saved.position.batch)
             return used
-    session.tell_start()
+    session.report_start()
     return None

@@ -86,7 +86,7 @@ class Loop:
     @property
     def should_stop(self) -> bool:
         """True once a stop was asked for. The next ``commit`` then ends the process."""
-        return self._session.stopping is not None
+        return self._session.stop_reason is not None
 
     def __enter__(self) -> Loop:
         self._session.began(None)
@@ -97,8 +97,8 @@ class Loop:
     ) -> None:
         self._writer.wait()
         if kind is not None:
-            if not self._session.leaving:
-                self._session.give_back_signal()
+            if not self._session.ending:
+                self._session.restore_signal_handler()
             return
         self._session.resume = None
         left = self._position.step - max(0, self._committed_step)
@@ -119,10 +119,10 @@ class Loop:
         self._executed += done if done >= 0 else 1  # a loop that goes back begins again with its first batch
         self._position = Position(epoch, batch, step)
         self._session.board.write(Progress(self._executed, epoch, batch, step))
-        if self._session.stopping is not None:
+        if self._session.stop_reason is not None:
             return True
         since = step - max(0, self._committed_step)
-        return self._session.save_asked is not None or self._cadence.due(since, time.monotonic() - self._last_time)
+        return self._session.save_reason is not None or self._cadence.due(since, time.monotonic() - self._last_time)
 
     def commit(
         self,
@@ -146,13 +146,13 @@ class Loop:
         """
         _check_names("arrays", arrays)
         _check_names("metrics", metrics or {})
-        reason = self._session.stopping or self._session.save_asked or "commit"
+        reason = self._session.stop_reason or self._session.save_reason or "commit"
         draft = self._draft(arrays, values, reason, {**(metrics or {}), **({} if loss is None else {"loss": loss})})
         self._committed_step, self._last_time = self._position.step, time.monotonic()
-        if self._session.stopping is not None:
-            self._session.leave(self._writer.write_now(draft))
-        self._session.save_asked = None
-        if not self._writer.offer(draft, owed=True):
+        if self._session.stop_reason is not None:
+            self._session.end_process(self._writer.write_now(draft))
+        self._session.save_reason = None
+        if not self._writer.offer(draft, required=True):
             self._writer.write_now(draft)
 
     def _draft(self, arrays: Mapping[str, Any], values: Any, reason: str, metrics: Mapping[str, float]) -> Draft:
@@ -184,7 +184,7 @@ def session(every: str | int | timedelta = "epoch", directory: str | None = None
     """
     cadence = Cadence.of(every)
     opened = open_session(directory, keep)
-    opened.admit(LOOP)
+    opened.claim(LOOP)
     return Loop(opened, cadence)
 
 

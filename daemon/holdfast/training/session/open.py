@@ -9,7 +9,7 @@ from pathlib import Path
 from ...core.policy import Retention
 from ...core.wire import RUN_DIR_VARIABLE, SOCKET_VARIABLE
 from .base import Session
-from .standalone import begin_alone
+from .standalone import open_standalone
 from .supervised import connect
 
 DEFAULT_DIRECTORY = "runs"
@@ -27,7 +27,7 @@ def open_session(directory: str | os.PathLike[str] | None = None, keep: int = 5,
     pairs = Retention.of(keep)
     if _open is None:
         address = os.environ.get(SOCKET_VARIABLE)
-        _open = connect(address) if address else begin_alone(Path(directory or DEFAULT_DIRECTORY), pairs, epochs)
+        _open = connect(address) if address else open_standalone(Path(directory or DEFAULT_DIRECTORY), pairs, epochs)
     return _open
 
 

@@ -18,7 +18,7 @@ from ...spool import Spool, write_whole
 from .base import Session
 
 
-class AloneSession(Session):
+class StandaloneSession(Session):
     """Without a supervisor: the run's folder is all there is.
 
     The run is complete when the training is over and stored, and the script is over, or this session: an error in what
@@ -38,7 +38,7 @@ class AloneSession(Session):
         self._unusable: set[CheckpointName] = set()
         self._over = False
         self._complete_before = complete
-        self._told_start = False
+        self._start_reported = False
         self.resume = self._newest_valid() if pairs else None
         atexit.register(self._script_ends)
 
@@ -47,20 +47,20 @@ class AloneSession(Session):
         self._over = False
         super().began(epochs, inside)
 
-    def tell_start(self, batch: int = 0) -> None:
+    def report_start(self, batch: int = 0) -> None:
         """Once: what a script trains later is no start."""
-        if self._told_start:
+        if self._start_reported:
             return
-        self._told_start = True
+        self._start_reported = True
         if self.resume is not None:
             where = f"going on from epoch {self.resume.epoch}, batch {batch} (step {self.resume.step})"
         else:
             where = f"a new run ({self._complete_before} is complete)" if self._complete_before else "a new run"
         self.say(f"{self.spool.path}: {where}")
 
-    def tell_stop(self, stored: bool) -> None:
+    def report_stop(self, stored: bool) -> None:
         code = Exit.STOPPED if stored else Exit.UNSTORED
-        self.say(f"stopped by {self.stopping}; {self._what_is(stored)}; start again to go on (exit {int(code)})")
+        self.say(f"stopped by {self.stop_reason}; {self._what_is(stored)}; start again to go on (exit {int(code)})")
 
     def _what_is(self, stored: bool) -> str:
         if not stored:
@@ -70,10 +70,10 @@ class AloneSession(Session):
 
     def finished(self, stored: bool = True) -> None:
         """A stop that was asked for after the last look at it ends the process here: nobody else would."""
-        if self.stopping is None:
+        if self.stop_reason is None:
             super().finished(stored)
-        if self.stopping is not None:
-            self.leave(stored)
+        if self.stop_reason is not None:
+            self.end_process(stored)
         self._over = stored
 
     def close(self) -> None:
@@ -128,15 +128,15 @@ class AloneSession(Session):
         self._unusable.add(name)
 
 
-def begin_alone(directory: Path, keep: Retention, epochs: int | None) -> AloneSession:
+def open_standalone(directory: Path, keep: Retention, epochs: int | None) -> StandaloneSession:
     """Goes on with this script's newest run, unless that has reached its end and no more epochs are asked for."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     name = (re.sub(r"[^A-Za-z0-9_-]", "-", Path(sys.argv[0]).stem).lstrip("-_") or "run")[:63]
     existing = [run for entry in directory.iterdir() if (run := RunId.parse(entry.name))]
     newest = max((run for run in existing if run.name == name), default=None)
     if newest is not None and not _is_over(directory / str(newest), epochs):
-        return AloneSession(Spool(directory / str(newest)), keep)
-    return AloneSession(Spool(directory / str(next_id(name, existing))), keep, complete=newest)
+        return StandaloneSession(Spool(directory / str(newest)), keep)
+    return StandaloneSession(Spool(directory / str(next_id(name, existing))), keep, complete=newest)
 
 
 def _is_over(path: Path, epochs: int | None) -> bool:

@@ -94,7 +94,7 @@ class SupervisedSession(Session):
 
     def close(self) -> None:
         super().close()
-        self.when_pressed = None
+        self.on_overdue_stop = None
         self._stacks.close()
         with contextlib.suppress(OSError):
             self._stream.shutdown(socket.SHUT_RDWR)  # a close alone waits for the thread that reads
@@ -110,10 +110,10 @@ class SupervisedSession(Session):
             while line := lines.readline(MAX_LINE_BYTES):
                 message = decode(line)
                 if isinstance(message, Stop):
-                    self.ask_stop(message.reason)
+                    self.request_stop(message.reason)
                 elif isinstance(message, Save):
-                    self.save_asked = message.reason
-        self.ask_stop("the supervisor is gone")
+                    self.save_reason = message.reason
+        self.request_stop("the supervisor is gone")
 
 
 def connect(address: str) -> SupervisedSession:

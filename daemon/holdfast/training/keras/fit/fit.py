@@ -96,7 +96,7 @@ class Fit:
         self._reader = BoundaryReader(model, data, session, callbacks, self._callbacks, progress, self._say)
         self._stop = FitStop(session, writer, self._reader, progress, self._callbacks)
         self._train_function = TrainFunction(
-            model, callbacks, data, self._replay, progress, session.board, executed, self._give_back_model
+            model, callbacks, data, self._replay, progress, session.board, executed, self._release_model
         )
 
     # --- the beginning and the end ---------------------------------------------------------------------------------
@@ -119,12 +119,12 @@ class Fit:
         if self._resumption.train_begins(self._callbacks):
             self._policy.resumed_at(self._progress.step)
         self._train_function.install()
-        self._session.when_pressed = self._stop.overdue
+        self._session.on_overdue_stop = self._stop.overdue
         self._session.began(self._progress.epochs, lambda frame: runs_in_fit(frame, self._callback_list))
 
     def train_ends(self) -> None:
         self._writer.wait()
-        self._give_back_model()
+        self._release_model()
         self._callback_list.callbacks = [c for c in self._callback_list.callbacks if not isinstance(c, Tail)]
         self._ended()
         history = self._model.history
@@ -135,8 +135,8 @@ class Fit:
             self._session.resume = None
         self._session.finished(stored=not self._writer.failed)
 
-    def _give_back_model(self) -> None:
-        self._session.when_pressed = None
+    def _release_model(self) -> None:
+        self._session.on_overdue_stop = None
         self._train_function.remove()
         self._model._initial_epoch = None
 
@@ -156,11 +156,11 @@ class Fit:
             return
         progress, session = self._progress, self._session
         progress.batch = batch
-        if session.stopping is not None:
-            self._stop.at_boundary(session.stopping)
-        asked = session.save_asked
+        if session.stop_reason is not None:
+            self._stop.at_boundary(session.stop_reason)
+        asked = session.save_reason
         if asked is not None:
-            session.save_asked = None
+            session.save_reason = None
         due = self._policy.at_boundary(progress.step, time.monotonic(), asked)
         if due is not None and progress.unsaved and not self._writer.busy:
             self._save(due)
@@ -173,12 +173,12 @@ class Fit:
         self._data.end_epoch()
         self._progress.end_epoch(epoch, logs)
         last = epoch + 1 >= self._progress.epochs or self._model.stop_training
-        if self._session.stopping is not None:
-            self._stop.at_boundary(self._session.stopping)
+        if self._session.stop_reason is not None:
+            self._stop.at_boundary(self._session.stop_reason)
         else:
             if last:
                 self._writer.wait()
-            self._save("last epoch" if last else "epoch", owed=last)
+            self._save("last epoch" if last else "epoch", required=last)
 
     def validation_begins(self) -> None:
         if self._replay.left == 0 and self._progress.unsaved:
@@ -190,14 +190,14 @@ class Fit:
     def validation_ends(self) -> None:
         self._stop.validation_ends()
 
-    def _save(self, reason: str, owed: bool = False) -> None:
-        """In the background. What finds no room behind earlier writes is done at a later boundary, if not owed."""
-        if not self._writer.has_room(self._policy.size, owed):
+    def _save(self, reason: str, required: bool = False) -> None:
+        """In the background. What finds no room behind earlier writes is done at a later boundary, if not required."""
+        if not self._writer.has_room(self._policy.size, required):
             self._policy.postpone(reason)
             return
         draft = self._reader.draft_now(reason)
         self._policy.size = draft.size
-        if not self._writer.offer(draft, owed):
+        if not self._writer.offer(draft, required):
             self._policy.postpone(reason)
             return
         self._progress.unsaved = False

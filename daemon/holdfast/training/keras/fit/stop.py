@@ -47,7 +47,7 @@ class FitStop:
         self._before_validation = self._reader.read(with_values=True)
 
     def in_validation(self) -> None:
-        reason = self._session.stopping
+        reason = self._session.stop_reason
         if reason is None:
             return
         with self._progress.lock:
@@ -66,7 +66,7 @@ class FitStop:
         step is being traced or compiled (nothing is new since the start), and during validation.
         """
         with self._progress.lock:
-            reason = self._session.stopping or "stop"
+            reason = self._session.stop_reason or "stop"
             if self._finishing:
                 return
             if self._before_validation is not None:
@@ -78,12 +78,12 @@ class FitStop:
     def _finish(self, stored: bool) -> NoReturn:
         self._finishing = True
         callback_state.flush(self._callbacks)
-        self._session.leave(stored)
+        self._session.end_process(stored)
 
     def _exit(self, stored: bool) -> NoReturn:
         """Ends the process from another thread than the main one, which may be deep in a compiler."""
         callback_state.flush(self._callbacks)
-        self._session.tell_stop(stored)
+        self._session.report_stop(stored)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(int(Exit.STOPPED if stored else Exit.UNSTORED))
