@@ -78,7 +78,7 @@ class TfDataPosition:
         self._drawn = int(facts["drawn"]) if self._one_iterator else 0
 
     def difference(self, facts: Mapping[str, Any]) -> str | None:
-        """What is said of a dataset of ours that has another number of batches than it had for the pair."""
+        """One line if a dataset of ours has another number of batches than it had for the pair."""
         had = (facts.get("data") or {}).get("batches", 0)
         has = self._counters[0].batches if self._counters else 0
         if not had or not has or had == has:
@@ -113,7 +113,7 @@ class TfDataPosition:
                 counter.resume_at(counter.next_pass + whole, self._to_draw + done if self._cheap else 0)
 
     def catch_up(self, iterator: Any) -> None:
-        """Draws what earlier epochs drew from Keras' iterator, and lets Keras know that it is drawn."""
+        """Draws what earlier epochs drew from Keras' iterator, and sets Keras' count of what was drawn."""
         self.behind = False
         size = self._keras._num_batches or self._drawn + 1  # more than that are not drawn from one iterator
         for _ in range(self._to_draw % size):
@@ -137,8 +137,8 @@ class TfDataPosition:
 
     def end_epoch(self) -> None:
         """Keras' iterator serves the next epoch too, unless it was at its end: then it is a new one by now, or none."""
-        goes_on = self._one_iterator and self._keras._current_iterator is not None
-        self._drawn = int(self._keras._steps_seen) if goes_on else 0
+        continues = self._one_iterator and self._keras._current_iterator is not None
+        self._drawn = int(self._keras._steps_seen) if continues else 0
 
     def facts(self, within_epoch: bool) -> dict[str, Any]:
         """Where the data stands, as plain values."""

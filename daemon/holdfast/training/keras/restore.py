@@ -1,4 +1,4 @@
-"""Puts what a checkpoint holds into the model that the script built, and builds what only a first step would build."""
+"""Restores a checkpoint into the model that the script built, and builds what only a first step would build."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def _lacks_a_build(model: keras.Model) -> bool:
 
 
 def matching_values(saved: Saved, here: Mapping[Place, Part]) -> dict[Place, tuple[str, Any]]:
-    """The checkpoint's values, but for those that the model may lack: of metrics that are made later, and of the
-    optimizers of models inside, which an earlier training may have built.
+    """The checkpoint's values, without those that the model may lack: of metrics that are made later, and of the
+    optimizers of nested models, which an earlier training may have built.
     """
     may_lack = {place for place in saved.values if is_metric(place) or is_of_model_inside(place)}
     return {place: value for place, value in saved.values.items() if place in here or place not in may_lack}

@@ -1,4 +1,4 @@
-"""``holdfast.Resume``: saves a training inside ``model.fit`` and goes on from exactly the batch where it stopped."""
+"""``holdfast.Resume``: saves a training inside ``model.fit`` and resumes at exactly the batch where it stopped."""
 
 from __future__ import annotations
 

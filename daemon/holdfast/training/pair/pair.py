@@ -243,11 +243,11 @@ def _content(path: Path) -> bytes:
 
 def _count(value: Any) -> int:
     if type(value) is not int or not 0 <= value < 1 << 62:
-        raise ValueError("a count is none")
+        raise ValueError("not a count")
     return value
 
 
 def _text(value: Any) -> str:
     if type(value) is not str:
-        raise ValueError("a text is none")
+        raise ValueError("not a text")
     return value

@@ -38,7 +38,7 @@ def to_plain(value: Any) -> Any:
 
 
 def to_plain_part(value: Any) -> Any:
-    """The same, for what others give: TypeError also for what no ``.pkl`` takes, and for what holds itself."""
+    """The same, for values of other code: TypeError also for what no ``.pkl`` takes, and for what holds itself."""
     try:
         plain = to_plain(value)
     except RecursionError:
@@ -85,7 +85,7 @@ def unpack(value: Any) -> np.ndarray:
     try:
         name, shape, data = value[_ARRAY]
         if not all(type(n) is int and n >= 0 for n in shape):
-            raise ValueError("a shape is none")
+            raise ValueError("not a shape")
         array = np.frombuffer(data, _dtype(name)).reshape(shape)
         if array.dtype.kind == "U" and array.size and array.view("uint32").max() > sys.maxunicode:
             raise ValueError("a text holds what is no character")

@@ -13,9 +13,10 @@ T = TypeVar("T")
 
 
 def load_newest(session: Session, use: Callable[[Saved], T]) -> T | None:
-    """What ``use`` makes of the pair to go on from, or None if there is none.
+    """Returns ``use(saved)`` of the newest usable pair, or None if there is none.
 
-    A pair that cannot be read, or that ``use`` raises InvalidPair for, is passed over, and the next older one is taken.
+    A pair that cannot be read, or for which ``use`` raises InvalidPair, is marked unusable, and the next older one is
+    read.
     """
     while session.resume is not None:
         try:

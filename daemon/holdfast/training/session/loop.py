@@ -85,7 +85,7 @@ class Loop:
 
     @property
     def should_stop(self) -> bool:
-        """True once a stop was asked for. The next ``commit`` then ends the process."""
+        """True once a stop was requested. The next ``commit`` then ends the process."""
         return self._session.stop_reason is not None
 
     def __enter__(self) -> Loop:
@@ -110,7 +110,7 @@ class Loop:
     def boundary(self, step: int, epoch: int = 0, batch: int | None = None) -> bool:
         """Call between two batches, with the number of batches done in all (and the epochs, and this one's batches).
 
-        True says that the state is to be committed now: a stop or a save was asked for, or an interval is over.
+        True says that the state is to be committed now: a stop or a save was requested, or an interval is over.
         Raises TypeError or ValueError for what is no count, or a larger one than a checkpoint's name has room for.
         """
         step, epoch = _count("step", step, MOST_STEPS), _count("epoch", epoch, MOST_EPOCHS)
@@ -140,7 +140,7 @@ class Loop:
             loss: stands in the checkpoint's name; a pair whose loss is not finite is never resumed from.
             metrics: more numbers for the manifest.
 
-        The arrays are copied, and written in the background. After a stop was asked for they are written at once, and
+        The arrays are copied, and written in the background. After a stop was requested they are written at once, and
         SystemExit(75) is raised (74 if they could not be written). Raises TypeError for arrays and metrics
         whose names are no texts, for arrays of objects, and for values that are not plain.
         """

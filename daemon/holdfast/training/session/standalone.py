@@ -1,4 +1,4 @@
-"""Training without a supervisor: the run's folder is all there is, and SIGTERM is what asks for a stop."""
+"""Training without a supervisor: the run is one folder on this machine, and SIGTERM requests a stop."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from .base import Session
 
 
 class StandaloneSession(Session):
-    """Without a supervisor: the run's folder is all there is.
+    """A session without a supervisor.
 
-    The run is complete when the training is over and stored, and the script is over, or this session: an error in what
-    a script does after its training, or between two, leaves the run open, and the next start does that part again.
-    ``complete`` is the script's run that this one follows.
+    The run is complete once the training is over and stored, and then the script ends, or this session is closed. An
+    error in what a script does after its training, or between two, leaves the run open, and the next start does that
+    part again. ``complete`` is the script's complete run that this one follows.
     """
 
     def __init__(self, spool: Spool, keep: Retention, complete: RunId | None = None) -> None:
@@ -48,7 +48,7 @@ class StandaloneSession(Session):
         super().began(epochs, inside)
 
     def report_start(self, batch: int = 0) -> None:
-        """Once: what a script trains later is no start."""
+        """Only once: later trainings of the script are no start."""
         if self._start_reported:
             return
         self._start_reported = True
@@ -69,7 +69,7 @@ class StandaloneSession(Session):
         return f"the state is in {self.spool.path}" if has_pairs else "nothing was trained yet"
 
     def finished(self, stored: bool = True) -> None:
-        """A stop that was asked for after the last look at it ends the process here: nobody else would."""
+        """A stop that was requested after the last boundary ends the process here: nothing else would."""
         if self.stop_reason is None:
             super().finished(stored)
         if self.stop_reason is not None:
@@ -129,7 +129,7 @@ class StandaloneSession(Session):
 
 
 def open_standalone(directory: Path, keep: Retention, epochs: int | None) -> StandaloneSession:
-    """Goes on with this script's newest run, unless that has reached its end and no more epochs are asked for."""
+    """Resumes this script's newest run, or begins a new one if that is complete and no more epochs are requested."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     name = (re.sub(r"[^A-Za-z0-9_-]", "-", Path(sys.argv[0]).stem).lstrip("-_") or "run")[:63]
     existing = [run for entry in directory.iterdir() if (run := RunId.parse(entry.name))]

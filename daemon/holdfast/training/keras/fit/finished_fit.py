@@ -1,4 +1,4 @@
-"""A ``fit`` that an earlier process has finished: the checkpoint is a later one's, which this process goes on to."""
+"""A ``fit`` that an earlier process finished: the checkpoint is of a later ``fit``, so this one is skipped."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .. import variables
 def skip(model: keras.Model, saved: Saved, session: Session) -> None:
     """Gives ``model`` the history of this ``fit``, and the checkpoint's weights if they can be its own.
 
-    The weights at this ``fit``'s end are in no checkpoint: that is said. Raises InvalidPair.
+    The weights at this ``fit``'s end are in no checkpoint: the user is told. Raises InvalidPair.
     """
     done = len(session.fits)
     history = from_plain(saved.facts["fits"][done])
