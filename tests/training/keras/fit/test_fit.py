@@ -17,7 +17,7 @@ import pytest
 import holdfast
 from holdfast.spool import Spool
 
-from ..restarts import VALIDATION, Script, assert_same, interrupted, once
+from ...restarts import VALIDATION, Script, assert_same, interrupted, once
 
 layers = keras.layers
 RNG = np.random.default_rng(6)

@@ -20,7 +20,7 @@ from holdfast.core.errors import SettingsError
 from holdfast.spool import Spool
 from holdfast.training.session.open import close_session
 
-from ..restarts import assert_same, interrupted, once
+from ...restarts import assert_same, interrupted, once
 
 layers = keras.layers
 X = np.random.default_rng(4).random((24, 4), "float32")
