@@ -40,7 +40,7 @@ class Replay:
         self._random = random
         self._refuse = refuse
         self._say = say
-        self._arrived: Callable[[], None] = lambda: None
+        self._arrived: Callable[[], None] = _nothing
         self._dropped = 0
         self.left = 0
 
@@ -68,7 +68,8 @@ class Replay:
             self.left = 0  # the last call of an epoch of unknown size counts in full
         if not self.left:
             self._caught_up()
-            self._arrived()
+            arrived, self._arrived = self._arrived, _nothing  # what it holds (the checkpoint) is free from here on
+            arrived()
         return pulled
 
     def refuse(self) -> NoReturn:
@@ -85,3 +86,7 @@ class Replay:
                 "this epoch may be seen twice and others not at all (holdfast.dataset(x, y, batch_size=, seed=) is "
                 "exact)"
             )
+
+
+def _nothing() -> None:
+    pass
