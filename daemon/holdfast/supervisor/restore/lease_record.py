@@ -1,0 +1,79 @@
+"""The lease object in the store, as data: who holds the run, and since which incarnation."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from ...core.errors import NotFound, TooLarge, one_line
+from ...store import Store
+
+FORMAT = 1
+_MAX_INCARNATION = 10**8
+_LONGEST_EXPIRY = 3600
+
+
+@dataclass(frozen=True)
+class LeaseRecord:
+    """What others wrote is read leniently: a value that makes no sense is left out. ``expiry`` is in seconds.
+
+    ``spool`` is the identity of the holder's folder, ``beat`` counts its renewals.
+    """
+
+    state: object = None
+    incarnation: int = 0
+    holder: object = None
+    host: object = None
+    spool: object = None
+    beat: int = 0
+    expiry: float | None = None
+    readable: bool = True
+
+    @classmethod
+    def from_json(cls, data: bytes) -> LeaseRecord:
+        try:
+            document = json.loads(data)
+        except (ValueError, RecursionError):
+            document = {}
+        if not isinstance(document, dict) or not document:
+            return cls(readable=False)
+        incarnation, expiry = document.get("incarnation"), document.get("expiry")
+        return cls(
+            document.get("state"),
+            incarnation if isinstance(incarnation, int) and 0 <= incarnation < _MAX_INCARNATION else 0,
+            document.get("holder"),
+            document.get("host"),
+            document.get("spool"),
+            expiry=float(expiry) if isinstance(expiry, int | float) and 0 < expiry < _LONGEST_EXPIRY else None,
+        )
+
+    def to_json(self) -> bytes:
+        return json.dumps(
+            {
+                "format": FORMAT,
+                "state": self.state,
+                "incarnation": self.incarnation,
+                "holder": self.holder,
+                "host": self.host,
+                "spool": self.spool,
+                "beat": self.beat,
+                "expiry": self.expiry,
+            }
+        ).encode()
+
+    def __str__(self) -> str:
+        """Who holds it, for people."""
+        if not self.readable:
+            return "an unreadable holder"
+        return f"{one_line(str(self.host), 80)} (incarnation {self.incarnation})"
+
+
+def read_lease(store: Store, key: str) -> tuple[LeaseRecord | None, str]:
+    """The lease and its tag; None and an empty tag if there is none. Raises StoreError."""
+    try:
+        data, tag = store.get(key)
+    except NotFound:
+        return None, ""
+    except TooLarge as error:
+        return LeaseRecord(host="an unreadable holder, whose lease is far too large"), error.tag
+    return LeaseRecord.from_json(data), tag
