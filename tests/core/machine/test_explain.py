@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.machine.test_machine import EVENTS, VARIANTS
+from core.machine.steps import EVENTS, VARIANTS
 from holdfast.core.machine import explain, histories
 from holdfast.core.machine.effects import Terminate
 from holdfast.core.machine.events import Event, StopRequested

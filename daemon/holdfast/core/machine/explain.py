@@ -30,16 +30,16 @@ from .events import (
     TrainingStarted,
 )
 from .histories import (
-    CORNERS,
+    ALL,
     NEXT,
     NOTHING,
     PAIR,
     RESUMED,
+    SAVED,
     SITUATIONS,
     START,
     STOP,
     TAIL,
-    TRAIN,
     TRIED,
     Situation,
     after_events,
@@ -120,7 +120,7 @@ def _end_label(state: State, event: ChildExited) -> str:
 def edges() -> dict[tuple[Phase, Phase], list[str]]:
     """From phase to phase, with what leads there."""
     found: dict[tuple[Phase, Phase], list[str]] = {}
-    for situation in (*SITUATIONS, *CORNERS):
+    for situation in ALL:
         state = situation.state(Rules(rebalance="drain"))
         for event in TRIED:
             if (state.phase, type(event)) not in TABLE:
@@ -217,7 +217,7 @@ def drains() -> str:
     """A command that does not answer, as time passes."""
     rows = [
         (words, what, "<br>".join(_timeline(after_events(State(), *history)[0], event)))
-        for words, history in (("a script that uses holdfast", (*TRAIN, Progressed(2))), ("any other command", START))
+        for words, history in (("a script that uses holdfast", (*SAVED, Progressed(2))), ("any other command", START))
         for what, event in STOPS
     ]
     return _table(("what runs", "stopped by", "what is done if it does not answer"), rows)
@@ -257,14 +257,14 @@ ENDS = (
 WHERE = (
     ("before its first batch ever", Phase.STARTING, START),
     ("in a later start, before its first batch", Phase.STARTING, RESUMED),
-    ("while it trains", Phase.RUNNING, TRAIN),
-    ("too many crashes without a new batch", Phase.RUNNING, (*TRAIN, *(ChildExited(1), Tick(), *RESUMED[1:]) * 5)),
+    ("while it trains", Phase.RUNNING, SAVED),
+    ("too many crashes without a new batch", Phase.RUNNING, (*SAVED, *(ChildExited(1), Tick(), *RESUMED[1:]) * 5)),
     ("its checkpoint cannot be read", Phase.STARTING, (*START, PairUnusable(PAIR, "damaged"))),
-    ("asked to stop, and saved its last batch", Phase.DRAINING, (*TRAIN, STOP)),
-    ("asked to stop, its last batch not saved", Phase.DRAINING, (*TRAIN, Progressed(2), STOP)),
+    ("asked to stop, and saved its last batch", Phase.DRAINING, (*SAVED, STOP)),
+    ("asked to stop, its last batch not saved", Phase.DRAINING, (*SAVED, Progressed(2), STOP)),
     ("asked to stop in the script's tail", Phase.DRAINING, (*TAIL, STOP)),
     ("asked to stop before it trained", Phase.DRAINING, (*START, STOP)),
-    ("another machine has the lease", Phase.DRAINING, (*TRAIN, LeaseLost("another"))),
+    ("another machine has the lease", Phase.DRAINING, (*SAVED, LeaseLost("another"))),
 )
 
 

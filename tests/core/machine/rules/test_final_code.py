@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.machine.test_machine import EARLY, FIRST, FLUSH, NO_LONGER_OWED, NOTICE, START, STOP, TRAIN, acts, go, on
+from core.machine.steps import FIRST, NO_LONGER_OWED, NOTICE, acts, go, on
 from holdfast.core.errors import Exit
 from holdfast.core.machine.effects import AskStop, ExitWith, ScanSpool, Terminate
 from holdfast.core.machine.events import (
@@ -19,6 +19,7 @@ from holdfast.core.machine.events import (
     Restored,
     TrainingEnded,
 )
+from holdfast.core.machine.histories import EARLY, FLUSH, START, STOP, TRAIN
 from holdfast.core.machine.table import Phase
 
 STORED = (ChildExited(75), NO_LONGER_OWED, Finalized())

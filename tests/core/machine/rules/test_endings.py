@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import pytest
+
+from core.machine.steps import (
+    FIRST,
+    LIVING,
+    NO_LONGER_OWED,
+    NOTICE,
+    RULES,
+    SECOND,
+    acts,
+    again,
+    go,
+    on,
+    way,
+)
+from holdfast.core.errors import Exit
+from holdfast.core.machine.effects import (
+    DropUploads,
+    Effect,
+    Finalize,
+    Kill,
+    ScanSpool,
+    Terminate,
+    Upload,
+)
+from holdfast.core.machine.events import (
+    ChildExited,
+    Event,
+    Finalized,
+    LeaseLost,
+    PairLost,
+    PairSpooled,
+    PairStored,
+    Progressed,
+    Restored,
+    SavingFailed,
+    Tick,
+    TrainingEnded,
+    TrainingStarted,
+)
+from holdfast.core.machine.histories import START, STOP, TRAIN
+from holdfast.core.machine.table import Phase, step
+
+# --- complete or stopped ---------------------------------------------------------------------------------------------
+
+
+def test_a_command_that_ends_well_is_complete_once_all_is_stored() -> None:
+    state, effects = go(*TRAIN, TrainingEnded(), ChildExited(0), NO_LONGER_OWED)
+    assert effects == (Finalize(complete=True),)
+    assert on(state, Finalized())[0].exit_code is Exit.COMPLETE
+
+
+def test_a_command_that_ends_with_0_among_batches_that_are_not_saved_has_failed() -> None:
+    state, effects = go(*TRAIN, ChildExited(0))
+    assert (state.phase, acts(effects)) == (Phase.BACKOFF, [])
+    state, effects = go(*TRAIN, PairSpooled(FIRST), ChildExited(0))
+    assert acts(effects) == [ScanSpool()]
+
+
+def test_batches_that_a_crash_lost_are_not_missing_at_a_stop_before_the_next_batch() -> None:
+    crashed = (*TRAIN, PairSpooled(FIRST), PairStored(FIRST), Progressed(9), ChildExited(1))
+    state = step(go(*crashed)[0], Tick(), 1000.0)[0]
+    state, _ = on(state, Restored(checkpoint=FIRST, step=1), STOP, ChildExited(143), NO_LONGER_OWED, Finalized())
+    assert state.exit_code is Exit.STOPPED
+
+
+def test_what_was_trained_since_an_older_pair_is_missing_though_a_newer_one_was_saved_once() -> None:
+    state, _ = go(*TRAIN, PairSpooled(SECOND), PairStored(SECOND), ChildExited(1))
+    state = step(state, Tick(), 1000.0)[0]
+    state, _ = on(state, Restored(checkpoint=FIRST, step=1), TrainingStarted(), Progressed(2), STOP, ChildExited(137))
+    assert on(state, NO_LONGER_OWED, Finalized())[0].exit_code is Exit.UNSTORED
+
+
+def test_a_command_that_ends_well_without_training_is_complete() -> None:
+    assert go(*START, ChildExited(0), NO_LONGER_OWED, Finalized())[0].exit_code is Exit.COMPLETE
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        (*TRAIN, STOP, ChildExited(0)),
+        (*START, STOP, ChildExited(0)),
+        (*TRAIN, STOP, TrainingEnded(), ChildExited(0)),
+        (*TRAIN, TrainingEnded(), TrainingStarted(), STOP, ChildExited(0)),
+        (*TRAIN, TrainingEnded(), STOP, TrainingStarted(), ChildExited(0)),
+        (*TRAIN, TrainingEnded(), STOP, ChildExited(143)),
+        (*TRAIN, NOTICE, ChildExited(75)),
+    ],
+)
+def test_a_command_that_was_stopped_first_is_not_complete(events: tuple[Event, ...]) -> None:
+    state, effects = go(*events[:-1], PairSpooled(FIRST), PairStored(FIRST), events[-1], NO_LONGER_OWED)
+    assert effects == (Finalize(complete=False),)
+    assert on(state, Finalized())[0].exit_code is Exit.STOPPED
+
+
+def test_a_command_that_ends_in_the_drain_without_saving_has_not_stored_its_state() -> None:
+    state, effects = go(*TRAIN, STOP, ChildExited(137), NO_LONGER_OWED)
+    assert effects == (Finalize(complete=False),)
+    assert on(state, Finalized())[0].exit_code is Exit.UNSTORED
+
+
+def test_a_training_that_could_never_save_has_failed_and_need_not_be_tried_again_and_again() -> None:
+    never = (*TRAIN, SavingFailed(), TrainingEnded(), ChildExited(0), NO_LONGER_OWED, Finalized())
+    assert go(*never)[0].exit_code is Exit.FAILED
+
+
+def test_a_save_that_failed_is_made_good_by_a_later_one_only() -> None:
+    failed = (
+        *TRAIN,
+        PairSpooled(FIRST),
+        PairStored(FIRST),
+        SavingFailed(),
+        TrainingEnded(),
+        ChildExited(0),
+        NO_LONGER_OWED,
+        Finalized(),
+    )
+    assert go(*failed)[0].exit_code is Exit.UNSTORED
+    later = (*TRAIN, SavingFailed(), PairSpooled(FIRST), PairStored(FIRST), ChildExited(0), NO_LONGER_OWED, Finalized())
+    assert go(*later)[0].exit_code is Exit.COMPLETE
+
+
+def test_a_lost_pair_that_is_older_than_a_stored_one_is_no_loss() -> None:
+    second = FIRST.replace("q1", "q2")
+    for events in (
+        (PairSpooled(FIRST), PairSpooled(second), PairStored(second), PairLost(FIRST, "damaged")),
+        (PairSpooled(FIRST), PairLost(FIRST, "damaged"), PairSpooled(second), PairStored(second)),
+    ):
+        assert (
+            go(*TRAIN, *events, TrainingEnded(), ChildExited(0), NO_LONGER_OWED, Finalized())[0].exit_code
+            is Exit.COMPLETE
+        )
+
+
+def test_batches_that_are_done_again_are_no_progress() -> None:
+    state = go(*START, TrainingStarted(), Progressed(45), ChildExited(1))[0]
+    while state.phase is Phase.BACKOFF:
+        state = again(state, TrainingStarted(), Progressed(41), Progressed(45))
+    assert state.phase is Phase.FLUSHING
+    assert state.failures == RULES.max_restarts
+
+
+def test_a_stop_in_the_tail_of_a_finished_training_leaves_it_complete_if_the_script_still_ends_well() -> None:
+    state, effects = go(*TRAIN, TrainingEnded(), STOP, ChildExited(0), NO_LONGER_OWED)
+    assert effects == (Finalize(complete=True),)
+    assert on(state, Finalized())[0].exit_code is Exit.COMPLETE
+
+
+def test_training_that_ends_while_it_is_asked_to_stop_has_its_tail_ended() -> None:
+    state, effects = on(way("draining"), TrainingEnded(), now=58.0)
+    assert acts(effects) == [Terminate()]
+    assert state.next_time() == 63
+    assert acts(step(state, Tick(), 63.0)[1]) == [Kill()]
+
+
+def test_a_command_that_stops_by_itself_with_75_is_stopped_and_has_the_drain_time_to_store() -> None:
+    state, effects = go(*TRAIN, ChildExited(75))
+    assert (acts(effects), state.deadline) == ([ScanSpool()], 100)
+    assert on(state, NO_LONGER_OWED, Finalized())[0].exit_code is Exit.STOPPED
+
+
+def test_a_drain_whose_last_state_could_not_be_written_exits_with_74() -> None:
+    assert go(*TRAIN, STOP, ChildExited(74), NO_LONGER_OWED, Finalized())[0].exit_code is Exit.UNSTORED
+
+
+# --- the lease -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", LIVING)
+def test_a_lost_lease_ends_with_69_and_stores_nothing_more(name: str) -> None:
+    state, effects = step(way(name), LeaseLost("other"), 1.0)
+    assert DropUploads() in effects
+    after: list[Effect] = []
+    for event in (PairSpooled("q"), PairStored("p"), STOP, TrainingEnded(), PairSpooled("r"), ChildExited(137)):
+        state, more = on(state, event, now=2.0)
+        after += more
+    assert state.exit_code is Exit.FENCED
+    assert not any(isinstance(effect, Upload | Finalize | ScanSpool) for effect in (*effects, *after))
+
+
+@pytest.mark.parametrize("name", ["starting", "training", "draining", "in the script's tail"])
+def test_a_lost_lease_kills_the_command_at_once_and_waits_for_its_end(name: str) -> None:
+    state, effects = step(way(name), LeaseLost("other"), 1.0)
+    assert acts(effects) == [DropUploads(), Kill()]
+    assert not state.ended
+
+
+def test_impatience_after_a_lost_lease_still_exits_with_69() -> None:
+    assert go(*TRAIN, LeaseLost("other"), STOP, STOP, STOP)[0].exit_code is Exit.FENCED
