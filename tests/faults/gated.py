@@ -21,7 +21,7 @@ from holdfast.supervisor.upload.uploader import Uploader
 WHEN_TOLD = Backoff(first=7200, most=7200)
 WRITES = ("put", "create", "replace", "delete")
 _PATIENCE = 60
-_RETRY_SHARE = 0.02
+_LOOK_SECONDS = 0.02
 
 
 class GatedUploader:
@@ -66,7 +66,7 @@ class GatedUploader:
             self.given.add(name)
             self.unpaid.add(name)
             self._uploader.add(name)
-            if not self._comes_to(("gate",), _RETRY_SHARE):
+            if not self._comes_to(("gate",), _LOOK_SECONDS):
                 self._insist(self._wake, "gate")
 
     def pass_one(self) -> bool:
@@ -134,7 +134,7 @@ class GatedUploader:
         self.writes += operation in WRITES
 
     def job(self, now: float, closing: Closing | None) -> Job | None:
-        """a task that has nothing to do: it is asked when no pair is owed."""
+        """A task that has nothing to do: it is asked when no pair is owed."""
         if closing is None:
             with self._changed:
                 self._rest("idle")
@@ -185,9 +185,9 @@ class GatedUploader:
 
     def _insist(self, action: Callable[[], None], *places: str) -> None:
         """An uploader that has just failed hears nothing until it waits."""
-        for _ in range(int(_PATIENCE / _RETRY_SHARE)):
+        for _ in range(int(_PATIENCE / _LOOK_SECONDS)):
             action()
-            if self._comes_to(places, _RETRY_SHARE):
+            if self._comes_to(places, _LOOK_SECONDS):
                 return
         raise AssertionError(f"not at {places} but {self._rests}")
 

@@ -1,4 +1,4 @@
-"""A metadata service on loopback, and a client of it whose clock stands still."""
+"""A store that can fail; a metadata service on loopback, and a client of it whose clock stands still."""
 
 from __future__ import annotations
 
@@ -7,8 +7,19 @@ from collections.abc import Iterator
 import pytest
 
 from fakes.clocks import Clock
+from fakes.stores import FlakyStore, MemoryStore
 from holdfast.drill.metadata import MetadataService
 from holdfast.supervisor.notices.imds import MetadataClient
+
+
+@pytest.fixture
+def memory() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def store(memory: MemoryStore) -> FlakyStore:
+    return FlakyStore(memory)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ RUN = "00001-count"
 
 # Supervises the command in its arguments; AHEAD is what stands before that, SETTINGS what is not as by default.
 SUPERVISOR = """
-import os, sys
+import contextlib, os, sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from holdfast.store.directory import DirectoryStore
@@ -31,9 +31,12 @@ Store = DirectoryStore
 AHEAD
 settings = RunSettings(name="count", work_dir=Path("work"), command=tuple(sys.argv[1:]), SETTINGS)
 watcher = lambda report: Watcher(None, report, lambda kind, text: None, drain_time=110.0)
-sys.exit(Supervisor(
-    settings, Store(Path("store")), Journal(sys.stderr), watcher, os.environ, sys.stdout.buffer, Reaper()
-).run())
+with contextlib.closing(Journal(sys.stderr)) as journal:
+    supervisor = Supervisor(
+        settings, Store(Path("store")), journal, watcher, os.environ, sys.stdout.buffer, Reaper()
+    )
+    code = supervisor.run()
+sys.exit(code)
 """
 
 

@@ -27,16 +27,6 @@ RUN = "00001-digits"
 PATIENCE = 30
 
 
-@pytest.fixture
-def memory() -> MemoryStore:
-    return MemoryStore()
-
-
-@pytest.fixture
-def store(memory: MemoryStore) -> FlakyStore:
-    return FlakyStore(memory)
-
-
 class Started:
     """A startup, and the events that it puts; what a training process does in between is the test's."""
 
@@ -45,7 +35,7 @@ class Started:
         self.clock = Clock()
         self._queue: queue.SimpleQueue[events.Event] = queue.SimpleQueue()
         settings = RunSettings(name="digits", work_dir=work_dir, command=("true",), restore_first=True)
-        journal = Journal(None)
+        journal = Journal(None)  # its file is a log that is stored
         self._preparer = Preparer(
             settings, store, journal.event, journal.attach, store_pair, lambda who: None, lambda: None
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fakes.clocks import Waits
+from fakes.events import RecordedEvents
 from fakes.pairs import name_of, save_pair
 from fakes.stored import Run
 from fakes.stores import FlakyStore, MemoryStore
@@ -17,7 +18,6 @@ from holdfast.core.runs import ForkSource
 from holdfast.store import Store
 from holdfast.store.catalog import list_pairs
 from holdfast.store.directory import DirectoryStore
-from holdfast.supervisor.report.journal import Journal
 from holdfast.supervisor.restore.opening import Prepared
 from holdfast.supervisor.restore.prepare import Preparer
 from holdfast.supervisor.settings import RunSettings
@@ -62,12 +62,8 @@ def start(store: MemoryStore, tmp_path: Path, lost: list[str]) -> Iterator[Start
     ) -> Preparer:
         given = ForkSource.parse(source) if source else None
         settings = RunSettings(name=name, work_dir=tmp_path / machine, command=("true",), source=given, extend=extend)
-        journal = Journal(None)
-        journal.listen(lambda kind, event: heard(kind))
-        preparer = Preparer(
-            settings, through or store, journal.event, journal.attach, store_pair, lost.append, lambda: None, cancelled
-        )
-        made.append(preparer)
+        say, used = RecordedEvents(heard), through or store
+        made.append(Preparer(settings, used, say, lambda path: None, store_pair, lost.append, lambda: None, cancelled))
         return made[-1]
 
     yield make

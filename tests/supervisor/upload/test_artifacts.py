@@ -14,6 +14,7 @@ import boto3
 import pytest
 
 from fakes.clocks import Clock, Passing
+from fakes.events import RecordedEvents
 from fakes.stores import FlakyStore, MemoryStore
 from holdfast.core.artifacts import Limits, from_key
 from holdfast.core.errors import NotFound, Permanent, StoreError, Transient
@@ -36,9 +37,9 @@ class Machine:
         self.clock = Clock()
         self.wall_ns = LATER
         self.pressed = False
-        self.said: list[tuple[str, str, dict[str, Any]]] = []
+        self.said = RecordedEvents()
         self.artifacts = Artifacts(
-            store, self.spool, Limits(**limits), self._say, self.clock, lambda: self.pressed, lambda: self.wall_ns
+            store, self.spool, Limits(**limits), self.said, self.clock, lambda: self.pressed, lambda: self.wall_ns
         )
 
     def write(self, path: str, content: bytes | str, mtime_ns: int = OLD) -> Path:
@@ -88,28 +89,9 @@ class Machine:
         self.artifacts.conclude(ended, deadline)
         self.insist()
 
-    def kinds(self) -> list[str]:
-        return [kind for kind, _, _ in self.said]
-
     def left_out(self) -> dict[str, str]:
-        return {
-            path: facts["reason"] for k, _, facts in self.said if k == "artifacts-left-out" for path in facts["paths"]
-        }
-
-    def _say(self, kind: str, text: str = "", *, warning: bool = False, **facts: Any) -> None:
-        json.dumps(facts)
-        text.encode()
-        self.said.append((kind, text, facts))
-
-
-@pytest.fixture
-def memory() -> MemoryStore:
-    return MemoryStore()
-
-
-@pytest.fixture
-def store(memory: MemoryStore) -> FlakyStore:
-    return FlakyStore(memory)
+        said = [facts for kind, _, facts in self.said.events if kind == "artifacts-left-out"]
+        return {path: facts["reason"] for facts in said for path in facts["paths"]}
 
 
 @pytest.fixture
@@ -189,7 +171,7 @@ def test_without_a_folder_nothing_happens(memory: MemoryStore, machine: Machine)
     machine.sync(2)
     machine.conclude()
     assert memory.writes == []
-    assert machine.said == []
+    assert machine.said.events == []
     assert not machine.root.exists()
 
 
@@ -215,7 +197,7 @@ def test_the_index_comes_after_the_files_it_names(memory: MemoryStore, machine: 
     machine.sync()
     assert memory.writes == [f"{RUN}/artifacts/a", f"{RUN}/artifacts/b", f"{RUN}/artifacts.json"]
     assert index(memory)["b"]["size"] == 2
-    assert machine.said == [("artifacts-stored", "", {"files": 2, "bytes": 3, "removed": 0})]
+    assert machine.said.events == [("artifacts-stored", "", {"files": 2, "bytes": 3, "removed": 0})]
 
 
 def test_each_file_is_a_job_of_its_own_so_that_a_pair_can_come_in_between(machine: Machine) -> None:
@@ -344,7 +326,7 @@ def test_what_is_no_file_is_left_out_and_said_once(
             listener.bind(odd.name)
     machine.sync(3)
     assert set(stored(memory)) == {"a"}
-    assert machine.kinds().count("artifacts-left-out") == 1
+    assert machine.said.kinds().count("artifacts-left-out") == 1
     assert set(machine.left_out()) == {"odd"}
 
 
@@ -362,7 +344,7 @@ def test_names_in_what_is_said_are_harmless(machine: Machine) -> None:
     for name in (b"odd\x1b[2J\n", b"broken\xff"):
         os.symlink("nowhere", os.fsencode(machine.root) + b"/" + name)
     machine.sync()
-    assert all(text.isprintable() for _, text, _ in machine.said)
+    assert all(text.isprintable() for _, text, _ in machine.said.events)
 
 
 # --- removing ------------------------------------------------------------------------------------------------------
@@ -507,7 +489,7 @@ def test_an_outage_at_the_start_costs_no_entry_of_the_index(
     two = fresh()
     store.fail("list", Transient("away"), times=20)
     two.restore()
-    assert two.kinds() == ["store-away", "artifacts-later"]
+    assert two.said.kinds() == ["store-away", "artifacts-later"]
     two.write("mine", "22")
     two.clock.advance(60)
     two.insist()
@@ -567,7 +549,7 @@ def test_what_the_command_wrote_meanwhile_is_not_replaced_in_the_background(
     two = fresh(wait=0)
     two.write("a", "older", OLD - 1)
     two.restore()
-    assert two.kinds() == ["artifacts-later"]
+    assert two.said.kinds() == ["artifacts-later"]
     store.before = lambda operation, key: two.write("b", "new") and None if operation == "fetch" else None
     memory.reads.clear()
     two.work()
@@ -610,7 +592,7 @@ def test_an_object_that_is_newer_than_the_index_is_taken(
     two = fresh()
     two.restore()
     assert two.files() == {"a": "longer than the first", "b": "other"}
-    doubts = [facts["path"] for kind, _, facts in two.said if kind == "artifact-doubtful"]
+    doubts = [facts["path"] for kind, _, facts in two.said.events if kind == "artifact-doubtful"]
     assert doubts == ["b"], "the same size and another checksum: stored after the index, or damaged"
 
 

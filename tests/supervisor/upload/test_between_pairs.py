@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from fakes.clocks import Clock
@@ -16,21 +14,6 @@ from holdfast.supervisor.upload.commit import store_pair
 from holdfast.supervisor.upload.logs import growing_logs
 
 RUN = "00001-digits"
-
-
-@pytest.fixture
-def memory() -> MemoryStore:
-    return MemoryStore()
-
-
-@pytest.fixture
-def store(memory: MemoryStore) -> FlakyStore:
-    return FlakyStore(memory)
-
-
-@pytest.fixture
-def spool(tmp_path: Path) -> Spool:
-    return Spool(tmp_path / RUN)
 
 
 # --- logs and other files ------------------------------------------------------------------------------------------

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from holdfast.spool import Spool
@@ -9,11 +7,6 @@ from holdfast.supervisor.upload.logs import GrowingLog, growing_logs
 from holdfast.supervisor.upload.transfer import GivenUp
 
 RUN = "00001-digits"
-
-
-@pytest.fixture
-def spool(tmp_path: Path) -> Spool:
-    return Spool(tmp_path / RUN)
 
 
 def grow(spool: Spool, name: str, line: bytes) -> None:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -19,21 +18,6 @@ from holdfast.supervisor.upload.uploader import Uploader
 
 RUN = "00001-digits"
 AT_ONCE = Backoff(first=0.001, most=0.002)
-
-
-@pytest.fixture
-def memory() -> MemoryStore:
-    return MemoryStore()
-
-
-@pytest.fixture
-def store(memory: MemoryStore) -> FlakyStore:
-    return FlakyStore(memory)
-
-
-@pytest.fixture
-def spool(tmp_path: Path) -> Spool:
-    return Spool(tmp_path / RUN)
 
 
 def key(name: CheckpointName, part: str) -> str:
