@@ -59,7 +59,12 @@ def test_a_training_that_ends_is_complete_and_left_alone_until_it_is_extended(pa
     assert again.wait() == Exit.COMPLETE
     again.close()
     assert "from step" not in again.text
-    assert "nothing to do" in last_of(again)
+    assert f"run {RUN} is complete; nothing to do ('holdfast new count' begins another" in last_of(again)
+    other = park.start("two", command=[sys.executable, "-c", "print('another')"])
+    assert other.wait() == Exit.COMPLETE
+    other.close()
+    assert f"warning: run {RUN} is complete, so nothing is trained (the command is another: " in last_of(other)
+    assert "); 'holdfast new count' begins another" in last_of(other)
     longer = park.start("two", "--extend", STEPS="90")
     assert longer.wait() == Exit.COMPLETE
     assert "from step 60" in longer.text

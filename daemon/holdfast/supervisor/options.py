@@ -28,13 +28,16 @@ def origin(command: Sequence[str], redactor: Redactor) -> dict[str, Any]:
     }
 
 
-def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+_WORDS = {"command": "the command", "script_sha256": "the script", "cpu": "the CPU"}
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any], of: Sequence[str] = (*_WORDS, "versions")) -> list[str]:
     """What is not as it was when a checkpoint was made, a line for each."""
     found = []
-    for key, text in (("command", "the command"), ("script_sha256", "the script"), ("cpu", "the CPU")):
-        if key in before and before[key] != now.get(key):
+    for key, text in _WORDS.items():
+        if key in of and key in before and before[key] != now.get(key):
             found.append(f"{text} is another" + ("" if key == "script_sha256" else f": {_short(before[key])} before"))
-    then = before.get("versions")
+    then = before.get("versions") if "versions" in of else None
     for package, version in sorted(then.items()) if isinstance(then, Mapping) else ():
         here = now["versions"].get(package)
         if here is not None and here != version:

@@ -6,6 +6,7 @@ The events that tell of it are core/machine/events.py's Ready, Restored and Rest
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,7 @@ from ..core.machine import effects, events
 from ..core.manifest import Manifest
 from ..core.policy import Retention
 from ..core.redact import Redactor
+from ..core.runs import RunId
 from ..spool import only_here, write_whole
 from ..store import Store
 from .options import changes, training_options
@@ -31,6 +33,15 @@ from .upload.logs import growing_logs
 from .upload.uploader import Uploader
 
 OPTIONS_FILE = "training_options.json"
+
+
+def _options_of(store: Store, run: RunId) -> dict[str, Any]:
+    """Of the start that completed it; empty where nothing that can be read is there."""
+    try:
+        document = json.loads(store.get(f"{run}/{OPTIONS_FILE}")[0])
+    except (StoreError, ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 class Startup:
@@ -114,7 +125,7 @@ class Startup:
 
     def _bring(self, prepared: Prepared | None, effect: effects.Restore) -> events.Event:
         if prepared is None:
-            return events.Restored(complete=True)
+            return self._complete(self._preparer.complete)
         self.prepared = prepared
         if self.uploader is None:
             self._begin_uploading(prepared)
@@ -127,6 +138,13 @@ class Startup:
         if resume is not None:
             self._report_changes(resume)
         return events.Restored(checkpoint=str(resume.name) if resume else None, step=resume.name.step if resume else 0)
+
+    def _complete(self, run: RunId | None) -> events.Restored:
+        """A complete run that is started by another command is as a rule meant to be a new one."""
+        if run is None:
+            return events.Restored(complete=True)
+        found = changes(_options_of(self._store, run), self._origin, ("command", "script_sha256"))
+        return events.Restored(complete=True, run=str(run), otherwise="; ".join(found))
 
     def _report_changes(self, resume: Manifest) -> None:
         """Two starts of one command may end differently for reasons outside of it."""

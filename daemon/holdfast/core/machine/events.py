@@ -64,6 +64,7 @@ class Restored:
 
     ``over`` says why nothing may be trained now, though an earlier start left pairs here that the store lacks;
     ``out_of_time``, that the reason is the run's age.
+    ``run`` is the complete run, and ``otherwise`` what is not as it was when that was trained.
     """
 
     complete: bool = False
@@ -71,6 +72,8 @@ class Restored:
     step: int = 0
     over: str = ""
     out_of_time: bool = False
+    run: str = ""
+    otherwise: str = ""
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,10 @@ class OpenRun:
 
 
 class RunOpener:
-    """Used once. The folder's lock and the lease last until ``held`` is closed."""
+    """Used once. The folder's lock and the lease last until ``held`` is closed.
+
+    ``complete`` is the run where there is nothing to do.
+    """
 
     def __init__(
         self,
@@ -85,6 +88,7 @@ class RunOpener:
         self._on_out_of_time = on_out_of_time
         self._held = held
         self._waiting_for = ""
+        self.complete: RunId | None = None
 
     def open(self, fork: Fork | None) -> tuple[OpenRun, Prepared] | None:
         """None if the run is complete. ``fork`` is what it is to continue from by ``--from``. Raises HoldfastError."""
@@ -92,6 +96,7 @@ class RunOpener:
         run, complete = self._retry.first_contact(lambda: self._find(fork is not None))
         if complete:
             self._say("complete", run=str(run))
+            self.complete = run
             return None
         over = self._limit_age(run)
         spool, unknown = self._take_folder(run)
@@ -101,6 +106,7 @@ class RunOpener:
         opened = OpenRun(run, spool, lease, self._reopened(run, fork))
         if opened.uploads_to is self._store and patiently(lambda: is_complete(self._store, run)):
             patiently(lease.release)
+            self.complete = run
             return None
         self._sweep(run)
         # Only now: a drain that was going on while this machine waited has stored its pair.

@@ -10,7 +10,7 @@ from pathlib import Path
 from ...core.errors import Conflict, Fenced, Permanent, StoreError
 from ...core.event_sink import EventSink
 from ...core.manifest import CheckpointName, Manifest
-from ...core.runs import COMPLETE_FILE
+from ...core.runs import COMPLETE_FILE, RunId
 from ...spool import Spool
 from ...store import Store
 from ..settings import RunSettings
@@ -52,6 +52,11 @@ class Preparer:
         self._open: OpenRun | None = None
         self._resumed: CheckpointName | None = None
         self._marked = False
+
+    @property
+    def complete(self) -> RunId | None:
+        """The run that ``prepare`` gave nothing for."""
+        return self._opener.complete
 
     @property
     def uploads_to(self) -> Store:

@@ -71,6 +71,15 @@ def test_a_complete_run_starts_nothing() -> None:
     assert acts(go(NoNotice(), Restored(complete=True))[1]) == [ExitWith(Exit.COMPLETE)]
 
 
+def test_a_complete_run_is_named_with_the_ways_to_train_all_the_same() -> None:
+    ways = "'holdfast new digits' begins another run of that name, --extend continues this one"
+    effects = go(NoNotice(), Restored(complete=True, run="00001-digits"))[1]
+    assert Say("complete", f"run 00001-digits is complete; nothing to do ({ways})") in effects
+    effects = go(NoNotice(), Restored(complete=True, run="00001-digits", otherwise="the command is another"))[1]
+    text = f"run 00001-digits is complete, so nothing is trained (the command is another); {ways}"
+    assert Say("complete", text, warning=True) in effects
+
+
 @pytest.mark.parametrize("before", [(), (NOTICE,), (NoNotice(),)], ids=["unlooked", "waiting", "restoring"])
 def test_a_stop_before_the_start_exits_with_75_at_once(before: tuple[Event, ...]) -> None:
     assert acts(go(*before, STOP)[1]) == [ExitWith(Exit.STOPPED)]

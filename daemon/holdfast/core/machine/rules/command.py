@@ -52,11 +52,21 @@ def start(state: State) -> Step:
 
 def restored(state: State, event: Restored, now: float) -> Step:
     if event.complete:
-        return end(state, Exit.COMPLETE, Say("complete", "the run is complete; nothing to do (--extend reopens it)"))
+        return end(state, Exit.COMPLETE, _nothing_to_do(event))
     if event.over:  # what an earlier start left is stored within a drain's time
         state = replace(state, out_of_time=state.out_of_time or event.out_of_time)
         return flush_before(state, event.over, None, now)
     return start(brought(state, event, now)[0])
+
+
+def _nothing_to_do(event: Restored) -> Say:
+    run = f"run {event.run}" if event.run else "the run"
+    name = event.run.partition("-")[2] or "NAME"
+    ways = f"'holdfast new {name}' begins another run of that name, --extend continues this one"
+    if event.otherwise:
+        text = f"{run} is complete, so nothing is trained ({event.otherwise}); {ways}"
+        return Say("complete", text, warning=True)
+    return Say("complete", f"{run} is complete; nothing to do ({ways})")
 
 
 def brought(state: State, event: Restored, now: float) -> Step:
