@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from holdfast.core.errors import Exit
-from holdfast.drill.compare import Final, differences, final_state
+from holdfast.drill.compare import FitState, differences, final_state
 from holdfast.store import StoreSettings, open_store
 
 from .daemons import SCRIPTS, Machines, machines
@@ -49,5 +49,5 @@ def test_a_users_script_outlives_its_machine_and_a_changed_model_is_refused(
         assert not differences(_final(park, s3_server), _final(undisturbed, s3_server))
 
 
-def _final(park: Machines, server: str) -> Final:
+def _final(park: Machines, server: str) -> FitState:
     return final_state(open_store(park.store, StoreSettings(endpoint_url=server)), RUN)

@@ -88,6 +88,11 @@ def last_pairs(store: Store, run: str) -> dict[int, CheckpointName]:
     return found
 
 
+def final_state(store: Store, run: str) -> FitState:
+    """What the run's newest checkpoint holds. Raises HoldfastError where there is none."""
+    return _load(store, run, max(last_pairs(store, run).values(), key=lambda name: name.order))
+
+
 def differences(left: FitState, right: FitState) -> list[Difference]:
     """Every variable that is not the same bit for bit, or is in one state only."""
     import numpy as np

@@ -287,7 +287,7 @@ def test_what_stands_in_a_files_place_in_the_work_dir_is_named(
     folder = tmp_path / "one" / RUN
     folder.mkdir(parents=True)
     make(folder / name)
-    with pytest.raises(SettingsError, match=f"--work-dir: .*/{RUN}/{name} is no file .* move it away"):
+    with pytest.raises(SettingsError, match=f"--work-dir: .*/{RUN}/{name} is not a file .* move it away"):
         start("one").prepare()
     assert run.contents().incarnation == 1, "no lease was taken"
 
