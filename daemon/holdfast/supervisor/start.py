@@ -8,11 +8,11 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..core import wire
-from ..core.errors import Exit, HoldfastError, StoreError
+from ..core.errors import Exit, HoldfastError, InvalidPair, StoreError
 from ..core.event_sink import EventSink
 from ..core.machine import effects, events
 from ..core.manifest import Manifest
@@ -21,6 +21,7 @@ from ..core.redact import Redactor
 from ..core.runs import RunId
 from ..spool import only_here, write_whole
 from ..store import Store
+from ..store.catalog import list_pairs, read_manifest
 from .options import changes, training_options
 from .reports import Reports
 from .restore.candidates import newest_here
@@ -35,11 +36,14 @@ from .upload.uploader import Uploader
 OPTIONS_FILE = "training_options.json"
 
 
-def _options_of(store: Store, run: RunId) -> dict[str, Any]:
-    """Of the start that completed it; empty where nothing that can be read is there."""
+def _origin_of(store: Store, run: RunId) -> Mapping[str, Any]:
+    """What the run's newest pair came from, or its last start if it has none. Empty where that cannot be read."""
     try:
+        newest = next(iter(list_pairs(store, str(run))), None)
+        if newest is not None:
+            return read_manifest(store, str(run), newest).origin
         document = json.loads(store.get(f"{run}/{OPTIONS_FILE}")[0])
-    except (StoreError, ValueError, RecursionError):
+    except (StoreError, InvalidPair, ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
 
@@ -143,7 +147,7 @@ class Startup:
         """A complete run that is started by another command is as a rule meant to be a new one."""
         if run is None:
             return events.Restored(complete=True)
-        found = changes(_options_of(self._store, run), self._origin, ("command", "script_sha256"))
+        found = changes(_origin_of(self._store, run), self._origin, ("command", "script_sha256"))
         return events.Restored(complete=True, run=str(run), otherwise="; ".join(found))
 
     def _report_changes(self, resume: Manifest) -> None:
