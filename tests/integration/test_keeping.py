@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from fakes.finals import final_state
 from holdfast.core.errors import Exit
-from holdfast.drill.compare import differences, final_state
+from holdfast.drill.compare import differences
 from holdfast.store import Store, StoreSettings, open_store
 from holdfast.store.catalog import list_pairs
 

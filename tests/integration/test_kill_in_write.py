@@ -10,8 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from fakes.finals import final_state
 from holdfast.core.errors import Exit
-from holdfast.drill.compare import Final, differences, final_state
+from holdfast.drill.compare import FitState, differences
 from holdfast.spool import TEMPORARY
 from holdfast.store import StoreSettings, open_store
 
@@ -74,5 +75,5 @@ def until_written(park: Machines, daemon: Daemon, size: int) -> None:
     wait_for(under_way, f"a write; console:\n{daemon.text}", alive=daemon.process)
 
 
-def final(park: Machines, server: str) -> Final:
+def final(park: Machines, server: str) -> FitState:
     return final_state(open_store(park.store, StoreSettings(endpoint_url=server)), RUN)

@@ -13,8 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from fakes.finals import final_state
 from holdfast.core.errors import Exit
-from holdfast.drill.compare import differences, final_state
+from holdfast.drill.compare import differences
 from holdfast.drill.metadata import MetadataService
 from holdfast.spool import Spool
 from holdfast.store import Store, StoreSettings, open_store

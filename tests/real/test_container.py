@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fakes.finals import final_state
 from holdfast.core.errors import Exit
-from holdfast.drill.compare import Final, differences, final_state
+from holdfast.drill.compare import FitState, differences
 from holdfast.drill.metadata import MetadataService
 from holdfast.spool import Board
 from holdfast.store import StoreSettings, open_store
@@ -86,11 +87,11 @@ def until_step(fleet: Fleet, container: Container, step: int) -> None:
     wait_for(lambda: Board.read(board).step >= step, f"step {step}; console:\n{container.text}", patience=PATIENCE)
 
 
-def final(store: Path) -> Final:
+def final(store: Path) -> FitState:
     return final_state(open_store(str(store), StoreSettings()), RUN)
 
 
-def undisturbed(fleet: Fleet, tmp_path: Path, script: str = "count.py") -> Final:
+def undisturbed(fleet: Fleet, tmp_path: Path, script: str = "count.py") -> FitState:
     """How the training ends in a container that nothing stops."""
     alone = Fleet(fleet.podman, fleet.image, tmp_path / "reference")
     try:

@@ -65,7 +65,7 @@ def compare_runs(left: Store, right: Store, run: str) -> Compared:
         if number not in ours or number not in theirs:
             found.append(Difference(f"{prefix}it is in one of the trainings only", float("nan")))
             continue
-        a, b = _load(left, run, ours[number]), _load(right, run, theirs[number])
+        a, b = load_fit(left, run, ours[number]), load_fit(right, run, theirs[number])
         arrays += len(a.arrays)
         own_data = own_data and a.own_data
         found += [Difference(prefix + one.path, one.largest) for one in differences(a, b)]
@@ -90,7 +90,7 @@ def last_pairs(store: Store, run: str) -> dict[int, CheckpointName]:
 
 def final_state(store: Store, run: str) -> FitState:
     """What the run's newest checkpoint holds. Raises HoldfastError where there is none."""
-    return _load(store, run, max(last_pairs(store, run).values(), key=lambda name: name.order))
+    return load_fit(store, run, max(last_pairs(store, run).values(), key=lambda name: name.order))
 
 
 def differences(left: FitState, right: FitState) -> list[Difference]:
@@ -107,7 +107,8 @@ def differences(left: FitState, right: FitState) -> list[Difference]:
     return found
 
 
-def _load(store: Store, run: str, name: CheckpointName) -> FitState:
+def load_fit(store: Store, run: str, name: CheckpointName) -> FitState:
+    """A fit's state as that pair has it. Raises HoldfastError where it is damaged or gone."""
     with tempfile.TemporaryDirectory(prefix="holdfast-") as folder:
         spool = Spool(Path(folder))
         bring(store, run, look_up(store, run, name), spool)
