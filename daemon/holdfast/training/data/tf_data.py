@@ -1,7 +1,7 @@
 """The position in data that Keras iterates over as a ``tf.data.Dataset``, and how a later process gets there again.
 
 Keras makes a new iterator for each epoch, or, with ``steps_per_epoch``, one that serves until the data is at its end.
-Where the iterator stands is told by the passes that our datasets had begun before it, and the batches drawn from it.
+Where the iterator stands follows from the passes that our datasets had begun before it, and the batches drawn from it.
 A new iterator gets there by drawing these batches once more and dropping them. Whole rounds of what repeats in a fixed
 order are left out; where batches are just as ``holdfast.dataset`` made them, what is dropped comes empty.
 

@@ -29,7 +29,7 @@ def take(
 ) -> Draft:
     """A draft that any thread may write. ``held`` are values that were read before.
 
-    ``say`` is told what a person should know, by that thread.
+    That thread calls ``say`` with what the user should know.
     """
     parts: dict[Place, Part] = collect(model)
     values = read_all(model) if held is None else held

@@ -1,6 +1,6 @@
 """An ``.h5`` in two steps: its structure first, then its large arrays, each at its place.
 
-HDF5 is told where the arrays will stand, and writes nothing there. Then their bytes go to the file as they are, without
+HDF5 reserves the arrays' places, and writes nothing there. Then their bytes go to the file as they are, without
 a copy, with the interpreter's lock given back, and are summed on their way, so that nothing is read again.
 
 They go in small pieces: a kernel that is in the middle of a large write gives a core back to the training late.

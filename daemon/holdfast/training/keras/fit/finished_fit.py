@@ -14,7 +14,7 @@ from .. import variables
 def skip(model: keras.Model, saved: Saved, session: Session) -> None:
     """Gives ``model`` the history of this ``fit``, and the checkpoint's weights if they can be its own.
 
-    The weights at this ``fit``'s end are in no checkpoint: the user is told. Raises InvalidPair.
+    The weights at this ``fit``'s end are in no checkpoint: a line says so. Raises InvalidPair.
     """
     done = len(session.fits)
     history = from_plain(saved.facts["fits"][done])
