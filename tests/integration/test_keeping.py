@@ -97,7 +97,7 @@ def test_a_damaged_source_is_a_clear_error_and_makes_no_run(local_park: Machines
     damaged.write_bytes(bytes([damaged.read_bytes()[0] ^ 1]) + damaged.read_bytes()[1:])
     daemon = local_park.start("two", "--run", "other", "--from", "count@40")
     assert daemon.wait() == Exit.USAGE
-    assert "that checkpoint is no good" in daemon.text
+    assert "that checkpoint cannot be used" in daemon.text
     assert [entry.key for entry in store_of(local_park).list("", shallow=True)] == [f"{RUN}/"]
 
 

@@ -43,7 +43,7 @@ def test_a_users_script_outlives_its_machine_and_a_changed_model_is_refused(
         second = park.start("two", command=COMMAND)
         assert second.wait() == Exit.COMPLETE
         # A busy machine may let some batches by before the news of the stop has come to the script.
-        assert re.search(r"going on from epoch 1, batch ([4-9]) \(step 1\1\)", second.text)
+        assert re.search(r"resuming from epoch 1, batch ([4-9]) \(step 1\1\)", second.text)
         assert "Epoch 1/3" not in second.text
         assert undisturbed.start("reference", command=COMMAND).wait() == Exit.COMPLETE
         assert not differences(_final(park, s3_server), _final(undisturbed, s3_server))

@@ -44,7 +44,7 @@ def test_kills_at_random_moments_of_background_writes_change_nothing(
             assert left_behind(park)
         last = park.start("one", command=COMMAND, **TRAINING)
         assert last.wait() == Exit.COMPLETE, last.text
-        assert "going on from" in last.text
+        assert "resuming from" in last.text
         assert undisturbed.start("reference", command=COMMAND, **TRAINING).wait() == Exit.COMPLETE
         assert not differences(final(park, s3_server), final(undisturbed, s3_server))
 

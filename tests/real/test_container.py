@@ -258,7 +258,7 @@ def test_podman_stop_in_mid_epoch_stores_a_checkpoint_and_another_container_ends
     assert "stored epoch 1, step 14 (SIGTERM" in first.text
     second = fleet.train(script="keras_fit.py")
     assert second.wait() == Exit.COMPLETE
-    assert "going on from epoch 1, batch 4 (step 14)" in second.text
+    assert "resuming from epoch 1, batch 4 (step 14)" in second.text
     assert "evaluated" in second.text
     ended, reference = final(fleet.store), undisturbed(fleet, tmp_path, "keras_fit.py")
     assert len(ended.arrays) > 20

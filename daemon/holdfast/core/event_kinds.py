@@ -52,7 +52,7 @@ SECTIONS: dict[str, dict[str, Kind]] = {
             {"pid": "its process id", "command": "a list of words"},
         ),
         "training-began": Kind("its training loop began", {"epochs": "how many it is to do; null if unknown"}),
-        "no-training": Kind(f"{_WARNED}: the command has run for minutes, and no training of it spoke to holdfast"),
+        "no-training": Kind(f"{_WARNED}: the command has run for minutes, and no training of it reported to holdfast"),
         "training-finished": Kind("its training loop did all its epochs"),
         "exited": Kind(
             "the command ended",

@@ -1,4 +1,4 @@
-"""What threads hear, of the training process and of the uploader, made into events for the journal and the loop."""
+"""Messages of the training process and reports of the uploader, made into events for the journal and the loop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from ..core.wording import bytes_text
 
 
 class Reports:
-    """Called in whichever thread hears. ``stacks`` is what the training process said of how its stacks can be had."""
+    """Called in the threads of the channel and of the uploader.
+
+    ``stacks`` is how the training process can be asked for its stacks, once it said so.
+    """
 
     def __init__(self, say: EventSink, put: Callable[[events.Event], None]) -> None:
         self._say = say

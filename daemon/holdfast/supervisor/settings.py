@@ -1,4 +1,4 @@
-"""What ``holdfast run`` is told, once all sources of settings are merged."""
+"""The settings of ``holdfast run``, merged from all their sources."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the effect Restore asks for, in a thread of its own: the lease, an uploader, and the pair to go on from.
+"""What the effect Restore asks for, in a thread of its own: the lease, an uploader, and the pair to resume from.
 
 The events that tell of it are core/machine/events.py's Ready, Restored and RestoreFailed.
 """
@@ -52,7 +52,7 @@ class Startup:
     """``start`` once at first, and again for each restart of the command.
 
     ``prepared``, ``resume`` and ``uploader`` are there before the first event that tells of them; the uploader is one
-    for all starts. ``brought`` is set once what the command goes on from is here.
+    for all starts. ``brought`` is set once the pair that the command resumes from is here.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class Startup:
         self.prepared = prepared
         if self.uploader is None:
             self._begin_uploading(prepared)
-        self._tell_of_owed(prepared)
+        self._report_owed(prepared)
         if over := prepared.over or effect.only_store:
             return events.Restored(over=over, out_of_time=bool(prepared.over))
         if not self._settings.restore_first:
@@ -166,8 +166,8 @@ class Startup:
         self.uploader = self._make_uploader(prepared, artifacts)
         self.uploader.start()
 
-    def _tell_of_owed(self, prepared: Prepared) -> None:
-        """Of what an earlier start left, and of pairs whose news died with the command.
+    def _report_owed(self, prepared: Prepared) -> None:
+        """Reports what an earlier start left, and pairs whose message was lost when the command died.
 
         The marks are believed: while the store is away, all that is here seems to be owed.
         """

@@ -127,7 +127,7 @@ def test_a_damaged_source_is_refused_before_a_run_is_allotted_for_it(
     run.flip(name_of(2), part)
     before = dict(store.objects)
     refused = start("one", "digits@20", name="other")
-    with pytest.raises(SettingsError, match="that checkpoint is no good"):
+    with pytest.raises(SettingsError, match="that checkpoint cannot be used"):
         refused.prepare()
     assert store.objects == before
     assert list((tmp_path / "one").iterdir()) == []

@@ -12,8 +12,8 @@ class Restore:
     """Take the lease, find the newest valid pair, bring it here. Answered by Restored or RestoreFailed, and before
     that by Ready where the command need not wait for the pair.
 
-    The pairs to ``avoid`` are passed over: the command died of them. ``only_store``: nothing is started, for what it
-    says; what an earlier start left here is stored.
+    The pairs to ``avoid`` are passed over: the command died of them. ``only_store`` says why nothing is started: then
+    only what an earlier start left here is stored.
     """
 
     avoid: frozenset[str] = frozenset()
@@ -41,7 +41,7 @@ class AskStop:
 class DumpStacks:
     """Have the training process write its stacks to the log, if it can, and write down what the tree is made of.
 
-    Whoever is stopped in the tree is woken: it may go on.
+    A stopped process of the tree is woken: it may continue.
     """
 
 
@@ -57,7 +57,7 @@ class Kill:
 
 @dataclass(frozen=True)
 class Upload:
-    """Bring a pair to the store, trying until it succeeds.
+    """Upload a pair to the store, trying until it succeeds.
 
     Answered by PairStored, PairLost, PairSkipped or PairLeftBehind.
     """
@@ -84,7 +84,7 @@ class Finalize:
 
 @dataclass(frozen=True)
 class Say:
-    """Tell whoever watches: a kind for programs, a text for people."""
+    """Report an event: a kind for programs, a text for people."""
 
     kind: str
     text: str

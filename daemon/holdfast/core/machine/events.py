@@ -60,7 +60,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Restored:
-    """``checkpoint`` is here, the pair to go on from; ``complete`` says that there is nothing to do.
+    """``checkpoint`` is here, the pair to resume from; ``complete`` says that there is nothing to do.
 
     ``over`` says why nothing may be trained now, though an earlier start left pairs here that the store lacks;
     ``out_of_time``, that the reason is the run's age.
@@ -150,7 +150,7 @@ class PairLost:
 
 @dataclass(frozen=True)
 class PairSkipped:
-    """A pair that only served to go on from, and that a newer one replaced before it was stored."""
+    """A pair that was saved to resume from only, and that a newer one replaced before it was stored."""
 
     name: str
 
@@ -190,7 +190,7 @@ class SpoolScanned:
 
 @dataclass(frozen=True)
 class Finalized:
-    """Logs are stored and, for a complete run, the mark is set; or what the store said that refuses it for good."""
+    """Logs are stored and, for a complete run, the mark is set; or the store refuses that for good, with this text."""
 
     refusal: str = ""
 

@@ -1,4 +1,4 @@
-"""What the supervisor does in which phase, told by the machine itself: docs/supervision.md is made of it.
+"""What the supervisor does in which phase, as the machine itself answers: docs/supervision.md is made of it.
 
 Nothing here is typed from memory: each table puts the same questions to all of core/machine/histories.py, and describes
 the state and the effects that come back.

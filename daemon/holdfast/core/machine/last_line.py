@@ -21,7 +21,7 @@ class FinalPairs:
 
 
 def last_line(code: Exit, state: State, kept: FinalPairs) -> str:
-    """Empty where an error, or the news that there was nothing to do, has just said it."""
+    """Empty where the line before it has just said so: an error, or that there was nothing to do."""
     text = _text(code, state, kept)
     return text and f"{text} (exit {int(code)})"
 

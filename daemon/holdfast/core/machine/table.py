@@ -1,4 +1,4 @@
-"""The supervisor's mind: phases, events, effects and one pure function, ``step``.
+"""The supervisor's decisions: phases, events, effects and one pure function, ``step``.
 
 ``step(state, event, now)`` answers what the new state is and what is to be done; it does nothing itself and knows no
 clock. The shell (supervisor/loop.py) performs the effects and reports what came of them as further events. Time is
@@ -98,7 +98,7 @@ TABLE: dict[tuple[Phase, type[Any]], _Rule] = {
     **{(phase, Spawned): command.spawned for phase in (*_ALIVE, _P.DRAINING)},
     **{(phase, Progressed): command.progressed for phase in (*_ALIVE, _P.DRAINING)},
     **{(phase, PairSpooled): pairs.saved for phase in Phase if phase not in (_P.DONE, _P.FAILED)},
-    # The child's last words may arrive after its end, and so may the news of its start.
+    # The child's last messages may arrive after its end, and so may the event of its start.
     **{
         (phase, event): command.stay
         for phase in (_P.RESTORING, _P.FLUSHING, _P.BACKOFF)

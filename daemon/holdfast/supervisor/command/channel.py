@@ -21,7 +21,7 @@ _LOOK_EVERY = 0.2
 class Channel:
     """A Unix socket in a private folder. The first process that says Hello is the training; others are refused.
 
-    It is welcomed once ``ready`` is set: when what it goes on from is here.
+    It is welcomed once ``ready`` is set: when the pair to resume from is here.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Channel:
         threading.Thread(target=self._accept, name="channel", daemon=True).start()
 
     def send(self, message: Message) -> bool:
-        """False if there is nobody to hear it."""
+        """False if no training process is connected."""
         with self._lock:
             if self._peer is None:
                 return False
@@ -59,7 +59,7 @@ class Channel:
         return True
 
     def wait_silent(self, seconds: float) -> bool:
-        """Waits until the training process has hung up and all it said was passed on. False if that takes longer."""
+        """Waits until the training process has hung up and all its messages are passed on; False if it takes longer."""
         return self._silent.wait(seconds)
 
     def close(self) -> None:

@@ -53,10 +53,10 @@ class Child:
                 setsigmask=[],
                 setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT],
             )
-        self.command = self._told()
+        self.command = self._read_pid()
 
-    def _told(self) -> int:
-        """The guardian says the command's pid as soon as it runs; one that cannot say so stands for it."""
+    def _read_pid(self) -> int:
+        """The guardian sends the command's pid as soon as it runs; where it cannot, its own pid is taken."""
         self._link.settimeout(_START_SECONDS)
         said = b""
         with contextlib.suppress(OSError):
@@ -78,7 +78,7 @@ class Child:
         return []
 
     def terminate(self) -> None:
-        """SIGTERM to the whole tree, and to what is stopped, the go to act on it."""
+        """SIGTERM to the whole tree, and SIGCONT, so that a stopped process can act on it."""
         for process in self.tree():
             with contextlib.suppress(psutil.Error):
                 process.terminate()
@@ -87,7 +87,7 @@ class Child:
     def dump_stacks(self, pid: int, number: int) -> int:
         """Asks a process of the tree for its stacks, by a signal, and then those that it forked. Returns how many.
 
-        Whoever would die of it is not asked. Whoever is stopped in the tree is woken to hear it.
+        A process that would die of the signal is not asked. One that is stopped is woken to receive it.
         """
         tree = self.tree()
         asked = [process for process in _forks(pid, tree) if catches(process.pid, number)]
@@ -114,7 +114,7 @@ class Child:
         return ended.describe(out_of_memory=self._memory.happened())
 
     def close(self) -> None:
-        """After its end. While it lives, this ends it: the guardian takes the supervisor for dead."""
+        """After its end. While the command lives, this ends it: the guardian takes the supervisor for dead."""
         self._link.close()
 
 

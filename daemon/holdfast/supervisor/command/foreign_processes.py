@@ -9,11 +9,11 @@ import psutil
 
 
 class ForeignProcesses:
-    """Whoever is below this process and not of the command: what a shell had started before it became holdfast by exec,
-    and what that starts. Make it before the command is started.
+    """Processes below this one that are not the command's: those that a shell had started before it became holdfast by
+    exec, and what those start. Make it before the command is started.
 
-    What loses its parent among them comes here as the command's orphans do. Those who stay in this session can be told:
-    the command has its own, and nobody gets into another's.
+    Their orphans are inherited here, as the command's are. One that stays in this session is recognized by it: the
+    command has a session of its own, and no process can enter another's.
     """
 
     def __init__(self) -> None:

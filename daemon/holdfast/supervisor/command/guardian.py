@@ -121,7 +121,7 @@ def _end_leftovers(child: int, link: socket.socket) -> None:
 
 
 def _kill_all(child: int, link: socket.socket) -> int | None:
-    """Until nobody is left: whoever is killed may have started another meanwhile, and that one comes to us.
+    """Until no process is left: one that is killed may have started another meanwhile, which is inherited here.
 
     What cannot be killed (another user's, or stuck in a broken disk) is given up after a while.
     """

@@ -54,7 +54,7 @@ def _name(number: int) -> str:
 class Reaper:
     """Waits for every child of this process, its own and those it inherits. There is one in a process, to its end.
 
-    Make it before anything is started. It tells of all ends but those of strangers.
+    Make it before anything is started. It reports all ends but those of foreign processes.
     """
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class Reaper:
     def start(self, on_exit: Callable[[int, Ended], None]) -> None:
         """Makes this process the one that inherits the orphans below it, and waits for children from now on.
 
-        Started again, it tells the new ``on_exit`` from then on.
+        Started again, it calls the new ``on_exit`` from then on.
         """
         begun, self._on_exit = self._on_exit is not None, on_exit
         if begun:
@@ -86,18 +86,18 @@ class Reaper:
                     self._reap_one()
 
     def _reap_one(self) -> None:
-        """Looks at who it was before it is reaped, as its pid may be another's after that."""
+        """Looks at the process before it is reaped, as its pid may be another's after that."""
         found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
         assert found is not None
         assert self._on_exit is not None
-        stranger = self._foreign.have(found.si_pid)
+        foreign = self._foreign.have(found.si_pid)
         os.waitid(os.P_PID, found.si_pid, os.WEXITED)
-        if not stranger:
+        if not foreign:
             killed = found.si_code != os.CLD_EXITED
             self._on_exit(found.si_pid, Ended(*((0, found.si_status) if killed else (found.si_status, 0))))
 
     def kill_tree(self) -> None:
-        """SIGKILL to everything below this process but strangers, until nobody is left or it cannot be killed."""
+        """SIGKILL to everything below this process but foreign ones, until none is left or it cannot be killed."""
         for _ in range(_KILL_ROUNDS):
             found = [process for process in self._tree() if _lives(process)]
             if not found:
@@ -108,7 +108,7 @@ class Reaper:
             time.sleep(_KILL_PAUSE)
 
     def _tree(self) -> list[psutil.Process]:
-        """Nobody of the command is below a stranger."""
+        """No process of the command is below a foreign one."""
         tree = [process for process in psutil.Process().children() if not self._foreign.have(process.pid)]
         for process in [*tree]:
             with contextlib.suppress(psutil.Error):

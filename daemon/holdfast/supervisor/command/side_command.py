@@ -1,4 +1,4 @@
-"""A command beside the training, as an ending is: in a session of its own, its end told by the one reaper."""
+"""A command beside the training, as that of --on-complete: in a session of its own, reaped by the one reaper."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _DEFAULTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signa
 class SideCommand:
     """Starts at once, found by PATH and without a shell; raises OSError if it cannot.
 
-    The reaper tells nobody else from now on. All ends are queued before the command's own is picked out: it may be gone
-    before its pid is known here.
+    From now on the reaper reports to this command only. All ends are queued before the command's own is picked out: it
+    may be gone before its pid is known here.
     """
 
     def __init__(self, reaper: Reaper, words: Sequence[str], environment: Mapping[str, str]) -> None:

@@ -27,7 +27,7 @@ BYTES_PER_SECOND = 10_000
 LONGEST_STEP = 5.0
 _LOOKS = 20
 _LONGEST_PAUSE = 10.0
-_MOST_TOLD = 50
+_MOST_DESCRIBED = 50
 
 
 @dataclass(frozen=True)
@@ -97,12 +97,12 @@ class Stall:
 
 
 def describe(processes: Iterable[psutil.Process]) -> list[dict[str, Any]]:
-    """What can be told of a tree from outside: of each process its pid, name, status and number of threads."""
+    """What is seen of a tree from outside: of each process its pid, name, status and number of threads."""
     found: list[dict[str, Any]] = []
-    for process in itertools.islice(processes, _MOST_TOLD):
+    for process in itertools.islice(processes, _MOST_DESCRIBED):
         with contextlib.suppress(psutil.Error), process.oneshot():
-            told = {"name": process.name(), "status": process.status(), "threads": process.num_threads()}
-            found.append({"pid": process.pid, **told})
+            facts = {"name": process.name(), "status": process.status(), "threads": process.num_threads()}
+            found.append({"pid": process.pid, **facts})
     return found
 
 

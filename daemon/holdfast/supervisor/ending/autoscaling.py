@@ -2,7 +2,7 @@
 
 Beside store/s3.py the only importer of boto3, and it loads it only when a call is due: at the end of ``holdfast run``.
 The machine's name and region come from the metadata service. Every trouble is an AutoScalingError, one line for a
-person; whoever calls makes a warning of it.
+person; the caller makes a warning of it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ...core.metadata_paths import INSTANCE, LIFECYCLE, REGION
 
 
 class AutoScalingError(HoldfastError):
-    """The group could not be told."""
+    """A call to the group, or to the metadata service for it, failed."""
 
 
 @dataclass(frozen=True)

@@ -76,10 +76,10 @@ class Endings:
 
 
 def decide(code: Exit, endings: Endings, only_here: Path | None = None) -> tuple[Action, ...]:
-    """A run that was stopped goes on elsewhere, so 75 and 74 give nothing back.
+    """A run that was stopped resumes on another machine, so 75 and 74 give nothing back.
 
-    After 69 another holder trains. It may be this group's next machine, so the group goes on wanting as many as before.
-    ``only_here`` is a last state that the store lacks (left.only_here): a machine that has it stays, and its hook is
+    After 69 another holder trains. It may be this group's next machine, so the group's desired capacity stays.
+    ``only_here`` is a last state that the store lacks (spool.only_here): a machine that has it stays, and its hook is
     left waiting, which keeps the disk for a while. After 0 it is stored, and after 69 another's state counts.
     """
     if code is Exit.COMPLETE:
@@ -127,17 +127,17 @@ class Group(Protocol):
 
 
 class Running(Protocol):
-    """A command that was started (aside.SideCommand), in a group of its own."""
+    """A command that was started (command.SideCommand), in a group of its own."""
 
     def poll(self) -> Ended | None: ...
     def signal(self, number: int) -> None: ...
 
 
 class Closer:
-    """Does what was decided. ``hurry`` is set by whoever wants the process to end now.
+    """Does what was decided. ``hurry`` is set when the process should end now.
 
-    ``start`` takes a command's words and environment; it raises OSError. ``turn`` is called all the time, for whoever
-    watches that the main thread does not hang.
+    ``start`` takes a command's words and environment; it raises OSError. ``turn`` is called all the time, for a
+    watchdog of the main thread.
     """
 
     def __init__(
@@ -181,7 +181,7 @@ class Closer:
         self._say("scaled-in", f"this machine was given back to its Auto Scaling group{kept}", False)
 
     def _let_go(self, action: LetGo) -> None:
-        """A hook begins to wait a little after the machine is on its way out; refusals before that are no news."""
+        """A hook begins to wait a little after the machine is on its way out; refusals before that are expected."""
         until = self._clock() + (LEAVING_TIME if action.await_it else 0.0)
         while not self._group.leaving():
             if self._clock() >= until or self._hurry.wait(_LOOK):
@@ -251,7 +251,7 @@ class Closer:
         return ""
 
     def _end(self, command: Running) -> None:
-        """SIGTERM, and SIGKILL to what is left a little later: whoever is told to stop leaves nothing behind."""
+        """SIGTERM, and SIGKILL to what is left a little later: a stop leaves no process behind."""
         for number, patience in ((signal.SIGTERM, _TERM_TIME), (signal.SIGKILL, 1.0)):
             command.signal(number)
             until = time.monotonic() + patience

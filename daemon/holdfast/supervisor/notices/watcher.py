@@ -59,7 +59,7 @@ def _spot(text: str, now: datetime) -> NoticeStands:
     if action not in ("terminate", "stop", "hibernate"):
         raise ValueError(action)
     at = datetime.strptime(document["time"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-    # Hibernation begins at once, freezes everything, and goes on later: there is no deadline to count down to.
+    # Hibernation begins at once, freezes everything, and resumes later: there is no deadline to count down to.
     seconds = None if action == "hibernate" else (at - now).total_seconds()
     return NoticeStands(f"spot notice ({action} at {at:%H:%M:%S} UTC)", seconds)
 

@@ -1,1 +1,1 @@
-"""How a run stands, told outwards: journal, status, metrics, systemd, webhook."""
+"""Reports of a run to the outside: journal, status, metrics, systemd, webhook."""

@@ -46,7 +46,7 @@ class Console:
         self._thread.join(_LAST_LINES)
 
     def _run(self) -> None:
-        with contextlib.suppress(OSError, ValueError):  # whoever watched is gone
+        with contextlib.suppress(OSError, ValueError):  # the reader is gone
             while (line := self._queue.get()) is not None:
                 self._stream.write(line)
                 self._stream.flush()
@@ -78,9 +78,9 @@ class Journal:
         self._path: Path | None = None
 
     def listen(self, listener: Listener) -> None:
-        """``listener(kind, event)`` hears of each event from the next one on, in order; ``event`` is its whole line.
+        """``listener(kind, event)`` receives each event from the next one on, in order; ``event`` is its whole line.
 
-        It is called in whichever thread reports, so it must be quick, and it must not report anything itself.
+        It is called in the thread that reports, so it must be quick, and it must not report anything itself.
         """
         with self._lock:
             self._listeners.append(listener)
@@ -116,7 +116,7 @@ class Journal:
                 level = "error" if kind in _ERRORS else "warning" if warning else "debug" if debug else "info"
                 self._console.write(self._spelled(level, event))
             for listener in self._listeners:
-                with contextlib.suppress(Exception):  # whoever watches must not disturb the training
+                with contextlib.suppress(Exception):  # a listener must not disturb the training
                     listener(kind, event)
 
     def _spelled(self, level: str, event: Mapping[str, Any]) -> str:

@@ -139,7 +139,7 @@ class Status:
 def find(work_dir: Path, name: str | None = None, unreadable: Callable[[str], None] = lambda run: None) -> list[Status]:
     """The runs under a work dir that a daemon worked on, by number; of one ``name`` or run id only.
 
-    ``unreadable`` is told of the runs whose status is garbage: a broken disk's, say.
+    ``unreadable`` is called with each run whose status is garbage: a broken disk's, say.
     """
     found = _found(work_dir, name, unreadable)
     return sorted(found, key=lambda status: RunId.parse(status.run) or RunId(0, ""))

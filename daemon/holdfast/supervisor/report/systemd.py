@@ -1,4 +1,4 @@
-"""What systemd is told, and how: READY, STATUS, WATCHDOG, STOPPING and EXTEND_TIMEOUT_USEC (sd_notify(3)).
+"""Notifications for systemd: READY, STATUS, WATCHDOG, STOPPING and EXTEND_TIMEOUT_USEC (sd_notify(3)).
 
 The protocol is one datagram to the socket that NOTIFY_SOCKET names, so no library is needed. Without that variable
 nothing is sent.

@@ -1,4 +1,4 @@
-"""How this start stands, for whoever wants to know: facts from the events, and progress from the board."""
+"""The state of this start, for status, metrics and notifications: facts from events, progress from the board."""
 
 from __future__ import annotations
 

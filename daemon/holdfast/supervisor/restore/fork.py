@@ -1,8 +1,8 @@
-"""``--from RUN@STEP``: a run goes on from a checkpoint of another run (a fork) or from an older one of its own.
+"""``--from RUN@STEP``: a run resumes from a checkpoint of another run (a fork) or from an older one of its own.
 
 The checkpoint is copied into the run as its newest pair, so nothing is deleted and the order of pairs stays what it is.
-It is fetched and checked before a run is allotted for it: a source that is no good leaves nothing behind. It is done
-once: a mark in the store says so, and the same command started again just goes on.
+It is fetched and checked before a run is allotted for it: an unusable source leaves nothing behind. It is done
+once: a mark in the store says so, and the same command started again just resumes the run.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Fork:
-    """The checkpoint to go on from, whole, in a spool of its own."""
+    """The checkpoint to resume from, whole, in a spool of its own."""
 
     found: Found
     spool: Spool
@@ -73,7 +73,7 @@ def done_before(store: Store, source: ForkSource, target: str) -> str | None:
 
 
 def locate(store: Store, source: ForkSource) -> Found:
-    """The checkpoint that is meant. Raises SettingsError if there is none that a training could go on from."""
+    """The checkpoint that is meant. Raises SettingsError if there is none that a training could resume from."""
     run = newest_called(list_runs(store), source.run)
     if run is None:
         raise SettingsError(f"--from {source}: there is no run {source.run!r} in the store (holdfast ls lists them)")
@@ -105,13 +105,13 @@ def waiting_room(work_dir: Path, found: Found, target: str) -> Iterator[Spool]:
 
 def fetch(store: Store, source: ForkSource, found: Found, spool: Spool) -> Fork:
     """Brings the newest of the checkpoints that is whole. Raises SettingsError if none is; StoreError."""
-    told = ""
+    why = ""
     for listed in found.pairs:
         try:
             return Fork(found, spool, bring(store, found.run, listed, spool, durable=store.durable_spool).manifest)
         except InvalidPair as error:
-            told = told or str(error)
-    raise SettingsError(f"--from {source}: that checkpoint is no good: {told}")
+            why = why or str(error)
+    raise SettingsError(f"--from {source}: that checkpoint cannot be used: {why}")
 
 
 def adopt(fork: Fork, spool: Spool, incarnation: int, save: int, durable: bool) -> Manifest:

@@ -61,7 +61,7 @@ class ForkOnce:
         mark = reach(lambda: done_before(self._store, source, target))
         if mark is not None and not self._reported:
             self._reported = True
-            text = f"--from {source} was done before: going on with the run (delete {mark} to do it again)"
+            text = f"--from {source} was done before: resuming the run (delete {mark} to do it again)"
             self._say("forked-before", text)
         return mark is not None
 
@@ -71,5 +71,5 @@ class ForkOnce:
         self._retry.patiently(lambda: self._store_pair(uploads_to, spool, manifest.name))
         with contextlib.suppress(Conflict):
             self._retry.patiently(lambda: note(self._store, run, fork.found, manifest))
-        text = f"run {run}: going on {manifest.reason}"
+        text = f"run {run}: resuming {manifest.reason}"
         self._say("forked", text, checkpoint=str(manifest.name))

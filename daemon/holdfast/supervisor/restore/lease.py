@@ -27,7 +27,7 @@ _RETRY_SHARE = 0.2
 
 
 def boot_time() -> float:
-    """Seconds on a clock that goes on while the machine is suspended (a hibernated holder has lost its lease)."""
+    """Seconds on a clock that runs while the machine is suspended (a hibernated holder has lost its lease)."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
@@ -72,8 +72,8 @@ class Lease:
     def acquire(self, floor: int, cancelled: threading.Event, waiting: Callable[[str], None]) -> int:
         """Takes the lease and returns the incarnation, which is greater than ``floor``.
 
-        Waits while another holder renews it; raises Fenced after ``times.wait``, Cancelled when told to give up,
-        StoreError when the store fails. Called again after that, it goes on with what it has seen so far.
+        Waits while another holder renews it; raises Fenced after ``times.wait``, Cancelled once ``cancelled`` is set,
+        StoreError when the store fails. Called again after that, it counts on from what it has seen so far.
         """
         while True:
             record, tag = self._observer.look()

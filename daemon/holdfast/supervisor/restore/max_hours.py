@@ -1,4 +1,4 @@
-"""How long a run may go on: ``--max-hours``, counted from the run's birth.
+"""The age that a run may reach: ``--max-hours``, counted from the run's birth.
 
 The birth is ``created`` in the store's run.json, so the count goes over all machines that the run has had, and over
 the time in which it had none. It is wall time: what a limit is for is a bill, or a deadline.
@@ -21,12 +21,12 @@ class TooOld(HoldfastError):
 
 
 def seconds_left(store: Store, run: RunId, max_hours: float, now: datetime) -> float:
-    """Raises TooOld, or StoreError. A run whose birth nobody wrote down is born now."""
+    """Raises TooOld, or StoreError. A run whose birth was not recorded is taken for new."""
     left = max_hours * 3600 - (now - (_created(store, run) or now)).total_seconds()
     if left <= 0:
         raise TooOld(
             f"run {run} is older than --max-hours {max_hours:g}: nothing is started. Its checkpoints are in the store; "
-            "a higher --max-hours goes on from them"
+            "a higher --max-hours resumes from them"
         )
     return left
 

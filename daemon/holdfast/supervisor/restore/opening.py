@@ -109,7 +109,7 @@ class RunOpener:
             self.complete = run
             return None
         self._sweep(run)
-        # Only now: a drain that was going on while this machine waited has stored its pair.
+        # Only now: a drain that was under way while this machine waited has stored its pair.
         found = patiently(lambda: candidates(self._store, spool))
         if unknown:
             self._report_unknown(run, spool, found)

@@ -90,7 +90,7 @@ class Preparer:
             return None
         self._say(
             "restored",
-            f"run {run}: going on from epoch {resume.name.epoch}, batch {resume.batch} (step {resume.name.step})",
+            f"run {run}: resuming from epoch {resume.name.epoch}, batch {resume.batch} (step {resume.name.step})",
             checkpoint=str(resume.name),
             local=resume.name in found.local,
         )

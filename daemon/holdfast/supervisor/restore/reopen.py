@@ -14,8 +14,8 @@ from ...store.wrapper import Wrapper
 class Reopened(Wrapper):
     """A store that removes the run's mark right before the first new manifest.
 
-    Not after it: a process that dies in between must leave a run that is to be gone on with, for a complete one with
-    newer checkpoints than its end would be left alone for ever. ``has_new`` says that there was one.
+    Not after it: a process that dies in between must leave a run that is resumed; a complete one with newer
+    checkpoints than its end would never be. ``has_new`` says that there was one.
     """
 
     def __init__(self, store: Store, run: RunId) -> None:

@@ -2,7 +2,7 @@
 
 It has no thread and no retries of its own: it hands out small jobs, and the uploader (upload/uploader.py) puts
 every pair before the next one, and runs a job that raised StoreError again later. A file that is on its way gives way
-to a pair. Data first, the index last, as with pairs; but an artifact is never what a training goes on from, so one that
+to a pair. Data first, the index last, as with pairs; but a training never resumes from an artifact, so one that
 cannot be stored is reported and left out.
 
 A file that is being written waits until it is quiet, for one look; then it is stored as it is. A growing log may end in
@@ -44,8 +44,8 @@ class _Task:
 class Artifacts:
     """``restore`` first, in any thread; when it has returned, everything else from one thread.
 
-    ``wall_ns`` is the clock that the files' times are from. While something is ``pressed`` for, no file goes on being
-    sent: it comes again later.
+    ``wall_ns`` is the clock that the files' times are from. While something is ``pressed`` for, the file that is being
+    sent is given up: it comes again later.
     """
 
     def __init__(

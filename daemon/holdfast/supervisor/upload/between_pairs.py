@@ -1,4 +1,4 @@
-"""What the uploader does between pairs: it brings what grows, and clears what is no longer kept."""
+"""Tasks of the uploader between pairs: it uploads logs and artifacts, and removes what retention lets go."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Task(Protocol):
     vital: bool
 
     def job(self, now: float, closing: Closing | None) -> Job | None:
-        """What is to be done now, if anything; ``closing`` asks for the rest. It only looks: others wait for a lock.
+        """The next job, if one is due; ``closing`` asks for all that is left. It only looks: a lock is held meanwhile.
 
         A job raises StoreError or OSError if it failed, and is asked for again later.
         """
@@ -50,7 +50,7 @@ class Task(Protocol):
 
 
 class ScheduledTask:
-    """a task, and when it may be asked again after it failed."""
+    """a task, and when it may be tried again after it failed."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -73,8 +73,8 @@ class UploadLogs:
     A log gives way as soon as something is ``pressed`` for, or a deadline is ``left()`` seconds away: it comes again
     later, at the latest at the end, which it may use up to the deadline.
 
-    What the store refuses for good is tried again before the end, as somebody may set it right; at the end it is given
-    up, which is told once: a run must not wait for its log.
+    What the store refuses for good is tried again before the end, as it may be fixed until then; at the end it is given
+    up, which is reported once: a run must not wait for its log.
     """
 
     vital = True
@@ -154,8 +154,8 @@ class UploadLogs:
 class Prune:
     """Removes pairs from the store as soon as retention lets them go, oldest first.
 
-    While no pair has the metric of ``keep.best``, nothing goes, which is told once: a run's first pairs, in the middle
-    of an epoch, may have no validation yet.
+    While no pair has the metric of ``keep.best``, nothing is removed, which is reported once: a run's first pairs, in
+    the middle of an epoch, may have no validation yet.
     """
 
     vital = False
@@ -168,7 +168,7 @@ class Prune:
         self._keep = keep
         self._stored = set(stored)
         self._metrics: dict[CheckpointName, Mapping[str, float | None]] = {}
-        self._told_of_metric = False
+        self._reported_metric = False
         self._say = say
         self._given_up = keep.unlimited
         self._looked = False
@@ -187,8 +187,8 @@ class Prune:
     def _prune(self) -> None:
         by_name = self._keep.best is None or self._keep.best.metric == "loss"
         expendable = self._keep.expendable(self._stored, metrics=None if by_name else self._metric)
-        if not (expendable or self._told_of_metric or self._keep.best is None):
-            self._tell_of_metric()
+        if not (expendable or self._reported_metric or self._keep.best is None):
+            self._report_metric()
         for name in expendable:
             try:
                 remove_pair(self._store, self._run, name)
@@ -200,18 +200,18 @@ class Prune:
         self._looked = True
 
     def _prune_at_last(self) -> None:
-        """Nobody waits for a deletion: what fails at the end is left to the next start."""
+        """A run does not wait for a deletion: what fails at the end is left to the next start."""
         self._looked = True
         with contextlib.suppress(StoreError):
             self._prune()
 
-    def _tell_of_metric(self) -> None:
+    def _report_metric(self) -> None:
         """Only where the other rules would let something go."""
         assert self._keep.best is not None
         waiting = replace(self._keep, last=self._keep.last or 1, best=None).expendable(self._stored)
         values = [metrics.get(self._keep.best.metric) for metrics in self._metrics.values()]
         if waiting and not any(value is not None for value in values):
-            self._told_of_metric = True
+            self._reported_metric = True
             known = {name for metrics in self._metrics.values() for name in metrics}
             self._say(f"{self._keep.best.unknown(known)}; nothing is pruned until one has")
 

@@ -1,4 +1,4 @@
-"""What grows while a run goes on, brought to the store now and then.
+"""The files that grow during a run, uploaded now and then.
 
 S3 cannot append, so each incarnation has objects of its own: ``log-i2.txt``, ``events-i2.jsonl``.
 """

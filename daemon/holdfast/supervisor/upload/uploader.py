@@ -1,4 +1,4 @@
-"""Brings pairs to the store, in one thread, with the one retry loop of the system; in between it runs tasks.
+"""Uploads pairs to the store, in one thread, with the one retry loop of the system; between pairs it runs other tasks.
 
 Pairs go newest first. Where a deadline is near, what can still make it is decided from the measured rate, and an older
 pair's upload gives way to the newest (core/policy.py).
@@ -38,9 +38,10 @@ class Listener(Protocol):
 
 
 class Uploader:
-    """Owes pairs to the store and pays them. ``newest`` is the order of the newest pair that the store has.
+    """Uploads the pairs that it is given. ``newest`` is the order of the newest pair that the store has.
 
-    ``spare`` are pairs in the spool that the store needs not get: they go as those do that it has.
+    ``spare`` are pairs in the spool that the store need not get: retention removes them as those that it has.
+    ``settled`` are the pairs that are stored, lost or no longer needed.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class Uploader:
 
     @property
     def pressed(self) -> bool:
-        """Is there something that a task's long job should give way to?"""
+        """Is a pair waiting, so that the long job of a task should give way?"""
         return bool(self._owed) or self._dropped
 
     def seconds_left(self) -> float | None:
@@ -91,7 +92,7 @@ class Uploader:
         self._thread.start()
 
     def add(self, name: CheckpointName) -> None:
-        """Owes a pair that is in the spool."""
+        """Uploads a pair that is in the spool, as soon as its turn comes."""
         with self._wake:
             self._owed[name] = self._describe(name)
             under_way = self._transfer.owed.name if self._transfer else None
@@ -105,7 +106,7 @@ class Uploader:
             self._listener.skipped(old)
 
     def unknown(self, names: Iterable[CheckpointName]) -> list[CheckpointName]:
-        """Those that are neither owed nor settled."""
+        """Those that were never added."""
         with self._wake:
             return [name for name in names if name not in self._owed and name not in self.settled]
 
@@ -120,8 +121,8 @@ class Uploader:
     def finalize(self, complete: bool) -> None:
         """Once nothing is owed: run the tasks a last time, mark the run if it is complete, release the lease.
 
-        Where ``finish`` raises Fenced, nothing is reported here: it tells of the loss itself. What it is refused for
-        good is reported and not tried again.
+        Where ``finish`` raises Fenced, nothing is reported here: it reports the loss itself. A refusal for good is
+        reported and not tried again.
         """
         with self._wake:
             self._finalize = complete
@@ -146,7 +147,7 @@ class Uploader:
         try:
             manifest = self._spool.manifest(name)
         except (InvalidPair, OSError):
-            return Owed(name, 0, lasting=True)  # paying it will say what is wrong
+            return Owed(name, 0, lasting=True)  # the upload will say what is wrong
         return Owed(name, manifest.size, manifest.lasting)
 
     def _make_way(self) -> None:
@@ -175,7 +176,7 @@ class Uploader:
                 self._failures = 0
 
     def _next(self) -> Job | None:
-        """The next thing to do; waits for one, but not longer than a task may wait."""
+        """The next job; waits for one, but not longer than a task may wait."""
         with self._wake:
             one = next_upload(self._owed.values(), self._newest, self._rate.value, self.seconds_left())
             if one is not None:
@@ -196,7 +197,7 @@ class Uploader:
     def _wait_out(self, error: Exception) -> None:
         self._failures += 1
         wait = self._backoff.delay(self._failures, random.random())
-        self._listener.failing(_told(error), wait)
+        self._listener.failing(_error_text(error), wait)
         with self._wake:
             if not self._dropped:
                 self._wake.wait(wait)
@@ -232,7 +233,7 @@ class Uploader:
             self.settled.add(name)
 
     def _tidy(self) -> None:
-        """This machine keeps a few pairs, and whatever the store may lack: of some nobody has told us yet."""
+        """Keeps a few pairs on this machine, and all that the store may lack: some may not have been added yet."""
         here, stored = self._spool.pairs(), self._spool.stored()
         with self._wake:
             settled = self.settled.union(self._spare, stored).difference(self._owed)
@@ -248,12 +249,12 @@ class Uploader:
             self._listener.left_behind(name)
 
     def _run_task(self, turn: ScheduledTask, job: Job) -> None:
-        """a task that fails waits for its next turn; it holds up no other and no pair."""
+        """a task that fails waits for its next turn; it delays no other task and no pair."""
         try:
             job()
         except Exception as error:
             wait = turn.postpone(self._clock(), self._backoff)
-            self._listener.failing(_told(error), wait)
+            self._listener.failing(_error_text(error), wait)
         else:
             turn.failures = 0
 
@@ -267,7 +268,7 @@ class Uploader:
                 if self._dropped:
                     return
                 job()
-        with contextlib.suppress(Fenced):  # `finish` tells of it
+        with contextlib.suppress(Fenced):  # `finish` reports it
             self._listener.finalized(self._refusal(self._finalize))
         self._dropped = True
 
@@ -279,6 +280,6 @@ class Uploader:
         return ""
 
 
-def _told(error: Exception) -> str:
-    """A defect by its type as well: its text alone says little."""
+def _error_text(error: Exception) -> str:
+    """A defect with its type as well: its text alone says little."""
     return str(error) if isinstance(error, StoreError | OSError) else repr(error)

@@ -1,4 +1,4 @@
-"""The command: how it starts, what it tells, and what its end leads to."""
+"""The command: how it starts, what it reports, and what its end leads to."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def progressed(state: State, event: Progressed, now: float) -> Step:
 
 
 def stalled(state: State, event: Stalled, now: float) -> Step:
-    """One that is not gone after a kill, for it is stuck in a broken disk, is told and killed again and again."""
+    """One that is not gone after a kill, as it is stuck in a broken disk, is reported and killed again each time."""
     if state.kill_at is not None or state.bringing:  # then it waits for its pair
         return state, ()
     text = f"no batch, no CPU and no data for {event.seconds:.0f} s: the command hangs"

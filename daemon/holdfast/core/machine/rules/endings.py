@@ -36,7 +36,7 @@ def finalize(state: State) -> Step:
 
 
 def finalized(state: State, event: Finalized, now: float) -> Step:
-    """A mark that is refused for good is not waited for: nobody may come, and the machine costs meanwhile."""
+    """A mark that is refused for good is not waited for: the machine would cost until somebody looks."""
     if not event.refusal:
         return end(state, code_of(state))
     state = replace(state, unmarked=True)
@@ -45,7 +45,7 @@ def finalized(state: State, event: Finalized, now: float) -> Step:
 
 
 def is_missing(state: State) -> bool:
-    """Is there a state that should be in the store and will not be? Who only stopped needs the newest alone."""
+    """Will a state that should be in the store not be there? A run that was only stopped needs the newest one only."""
     if state.save_failed or state.lost is not None:
         return True
     if state.outcome is Outcome.COMPLETE:
@@ -66,7 +66,7 @@ def code_of(state: State) -> Exit:
 
 
 def _has_nothing(state: State) -> bool:
-    """A command that ended by itself and could save nothing, ever: there is no pair to go on from, here or there."""
+    """A command that ended by itself and could never save: no pair to resume from is here or in the store."""
     never = state.saved_step == 0 and state.resumed is None and state.newest_stored == (0, 0)
     return state.outcome is Outcome.COMPLETE and never and not state.owed and state.lost is None
 

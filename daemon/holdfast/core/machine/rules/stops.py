@@ -160,4 +160,4 @@ def rebalance(state: State, event: RebalanceRecommended, now: float) -> Step:
         return drain(state, what, None, now)
     if not state.training:
         return state, (Say("rebalance", f"{what}: there is nothing to save now"),)
-    return state, (Say("rebalance", f"{what}: saving now and going on"), AskSave("rebalance"))
+    return state, (Say("rebalance", f"{what}: saving now, and training continues"), AskSave("rebalance"))

@@ -19,11 +19,11 @@ def while_alive(state: State, event: Tick, now: float) -> Step:
         return replace(state, kill_at=None), (Say("killing", "the command hangs: SIGKILL", warning=True), Kill())
     if not is_due(state.warn_at, now):
         return state, ()
-    if state.bringing:  # it has nothing to go on from yet
+    if state.bringing:  # its pair is still on the way
         return replace(state, warn_at=now + NO_TRAINING_TIME), ()
     text = (
-        f"no training of this command has spoken to holdfast for {NO_TRAINING_TIME / 60:.0f} min: does the script use "
-        "holdfast.Resume? Without it nothing is saved"
+        f"no training of this command has reported to holdfast for {NO_TRAINING_TIME / 60:.0f} min: does the script "
+        "use holdfast.Resume? Without it nothing is saved"
     )
     return replace(state, warn_at=None), (Say("no-training", text, warning=True),)
 
