@@ -1,151 +1,17 @@
-"""Real processes, below a process that has the reaper: the test runner's own children are not to be reaped."""
+"""Real processes, below a process that has the reaper."""
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import signal
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
-from holdfast.supervisor.command.reaper import Ended
 from integration.daemons import wait_for
-
-DAEMONISED = "(setsid sh -c 'echo $$ >>{pids}; trap \"\" TERM HUP; while :; do sleep 0.05; done' &)"
-
-# Plays the supervisor: starts the command in its arguments, obeys lines on standard input, prints what came of it.
-SUPERVISOR = """
-import json, os, sys, threading
-from holdfast.supervisor.command.child import Child
-from holdfast.supervisor.command.reaper import Reaper
-
-ended = threading.Event()
-others = []
-def on_exit(pid, how):
-    if pid == child.pid:
-        child.how = how
-        ended.set()
-    else:
-        others.append(pid)
-
-reaper = Reaper()
-reaper.start(on_exit)
-child = Child(sys.argv[1:], os.environ, 2)
-reaper.expect()
-def obey():
-    for line in sys.stdin:
-        word, *numbers = line.split()
-        if word == "stacks":
-            print("asked:", child.dump_stacks(*map(int, numbers)), file=sys.stderr, flush=True)
-        else:
-            {"terminate": child.terminate, "kill": reaper.kill_tree, "close": child.close}[word]()
-threading.Thread(target=obey, daemon=True).start()
-print(json.dumps({"pid": child.pid, "command": child.command}), flush=True)
-ended.wait()
-reaper.kill_tree()
-how = child.how
-print(json.dumps({"status": how.status, "signal": how.signal, "orphans": child.orphans, "others": others}), flush=True)
-"""
-
-
-class Supervised:
-    """A command below a process of its own that supervises it."""
-
-    def __init__(self, folder: Path, command: list[str], before: str = "") -> None:
-        """The shell that becomes the supervisor has done ``before``."""
-        self.output = folder / "output"
-        with self.output.open("wb") as output:
-            self.process = subprocess.Popen(
-                ["/bin/sh", "-c", f'{before}\nexec "$@"', "sh", sys.executable, "-c", SUPERVISOR, *command],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=output,
-                text=True,
-            )
-        assert self.process.stdout is not None
-        began = json.loads(self.process.stdout.readline())
-        self._pid, self.told = began["pid"], began["command"]
-
-    @property
-    def guardian(self) -> psutil.Process:
-        """While it lives: a command that is over at once takes it along."""
-        return psutil.Process(self._pid)
-
-    @property
-    def command(self) -> psutil.Process:
-        return self.guardian.children()[0]
-
-    def tell(self, word: str) -> None:
-        assert self.process.stdin is not None
-        print(word, file=self.process.stdin, flush=True)
-
-    def until(self, text: str) -> None:
-        wait_for(lambda: text in self.output.read_text(), f"{text!r}", alive=self.process)
-
-    def result(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        found = json.loads(self.process.stdout.readline())
-        self.process.wait(60)
-        return dict(found)
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.communicate()
-
-
-Start = Callable[..., Supervised]
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    started: list[Supervised] = []
-
-    def begin(*command: str, before: str = "") -> Supervised:
-        started.append(Supervised(tmp_path, list(command), before))
-        return started[-1]
-
-    yield begin
-    for supervised in started:
-        supervised.close()
-
-
-@pytest.fixture
-def pids(tmp_path: Path) -> Path:
-    """Where a script writes the pids of what should not survive; whoever does is ended with the test."""
-    path = tmp_path / "pids"
-    path.touch()
-    return path
-
-
-def of(pids: Path, count: int) -> list[psutil.Process]:
-    wait_for(lambda: len(pids.read_text().split()) >= count, f"{count} pids")
-    return [psutil.Process(int(pid)) for pid in pids.read_text().split()]
-
-
-def gone(processes: list[psutil.Process]) -> bool:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return all(not p.is_running() or p.status() == psutil.STATUS_ZOMBIE for p in processes)
-    return True
-
-
-def ended(processes: list[psutil.Process]) -> None:
-    try:
-        wait_for(lambda: gone(processes), f"the end of {processes}", patience=20)
-    finally:
-        kill(processes)
-
-
-def kill(processes: list[psutil.Process]) -> None:
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
+from supervisor.command.supervised import DAEMONISED, Start, ended, gone, of
 
 
 @pytest.mark.parametrize(
@@ -251,57 +117,6 @@ def test_the_command_dies_even_if_guardian_and_supervisor_are_killed_at_once(sta
     ended(left)
 
 
-def test_what_the_supervisor_had_before_is_left_alone_and_is_no_orphan(start: Start, pids: Path) -> None:
-    """A shell's background jobs become holdfast's children by exec: one of this session, one of its own, one below."""
-    job = "sh -c 'sleep 1000 & echo $! >>{pids}; echo $$ >>{pids}; wait'"
-    before = f"{job} & setsid {job} & true & while [ $(wc -l <{{pids}}) -lt 4 ]; do :; done".format(pids=pids)
-    supervised = start("/bin/sh", "-c", "exit 3", before=before)
-    result = supervised.result()
-    theirs = of(pids, 4)
-    try:
-        assert (result["status"], result["orphans"], result["others"]) == (3, 0, [])
-        assert not any(gone([process]) for process in theirs)
-    finally:
-        kill(theirs)
-
-
-def test_what_it_had_before_is_still_reaped(start: Start, pids: Path) -> None:
-    before = f"sleep 1000 & echo $! >>{pids}"
-    supervised = start("/bin/sh", "-c", "while :; do sleep 0.05; done", before=before)
-    theirs = of(pids, 1)
-    kill(theirs)
-    wait_for(lambda: not psutil.pid_exists(theirs[0].pid), "the end of the zombie")
-    supervised.tell("kill")
-    assert theirs[0].pid not in supervised.result()["others"]
-
-
-def test_what_that_started_since_and_left_to_the_supervisor_is_left_alone(start: Start, pids: Path) -> None:
-    began = pids.with_name("began")
-    late = f"(while [ ! -e {began} ]; do sleep 0.02; done; sleep 1000 & echo $! >>{pids})"
-    script = f"touch {began}; while [ ! -s {pids} ]; do sleep 0.02; done"
-    supervised = start("/bin/sh", "-c", script, before=f"{late} &")
-    theirs = of(pids, 1)
-    try:
-        assert supervised.result()["status"] == 0
-        assert not gone(theirs)
-    finally:
-        kill(theirs)
-
-
-def test_what_the_command_left_to_the_supervisor_is_killed_beside_that(start: Start, pids: Path) -> None:
-    """A guardian that was killed leaves what it guarded to the supervisor."""
-    before = f"sleep 1000 & echo $! >>{pids}"
-    supervised = start("/bin/sh", "-c", f"{DAEMONISED.format(pids=pids)}; sleep 1000", before=before)
-    theirs, left = of(pids, 2)
-    supervised.guardian.kill()
-    assert supervised.result()["signal"] == signal.SIGKILL
-    try:
-        ended([left])
-        assert not gone([theirs])
-    finally:
-        kill([theirs])
-
-
 LISTENS = "import faulthandler; faulthandler.register(50, file=2); print('ready', flush=True)"
 
 
@@ -372,18 +187,3 @@ def test_a_process_that_is_not_the_commands_is_not_sent_anything(start: Start) -
         assert heard == []
     finally:
         signal.signal(50, before)
-
-
-@pytest.mark.parametrize(
-    ("how", "out_of_memory", "text"),
-    [
-        (Ended(3), False, "exit 3"),
-        (Ended(0, 9), False, "killed by SIGKILL"),
-        (Ended(0, 9), True, "killed by SIGKILL: out of memory"),
-        (Ended(1), True, "exit 1, after the kernel killed one of it: out of memory"),
-        (Ended(0, 40), False, "killed by signal 40"),
-    ],
-)
-def test_an_end_is_described(how: Ended, out_of_memory: bool, text: str) -> None:
-    assert how.describe(out_of_memory) == text
-    assert how.code == (128 + how.signal if how.signal else how.status)
