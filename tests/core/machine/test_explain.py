@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from core.machine.steps import EVENTS, VARIANTS
 from holdfast.core.machine import explain, histories
+from holdfast.core.machine.diagram import edges
 from holdfast.core.machine.effects import Terminate
 from holdfast.core.machine.events import Event, StopRequested
 from holdfast.core.machine.table import TABLE, Phase, Rules, State, step
@@ -21,7 +22,7 @@ from holdfast.supervisor.notices.watcher import interpret
 
 ROOT = Path(__file__).parents[3]
 LATE = 1e6
-EDGES = explain.edges()
+EDGES = edges()
 
 
 def rows(table: str) -> list[list[str]]:

@@ -62,7 +62,7 @@ class FakeGroup:
 
 
 class Started:
-    """A real command; its end is waited for here, as the tests have no reaper (tests/supervisor/test_aside.py does)."""
+    """A real command; its end is waited for here, as these tests have no reaper (test_side_command.py does)."""
 
     def __init__(self, words: Sequence[str], environment: Mapping[str, str]) -> None:
         self._process = subprocess.Popen(words, env=environment, start_new_session=True)

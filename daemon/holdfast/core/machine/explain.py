@@ -6,12 +6,12 @@ the state and the effects that come back.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from ..errors import EXIT_MEANINGS, Exit
+from ..errors import EXIT_MEANINGS
 from . import effects as todo
+from .diagram import diagram
 from .events import (
     ChildExited,
     Event,
@@ -21,16 +21,11 @@ from .events import (
     PairUnusable,
     Progressed,
     RebalanceRecommended,
-    Restored,
-    RestoreFailed,
     SpoolScanned,
     Stalled,
-    StopRequested,
     Tick,
-    TrainingStarted,
 )
 from .histories import (
-    ALL,
     NEXT,
     NOTHING,
     PAIR,
@@ -40,11 +35,10 @@ from .histories import (
     START,
     STOP,
     TAIL,
-    TRIED,
     Situation,
     after_events,
 )
-from .table import TABLE, Outcome, Phase, Rules, State, Step, step
+from .table import TABLE, Phase, Rules, State, Step, step
 
 # --- in words ------------------------------------------------------------------------------------------------------
 
@@ -86,61 +80,6 @@ def told(before: State, result: Step, now: float = 0.0) -> str:
 
 def _ask(state: State, event: Event) -> str:
     return told(state, step(state, event, 0.0)) if (state.phase, type(event)) in TABLE else "cannot happen"
-
-
-# --- the diagram ---------------------------------------------------------------------------------------------------
-
-
-def _label(state: State, event: Event) -> str:
-    if isinstance(event, StopRequested):
-        return "third signal" if state.stops >= 2 else "signal"
-    if isinstance(event, ChildExited):
-        return _end_label(state, event)
-    if isinstance(event, Tick):
-        return "it is time" if state.phase is Phase.BACKOFF else "no time is left"
-    if isinstance(event, Restored):
-        return "already complete" if event.complete else "too old" if event.over else "restored"
-    if isinstance(event, Finalized):
-        return "ended as it should" if step(state, event, 0.0)[0].phase is Phase.DONE else "ended otherwise"
-    return {
-        NoticeStands: "notice",
-        RebalanceRecommended: "rebalance",
-        RestoreFailed: "cannot be restored",
-        TrainingStarted: "training begins",
-        LeaseLost: "lease lost",
-    }.get(type(event)) or re.sub(r"(?<!^)(?=[A-Z])", " ", type(event).__name__).lower()
-
-
-def _end_label(state: State, event: ChildExited) -> str:
-    if state.phase is Phase.DRAINING:
-        return "lease lost" if state.outcome is Outcome.FENCED else "the command ends"
-    return f"exit {event.code}" if event.code in (0, Exit.STOPPED) else "unusable pair" if state.unusable else "failure"
-
-
-def edges() -> dict[tuple[Phase, Phase], list[str]]:
-    """From phase to phase, with what leads there."""
-    found: dict[tuple[Phase, Phase], list[str]] = {}
-    for situation in ALL:
-        state = situation.state(Rules(rebalance="drain"))
-        for event in TRIED:
-            if (state.phase, type(event)) not in TABLE:
-                continue
-            after = after_events(state, event)[0].phase
-            if after is not state.phase:
-                labels = found.setdefault((state.phase, after), [])
-                if (label := _label(state, event)) not in labels:
-                    labels.append(label)
-    return found
-
-
-def diagram() -> str:
-    """For mermaid."""
-    lines = ["stateDiagram-v2", f"    [*] --> {State().phase.value}"]
-    order = list(Phase)
-    for (before, after), labels in sorted(edges().items(), key=lambda edge: [order.index(phase) for phase in edge[0]]):
-        lines.append(f"    {before.value} --> {after.value}: {', '.join(labels)}")
-    lines += [f"    {phase.value} --> [*]" for phase in (Phase.DONE, Phase.FAILED)]
-    return "\n".join(["```mermaid", *lines, "```"])
 
 
 # --- the tables ----------------------------------------------------------------------------------------------------
