@@ -8,8 +8,9 @@ import signal
 import sys
 from pathlib import Path
 
+from fakes.finals import final_state
 from holdfast.core.errors import Exit
-from holdfast.drill.compare import FitState, differences, final_state
+from holdfast.drill.compare import FitState, differences
 from holdfast.store import StoreSettings, open_store
 
 from .daemons import SCRIPTS, Machines, machines
