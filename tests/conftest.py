@@ -13,6 +13,7 @@ import hypothesis
 import pytest
 
 from fakes.moto import CREDENTIALS, moto_server
+from fakes.sdk import share_descriptions
 
 pytest.register_assert_rewrite("store.conformance")
 
@@ -21,6 +22,8 @@ hypothesis.settings.register_profile(
     "shared", hypothesis.settings(), deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("shared")
+
+share_descriptions()
 
 # A background job of a shell ignores Ctrl-C, and what `nohup` starts ignores the end of its session; programs inherit
 # that, and what the tests start must not. A handler of Python's is not inherited: after an exec it is the default.

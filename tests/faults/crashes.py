@@ -49,10 +49,9 @@ class Driver:
 
 @contextmanager
 def driver() -> Iterator[Driver]:
-    path = Path(__file__).with_name("driver.py")
-    with subprocess.Popen(
-        [sys.executable, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
+    words = [sys.executable, "-m", "faults.driver"]
+    tests = Path(__file__).parents[1]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tests) as process:
         yield Driver(process)
         assert process.stdin is not None
         process.stdin.close()

@@ -14,10 +14,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import boto3
 import h5py
 import numpy as np
 
 import holdfast.store.s3  # noqa: F401  (loaded before the fork)
+from fakes.sdk import share_descriptions
 from holdfast.core.manifest import CheckpointName
 from holdfast.spool import record_of
 from holdfast.store import StoreSettings, open_store
@@ -113,6 +115,8 @@ def die_at(number: int) -> None:
 
 
 def main() -> None:
+    share_descriptions()
+    boto3.client("s3", region_name="us-east-1")  # each fork has the descriptions then
     for line in sys.stdin:
         case = json.loads(line)
         pid = os.fork()
