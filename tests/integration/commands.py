@@ -18,6 +18,8 @@ from fakes.stored import Run
 from holdfast.core.runs import RunId
 from holdfast.store import Store, StoreSettings, open_store
 
+from .forks import Forks
+
 PATIENCE = 60.0
 
 
@@ -27,6 +29,7 @@ class Cli:
 
     uri: str
     scratch: Path
+    forks: Forks
     environment: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -38,15 +41,7 @@ class Cli:
         return Run(self.store, self.scratch, RunId(number, name))
 
     def call(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.words(*words),
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            stdin=subprocess.DEVNULL,
-            env=self.variables(**environment),
-            check=False,
-        )
+        return self.forks.call(words, self.variables(**environment))
 
     def good(self, *words: str, **environment: str) -> str:
         """The standard output of a command that ends with 0."""

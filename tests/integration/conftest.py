@@ -12,9 +12,24 @@ from holdfast.drill.metadata import MetadataService
 
 from .commands import Cli
 from .daemons import Machines, machines
+from .forks import Forks, forks
+
+STORES = ["directory", pytest.param("s3", marks=pytest.mark.whole)]
+"""What S3 does is tested at the store, so that `make test` has a few of these on both."""
 
 
-@pytest.fixture(params=["directory", "s3"])
+def on_both(fixture: str) -> pytest.MarkDecorator:
+    """In `make test` too, ``fixture`` is over a directory and over S3."""
+    return pytest.mark.parametrize(fixture, ["directory", "s3"], indirect=True)
+
+
+@pytest.fixture(scope="session")
+def forked() -> Iterator[Forks]:
+    with forks() as found:
+        yield found
+
+
+@pytest.fixture(params=STORES)
 def park(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Machines]:
     """Machines over a directory, and over S3 by a real server."""
     if request.param == "directory":
@@ -34,20 +49,20 @@ def local_park(tmp_path: Path) -> Iterator[Machines]:
         yield found
 
 
-@pytest.fixture(params=["directory", "s3"])
-def cli(request: pytest.FixtureRequest, tmp_path: Path, scratch: Path) -> Cli:
+@pytest.fixture(params=STORES)
+def cli(request: pytest.FixtureRequest, forked: Forks, tmp_path: Path, scratch: Path) -> Cli:
     """The commands over a directory, and over S3 by a real server."""
     if request.param == "directory":
-        return Cli(str(tmp_path / "store"), scratch)
+        return Cli(str(tmp_path / "store"), scratch, forked)
     bucket: str = request.getfixturevalue("bucket")
     server: str = request.getfixturevalue("s3_server")
-    return Cli(f"s3://{bucket}/runs", scratch, {"HOLDFAST_ENDPOINT_URL": server})
+    return Cli(f"s3://{bucket}/runs", scratch, forked, {"HOLDFAST_ENDPOINT_URL": server})
 
 
 @pytest.fixture
-def local_cli(tmp_path: Path, scratch: Path) -> Cli:
+def local_cli(forked: Forks, tmp_path: Path, scratch: Path) -> Cli:
     """The commands over a directory."""
-    return Cli(str(tmp_path / "store"), scratch)
+    return Cli(str(tmp_path / "store"), scratch, forked)
 
 
 @pytest.fixture

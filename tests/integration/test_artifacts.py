@@ -9,6 +9,7 @@ from pathlib import Path
 
 from holdfast.core.errors import Exit
 
+from .conftest import on_both
 from .daemons import SCRIPTS, Daemon, Machines, wait_for
 from .test_run import keys
 
@@ -41,6 +42,7 @@ def test_artifacts_are_stored_while_the_training_goes_on_and_a_fresh_machine_has
     assert len([name for name in artifacts(park, "two") if "tfevents" in name]) == 2
 
 
+@on_both("park")
 def test_a_stop_stores_the_artifacts_last_state_and_the_end_all_of_them(park: Machines) -> None:
     first = start(park, "one", "--artifacts-interval", "600", HOLD_AT="25")
     park.until_step("one", 25, first)

@@ -11,7 +11,8 @@ from fakes.stored import name_of
 from holdfast.drill.metadata import MetadataService
 
 from .commands import Cli
-from .conftest import answered_by
+from .conftest import answered_by, on_both
+from .forks import Forks
 
 
 @pytest.fixture
@@ -23,6 +24,7 @@ def levels(document: Any) -> dict[str, str]:
     return {finding["check"]: finding["level"] for finding in document["findings"]}
 
 
+@on_both("cli")
 def test_a_good_store_passes_and_stays_as_it_was(cli: Cli, work: list[str]) -> None:
     cli.run().pair(name_of(1), h5=bytes(100_000))
     before = cli.store.list("")
@@ -54,8 +56,10 @@ def test_a_folder_that_was_not_there_is_warned_of_and_not_left_behind(local_cli:
     assert Path(local_cli.uri).is_dir()
 
 
-def test_s3_is_tried_with_parts_and_its_clock_is_compared(bucket: str, s3_server: str, work: list[str]) -> None:
-    cli = Cli(f"s3://{bucket}/runs", Path(), {"HOLDFAST_ENDPOINT_URL": s3_server})
+def test_s3_is_tried_with_parts_and_its_clock_is_compared(
+    bucket: str, s3_server: str, work: list[str], forked: Forks
+) -> None:
+    cli = Cli(f"s3://{bucket}/runs", Path(), forked, {"HOLDFAST_ENDPOINT_URL": s3_server})
     found = cli.json("doctor", *work, "--probe-size", "16")
     assert "list, put, get, parts, delete work" in found["findings"][0]["text"]
     assert abs(found["measured"]["clock_skew_seconds"]) < 5
@@ -90,7 +94,7 @@ def test_a_metadata_service_that_drops_the_request_for_a_token_is_found(local_cl
         )
     [line] = [line for line in done.stdout.splitlines() if " metadata service " in line]
     assert not line.startswith("ok")
-    assert "hop-limit 2" in line
+    assert "hop limit of 2" in line
 
 
 def test_a_metadata_service_that_answers_is_found(local_cli: Cli, work: list[str], metadata: MetadataService) -> None:
@@ -107,6 +111,7 @@ def test_a_bad_setting_is_refused(local_cli: Cli) -> None:
     assert "AWS_EC2_METADATA_SERVICE_ENDPOINT" in Cli(
         local_cli.uri,
         local_cli.scratch,
+        local_cli.forks,
         {"AWS_EC2_METADATA_SERVICE_ENDPOINT": "ftp://x", "AWS_EC2_METADATA_DISABLED": "false"},
     ).refused("doctor")
     assert "--probe-size" in local_cli.refused("doctor", "--probe-size", "-1")

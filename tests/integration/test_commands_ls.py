@@ -11,10 +11,12 @@ import pytest
 from fakes.stored import name_of
 
 from .commands import PATIENCE, Cli
+from .conftest import on_both
 
 LONG = "a-name-of-a-run-that-is-as-long-as-they-may-ever-become-63-char"
 
 
+@on_both("cli")
 def test_runs_are_listed_newest_first(cli: Cli) -> None:
     cli.run("digits", 1).pairs(1, 2)
     cli.run("other", 2).finish()

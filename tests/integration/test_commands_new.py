@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .commands import Cli
+from .conftest import on_both
 
 
 def test_the_next_run_id_is_allotted_and_printed_alone(cli: Cli) -> None:
@@ -13,6 +14,7 @@ def test_the_next_run_id_is_allotted_and_printed_alone(cli: Cli) -> None:
     assert [run["run"] for run in cli.json("ls")["runs"]] == ["00003-other", "00002-digits", "00001-digits"]
 
 
+@on_both("cli")
 def test_runs_that_are_allotted_at_once_get_ids_of_their_own(cli: Cli) -> None:
     with ThreadPoolExecutor(4) as pool:
         allotted = list(pool.map(lambda _: cli.good("new", "digits"), range(4)))

@@ -5,8 +5,10 @@ import os
 from fakes.stored import name_of
 
 from .commands import Cli
+from .conftest import on_both
 
 
+@on_both("cli")
 def test_a_dry_run_shows_exactly_what_the_real_one_removes(cli: Cli) -> None:
     run = cli.run()
     run.orphan(name_of(1))

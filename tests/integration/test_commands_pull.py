@@ -9,6 +9,7 @@ from fakes.pairs import content_of
 from fakes.stored import name_of
 
 from .commands import Cli
+from .conftest import on_both
 
 
 @pytest.fixture
@@ -16,6 +17,7 @@ def to(tmp_path: Path) -> Path:
     return tmp_path / "to"
 
 
+@on_both("cli")
 def test_the_newest_valid_pair_comes_with_logs_options_and_artifacts(cli: Cli, to: Path) -> None:
     run = cli.run()
     run.pairs(1, 2)

@@ -3,6 +3,7 @@ from __future__ import annotations
 from fakes.stored import name_of
 
 from .commands import Cli
+from .conftest import on_both
 
 
 def test_a_run_that_is_whole_ends_with_0(cli: Cli) -> None:
@@ -12,6 +13,7 @@ def test_a_run_that_is_whole_ends_with_0(cli: Cli) -> None:
     assert lines[-1] == "00001-digits: 2 checkpoints, 170 bytes: 2 whole, 0 damaged"
 
 
+@on_both("cli")
 def test_damage_ends_with_65_and_every_finding_has_a_line(cli: Cli) -> None:
     run = cli.run()
     run.pairs(1, 2, 3, 4)

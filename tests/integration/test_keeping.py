@@ -14,6 +14,7 @@ from holdfast.drill.compare import differences
 from holdfast.store import Store, StoreSettings, open_store
 from holdfast.store.catalog import list_pairs
 
+from .conftest import on_both
 from .daemons import SCRIPTS, Machines
 
 RUN = "00001-count"
@@ -55,6 +56,7 @@ def test_a_run_forks_from_a_checkpoint_of_another_and_does_so_once(park: Machine
     assert same_end(park, RUN, "00002-other") is False
 
 
+@on_both("park")
 def test_a_run_rolls_back_to_an_older_checkpoint_of_its_own_and_loses_none(park: Machines) -> None:
     assert park.start("one", **EPOCHS).wait() == Exit.COMPLETE
     before = final_state(store_of(park), RUN)

@@ -21,7 +21,7 @@ from holdfast.spool import Spool
 from holdfast.store import Store, StoreSettings, open_store
 from holdfast.store.catalog import list_pairs
 
-from .conftest import answered_by
+from .conftest import answered_by, on_both
 from .daemons import SCRIPTS, Daemon, Machines, wait_for
 
 RUN = "00001-count"
@@ -133,6 +133,7 @@ def test_a_complete_run_that_is_extended_by_nothing_stays_complete(
     assert "nothing to do" in again.text
 
 
+@on_both("park")
 def test_sigterm_stores_the_last_batch_and_another_machine_goes_on_from_it(park: Machines, tmp_path: Path) -> None:
     first = park.start("one", HOLD_AT="33")
     park.until_step("one", 33, first)
@@ -205,6 +206,7 @@ def test_the_child_dies_with_a_supervisor_that_is_killed(local_park: Machines, t
     assert same_as_undisturbed(local_park, tmp_path)
 
 
+@on_both("park")
 def test_after_the_whole_tree_is_killed_another_machine_waits_for_the_lease_to_expire(
     park: Machines, tmp_path: Path
 ) -> None:
