@@ -6,6 +6,8 @@ import signal
 import sys
 from pathlib import Path
 
+import pytest
+
 from holdfast.core.errors import Exit
 from integration.daemons import wait_for
 
@@ -23,6 +25,7 @@ def test_a_complete_training_ends_its_machine_and_the_group_wants_none(site: Sit
     assert operations == ["TerminateInstanceInAutoScalingGroup", "CompleteLifecycleAction"], daemon.text
 
 
+@pytest.mark.whole
 def test_a_machine_that_finds_the_run_complete_ends_too(site: Site) -> None:
     assert site.park.start("one").wait() == Exit.COMPLETE
     assert site.desired() == 1
@@ -49,12 +52,14 @@ def test_a_training_that_cannot_go_on_ends_its_machine(site: Site) -> None:
     assert site.state() in ("shutting-down", "terminated")
 
 
+@pytest.mark.whole
 def test_wrong_settings_end_the_machine_that_has_them(site: Site) -> None:
     daemon = site.park.start("one", "--on-failure", "scale-in", command=["no-such-program"])
     assert daemon.wait() == Exit.USAGE
     assert site.desired() == 0
 
 
+@pytest.mark.whole
 def test_a_failure_is_kept_for_a_look_unless_asked_otherwise(site: Site) -> None:
     daemon = site.park.start("one", "--on-complete", "scale-in", command=[sys.executable, "-c", "raise SystemExit(3)"])
     assert daemon.wait() == Exit.FAILED

@@ -708,8 +708,17 @@ def note(text: str) -> None:
 
 
 TestHolders = Holders.TestCase
-TestHolders.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
+TestHolders.settings = settings(max_examples=20, stateful_step_count=30, deadline=None)
 TestHolders.pytestmark = [pytest.mark.timeout(600)]
+
+
+class Longer(Holders):
+    """More of the same."""
+
+
+TestLonger = Longer.TestCase
+TestLonger.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestLonger.pytestmark = [pytest.mark.timeout(600), pytest.mark.whole]
 
 
 # --- the histories that matter, each for itself ----------------------------------------------------------------------
