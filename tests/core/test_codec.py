@@ -300,16 +300,23 @@ def test_a_value_that_holds_itself_is_refused() -> None:
 MEMO = b"\x94"
 
 
-def chain(length: int) -> bytes:
-    """Instructions for a tuple of lists, each of which holds the one before: deep, though each is met early."""
-    lists = b"".join(b"]" + MEMO + (b"h" + bytes([n - 1]) + b"a" if n else b"") for n in range(length))
-    return START + b"(" + lists + b"t" + STOP
+def chain(length: int, deepest_first: bool) -> bytes:
+    """A pickle of a tuple of lists, each of which holds the one before: deep, though each may have been met before."""
+    lists: list[Any] = [[]]
+    while len(lists) < length:
+        lists.append([lists[-1]])
+    return pickle.dumps(tuple(reversed(lists) if deepest_first else lists), protocol=4)
 
 
 @pytest.mark.parametrize(
     "data",
-    [pickle.dumps(nested(MAX_DEPTH + 1), protocol=4), chain(MAX_DEPTH), START + b"(" * (MAX_DEPTH + 1) + b"N" + STOP],
-    ids=["lists", "a hidden chain", "marks"],
+    [
+        pickle.dumps(nested(MAX_DEPTH + 1), protocol=4),
+        chain(MAX_DEPTH, deepest_first=True),
+        chain(MAX_DEPTH, deepest_first=False),
+        START + b"(" * (MAX_DEPTH + 1) + b"N" + STOP,
+    ],
+    ids=["lists", "a chain from its end", "a chain from its beginning", "marks"],
 )
 def test_what_is_nested_deeper_than_the_limit_is_refused(data: bytes) -> None:
     with pytest.raises(InvalidPair, match=f"nested deeper than {MAX_DEPTH}"):
@@ -317,8 +324,8 @@ def test_what_is_nested_deeper_than_the_limit_is_refused(data: bytes) -> None:
 
 
 def test_what_is_nested_as_deep_as_the_limit_is_read() -> None:
-    for data in (pickle.dumps(nested(MAX_DEPTH), protocol=4), chain(MAX_DEPTH - 1)):
-        loads(data)
+    for value in (nested(MAX_DEPTH), pickle.loads(chain(MAX_DEPTH - 1, deepest_first=True))):
+        assert loads(pickle.dumps(value, protocol=4)) == value
 
 
 @pytest.mark.parametrize("items", [b"(]\x85Nu", b"]\x85Ns"], ids=["at once", "one by one"])

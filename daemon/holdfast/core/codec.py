@@ -149,11 +149,9 @@ def check(root: Any, error: type[Exception]) -> None:
     known: dict[int, _Measure | None] = {}  # None while the walk is inside
     once: dict[int, int] = {}  # the bytes of each long text
     stack: list[tuple[Any, bool]] = [(root, False)]
-    inside = 0
     while stack:
         value, leaving = stack.pop()
         if leaving:
-            inside -= 1
             known[id(value)] = _measure(value, known, error)
         elif type(value) in _SCALARS:
             if length := _length(value):
@@ -162,8 +160,6 @@ def check(root: Any, error: type[Exception]) -> None:
             raise error(f"a value of type {type(value).__name__} is not plain")
         elif id(value) not in known:
             known[id(value)] = None
-            inside += 1
-            _check_depth(inside, error)
             stack.append((value, True))
             stack.extend((item, False) for item in _items(value))
         elif known[id(value)] is None:

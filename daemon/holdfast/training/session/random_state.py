@@ -20,13 +20,15 @@ def get_state() -> dict[str, Any]:
 
 
 def set_state(state: Any) -> None:
-    """Raises InvalidPair if ``state`` is not what ``get_state`` gave."""
+    """Raises InvalidPair, and sets nothing, if ``state`` is not what ``get_state`` gave."""
+    before = random.getstate()
     try:
         version, words, gauss = state["python"]
         numbers = _checked(from_plain(state["numpy"]))
         random.setstate((version, words, None if gauss is None else float(gauss)))
         np.random.set_state(numbers)
     except (ValueError, TypeError, KeyError, OverflowError, AttributeError) as error:
+        random.setstate(before)
         raise InvalidPair(f"the .pkl's random states are malformed: {error}") from None
 
 
@@ -36,8 +38,8 @@ def _checked(state: Any) -> Any:
         if state["bit_generator"] == "MT19937" or state.get("buffer_pos", 0) not in PHILOX_PLACES:
             raise ValueError("a place outside of the generator's buffer")
         return state
-    name, key, place, _, _ = state
-    if name != "MT19937" or not isinstance(key, np.ndarray) or (key.dtype, key.shape) != ("uint32", (_MT19937_WORDS,)):
+    _, key, place, _, _ = state
+    if (key.dtype, key.shape) != ("uint32", (_MT19937_WORDS,)):
         raise ValueError("not a Mersenne twister's state")
     if type(place) is not int or place not in PLACES:
         raise ValueError("a place outside of the generator's buffer")
