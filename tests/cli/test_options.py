@@ -52,7 +52,7 @@ def test_a_store_whose_folder_is_not_there_is_said_to_be_missing(tmp_path: Path)
 
 def test_every_command_is_listed_with_its_help() -> None:
     shown = CliRunner().invoke(cli, ["--help"]).output
-    for name in ("run", "status", "new", "ls", "verify", "pull", "prune", "doctor", "demo", "drill"):
+    for name in ("run", "status", "new", "ls", "verify", "pull", "prune", "rm", "doctor", "demo", "drill"):
         assert f"\n  {name} " in shown
 
 

@@ -62,8 +62,8 @@ class Cli:
         assert "Traceback" not in done.stderr
         return complaints[0]
 
-    def on_terminal(self, *words: str, columns: int, **environment: str) -> str:
-        """What a terminal of that width is sent, standard output and error together."""
+    def on_terminal(self, *words: str, columns: int, typed: str = "", code: int = 0, **environment: str) -> str:
+        """What a terminal of that width is sent, standard output and error together, and what is ``typed`` there."""
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
         process = subprocess.Popen(
@@ -75,6 +75,7 @@ class Cli:
             close_fds=True,
         )
         os.close(theirs)
+        os.write(ours, typed.encode())
         shown = b""
         try:
             while chunk := os.read(ours, 1 << 16):
@@ -83,7 +84,7 @@ class Cli:
             pass
         finally:
             os.close(ours)
-        assert process.wait(PATIENCE) == 0
+        assert process.wait(PATIENCE) == code
         return shown.decode().replace("\r\n", "\n")
 
     def words(self, *words: str) -> list[str]:

@@ -32,13 +32,17 @@ def store_to_read(settings: dict[str, Any]) -> Store:
     """Takes the store options out of ``settings``. Raises SettingsError for a folder that does not exist: that is a
     wrong path, or a disk that is not mounted, and not an empty store.
     """
-    store = the_store(settings)
+    return PatientStore(to_be_there(the_store(settings)))
+
+
+def to_be_there(store: Store) -> Store:
+    """The same store. Raises SettingsError for a folder that is not there."""
     if isinstance(store, HasFolder) and store.missing():
         raise SettingsError(
             f"there are no runs in {store.uri}: "
             "there is no such folder; correct --store, or begin a run with holdfast run"
         )
-    return PatientStore(store)
+    return store
 
 
 def chosen_run(store: Store, given: str | None) -> RunId:

@@ -98,6 +98,9 @@ class HasFolder(Protocol):
     def unmake(self, folders: list[Path]) -> None:
         """Removes what ``missing`` gave, unless something was stored there meanwhile."""
 
+    def remove_empty(self, folder: str) -> None:
+        """Removes the folders of that key (which ends with '/') and below it, as far as they are empty."""
+
 
 def check_key(key: str) -> str:
     """Returns ``key``; raises ValueError unless it is a relative path without '..' and the like."""

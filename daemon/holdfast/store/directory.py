@@ -31,6 +31,7 @@ from .directory_files import (
     read_object,
     refuse_folder,
     refuse_link,
+    remove_empty,
     removed_meanwhile,
     sweep,
     tag_of,
@@ -67,6 +68,12 @@ class DirectoryStore:
                 (self._root / LOCK).unlink(missing_ok=True)
             for folder in folders:
                 folder.rmdir()
+
+    def remove_empty(self, folder: str) -> None:
+        """Removes the folders of that key (which ends with '/') and below it, as far as they are empty."""
+        base, _, name = check_key(folder.rstrip("/")).rpartition("/")
+        with self._translated(folder), removed_meanwhile(), self._folder(base) as above:
+            remove_empty(above, self._root / base, name)
 
     def put(self, key: str, path: Path, crc32: int | None = None, progress: OnSent | None = None) -> None:
         meter, found = Meter(progress), 0

@@ -213,3 +213,13 @@ def sweep(folder: int, path: Path, base: str, prefix: str) -> None:
         elif _TEMPORARY.match(entry.name) and (base + _TEMPORARY.sub("", entry.name)).startswith(prefix):
             with removed_meanwhile():
                 os.unlink(entry.name, dir_fd=folder)
+
+
+def remove_empty(above: int, path: Path, name: str) -> None:
+    """Removes the folder ``name`` of ``above``, which is at ``path``, and those in it, as far as they are empty."""
+    with opened_folder(above, path / name) as folder:
+        for entry in [*os.scandir(folder)]:
+            if entry.is_dir(follow_symlinks=False):
+                remove_empty(folder, path / name, entry.name)
+    with contextlib.suppress(OSError):  # something is in it
+        os.rmdir(name, dir_fd=above)
