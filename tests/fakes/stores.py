@@ -9,6 +9,7 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from holdfast.core.errors import Conflict, Corrupted, NotFound, Permanent, StoreError, TooLarge, Transient
@@ -29,6 +30,7 @@ class MemoryStore:
         self.writes: list[str] = []
         self.reads: list[str] = []
         self.swept: list[str] = []
+        self.written: dict[str, datetime] = {}
         self._lock = threading.Lock()
 
     def put(self, key: str, path: Path, crc32: int | None = None, progress: OnSent | None = None) -> None:
@@ -83,7 +85,7 @@ class MemoryStore:
         if shallow:
             rest = {key: key[len(prefix) :].partition("/") for key in found}
             found = {prefix + head + slash: 0 if slash else found[key] for key, (head, slash, _) in rest.items()}
-        return [Entry(key, size) for key, size in sorted(found.items())]
+        return [Entry(key, size, self.written.get(key)) for key, size in sorted(found.items())]
 
     def delete(self, key: str) -> None:
         check_key(key)
@@ -96,6 +98,7 @@ class MemoryStore:
 
     def _write(self, key: str, data: bytes) -> str:
         self.objects[key] = data
+        self.written[key] = datetime.now(UTC)
         self.versions.setdefault(key, []).append(data)
         self.writes.append(key)
         return _tag(data)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,10 @@ def test_runs_are_listed_newest_first(cli: Cli) -> None:
     listed = cli.json("ls")
     assert listed["store"] == cli.uri
     assert [run["run"] for run in listed["runs"]] == ["00002-other", "00001-digits"]
+    dates = {key: listed["runs"][0].pop(key) for key in ("begun", "changed")}
+    assert [datetime.now(UTC) - datetime.fromisoformat(date) < timedelta(minutes=5) for date in dates.values()] == [
+        True
+    ] * 2
     assert listed["runs"][0] == {
         "run": "00002-other",
         "number": 2,
@@ -44,6 +50,8 @@ def test_checkpoints_are_listed_newest_first_with_what_their_names_and_sizes_tel
     run.orphan(name_of(4, incarnation=2))
     listed = cli.json("ls", "digits")
     newest, diverged, first = listed["checkpoints"]
+    stored = datetime.fromisoformat(first.pop("stored"))
+    assert datetime.fromisoformat(listed["begun"]) <= stored <= datetime.fromisoformat(listed["changed"])
     assert first == {
         "name": str(name_of(1)),
         "epoch": 1,
@@ -72,6 +80,24 @@ def test_the_run_of_the_environment_does_not_narrow_the_list_of_runs(local_cli: 
     local_cli.run("digits", 1)
     local_cli.run("other", 2)
     assert "00001-digits" in local_cli.good("ls", HOLDFAST_RUN="other")
+
+
+def test_dates_are_shown_in_this_machines_time_zone(local_cli: Cli) -> None:
+    run = local_cli.run()
+    run.pairs(1)
+    for path in Path(local_cli.uri).rglob("*"):
+        os.utime(path, (1_795_364_226, 1_795_364_226))  # 2026-11-22T16:17:06Z
+
+    def shown(*words: str, zone: str) -> str:
+        """Of a process that finds its zone at its start."""
+        environment = local_cli.variables(TZ=zone)
+        return subprocess.run(
+            local_cli.words(*words), env=environment, capture_output=True, text=True, check=True
+        ).stdout
+
+    assert shown("ls", zone="Asia/Tokyo").splitlines()[1].endswith("2026-11-23 01:17  2026-11-23 01:17")
+    assert "2026-11-22 16:17" in shown("ls", "digits", zone="UTC")
+    assert local_cli.json("ls", "digits")["checkpoints"][0]["stored"] == "2026-11-22T16:17:06+00:00"
 
 
 def test_in_a_pipe_nothing_is_cut_wrapped_or_coloured(local_cli: Cli) -> None:

@@ -8,6 +8,7 @@ import threading
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -278,6 +279,14 @@ class StoreConformance:
         for key in ("b", "a/b", "a-b", "a/a/c", "a.b", "B"):
             store.create(key, key.encode())
         assert store.list("") == [Entry(key, len(key)) for key in ("B", "a-b", "a.b", "a/a/c", "a/b", "b")]
+
+    def test_a_listing_tells_when_an_object_was_written(self, store: Store) -> None:
+        """By the store's clock, to the second."""
+        before = datetime.now(UTC) - timedelta(minutes=5)
+        store.create("key", b"x")
+        [entry] = store.list("")
+        assert entry.modified is not None
+        assert before < entry.modified < before + timedelta(minutes=10)
 
     def test_a_prefix_is_text_and_not_a_folder(self, store: Store) -> None:
         for key in ("a/b", "a/bc", "a/bd/e", "ab", "b"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -27,6 +28,8 @@ _RUNS = (
     Column("step", right=True),
     Column("loss", right=True),
     Column("size", right=True),
+    Column("begun"),
+    Column("last write"),
 )
 _CHECKPOINTS = (
     Column("epoch", right=True),
@@ -35,6 +38,7 @@ _CHECKPOINTS = (
     Column("incarnation", right=True),
     Column("save", right=True),
     Column("size", right=True),
+    Column("stored"),
     Column("state"),
 )
 
@@ -85,13 +89,16 @@ def _run_json(contents: Contents) -> dict[str, Any]:
         "pairs": len(contents.pairs),
         "newest": name_json(contents.pairs[0].name) if contents.pairs else None,
         "size": contents.size,
+        "begun": _iso(contents.begun),
+        "changed": _iso(contents.changed),
     }
 
 
 def _run_row(contents: Contents) -> list[str]:
     newest = _numbers(contents.pairs[0].name) if contents.pairs else ["", "", ""]
     state = "complete" if contents.complete else "in progress"
-    return [str(contents.run), state, str(len(contents.pairs)), *newest, bytes_text(contents.size)]
+    dates = [_date(contents.begun), _date(contents.changed)]
+    return [str(contents.run), state, str(len(contents.pairs)), *newest, bytes_text(contents.size), *dates]
 
 
 def _checkpoints(store: Store, contents: Contents, as_json: bool) -> None:
@@ -102,13 +109,17 @@ def _checkpoints(store: Store, contents: Contents, as_json: bool) -> None:
                 "run": str(contents.run),
                 "complete": contents.complete,
                 "size": contents.size,
-                "checkpoints": [_checkpoint_json(listed) for listed in contents.pairs],
+                "begun": _iso(contents.begun),
+                "changed": _iso(contents.changed),
+                "checkpoints": [
+                    {**_checkpoint_json(listed), "stored": _iso(contents.stored(listed))} for listed in contents.pairs
+                ],
                 "orphans": [_checkpoint_json(listed) for listed in contents.orphans],
             }
         )
         return
     if contents.pairs:
-        show.table(_CHECKPOINTS, [_checkpoint_row(listed) for listed in contents.pairs])
+        show.table(_CHECKPOINTS, [_checkpoint_row(listed, contents.stored(listed)) for listed in contents.pairs])
     state = "complete" if contents.complete else "in progress"
     show.say(
         f"{contents.run} is {state}: {count(len(contents.pairs), 'checkpoint')}, {bytes_text(contents.size)} in all"
@@ -124,11 +135,20 @@ def _checkpoint_json(listed: Listed) -> dict[str, Any]:
     return {**name_json(listed.name), "size": listed.size, "missing": list(listed.missing)}
 
 
-def _checkpoint_row(listed: Listed) -> list[str]:
+def _checkpoint_row(listed: Listed, stored: datetime | None) -> list[str]:
     name = listed.name
     incomplete = f"incomplete: no .{' and no .'.join(listed.missing)}" if listed.missing else ""
     state = incomplete or ("" if name.finite else "not finite")
-    return [*_numbers(name), str(name.incarnation), str(name.save), bytes_text(listed.size), state]
+    return [*_numbers(name), str(name.incarnation), str(name.save), bytes_text(listed.size), _date(stored), state]
+
+
+def _date(at: datetime | None) -> str:
+    """For people, in this machine's time zone."""
+    return "" if at is None else f"{at.astimezone():%Y-%m-%d %H:%M}"
+
+
+def _iso(at: datetime | None) -> str | None:
+    return None if at is None else at.astimezone(UTC).isoformat(timespec="seconds")
 
 
 def _numbers(name: CheckpointName) -> list[str]:

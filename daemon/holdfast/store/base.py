@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol, TypeAlias, runtime_checkable
 
@@ -27,10 +28,14 @@ OnSent: TypeAlias = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of a listing. A folder's key ends with '/' and its size is 0."""
+    """One line of a listing. A folder's key ends with '/' and its size is 0.
+
+    ``modified`` is when the object was written, by the store's clock; None where the listing does not say.
+    """
 
     key: str
     size: int
+    modified: datetime | None = field(default=None, compare=False)
 
 
 class Store(Protocol):

@@ -1,15 +1,16 @@
 """What one listing tells of a run: its pairs, data without a manifest, logs, and whether it is complete.
 
-Only the names and sizes of the listing are used. A name that holdfast would not have written is not a checkpoint's.
+Only the names, sizes and times of the listing are used. A name that holdfast would not have written is no checkpoint's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 
 from ..core.manifest import PARTS, CheckpointName
-from ..core.runs import COMPLETE_FILE, RunId
+from ..core.runs import COMPLETE_FILE, RUN_FILE, RunId
 from .base import Entry
 
 _ENDINGS = frozenset(("json", *PARTS))
@@ -38,12 +39,28 @@ class Listed:
 
 @dataclass(frozen=True)
 class Contents:
-    """``pairs`` have a manifest, ``orphans`` have data and none; both newest first. ``others`` are keys in the run."""
+    """``pairs`` have a manifest, ``orphans`` have data and none; both newest first. ``others`` are keys in the run.
+
+    ``written`` tells of each key in the run when it was written, by the store's clock.
+    """
 
     run: RunId
     pairs: tuple[Listed, ...]
     orphans: tuple[Listed, ...]
     others: Mapping[str, int]
+    written: Mapping[str, datetime] = field(default_factory=dict)
+
+    @property
+    def begun(self) -> datetime | None:
+        return self.written.get(RUN_FILE)
+
+    @property
+    def changed(self) -> datetime | None:
+        """The last write: a holder's, who renews the lease, is seconds ago."""
+        return max(self.written.values(), default=None)
+
+    def stored(self, pair: Listed) -> datetime | None:
+        return self.written.get(pair.name.file("json"))
 
     @property
     def complete(self) -> bool:
@@ -67,8 +84,11 @@ class Contents:
 def contents_of(run: RunId, entries: Iterable[Entry]) -> Contents:
     """Groups the listing of the run's folder into pairs. Each name is parsed once."""
     folder, by_stem, others = f"{run}/", dict[str, dict[str, int]](), dict[str, int]()
+    written: dict[str, datetime] = {}
     for entry in entries:
         key = entry.key.removeprefix(folder)
+        if entry.modified is not None:
+            written[key] = entry.modified
         stem, _, part = key.rpartition(".")
         if part in _ENDINGS:
             by_stem.setdefault(stem, {})[part] = entry.size
@@ -87,4 +107,5 @@ def contents_of(run: RunId, entries: Iterable[Entry]) -> Contents:
         pairs=tuple(listed for listed in newest_first if "json" in listed.sizes),
         orphans=tuple(listed for listed in newest_first if "json" not in listed.sizes),
         others=others,
+        written=written,
     )

@@ -14,6 +14,7 @@ import re
 import secrets
 import stat
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
@@ -200,7 +201,8 @@ def entries_of(folder: int, path: Path, base: str, prefix: str, shallow: bool) -
                     yield from entries_of(inner, at, below, prefix, shallow)
         elif key.startswith(prefix) and entry.is_file(follow_symlinks=False):
             with removed_meanwhile():
-                yield Entry(key, entry.stat(follow_symlinks=False).st_size)
+                status = entry.stat(follow_symlinks=False)
+                yield Entry(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
 
 
 def sweep(folder: int, path: Path, base: str, prefix: str) -> None:

@@ -175,7 +175,9 @@ class S3Store:
         found = []
         with self._translated(prefix):
             for page in pages:
-                found += [Entry(self._relative(o["Key"]), o["Size"]) for o in page.get("Contents", [])]
+                found += [
+                    Entry(self._relative(o["Key"]), o["Size"], o.get("LastModified")) for o in page.get("Contents", [])
+                ]
                 found += [Entry(self._relative(f["Prefix"]), 0) for f in page.get("CommonPrefixes", [])]
         return sorted(found, key=lambda entry: entry.key)
 
