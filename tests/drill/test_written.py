@@ -68,11 +68,11 @@ def test_tensorboard_files_are_the_same_if_the_last_values_are_whoever_wrote_the
     assert list(digests(a)) == ["., loss (TensorBoard)"]
 
 
-@pytest.mark.parametrize("other", [scalar("loss", 5, 0.25), scalar("loss", 6, 0.5), scalar("acc", 5, 0.5)])
-def test_another_value_step_or_tag_is_a_difference(tmp_path: Path, other: bytes) -> None:
+@pytest.mark.parametrize(("tag", "step", "value"), [("loss", 5, 0.25), ("loss", 6, 0.5), ("acc", 5, 0.5)])
+def test_another_value_step_or_tag_is_a_difference(tmp_path: Path, tag: str, step: int, value: float) -> None:
     a, b = folders(tmp_path, "a", "b")
     event_file(a / "events.out.tfevents.1", scalar("loss", 5, 0.5))
-    event_file(b / "events.out.tfevents.2", other)
+    event_file(b / "events.out.tfevents.2", scalar(tag, step, value))
     found = compare_files(digests(a), digests(a), digests(b))
     assert "., loss (TensorBoard)" in found.differ
 
