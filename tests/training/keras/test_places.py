@@ -15,6 +15,7 @@ import pytest
 
 from holdfast.spool import Spool
 from holdfast.training.keras import snapshot, variables
+from holdfast.training.keras.watched import Watched
 from holdfast.training.pair import pair
 from holdfast.training.pair.pair import Draft, Place, Position
 from holdfast.training.session.base import Session
@@ -223,7 +224,7 @@ def draft_of(model: keras.Model) -> tuple[Draft, dict[Place, np.ndarray]]:
     for part in parts.values():
         part.variable.assign(random.integers(0, 2 if part.dtype == "bool" else 100, part.shape).astype("float32"))
     expected = {place: np.array(part.read().numpy()) for place, part in parts.items()}
-    return snapshot.take(model, Position(0, 1, 1), "test", {}, {}, print), expected
+    return snapshot.take(Watched(model), Position(0, 1, 1), "test", {}, {}, print), expected
 
 
 def differences(values: Any, expected: dict[Place, np.ndarray]) -> list[Any]:

@@ -15,6 +15,7 @@ import pytest
 
 from holdfast.spool import record_of
 from holdfast.training.keras import snapshot
+from holdfast.training.keras.watched import Watched
 from holdfast.training.pair.pair import Position
 
 layers = keras.layers
@@ -141,4 +142,4 @@ def test_a_draft_can_be_written_again_after_a_full_disk(tmp_path: Path, monkeypa
 
 
 def draft_of(model: keras.Model) -> Any:
-    return snapshot.take(model, Position(0, 1, 1), "test", {}, {}, print)
+    return snapshot.take(Watched(model), Position(0, 1, 1), "test", {}, {}, print)

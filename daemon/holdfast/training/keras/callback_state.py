@@ -1,7 +1,7 @@
 """The state of the other callbacks in the list.
 
-Keras' own are known here by name. A user's callback takes part by offering ``get_state()`` and ``set_state(state)``
-with values that are plain or NumPy arrays. What can't be kept is named, once.
+Keras' own are known here by name. A user's callback may offer ``get_state()`` and ``set_state(state)`` with values that
+are plain or NumPy arrays; what others count and collect is found by own_values.py. What can't be kept is named, once.
 """
 
 from __future__ import annotations
@@ -24,18 +24,22 @@ _KEPT: dict[str, tuple[str, ...]] = {
     "TensorBoard": ("_global_train_batch", "_global_test_batch", "_previous_epoch_iterations"),
     "SwapEMAWeights": ("_ema_weights_in_model",),
     "History": ("epoch", "history"),
+    "BackupAndRestore": ("_last_batch_seen", "_current_epoch"),
+    "OrbaxCheckpoint": ("best", "_last_batch_seen", "_batches_seen_since_last_saving", "_total_batches_seen"),
 }
-_STATELESS = {"LearningRateScheduler", "TerminateOnNaN", "ProgbarLogger", "RemoteMonitor"}
-_BASE = set(vars(keras.callbacks.Callback())) | {"_model", "model", "params", "validation_data"}
 
 
-def read_states(callbacks: Iterable[Any], say: Callable[[str], None]) -> list[Any]:
-    """Each callback's state as it is now, cheaply: large arrays are not copied. ``say`` is told what cannot be kept."""
-    return [_read_state(callback, say) for callback in callbacks]
+def offers_state(callback: Any) -> bool:
+    return hasattr(callback, "get_state") and hasattr(callback, "set_state")
+
+
+def read_states(callbacks: Iterable[Any]) -> list[Any]:
+    """Each callback's state as it is now, cheaply: large arrays are not copied."""
+    return [_read_state(callback) for callback in callbacks]
 
 
 def to_entries(callbacks: Iterable[Any], states: list[Any], say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """What was states, as plain values: one entry a callback, in the list's order."""
+    """What was read, as plain values: one entry a callback, in the list's order."""
     return [
         {"class": type(callback).__name__, "state": _plain(callback, state, say)}
         for callback, state in zip(callbacks, states, strict=True)
@@ -76,19 +80,14 @@ def _keras_name(callback: Any) -> str | None:
     return None
 
 
-def _read_state(callback: Any, say: Callable[[str], None]) -> Any:
-    if hasattr(callback, "get_state") and hasattr(callback, "set_state"):
+def _read_state(callback: Any) -> Any:
+    if offers_state(callback):
         return callback.get_state()
     name = _keras_name(callback) or ""
     if name in _KEPT:
         return {key: getattr(callback, key) for key in _KEPT[name] if hasattr(callback, key)}
     if name == "CSVLogger":
         return {"size": _csv_size(callback)}
-    if name not in _STATELESS and set(vars(callback)) - _BASE:
-        say(
-            f"the state of the callback {type(callback).__name__}, if it has any, is not kept: "
-            "give it get_state() and set_state(state)"
-        )
     return None
 
 
@@ -101,7 +100,7 @@ def _plain(callback: Any, state: Any, say: Callable[[str], None]) -> Any:
 
 
 def _set(callback: Any, state: Any) -> None:
-    if hasattr(callback, "get_state") and hasattr(callback, "set_state"):
+    if offers_state(callback):
         callback.set_state(state)
         return
     kept = _KEPT.get(_keras_name(callback) or "", ())

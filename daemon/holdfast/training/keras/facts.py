@@ -28,6 +28,8 @@ def checked(saved: Saved) -> Saved:
         and _is_place(facts.get("data"))
         and _are(facts.get("passes", []), _is_count)  # neither stands in older pairs
         and _are(facts.get("began", []), _is_count)
+        and isinstance(facts.get("layers", {}), dict)
+        and isinstance(facts.get("own", {}), dict)
     )
     if not whole:
         raise InvalidPair("its .pkl is malformed: a fact about the training is missing, or is of another kind")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import tensorflow as tf
@@ -11,23 +11,44 @@ import tensorflow as tf
 from ...core.errors import HoldfastError
 from ..pair.pair import Place, Saved
 from ..pair.plain import from_plain
-from . import spec, variables
-from .variables import OPTIMIZER, Part, is_metric, is_of_model_inside
+from . import layer_state, spec, variables
+from .variables import OPTIMIZER, Part, is_metric, is_of_model_inside, is_reached
+from .watched import Watched
+
+Places: TypeAlias = Mapping[Place, Any]
 
 
-def restore_into(model: keras.Model, saved: Saved, say: Callable[[str], None]) -> None:
+def restore_into(watched: Watched, saved: Saved, say: Callable[[str], None]) -> None:
     """Raises HoldfastError if the checkpoint does not fit the model."""
-    here = variables.collect(model)
-    if any(place not in here for place in saved.values) or _lacks_a_build(model):
+    model = watched.model
+    if layer_state.restore(watched.found.layers, saved.facts.get("layers", {}), say):
+        watched.look_again()
+    here = watched.parts()
+    traced = any(place not in here for place in saved.values) or _lacks_a_build(model)
+    if traced:
         _build_by_tracing(model, saved, say)
-        here = variables.collect(model)
+        watched.look_again()
+        here = watched.parts()
     matching = matching_values(saved, here)
+    _say_what_is_left_out(saved, here, matching, say)
+    variables.assign(here, matching, say)
+    if layer_state.refresh(watched.found.layers.values()) and traced:
+        model.make_train_function(force=True)  # the trace has the values from before
+
+
+def _say_what_is_left_out(saved: Saved, here: Places, matching: Places, say: Callable[[str], None]) -> None:
     missing = [place for place in saved.values if place not in matching]
     if saved.position.batch and any(is_metric(place) for place in missing):
         say("the metrics of the resumed epoch begin anew: they are made later than can be restored")
-    for group in dict.fromkeys(place.group for place in missing if not is_metric(place)):
+    for place in filter(is_reached, missing):
+        say(f"the checkpoint holds the variable {saved.values[place][0]}, and this script has none there")
+    for group in dict.fromkeys(place.group for place in missing if not is_metric(place) and not is_reached(place)):
         say(f"{group}: what it knew is not restored, for this script's step does not use it")
-    variables.assign(here, matching, say)
+    if "layers" not in saved.facts:  # an older pair
+        return
+    for place in here:
+        if is_reached(place) and place not in saved.values and "@" not in place.group and saved.position.step:
+            say(f"the checkpoint has no value for the variable {here[place].path}: it begins anew")
 
 
 def _lacks_a_build(model: keras.Model) -> bool:
@@ -36,10 +57,10 @@ def _lacks_a_build(model: keras.Model) -> bool:
 
 
 def matching_values(saved: Saved, here: Mapping[Place, Part]) -> dict[Place, tuple[str, Any]]:
-    """The checkpoint's values, without those that the model may lack: of metrics that are made later, and of the
-    optimizers of nested models, which an earlier training may have built.
+    """The checkpoint's values, without those that the model may lack: of metrics that are made later, of the optimizers
+    of nested models, which an earlier training may have built, and of what else the script's objects held.
     """
-    may_lack = {place for place in saved.values if is_metric(place) or is_of_model_inside(place)}
+    may_lack = {p for p in saved.values if is_metric(p) or is_of_model_inside(p) or is_reached(p)}
     return {place: value for place, value in saved.values.items() if place in here or place not in may_lack}
 
 

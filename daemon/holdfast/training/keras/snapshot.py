@@ -6,20 +6,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import keras
-
 from ..pair.pair import Draft, Place, Position, Written
 from . import model_file
-from .variables import Part, collect
+from .variables import Part, is_reached
+from .watched import Watched
 
 
-def read_all(model: keras.Model) -> dict[Place, Any]:
+def read_all(watched: Watched) -> dict[Place, Any]:
     """Every variable's value, as tensors that no later step changes."""
-    return {place: part.read() for place, part in collect(model).items()}
+    return {place: part.read() for place, part in watched.parts().items()}
 
 
 def take(
-    model: keras.Model,
+    watched: Watched,
     position: Position,
     reason: str,
     metrics: Mapping[str, float],
@@ -31,15 +30,18 @@ def take(
 
     That thread calls ``say`` with what the user should know.
     """
-    parts: dict[Place, Part] = collect(model)
-    values = read_all(model) if held is None else held
-    # The model file has room for one copy of each variable: further replicas' go into the .pkl.
-    variables = {place: parts[place].variable for place in values if "@" not in place.group}
+    parts: dict[Place, Part] = watched.parts()
+    if held is None:
+        held = {place: part.read() for place, part in parts.items()}
+    values = {place: held[place] for place in parts if place in held}
+    # The model file has room for one copy of each variable that Keras lists: all others go into the .pkl.
+    variables = {place: parts[place].variable for place in values if "@" not in place.group and not is_reached(place)}
 
     named = {place: (parts[place].path, value) for place, value in values.items()}
+    facts = {**facts, "layers": watched.layer_states.read(watched.found.layers)}
 
     def write_h5(path: Path, most_dirty: int | None) -> Written:
         whole = {place: values[place] for place in variables}
-        return model_file.write(path, model, variables, whole, say, most_dirty)
+        return model_file.write(path, watched.model, variables, whole, say, most_dirty)
 
     return Draft(position, reason, metrics, named, facts, write_h5)

@@ -4,35 +4,41 @@ A variable is known by its group and its place in that group; its path is for pe
 seed generators), ``optimizer`` (``optimizer:<name>`` for further ones; with a ``+`` behind it, what an optimizer keeps
 beside its list of variables), ``metrics``. Under a distribution strategy each replica has a copy of its own, and some
 of them differ (BatchNormalization's statistics, metrics): the copies beyond the first are in groups of their own,
-``model@1`` and so on.
+``model@1`` and so on. What none of Keras' lists has, and the walk of reach.py finds, is a group of its own each:
+``reached:`` and the attributes that lead to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from ...core.errors import Mismatch
 from ..pair.pair import Place
 
 MODEL, OPTIMIZER, METRICS = "model", "optimizer", "metrics"
 BESIDE = "+"
+REACHED = "reached:"
 
 
 @dataclass(frozen=True)
 class Part:
-    """A Keras variable's copy on one replica; ``tensor`` is the TensorFlow variable behind it."""
+    """A variable's copy on one replica; ``tensor`` is the TensorFlow variable behind it. One that Keras does not list
+    is known by the attributes that lead to it, ``reached_by``.
+    """
 
     variable: Any
     tensor: Any
+    reached_by: str | None = None
 
     @property
     def path(self) -> str:
-        return str(self.variable.path)
+        return str(self.variable.path) if self.reached_by is None else self.reached_by
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -61,6 +67,11 @@ def is_metric(place: Place) -> bool:
 def is_of_model_inside(place: Place) -> bool:
     """Is it of the optimizer of a compiled model that the model keeps?"""
     return place.group.startswith(f"{OPTIMIZER}:") and place.group.rstrip(BESIDE).endswith(".optimizer")
+
+
+def is_reached(place: Place) -> bool:
+    """Is it one that no list of Keras' has?"""
+    return place.group.startswith(REACHED)
 
 
 def build_optimizers(model: keras.Model) -> None:
@@ -115,8 +126,8 @@ def _beside(optimizer: Any) -> Iterator[Any]:
             yield from _beside(value)
 
 
-def collect(model: keras.Model) -> dict[Place, Part]:
-    """Every variable once, in an order that depends on the script alone."""
+def collect(model: keras.Model, reached: Mapping[str, Any] | None = None) -> dict[Place, Part]:
+    """Every variable once, in an order that depends on the script alone. ``reached`` are others, by their paths."""
     groups: dict[str, Iterable[Any]] = {MODEL: model.variables}
     kept = optimizers(model)
     groups |= {name: optimizer.variables for name, optimizer in kept.items()}
@@ -126,19 +137,25 @@ def collect(model: keras.Model) -> dict[Place, Part]:
         groups[f"{name}{BESIDE}"] = [variable for variable in _beside(optimizer) if id(variable) not in listed]
     found: dict[Place, Part] = {}
     seen: set[int] = set()
+
+    def add(group: str, index: int, variable: Any, path: str | None = None) -> None:
+        copies = _copies(variable)
+        if seen.isdisjoint(map(id, (variable, *copies))):
+            seen.update(map(id, (variable, *copies)))
+            for replica, tensor in enumerate(copies):
+                found[Place(f"{group}@{replica}" if replica else group, index)] = Part(variable, tensor, path)
+
     for group, variables in groups.items():
         for index, variable in enumerate(variables):
-            if id(variable) in seen:
-                continue
-            seen.add(id(variable))
-            for replica, tensor in enumerate(_copies(variable)):
-                found[Place(f"{group}@{replica}" if replica else group, index)] = Part(variable, tensor)
+            add(group, index, variable)
+    for path, variable in (reached or {}).items():
+        add(f"{REACHED}{path}", 0, variable, path)
     return found
 
 
 def _copies(variable: Any) -> tuple[Any, ...]:
-    """The TensorFlow variables behind a Keras variable, one for each replica."""
-    value = variable.value
+    """The TensorFlow variables behind a variable, one for each replica."""
+    value = variable if isinstance(variable, tf.Variable) else variable.value
     copies = getattr(value, "values", None)
     return tuple(copies) if isinstance(copies, tuple | list) and copies else (value,)
 

@@ -13,6 +13,8 @@ from ...pair.pair import Draft, Place, Position
 from ...session.base import Session
 from .. import callback_state, random_state, snapshot
 from ..internals import floats, flush_hooks, plain_logs
+from ..own_values import OwnValues
+from ..watched import Watched
 from .progress import FitProgress
 
 
@@ -23,6 +25,7 @@ class Boundary:
     position: Position
     values: dict[Place, Any] | None
     callback_states: list[Any]
+    own_values: dict[str, Any]
     random: dict[str, Any]
     data: dict[str, Any]
     ended: bool
@@ -35,7 +38,8 @@ class BoundaryReader:
 
     def __init__(
         self,
-        model: keras.Model,
+        watched: Watched,
+        own_values: OwnValues,
         data: DataPosition,
         session: Session,
         callback_list: keras.callbacks.CallbackList,
@@ -43,24 +47,30 @@ class BoundaryReader:
         progress: FitProgress,
         say: Callable[[str], None],
     ) -> None:
-        self._model = model
+        self._watched = watched
+        self._own_values = own_values
         self._data = data
         self._session = session
         self._callback_list = callback_list
         self._callbacks = callbacks
         self._progress = progress
         self._say = say
+        self._stepped = False
 
     def read(self, with_values: bool = False) -> Boundary:
         """The state now. Without values the draft reads them, so it must be made before the next step."""
         progress = self._progress
+        if progress.calls and not self._stepped:
+            self._stepped = True
+            self._watched.look_again()  # the first step has made variables
         return Boundary(
             position=progress.position,
-            values=snapshot.read_all(self._model) if with_values else None,
-            callback_states=callback_state.read_states(self._callbacks, self._say),
+            values=snapshot.read_all(self._watched) if with_values else None,
+            callback_states=callback_state.read_states(self._callbacks),
+            own_values=self._own_values.read(),
             random=random_state.get_state(),
             data=self._data.facts(within_epoch=progress.begun),
-            ended=bool(self._model.stop_training),
+            ended=bool(self._watched.model.stop_training),
             begun=progress.begun,
             logs=progress.logs,
         )
@@ -71,12 +81,13 @@ class BoundaryReader:
 
     def draft(self, boundary: Boundary, reason: str) -> Draft:
         facts, metrics = self._facts(boundary), floats(boundary.logs)
-        return snapshot.take(self._model, boundary.position, reason, metrics, facts, self._say, boundary.values)
+        return snapshot.take(self._watched, boundary.position, reason, metrics, facts, self._say, boundary.values)
 
     def _facts(self, boundary: Boundary) -> dict[str, Any]:
         return {
             "random": boundary.random,
             "callbacks": callback_state.to_entries(self._callbacks, boundary.callback_states, self._say),
+            "own": boundary.own_values,
             "logs": plain_logs(boundary.logs),
             **boundary.data,
             "begun": boundary.begun,

@@ -28,6 +28,8 @@ from ...pair.writer import Writer
 from ...session.base import Session
 from .. import random_state, variables
 from ..internals import runs_in_fit
+from ..own_values import OwnValues
+from ..watched import Watched
 from .boundary import BoundaryReader
 from .progress import FitProgress
 from .resumption import Resumption
@@ -92,8 +94,12 @@ class Fit:
         self._progress = progress
         self._policy = SavePolicy(cadence, time.monotonic())
         self._replay = Replay(data, random_state, session.refuse, self._say)
-        self._resumption = Resumption(model, session, data, self._replay, progress, self._say)
-        self._reader = BoundaryReader(model, data, session, callbacks, self._callbacks, progress, self._say)
+        self._watched = watched = Watched(model, self._callbacks, self._say)
+        self._own_values = own_values = OwnValues(watched, self._say)
+        self._resumption = Resumption(watched, own_values, session, data, self._replay, progress, self._say)
+        self._reader = BoundaryReader(
+            watched, own_values, data, session, callbacks, self._callbacks, progress, self._say
+        )
         self._stop = FitStop(session, writer, self._reader, progress, self._callbacks)
         self._train_function = TrainFunction(
             model, callbacks, data, self._replay, progress, session.board, executed, self._release_model
@@ -116,6 +122,7 @@ class Fit:
         self._callbacks.extend(c for c in self._callback_list.callbacks if c not in (head, tail))
         self._callback_list.callbacks = [head, *self._callbacks, tail]
         variables.build_optimizers(self._model)
+        self._own_values.begin()
         if self._resumption.train_begins(self._callbacks):
             self._policy.resumed_at(self._progress.step)
         self._train_function.install()
@@ -171,6 +178,7 @@ class Fit:
                 self._replay.refuse()
             return
         self._data.end_epoch()
+        self._watched.look_again()
         self._progress.end_epoch(epoch, logs)
         last = epoch + 1 >= self._progress.epochs or self._model.stop_training
         if self._session.stop_reason is not None:

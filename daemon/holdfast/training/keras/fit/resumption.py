@@ -17,7 +17,9 @@ from ...session.base import Session
 from ...session.load import load_newest
 from .. import callback_state, facts, random_state, variables
 from ..internals import mute_batch_hooks
+from ..own_values import OwnValues
 from ..restore import matching_values, restore_into
+from ..watched import Watched
 from . import finished_fit
 from .progress import FitProgress
 
@@ -27,7 +29,8 @@ class Resumption:
 
     def __init__(
         self,
-        model: keras.Model,
+        watched: Watched,
+        own_values: OwnValues,
         session: Session,
         data: DataPosition,
         replay: Replay,
@@ -35,7 +38,9 @@ class Resumption:
         say: Callable[[str], None],
     ) -> None:
         self.finished = False
-        self._model = model
+        self._watched = watched
+        self._own_values = own_values
+        self._model: keras.Model = watched.model
         self._session = session
         self._data = data
         self._replay = replay
@@ -80,9 +85,10 @@ class Resumption:
             return
         # ``fit`` has reset the metrics just before, and callbacks have seen this epoch's beginning for a second time
         # (a schedule multiplies the learning rate again): what they did to the state now is undone.
-        here = variables.collect(self._model)
+        here = self._watched.parts()
         variables.assign(here, matching_values(saved, here), self._say)
         callback_state.set_states(callbacks, saved.facts["callbacks"], self._say)
+        self._own_values.restore(saved.facts.get("own", {}))
         if skip:
             mute_batch_hooks(callbacks, calls=math.ceil(skip / self._model.steps_per_execution))
             self._replay.begin(skip, lambda: self._arrive(saved))
@@ -98,8 +104,9 @@ class Resumption:
         position, steps = saved.position, self._progress.steps
         if steps is not None and position.batch > steps:
             raise too_short(steps, position.batch)
-        restore_into(self._model, saved, self._say)
+        restore_into(self._watched, saved, self._say)
         callback_state.set_states(callbacks, saved.facts["callbacks"], self._say)
+        self._own_values.restore(saved.facts.get("own", {}))
         random_state.set_state(dict(saved.facts["random"]))
         self._data.restore(saved.facts)
         self._say_differences(saved)

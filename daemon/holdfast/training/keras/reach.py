@@ -1,0 +1,285 @@
+"""What can be reached from a training's objects: model, optimizer, losses, metrics, callbacks.
+
+Keras lists the variables that it tracks. A script may keep state elsewhere: in ``tf.Variable`` attributes, in a loss or
+a callback, in a variable that a function refers to. So the objects are walked, each once, and what is found is known by
+the attributes that lead to it: the shortest path, in an order that depends on the script alone.
+
+Objects of other libraries are left alone. Nothing is called here, and no property is read.
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import sys
+import types
+from argparse import Namespace
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+MOST_OBJECTS = 200_000
+MODEL = "model"
+INSIDE = f"{MODEL}."
+_ATOMS = (type(None), bool, int, float, complex, str, bytes, bytearray, type, types.ModuleType, types.CodeType)
+_LEAVES = (*_ATOMS, np.ndarray, np.generic, tf.DType, tf.Tensor, tf.TensorShape)
+_FOREIGN = {
+    *sys.stdlib_module_names,
+    *("keras", "tensorflow", "numpy", "jax", "jaxlib", "torch", "h5py", "ml_dtypes", "google", "absl", "optree"),
+    *(
+        "pandas",
+        "scipy",
+        "sklearn",
+        "matplotlib",
+        "tensorboard",
+        "orbax",
+        "wandb",
+        "mlflow",
+        "tqdm",
+        "rich",
+        "holdfast",
+    ),
+} - {"__main__"}
+_NOT_ENTERED = {"Node", "KerasTensor", "DTypePolicy", "QuantizedDTypePolicy", "Tracker", "CallbackList"}
+_NOT_FOLLOWED = {
+    *("_nodes", "_nodes_by_depth", "_operations_by_depth", "_inbound_nodes", "_outbound_nodes", "_tracker"),
+    *("train_function", "test_function", "predict_function", "_distribute_strategy", "params", "_name_scope_stack"),
+    *("token_counts", "token_document_counts"),  # of a lookup layer: empty but while it adapts
+}
+# Of a compiled model inside. variables.py finds those that the step of the model around it may use.
+_OF_ITS_OWN_TRAINING = {
+    *("optimizer", "_optimizer", "_compile_config", "_compile_metrics", "_compile_loss", "_loss_tracker"),
+}
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place that holds a plain Python value: an attribute, or a variable of a function. ``holder`` has it under
+    ``key``.
+    """
+
+    path: str
+    holder: Any
+    key: Any
+
+    def get(self) -> Any:
+        """Raises LookupError if it is there no more."""
+        if isinstance(self.holder, types.CellType):
+            try:
+                return self.holder.cell_contents
+            except ValueError:
+                raise LookupError(self.path) from None
+        return (self.holder if isinstance(self.holder, dict) else vars(self.holder))[self.key]
+
+    def set(self, value: Any) -> None:
+        if isinstance(self.holder, types.CellType):
+            self.holder.cell_contents = value
+        elif isinstance(self.holder, dict):
+            self.holder[self.key] = value
+        else:
+            setattr(self.holder, self.key, value)
+
+
+@dataclass
+class Reached:
+    """``variables`` of Keras and TensorFlow and ``layers``, by their paths; ``slots`` of the script's own objects."""
+
+    variables: dict[str, Any] = field(default_factory=dict)
+    layers: dict[str, keras.layers.Layer] = field(default_factory=dict)
+    tables: dict[str, Any] = field(default_factory=dict)
+    slots: list[Slot] = field(default_factory=list)
+    whole: bool = True
+
+
+def reach(roots: Mapping[str, Any], most: int = MOST_OBJECTS) -> Reached:
+    """Everything that can be reached from ``roots``. ``whole`` is False if there were more than ``most`` objects."""
+    found, seen = Reached(), _Seen()
+    waiting = deque((name, root) for name, root in roots.items())
+    while waiting:
+        path, value = waiting.popleft()
+        if not seen.adds(value):
+            continue
+        if len(seen) > most:
+            found.whole = False
+            break
+        if isinstance(value, keras.Variable | tf.Variable):
+            found.variables[path] = value
+            continue
+        if isinstance(value, keras.layers.Layer):
+            found.layers[path] = value
+        elif isinstance(value, tf.lookup.experimental.MutableHashTable | tf.lookup.experimental.DenseHashTable):
+            found.tables[path] = value
+        found.slots += _slots(path, value)
+        alone = path not in roots and path.startswith(INSIDE) and isinstance(value, keras.Model)
+        waiting.extend(
+            (f"{path}{name}", part)
+            for name, part in _parts(value)
+            if not isinstance(part, _LEAVES) and not (alone and name[1:] in _OF_ITS_OWN_TRAINING)
+        )
+    return found
+
+
+class _Seen:
+    """Objects, each known by what it is: a Keras variable is the TensorFlow variable inside of it."""
+
+    def __init__(self) -> None:
+        self._ids: set[int] = set()
+        self._alive: list[Any] = []  # an id is taken again once its object is gone
+
+    def adds(self, value: Any) -> bool:
+        own = {id(value)} | ({id(value._value)} if isinstance(value, keras.Variable) else set())
+        if own & self._ids:
+            return False
+        self._ids |= own
+        self._alive.append(value)
+        return True
+
+    def __len__(self) -> int:
+        return len(self._alive)
+
+
+def _parts(value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        yield from ((f"[{_key(key, number)}]", part) for number, (key, part) in enumerate(list(value.items())))
+    elif isinstance(value, list | tuple | deque):
+        yield from ((f"[{number}]", part) for number, part in enumerate(list(value)))
+    elif isinstance(value, types.FunctionType):
+        yield from ((f":{name}", part) for name, part in _names_of(value))
+    elif isinstance(value, types.MethodType):
+        yield from (("", value.__self__), ("", value.__func__))
+    elif isinstance(value, functools.partial):
+        yield from ((".func", value.func), (".args", value.args), (".keywords", value.keywords))
+    elif isinstance(getattr(value, "__dict__", {}).get("_python_function"), types.FunctionType):  # a tf.function
+        yield "", vars(value)["_python_function"]
+    elif _is_entered(value):
+        yield from ((f".{name}", part) for name, part in _attributes(value))
+        yield from ((f".{name}", function) for name, function in _own_functions(type(value)))
+
+
+def _key(key: Any, number: int) -> str:
+    """A dict's key if it reads well, else its number there. ``@`` has a meaning in a variable's group."""
+    return f"{key!r}".replace("@", "%40") if isinstance(key, str | int) and len(str(key)) < 80 else str(number)
+
+
+def _top(module: str | None) -> str:
+    return (module or "").split(".")[0]
+
+
+def is_own(cls: type) -> bool:
+    """Is it the script's, or a package's that is none of the well-known libraries?"""
+    return _top(cls.__module__) not in _FOREIGN
+
+
+def _is_entered(value: Any) -> bool:
+    cls = type(value)
+    if _top(cls.__module__) == "keras":
+        return cls.__name__ not in _NOT_ENTERED
+    return is_own(cls) or isinstance(value, tf.Module | tf.random.Generator | Namespace | types.SimpleNamespace)
+
+
+def _attributes(value: Any) -> list[tuple[str, Any]]:
+    """Public ones first, in an order that depends on the script alone."""
+    inside = dict(getattr(value, "__dict__", {}))
+    for cls in type(value).__mro__:
+        slots = cls.__dict__.get("__slots__", ()) if is_own(cls) else ()
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if isinstance(cls.__dict__.get(name), types.MemberDescriptorType) and hasattr(value, name):
+                inside[name] = getattr(value, name)
+    names = [name for name in inside if name not in _NOT_FOLLOWED and not name.startswith("_self_")]
+    return [(name, inside[name]) for name in sorted(names, key=lambda name: (name.startswith("_"), name))]
+
+
+def _own_functions(cls: type) -> Iterator[tuple[str, Any]]:
+    """Those of the classes that are the script's: they may refer to variables outside."""
+    for one in cls.__mro__:
+        if is_own(one):
+            for name, member in vars(one).items():
+                function = getattr(member, "__func__", getattr(member, "fget", member))
+                if isinstance(function, types.FunctionType):
+                    yield name, function
+
+
+def _names_of(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    """What a function of the script's refers to: closed over, as defaults, and global."""
+    if _top(function.__module__) in _FOREIGN:
+        return
+    for name, cell in _cells(function):
+        try:
+            yield name, cell.cell_contents
+        except ValueError:
+            continue  # not bound yet
+    yield from _defaults(function)
+    names, attributes = _names_in(function.__code__)
+    for name in names:
+        value = function.__globals__.get(name)
+        if isinstance(value, types.ModuleType):
+            if _top(value.__name__) not in _FOREIGN:
+                yield from ((f"{name}.{inside}", vars(value)[inside]) for inside in attributes if inside in vars(value))
+        elif value is not None:
+            yield name, value
+
+
+def _cells(function: types.FunctionType) -> Iterable[tuple[str, types.CellType]]:
+    return zip(function.__code__.co_freevars, function.__closure__ or (), strict=False)
+
+
+def _defaults(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    yield from ((f"default{number}", value) for number, value in enumerate(function.__defaults__ or ()))
+    yield from (function.__kwdefaults__ or {}).items()
+
+
+@functools.cache
+def _names_in(code: types.CodeType) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The global variables, and the attributes of whatever, that code refers to; what is nested in it too."""
+    names: dict[str, None] = {}
+    attributes: dict[str, None] = {}
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in ("LOAD_GLOBAL", "STORE_GLOBAL", "LOAD_NAME"):
+            names[instruction.argval] = None
+        elif instruction.opname in ("LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR"):
+            attributes[instruction.argval] = None
+        elif isinstance(instruction.argval, types.CodeType):
+            inner = _names_in(instruction.argval)
+            names |= dict.fromkeys(inner[0])
+            attributes |= dict.fromkeys(inner[1])
+    return tuple(names), tuple(attributes)
+
+
+def _slots(path: str, value: Any) -> Iterator[Slot]:
+    """Of the script's own objects and functions; what Keras' classes set themselves is Keras' affair."""
+    if isinstance(value, types.FunctionType):
+        if _top(value.__module__) not in _FOREIGN:
+            yield from (Slot(f"{path}:{name}", cell, None) for name, cell in _cells(value))
+            names = [name for name in _names_in(value.__code__)[0] if name in value.__globals__]
+            yield from (Slot(f"{path}:{name}", value.__globals__, name) for name in names)
+    elif is_own(type(value)) or isinstance(value, Namespace | types.SimpleNamespace):
+        theirs = _names_set_by_libraries(type(value))  # type: ignore[arg-type]
+        own = [name for name, _ in _attributes(value) if name not in theirs and name in vars(value)]
+        yield from (Slot(f"{path}.{name}", value, name) for name in own)
+
+
+@functools.cache
+def _names_set_by_libraries(cls: type) -> frozenset[str]:
+    """Attributes that the code of Keras' classes sets, among those that ``cls`` derives from."""
+    foreign = [one for one in cls.__mro__ if not is_own(one) and one is not object]
+    codes: list[types.CodeType] = []
+    for one in foreign:
+        for member in vars(one).values():
+            function: Callable[..., Any] = getattr(member, "__func__", getattr(member, "fset", None) or member)
+            if isinstance(function, types.FunctionType):
+                codes.append(function.__code__)
+    return frozenset(name for code in codes for name in _stored_names(code)) | {"_model"}
+
+
+def _stored_names(code: types.CodeType) -> Iterator[str]:
+    """By the instruction that sets an attribute, here and in what is nested."""
+    for instruction in dis.get_instructions(code):
+        if instruction.opname == "STORE_ATTR":
+            yield instruction.argval
+        elif isinstance(instruction.argval, types.CodeType):
+            yield from _stored_names(instruction.argval)

@@ -1,0 +1,228 @@
+"""What callbacks count and collect in plain Python: kept if it changes, named where it cannot be kept."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict, deque
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from holdfast.core import codec
+from holdfast.core.errors import InvalidPair
+from holdfast.training.keras.own_values import OwnValues
+from holdfast.training.keras.watched import Watched
+
+layers = keras.layers
+
+
+@pytest.fixture(scope="module")
+def model() -> keras.Model:
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(1)])
+    model.compile("adam", "mse")
+    return model
+
+
+class Meter:
+    def __init__(self) -> None:
+        self.total, self.rows = 0.0, [np.zeros(2)]
+
+
+class Collects(keras.callbacks.Callback):
+    def __init__(self) -> None:
+        super().__init__()
+        self.every = 10
+        self.count = 0
+        self.best: Any = None
+        self.losses: dict[str, list[float]] = defaultdict(list)
+        self.recent: deque[float] = deque(maxlen=2)
+        self.seen = {1}
+        self.meter = Meter()
+        self.sums = np.zeros(3)
+        self.rng, self.dice = np.random.default_rng(1), random.Random(2)
+
+    def work(self) -> None:
+        self.count += 1
+        self.best = 0.25
+        self.losses["loss"].append(0.5)
+        self.recent.extend([1.0, 2.0, 3.0])
+        self.seen.add(7)
+        self.meter.total += 2.0
+        self.meter.rows.append(np.ones(2))
+        self.sums[1] = 4
+        self.rng.random(), self.dice.random()
+
+
+class Patient(keras.callbacks.EarlyStopping):
+    """Derived from Keras' own, with a counter more."""
+
+    def __init__(self) -> None:
+        super().__init__(patience=4)
+        self.calls = 0
+
+
+def watched(model: keras.Model, *callbacks: Any) -> tuple[OwnValues, list[str]]:
+    said: list[str] = []
+    values = OwnValues(Watched(model, callbacks, said.append), said.append)
+    values.begin()
+    return values, said
+
+
+def through_a_file(values: Any) -> Any:
+    return codec.loads(codec.dumps(values))
+
+
+def test_what_changes_comes_back_and_what_does_not_is_the_scripts(model: keras.Model) -> None:
+    before, after = Collects(), Collects()
+    values, said = watched(model, before)
+    assert values.read() == {}, "nothing has changed yet"
+    before.work()
+    after.every = 99
+    later, _ = watched(model, after)
+    losses = after.losses
+    later.restore(through_a_file(values.read()))
+    assert (after.count, after.best, after.every) == (1, 0.25, 99)
+    assert after.losses is losses, "others may hold the same list"
+    assert losses["loss"] == [0.5]
+    assert losses["new"] == [], "it is a defaultdict still"
+    assert (list(after.recent), after.recent.maxlen, after.seen) == ([2.0, 3.0], 2, {1, 7})
+    assert (after.meter.total, len(after.meter.rows), after.sums.tolist()) == (2.0, 2, [0, 4, 0])
+    assert after.rng.random() == before.rng.random()
+    assert after.dice.random() == before.dice.random()
+    assert said == []
+    assert later.read().keys() == values.read().keys(), "what was restored is state, changed again or not"
+
+
+def test_a_callback_derived_from_keras_own_keeps_what_it_counts(model: keras.Model) -> None:
+    before, after = Patient(), Patient()
+    values, said = watched(model, before)
+    before.calls, before.wait = 3, 2
+    kept = values.read()
+    assert kept == {"Patient.calls": 3}, "what Keras' own class sets is kept with its callback"
+    later, _ = watched(model, after)
+    later.restore(kept)
+    assert (after.calls, said) == (3, [])
+
+
+TOTAL = 0
+
+
+def test_what_a_function_closes_over_or_calls_global_is_kept(model: keras.Model) -> None:
+    def counting(seen: list[int]) -> tuple[Any, Callable[[], int]]:
+        number = 0
+
+        def count(batch: int, logs: Any) -> None:
+            nonlocal number
+            global TOTAL
+            number += 1
+            TOTAL += 2
+            seen.append(batch)
+
+        return keras.callbacks.LambdaCallback(on_train_batch_end=count), lambda: number
+
+    global TOTAL
+    mine: list[int] = []
+    before, _ = counting([])
+    after, number = counting(mine)
+    values, said = watched(model, before)
+    before.on_train_batch_end(5, None)
+    kept = values.read()
+    TOTAL = 0
+    later, _ = watched(model, after)
+    later.restore(through_a_file(kept))
+    assert (number(), TOTAL, mine, said) == (1, 2, [5], [])
+
+
+def test_two_callbacks_of_one_class_are_told_apart(model: keras.Model) -> None:
+    first, second = Patient(), Patient()
+    values, _ = watched(model, first, second)
+    second.calls = 1
+    assert values.read() == {"Patient[1].calls": 1}
+
+
+def test_usual_callbacks_give_nothing_to_say(model: keras.Model) -> None:
+    kept = keras.callbacks
+
+    class Shows(kept.Callback):
+        def __init__(self, data: Any) -> None:
+            super().__init__()
+            self.data, self.path, self.started = data, "somewhere", None
+
+    callbacks = [
+        kept.EarlyStopping(patience=3),
+        kept.ReduceLROnPlateau(),
+        kept.LearningRateScheduler(lambda epoch: 0.1 / (epoch + 1)),
+        kept.TerminateOnNaN(),
+        kept.LambdaCallback(on_epoch_end=lambda epoch, logs: None),
+        kept.ModelCheckpoint("x.keras"),
+        Shows(np.zeros((100, 100))),
+    ]
+    values, said = watched(model, *callbacks)
+    assert (values.read(), said) == ({}, [])
+
+
+class Awkward(keras.callbacks.Callback):
+    def __init__(self) -> None:
+        super().__init__()
+        self.phase = "warm"
+        self.things: list[Any] = []
+        self.stream = iter(range(3)) if not hasattr(self, "never") else None
+        self.numbers = (n for n in range(3))
+
+
+def test_what_cannot_be_kept_is_named_by_its_path(model: keras.Model) -> None:
+    callback = Awkward()
+    values, said = watched(model, callback)
+    callback.phase = "cold"
+    callback.things.append(object())
+    assert values.read() == {}
+    for path in ("Awkward.phase", "Awkward.things", "Awkward.stream", "Awkward.numbers"):
+        assert [line for line in said if line.startswith(f"{path} ")], path
+    assert all("get_state" in line for line in said)
+
+
+def test_a_value_that_the_script_no_longer_has_is_named(model: keras.Model) -> None:
+    values, said = watched(model, Patient())
+    values.restore({"Patient.other": 1})
+    assert len(said) == 1
+    assert "Patient.other" in said[0]
+
+
+@pytest.mark.parametrize(
+    "plain", ["/etc/passwd", [1, ["x"]], {"~random": "x"}, {"a": b"x"}, {"~random": {"bit_generator": "PCG64"}}]
+)
+def test_no_text_and_nothing_malformed_is_taken_from_a_file(model: keras.Model, plain: Any) -> None:
+    callback = Collects()
+    values, _ = watched(model, callback)
+    with pytest.raises(InvalidPair):
+        values.restore({"Collects.rng" if "~random" in plain else "Collects.best": plain})
+    assert callback.best is None
+
+
+class Curious(keras.Model):
+    """Its step, when run eagerly, counts in Python."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = layers.Dense(1)
+        self.count = 0
+        self.width = 3
+
+    def call(self, x: Any) -> Any:
+        return self.out(x)
+
+
+def test_a_python_value_of_the_model_that_changes_is_named_once_it_is_no_part_of_the_building() -> None:
+    curious = Curious()
+    values, said = watched(curious)
+    curious.count = 1  # as a first step does
+    values.read()
+    assert said == []
+    values.read()
+    curious.count = 2
+    values.read()
+    assert len(said) == 1
+    assert said[0].startswith("model.count changes")
