@@ -34,7 +34,7 @@ class LayerStates:
         if isinstance(layer, keras.layers.Discretization):
             return {"bins": [float(edge) for edge in layer.bin_boundaries or ()]} if layer.num_bins else None
         table = getattr(layer, "lookup_table", None)
-        if table is None or isinstance(layer, keras.layers.TextVectorization) or not _has_words(layer):
+        if table is None or isinstance(layer, keras.layers.TextVectorization) or not looks_words_up(layer):
             return None
         known, words = self._read.get(id(layer), (None, None))
         if known is not table:
@@ -72,15 +72,24 @@ def refresh(layers: Iterable[keras.layers.Layer]) -> bool:
     return refreshed
 
 
-def _has_words(layer: Any) -> bool:
+def looks_words_up(layer: Any) -> bool:
     return all(hasattr(layer, name) for name in ("get_vocabulary", "set_vocabulary", "vocabulary_size"))
+
+
+def words_of(layer: Any) -> dict[str, Any]:
+    """As the settings of a lookup layer: its words, and their weights where it has some."""
+    inner = getattr(layer, "_lookup_layer", layer)
+    words = _words_of(inner)
+    if not words or inner.output_mode != "tf_idf":
+        return {"vocabulary": words or None}
+    weights = inner.idf_weights.numpy()[inner._token_start_index() :][: len(words)]
+    return {"vocabulary": words, "idf_weights": [float(weight) for weight in weights]}
 
 
 def _words_of(layer: Any) -> list[Any]:
     """Without what stands for masked and unknown ones."""
-    return [
-        str(word) if isinstance(word, str) else int(word) for word in layer.get_vocabulary(include_special_tokens=False)
-    ]
+    words = layer.get_vocabulary(include_special_tokens=False)
+    return [str(word) if isinstance(word, str) else int(word) for word in words]
 
 
 def _set(path: str, layer: Any, state: Any) -> None:

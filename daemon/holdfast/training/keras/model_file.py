@@ -7,7 +7,6 @@ It is read for arrays only: no layer, no configuration and no code comes out of 
 
 from __future__ import annotations
 
-import json
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -18,17 +17,14 @@ import keras
 import numpy as np
 
 from ...core.errors import one_line
-from ..pair.layout import Layout, as_array, holds_numbers
+from ..pair.layout import Layout, as_array, holds_numbers, widened
 from ..pair.pair import Place, Written
+from .model_config import NotStorable, described
 
 WHOLE, WEIGHTS = "model", "weights"
 _MOST_IN_ATTRIBUTE = 64512
 _NOT_FOR_HDF5 = (TypeError, ValueError, KeyError, NotImplementedError, RuntimeError)
 _ANOTHER_KERAS = (ImportError, AttributeError)
-
-
-class _NotStorable(Exception):
-    """Keras cannot store this model whole; the text says why."""
 
 
 _not_whole: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -53,7 +49,7 @@ def write(
         try:
             if (layout := _lay_out_whole(path, model, held)) is not None:
                 return Written(WHOLE, held.standing(layout), layout.write(held, most_dirty))
-        except _NotStorable as error:
+        except NotStorable as error:
             say(f"the model cannot be stored whole, so its .h5 is a weights file: {error}")
         path.write_bytes(b"")
         _not_whole.add(model)
@@ -73,14 +69,14 @@ class _Held:
     def of(self, variable: Any) -> Any:
         place = self._places.get(id(variable))
         if place is not None:
-            return self._values[place]
-        return self._others.setdefault(id(variable), as_array(variable.value))
+            return widened(as_array(self._values[place]))
+        return self._others.setdefault(id(variable), widened(as_array(variable.value)))
 
     def __contains__(self, variable: Any) -> bool:
         return id(variable) in self._places
 
     def __getitem__(self, key: int) -> Any:
-        return self._values[self._places[key]] if key in self._places else self._others[key]
+        return widened(as_array(self._values[self._places[key]])) if key in self._places else self._others[key]
 
     def scalars(self) -> list[tuple[Any, Any]]:
         found = ((self._variables[place], self._values[place]) for place in self._places.values())
@@ -91,60 +87,29 @@ class _Held:
 
 
 def _lay_out_whole(path: Path, model: keras.Model, held: _Held) -> Layout | None:
-    """None for a subclassed model. Raises _NotStorable for another that Keras cannot store, and OSError."""
+    """None for a subclassed model. Raises NotStorable for another that Keras cannot store, and OSError."""
     if type(model).get_config is keras.Model.get_config and not isinstance(model, keras.Sequential):
         return None
     try:
         model.to_json()
-        described = _described(model, held)
+        with keras.StatelessScope(held.scalars()):  # this thread sees the snapshot's learning rate
+            about = described(model)
+    except NotStorable:
+        raise
     except Exception as error:  # the script's own code may raise anything: what cannot be described
-        raise _NotStorable(_reason(error)) from error
+        raise NotStorable(_reason(error)) from error
     try:
         with Layout(path) as layout:
-            for name, text in described.items():
+            for name, text in about.items():
                 layout.file.attrs[name] = text
             _lay_out(layout, model, held)
     except OSError as error:
         if error.errno is not None:
             raise  # the disk's trouble, not the model's
-        raise _NotStorable(_reason(error)) from error
+        raise NotStorable(_reason(error)) from error
     except (*_NOT_FOR_HDF5, *_ANOTHER_KERAS) as error:
-        raise _NotStorable(_reason(error)) from error
+        raise NotStorable(_reason(error)) from error
     return layout
-
-
-def _described(model: keras.Model, held: _Held) -> dict[str, Any]:
-    """What Keras' reader wants to know of a model, as its writer puts it into the file's attributes.
-
-    Some of that is in variables (the learning rate): the scope, which is this thread's, shows the snapshot's values.
-    """
-    from keras.src.legacy.saving import json_utils, saving_options, saving_utils
-
-    with keras.StatelessScope(held.scalars()), saving_options.keras_option_scope(use_legacy_config=True):
-        told = saving_utils.model_metadata(model, include_optimizer=False)
-        if getattr(model, "optimizer", None) and model.compiled:
-            told["training_config"] = _compile_settings(model)
-        return {
-            name: json.dumps(value, default=json_utils.get_json_type).encode()
-            if isinstance(value, dict | list | tuple)
-            else value
-            for name, value in told.items()
-        }
-
-
-def _compile_settings(model: keras.Model) -> dict[str, Any]:
-    """Made here from a copy: Keras' own writer takes the optimizer out of the live model's settings, and a ``.keras``
-    file that is saved afterwards opens with another one.
-    """
-    from keras.src.legacy.saving import saving_utils
-
-    settings = {name: value for name, value in model._compile_config.config.items() if name != "optimizer"}
-    optimizer = model.optimizer
-    described = {
-        "class_name": keras.saving.get_registered_name(type(optimizer)),
-        "config": optimizer.get_config(),
-    }
-    return {**saving_utils._serialize_nested_config(settings), "optimizer_config": described}
 
 
 def _lay_out(layout: Layout, model: keras.Model, held: _Held) -> None:

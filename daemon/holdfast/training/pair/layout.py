@@ -19,6 +19,8 @@ import numpy as np
 from ...core.manifest import FileRecord
 from ...spool import CHUNK, Sums
 
+_FLOATS = ("bfloat16", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e4m3b11fnuz")
+WIDER = {**dict.fromkeys(_FLOATS, "float32"), "int4": "int8", "uint4": "uint8"}
 _LARGE = 1 << 16
 _PAGE = 4096
 
@@ -31,6 +33,16 @@ def as_array(value: Any) -> np.ndarray:
 def holds_numbers(array: np.ndarray) -> bool:
     """Of a type that HDF5 and NumPy have in common? (bfloat16 is none, nor are the eight-bit floats.)"""
     return array.dtype.isbuiltin == 1 and array.dtype.kind in "fiub"
+
+
+def widened(array: np.ndarray) -> np.ndarray:
+    """The same values, in a type that HDF5 has: bfloat16 and eight-bit floats as float32, four-bit integers as int8.
+
+    Keras converts them back as it reads them.
+    """
+    if array.dtype.isbuiltin == 1 or array.dtype.name not in WIDER:
+        return array
+    return array.astype(WIDER[array.dtype.name])
 
 
 class Values(Protocol):

@@ -25,8 +25,8 @@ from ...core.wording import bytes_text
 from ...spool import Spool, record_of, replacing, write_whole
 from . import arrays
 from .arrays import Piece
-from .layout import as_array
-from .plain import pack, unpack
+from .layout import WIDER, as_array
+from .plain import narrow_type, pack, unpack
 from .target import PairTarget
 
 FORMAT = 1
@@ -170,7 +170,9 @@ def _document(draft: Draft, inside: Mapping[Place, str], pieces: Mapping[str, Pi
     def content(place: Place, value: Any) -> dict[str, Any]:
         name = inside.get(place)
         if name is not None and name in pieces:
-            return {"h5": name, "at": pieces[name].plain()}
+            own = as_array(value).dtype.name
+            narrow = {"as": own} if own in WIDER else {}
+            return {"h5": name, "at": pieces[name].plain(), **narrow}
         return {"value": pack(as_array(value))}
 
     return {
@@ -212,6 +214,7 @@ def load(h5: Path, pkl: Path) -> Saved:
         paths = {place: _text(e["path"]) for place, e in entries.items()}
         names = {place: _text(e["h5"]) for place, e in entries.items() if "h5" in e}
         pieces = {names[place]: Piece.of(*entries[place]["at"]) for place in names if "at" in entries[place]}
+        narrow = {place: narrow_type(e["as"]) for place, e in entries.items() if "h5" in e and "as" in e}
         packed = {place: unpack(e["value"]) for place, e in entries.items() if "h5" not in e}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InvalidPair(f"{pkl.name} is malformed: {type(error).__name__}: {error}") from None
@@ -219,6 +222,7 @@ def load(h5: Path, pkl: Path) -> Saved:
         pieces |= arrays.locate(h5, unknown)
     found = arrays.read(h5, pieces)
     values = {place: packed[place] if place in packed else found[names[place]] for place in entries}
+    values |= {place: values[place].astype(dtype) for place, dtype in narrow.items()}
     return Saved(position, {place: (paths[place], values[place]) for place in entries}, document)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...core import codec
 from ...core.errors import InvalidPair
+from .layout import WIDER
 
 _ARRAY = "~array"
 _DTYPE = re.compile(r"[<>=|]?[A-Za-z][A-Za-z0-9_]{0,20}(\[\w{1,8}\])?")
@@ -92,6 +93,13 @@ def unpack(value: Any) -> np.ndarray:
         return array.copy()
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise InvalidPair(f"the .pkl holds a malformed array: {error}") from None
+
+
+def narrow_type(name: Any) -> np.dtype[Any]:
+    """A type that HDF5 lacks, by its name. Raises TypeError for any other."""
+    if name not in WIDER:
+        raise TypeError("a type is none that HDF5 lacks")
+    return _dtype(name)
 
 
 def _dtype(name: Any) -> np.dtype[Any]:
