@@ -19,7 +19,7 @@ COPY pyproject.toml constraints.txt ./
 RUN mkdir -p daemon/holdfast && touch daemon/holdfast/__init__.py README.md LICENSE \
  && python3 -m venv --system-site-packages --without-pip /opt/holdfast \
  && /opt/holdfast/bin/python -m pip install ".${EXTRA:+[$EXTRA]}" \
- && /opt/holdfast/bin/python -m pip uninstall --yes holdfast \
+ && /opt/holdfast/bin/python -m pip uninstall --yes holdfast-train \
  && rm -rf /opt/holdfast/lib/python3*/site-packages/tensorflow/include
 
 FROM dependencies AS package

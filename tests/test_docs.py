@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -79,8 +80,63 @@ def test_every_exit_code_is_documented() -> None:
     assert {int(code) for code in rows} == set(Exit)
 
 
+FOLDERS = ("deploy", "benchmarks", "findings")
+SHIPPED = [
+    *PAGES,
+    *(ROOT / name for name in ("Dockerfile", "Makefile", "pyproject.toml", "constraints.txt")),
+    *ROOT.glob("daemon/**/*.py"),
+    *(path for folder in FOLDERS for path in ROOT.glob(f"{folder}/**/*") if path.is_file() and path.suffix != ".pyc"),
+]
+"""What a user reads or runs. The tests are left out, as they hold names that must be refused."""
+
+NOT_A_FILE = r"\bholdfast(?:[-_]train)?(?![\w./-])(?:\[[\w,]*\])?(?!\S*\s+@|\S*\.whl)"
+BY_NAME = re.compile(
+    rf"(?:pip|pipx|uv pip|uv tool|conda|mamba) install [^\n`]*?{NOT_A_FILE}"  # a command
+    rf"|^\s*[\"']?(?:holdfast|holdfast-train)(?:\[[\w,]*\])?\s*(?:[=~<>!]=|>|<)"  # a line of requirements
+    r"|\bholdfast(?:-train)?(?:\[[\w,]*\])?[=~<>!]=\s*\d",  # or a part of one
+    re.MULTILINE,
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "pip install holdfast",
+        "python -m pip install -U 'holdfast[tensorflow]'",
+        "pip install holdfast-train",
+        "uv pip install holdfast[gpu]",
+        "holdfast==0.1.0",
+        "needs holdfast>=0.1",
+    ],
+)
+def test_an_install_by_name_is_noticed(text: str) -> None:
+    assert BY_NAME.search(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "pip install '.[tensorflow]'",
+        "pip install /opt/holdfast/code/holdfast_train-0.1.0-py3-none-any.whl",
+        "pip install 'holdfast-train[gpu] @ file:///opt/holdfast_train-0.1.0-py3-none-any.whl'",
+        "/opt/holdfast/bin/pip install .",
+        "holdfast run --store s3://bucket",
+    ],
+)
+def test_an_install_from_a_file_is_none_by_name(text: str) -> None:
+    assert not BY_NAME.search(text)
+
+
 def test_nobody_is_sent_to_another_projects_package() -> None:
     """The package index has another ``holdfast``: a clone or a wheel is what pip gets."""
-    files = [*PAGES, *ROOT.glob("daemon/**/*.py"), *(path for path in ROOT.glob("deploy/**/*") if path.is_file())]
-    by_name = re.compile(r"pip install [^\n`]*\bholdfast\b(?!\S*(?:\s*@|/|\.whl))")
-    assert [(name(file), found) for file in files for found in by_name.findall(file.read_text())] == []
+    assert [(name(file), found) for file in SHIPPED for found in BY_NAME.findall(file.read_text())] == []
+
+
+def test_the_distribution_has_a_name_of_its_own_and_its_extras_say_so() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["name"] == "holdfast-train"
+    assert project["scripts"] == {"holdfast": "holdfast.cli.main:main"}
+    extras = project["optional-dependencies"].values()
+    needed = [*project["dependencies"], *(line for extra in extras for line in extra)]
+    own = {line for line in needed if line.startswith("holdfast")}
+    assert own == {"holdfast-train[tensorflow]", "holdfast-train[demo]"}

@@ -10,7 +10,7 @@ import pytest
 from .stacks import EC2, template
 
 SCRIPT = EC2 / "check-on-aws"
-WHEEL = ("--requirement", "holdfast[demo] @ https://wheels.example/holdfast-0.1.0-py3-none-any.whl")
+WHEEL = ("--requirement", "holdfast-train[demo] @ https://wheels.example/holdfast_train-0.1.0-py3-none-any.whl")
 
 
 def check(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

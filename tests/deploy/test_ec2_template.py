@@ -181,11 +181,22 @@ def test_every_parameter_says_what_it_is_for_and_has_a_default_where_one_can_be(
         (
             "HoldfastRequirement",
             [
-                "holdfast[tensorflow]==0.1.0",
-                "holdfast @ https://h.example/h.whl",
+                "holdfast-train @ https://h.example/h.whl#sha256=00ff",
+                "holdfast-train[gpu,demo] @ https://h.example/h.whl?a=b&c=%2F",
                 "h[gpu] @ file:///opt/h-0.1-py3-none-any.whl",
             ],
-            ["", "-x", "a'b"],
+            [
+                "",
+                "-x",
+                "a'b @ https://h.example/h.whl",
+                "h @ https://h.example/'.whl",
+                "holdfast",
+                "holdfast[tensorflow]",
+                "holdfast-train==0.1.0",
+                "holdfast @ http://h.example/h.whl",
+                "holdfast @ https://h.example/simple",
+                "holdfast other @ https://h.example/h.whl",
+            ],
         ),
         ("StorePrefix", ["runs", "team/runs"], ["", "/runs", "runs/", "a//b", "a b"]),
         ("ExistingBucket", ["", "my-bucket"], ["My", "s3://my-bucket"]),
@@ -200,8 +211,8 @@ def test_what_reaches_the_user_data_cannot_break_out_of_its_quotes(name: str, go
 def test_by_default_pip_installs_the_wheel_in_the_codes_archive_and_nothing_by_its_name() -> None:
     """A bare name makes it take what the public index has under that name: another project."""
     default = template()["Parameters"]["HoldfastRequirement"]["Default"]
-    wheel = f"holdfast-{holdfast.__version__}-py3-none-any.whl"
-    assert default == f"holdfast[tensorflow] @ file:///opt/holdfast/code/{wheel}"
+    wheel = f"holdfast_train-{holdfast.__version__}-py3-none-any.whl"
+    assert default == f"holdfast-train[tensorflow] @ file:///opt/holdfast/code/{wheel}"
 
 
 def test_the_unit_in_the_template_is_the_shipped_one() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import holdfast
 from deploy.stacks import Stack
 from integration.daemons import wait_for
 
@@ -22,6 +23,7 @@ SCRIPT = (ROOT / "tests" / "scripts" / "count.py").read_text()
 ARCHIVE = {"train.py": SCRIPT, "requirements.txt": "numpy\nh5py\n"}
 CODE = f"s3://{CODE_BUCKET}/digits/v1.tar.gz"
 PATIENCE = 120.0
+WHEEL = f"holdfast-train @ file:///opt/wheels/holdfast_train-{holdfast.__version__}-py3-none-any.whl"
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +73,7 @@ def judged(machine: Machine, aws: Cloud) -> dict[str, str]:
 
 
 def new_stack(aws: Cloud, **parameters: str) -> Stack:
-    stack = aws.stack(Code=CODE, HoldfastRequirement="holdfast", **parameters)
+    stack = aws.stack(Code=CODE, HoldfastRequirement=WHEEL, **parameters)
     aws.ask(lambda: stack.client("s3").create_bucket(Bucket=CODE_BUCKET))
     return stack
 

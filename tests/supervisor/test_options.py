@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import holdfast
 from holdfast.core.redact import HIDDEN, Redactor
 from holdfast.supervisor.options import changes, origin, training_options
 from holdfast.supervisor.settings import RunSettings
@@ -64,6 +65,7 @@ def test_only_a_python_file_counts_as_the_script(script: Path) -> None:
 def test_the_origin_names_the_versions_and_the_processor() -> None:
     found = origin([], OPEN)
     assert found["versions"]["python"] == platform.python_version()
+    assert found["versions"]["holdfast"] == holdfast.__version__, "its own, not that of a package which has its name"
     assert set(found["versions"]) <= {"python", "holdfast", "tensorflow", "keras", "numpy", "h5py"}
     assert found["cpu"]
 

@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from .. import __version__
 from ..core.redact import Redactor
 from .settings import RunSettings
 
-_PACKAGES = ("holdfast", "tensorflow", "keras", "numpy", "h5py")
+_PACKAGES = ("tensorflow", "keras", "numpy", "h5py")
 
 
 def origin(command: Sequence[str], redactor: Redactor) -> dict[str, Any]:
@@ -68,7 +69,7 @@ def training_options(settings: RunSettings, store: str, run: str, incarnation: i
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    found = {"holdfast": __version__}
     for package in _PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)
