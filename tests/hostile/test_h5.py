@@ -52,6 +52,12 @@ def test_a_truncated_file_is_refused(path: Path, end: int) -> None:
         arrays.read(path, arrays.note(FORMAT1, names))
 
 
+def test_what_does_not_begin_as_hdf5_does_is_refused(path: Path) -> None:
+    path.write_bytes(bytes(1000))
+    with pytest.raises(InvalidPair, match="is not an HDF5 file"):
+        arrays.read(path, {"a": Piece(8, np.dtype("u1"), (4,))})
+
+
 def names_of(path: Path) -> list[str]:
     found: list[str] = []
     with h5py.File(path, "r") as file:
@@ -124,6 +130,7 @@ def test_a_boolean_is_true_or_false_whatever_its_byte_says(path: Path) -> None:
         (0, "f4,f4", [1]),
         (0, "(9,9)f4", [1]),
         (0, "<f4" * 1000, [1]),
+        (0, "longdouble", [1]),
         (0, "", [1]),
         (0, "spam", [1]),
     ],
@@ -255,7 +262,7 @@ def test_a_library_that_finds_no_end_is_not_waited_for(
     path: Path, interpreter: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(arrays, "LONGEST_SEARCH", 0.2)
-    interpreter("exec sleep 600")
+    interpreter("exec sleep 20")
     with pytest.raises(InvalidPair, match=r"pair\.h5 keeps the HDF5 library busy without end"):
         arrays.locate(path, NAMES)
 
