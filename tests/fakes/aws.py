@@ -29,12 +29,19 @@ class Call:
 class Door:
     """Serves while it is entered. ``calls`` is all that came through, in order.
 
-    ``watch`` sees each call before it is passed on; when it says True, the answer is 500 instead.
+    ``watch`` sees each call before it is passed on; when it says True, the answer is 500 instead. ``refuse`` sees its
+    headers too, by their names in lower case, and may give a status, an S3 error's code and its message to answer with.
     """
 
-    def __init__(self, behind: str, watch: Callable[[Call], bool] = lambda call: False) -> None:
+    def __init__(
+        self,
+        behind: str,
+        watch: Callable[[Call], bool] = lambda call: False,
+        refuse: Callable[[Call, dict[str, str]], tuple[int, str, str] | None] = lambda call, headers: None,
+    ) -> None:
         self.behind = urllib.parse.urlsplit(behind).netloc
         self.watch = watch
+        self.refuse = refuse
         self.calls: list[Call] = []
         door = self
 
@@ -105,6 +112,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.owner.calls.append(call)
         if self.owner.watch(call):
             self._answer(500, [], b"")
+            return
+        refused = self.owner.refuse(call, {name.lower(): value for name, value in self.headers.items()})
+        if refused is not None:
+            status, code, message = refused
+            text = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+            self._answer(status, [("Content-Type", "application/xml")], text.encode())
             return
         if call.operation == "CompleteLifecycleAction":
             self._answer(200, [("Content-Type", "text/xml")], _COMPLETED.encode())

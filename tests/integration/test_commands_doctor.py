@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from fakes.aws import Call, Door
 from fakes.http import Answer, AnsweringServer
 from fakes.stored import name_of
 from holdfast.drill.metadata import MetadataService
@@ -122,3 +123,24 @@ def test_a_terminal_gets_a_table_that_fits_it(local_cli: Cli, work: list[str], c
     shown = local_cli.on_terminal("doctor", *work, columns=columns)
     assert "conditional writes" in shown
     assert "…" not in shown
+
+
+def test_a_store_that_refuses_checksums_is_a_problem_whose_setting_is_named(
+    bucket: str, s3_server: str, work: list[str], forked: Forks
+) -> None:
+    """``run`` names it too, and works with it."""
+
+    def refuse(call: Call, headers: dict[str, str]) -> tuple[int, str, str] | None:
+        sums = [name for name in headers if "checksum" in name or name == "x-amz-trailer"]
+        return (400, "InvalidArgument", f"Unsupported header '{sums[0]}' received") if sums else None
+
+    with Door(s3_server, refuse=refuse) as door:
+        cli = Cli(f"s3://{bucket}/runs", Path(), forked, {"HOLDFAST_ENDPOINT_URL": door.endpoint})
+        [problem, *_] = cli.json("doctor", *work, code=78)["findings"]
+        assert (problem["check"], problem["level"]) == ("store", "problem")
+        assert "--request-checksum when_required" in problem["remedy"]
+        assert "IAM" not in problem["remedy"]
+        run = ["run", "--run", "x", "--work-dir", work[1]]
+        assert "set --request-checksum when_required" in cli.refused(*run, "--", "true")
+        cli.good(*run, "--request-checksum", "when_required", "--", "true")
+        assert cli.json("doctor", "--request-checksum", "when_required", *work)["problems"] == 0

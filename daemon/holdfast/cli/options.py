@@ -69,7 +69,12 @@ def store_options(function: F) -> F:
         [
             option("--store", required=True, metavar="URI", help="s3://bucket/prefix, file:///path or a path."),
             option("--endpoint-url", metavar="URL", help="An S3-compatible store instead of Amazon's."),
-            option("--sse-kms-key-id", metavar="KEY", help="Encrypt with this KMS key (SSE-KMS)."),
+            option(
+                "--sse",
+                type=click.Choice(["AES256", "aws:kms", "aws:kms:dsse"]),
+                help="Ask for this server-side encryption, where a bucket's policy demands that it is asked for.",
+            ),
+            option("--sse-kms-key-id", metavar="KEY", help="Encrypt with this KMS key (--sse aws:kms)."),
             option("--expected-bucket-owner", metavar="ACCOUNT", help="Refuse a bucket of another AWS account."),
             option(
                 "--request-checksum",

@@ -119,7 +119,16 @@ class Corrupted(Transient):
 
 
 class Permanent(StoreError):
-    """The same call will fail until a person changes something: rights, a name, credentials."""
+    """The same call will fail until a person changes something: rights, a name, credentials.
+
+    ``refusal`` is what the store said, and ``remedy`` the setting that cures it, empty where none is known to.
+    """
+
+    def __init__(self, refusal: str, remedy: str = "") -> None:
+        refusal = refusal.rstrip(".") if remedy else refusal
+        super().__init__(f"{refusal}; {remedy}" if remedy else refusal)
+        self.refusal = refusal
+        self.remedy = remedy
 
 
 class TooLarge(Permanent):

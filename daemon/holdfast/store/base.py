@@ -131,9 +131,13 @@ def _harmless(part: str) -> bool:
 
 @dataclass(frozen=True)
 class StoreSettings:
-    """What only some stores need; ``request_checksum`` is ``when_supported`` or ``when_required``."""
+    """What only some stores need; ``request_checksum`` is ``when_supported`` or ``when_required``.
+
+    ``sse`` is ``AES256``, ``aws:kms`` or ``aws:kms:dsse``; a key alone means ``aws:kms``.
+    """
 
     endpoint_url: str | None = None
+    sse: str | None = None
     sse_kms_key_id: str | None = None
     expected_bucket_owner: str | None = None
     request_checksum: str = "when_supported"

@@ -23,6 +23,7 @@ from ..spool import replacing
 from .base import SMALL, Entry, OnSent, StoreSettings, check_key, check_prefix
 from .parts import THREADS
 from .s3_bulk import Bulk
+from .s3_remedies import Refusal
 from .streams import Meter
 
 if TYPE_CHECKING:
@@ -70,6 +71,16 @@ def _session() -> boto3.session.Session:
     return session
 
 
+def _encryption(settings: StoreSettings) -> dict[str, Any]:
+    """Raises SettingsError for a key that the algorithm does not use."""
+    key, algorithm = settings.sse_kms_key_id, settings.sse
+    if key and algorithm == "AES256":
+        raise SettingsError("--sse AES256 uses no key: leave --sse-kms-key-id out, or give --sse aws:kms")
+    if not key:
+        return {"ServerSideEncryption": algorithm} if algorithm else {}
+    return {"ServerSideEncryption": algorithm or "aws:kms", "SSEKMSKeyId": key}
+
+
 class S3Store:
     durable_spool = False  # a pair is safe when S3 has it, not when this machine's disk has
 
@@ -89,11 +100,10 @@ class S3Store:
         self._prefix = f"{prefix}/" if prefix else ""
         owner = settings.expected_bucket_owner
         self._common: dict[str, Any] = {"ExpectedBucketOwner": owner} if owner else {}
-        key = settings.sse_kms_key_id
-        verifies = settings.request_checksum == "when_supported"
+        self._verifies = verifies = settings.request_checksum == "when_supported"
         self._bulk = Bulk(client, unsigned, verifies)
         self._validated: dict[str, Any] = {"ChecksumMode": "ENABLED"} if verifies else {}
-        self._encryption: dict[str, Any] = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key} if key else {}
+        self._encryption = _encryption(settings)
 
     @classmethod
     def connect(
@@ -244,7 +254,8 @@ class S3Store:
         """What an answer means depends on the call: 404 where one reads, 409 and 412 where one sets a condition."""
         code = error.response.get("Error", {}).get("Code", "")
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        text = f"s3://{self._bucket}/{self._prefix}{key}: {code}: {error.response.get('Error', {}).get('Message', '')}"
+        message = error.response.get("Error", {}).get("Message", "")
+        text = f"s3://{self._bucket}/{self._prefix}{key}: {code}: {message}"
         if code == "NoSuchBucket":
             return Permanent(f"the bucket {self._bucket!r} does not exist; create it, or correct --store")
         if call and (code == "NoSuchKey" or (status == 404 and call == _READ)):
@@ -257,4 +268,5 @@ class S3Store:
             if call == _READ:
                 return Transient(f"{text} ({key} was changed during the download)")
             return Conflict(f"{key} exists already or was changed meanwhile") if call == _CONDITION else Transient(text)
-        return Permanent(text)
+        refused = Refusal(error.operation_name, status, code, message, self._verifies, self._client.meta.endpoint_url)
+        return Permanent(text, refused.remedy)

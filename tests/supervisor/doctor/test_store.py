@@ -17,6 +17,18 @@ def test_a_right_that_is_missing_is_a_problem_and_its_action_is_named() -> None:
     assert "s3:DeleteObject, s3:AbortMultipartUpload" in finding.remedy
 
 
+def test_the_setting_that_cures_it_is_named_in_place_of_the_right() -> None:
+    """Also where nothing works: then it is not the credentials."""
+    for tried in (("list", "put"), ("put",)):
+        finding = rights(with_store(tried=tried, denied={"put": "InvalidArgument"}, remedies=("set this", "set that")))
+        assert (finding.text, finding.remedy) == ("put failed: InvalidArgument", "set this; set that")
+
+
+def test_who_may_not_write_may_have_to_ask_for_encryption() -> None:
+    assert "--sse AES256 or --sse aws:kms" in rights(with_store(denied={"put": "AccessDenied"})).remedy
+    assert "--sse" not in rights(with_store(denied={"delete": "AccessDenied"})).remedy
+
+
 def test_a_directory_is_not_told_about_iam() -> None:
     assert "IAM" not in rights(with_store(uri="/mnt/runs", denied={"put": "read-only"})).remedy
 

@@ -27,9 +27,9 @@ class Finding:
 class StoreFacts:
     """``denied`` has each operation that failed, and why; ``left`` the probe's objects that could not be removed.
 
-    ``kept`` is None where conditional writes were not tried, or could not be: ``unkept`` then says why. Rates are in
-    bytes per second; ``round_trip`` and ``skew`` (this machine's clock minus the store's) in seconds. ``made``: the
-    store's folder was not there before.
+    ``remedies`` are the settings that cure it, as far as the store's answers tell. ``kept`` is None where conditional
+    writes were not tried, or could not be: ``unkept`` then says why. Rates are in bytes per second; ``round_trip`` and
+    ``skew`` (this machine's clock minus the store's) in seconds. ``made``: the store's folder was not there before.
     """
 
     uri: str
@@ -43,6 +43,7 @@ class StoreFacts:
     get_rate: float | None = None
     skew: float | None = None
     made: bool = False
+    remedies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from ...core.errors import NotFound, StoreError
+from ...core.errors import NotFound, Permanent, StoreError
 from ...store import HasFolder, Store
 from ...store.conditions import Supported, probe
 from .facts import StoreFacts
@@ -44,6 +44,7 @@ class StoreProbe:
     wall: Callable[[], datetime] = lambda: datetime.now(UTC)
     _tried: list[str] = field(default_factory=list)
     _denied: dict[str, str] = field(default_factory=dict)
+    _remedies: dict[str, None] = field(default_factory=dict)
     _written: list[str] = field(default_factory=list)
 
     def facts(self, size: int) -> StoreFacts:
@@ -70,6 +71,7 @@ class StoreProbe:
             uri=self.store.uri,
             tried=tuple(self._tried),
             denied=dict(self._denied),
+            remedies=tuple(self._remedies),
             left=left,
             kept=kept,
             unkept=unkept,
@@ -147,5 +149,8 @@ class StoreProbe:
             call()
         except StoreError as error:
             self._denied[operation] = str(error)
+            if isinstance(error, Permanent) and error.remedy:
+                self._denied[operation] = error.refusal
+                self._remedies[error.remedy] = None
             return None
         return max(self.clock() - began, 1e-6)

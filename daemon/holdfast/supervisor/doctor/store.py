@@ -14,10 +14,14 @@ def rights(facts: DoctorFacts) -> Finding:
     store = facts.store
     if not store.denied:
         return Finding("store", "ok", f"{store.uri}: {', '.join(store.tried)} work")
+    if store.remedies:
+        return Finding("store", "problem", _joined(store.denied), "; ".join(store.remedies))
     if set(store.denied) == set(store.tried):
         return Finding("store", "problem", _joined(store.denied), "nothing works: correct --store or the credentials")
     in_iam = f" (in IAM: {', '.join(_actions(store.denied))})" if store.uri.startswith("s3:") else ""
     remedy = f"allow that for all objects under {store.uri}{in_iam}"
+    if in_iam and "put" in store.denied:
+        remedy += "; or, if the bucket's policy demands encryption, set --sse AES256 or --sse aws:kms"
     return Finding("store", "problem", _joined(store.denied), remedy)
 
 
