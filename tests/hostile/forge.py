@@ -173,6 +173,10 @@ def _group(file: h5py.File) -> None:
     file.create_group("arrays/0")
 
 
+def _no_group(file: h5py.File) -> None:
+    file["arrays"] = np.zeros(3)
+
+
 def _another_name(file: h5py.File) -> None:
     file["elsewhere"] = np.zeros(100)
 
@@ -193,5 +197,6 @@ H5: dict[str, tuple[Callable[[h5py.File], None], str]] = {
     "records": (_records, "not a number's"),
     "opaque bytes": (_opaque, "not a number's"),
     "a group for an array": (_group, "not an array inside of the file"),
+    "an array for a group": (_no_group, "not an array inside of the file"),
     "no such array": (_another_name, "not an array inside of the file"),
 }
