@@ -1,14 +1,21 @@
 from __future__ import annotations
 
+import itertools
 import secrets
+import signal
+import subprocess
 import threading
 from pathlib import Path
 
+import pytest
+
+from fakes.aws import Call, Door
 from fakes.stored import name_of
 from holdfast.core.policy import LeaseTimes
 from holdfast.supervisor.restore.lease import Lease
 
-from .commands import Cli
+from .commands import PATIENCE, Cli
+from .forks import Forks
 
 
 def filled(cli: Cli, name: str = "digits", number: int = 1) -> None:
@@ -78,6 +85,33 @@ def test_a_holder_that_is_silent_for_longer_than_the_expiry_is_dead(local_cli: C
     assert done.returncode == 0, done.stderr
     assert "looking whether that one still renews its lease" in done.stderr
     assert [run["run"] for run in local_cli.json("ls")["runs"]] == ["00001-digits"]
+
+
+@pytest.mark.parametrize(
+    "deletions", [pytest.param(1, marks=pytest.mark.whole), 4, pytest.param(8, marks=pytest.mark.whole)]
+)
+def test_a_removal_that_was_killed_is_finished_by_the_same_command(
+    bucket: str, s3_server: str, scratch: Path, forked: Forks, deletions: int
+) -> None:
+    """Its lease is a dead holder's then, and is waited out."""
+    killed: list[subprocess.Popen[bytes]] = []
+    seen = itertools.count(1)
+
+    def watch(call: Call) -> bool:
+        if call.operation == "DeleteObject" and "probe" not in call.key and next(seen) == deletions:
+            killed[0].kill()
+            return True
+        return False
+
+    with Door(s3_server, watch) as door:
+        cli = Cli(f"s3://{bucket}/runs", scratch, forked, {"HOLDFAST_ENDPOINT_URL": s3_server})
+        filled(cli)
+        words = cli.words("rm", "digits", "--yes", "--lease-expiry", "1", "--endpoint-url", door.endpoint)
+        killed.append(subprocess.Popen(words, env=cli.variables(), stderr=subprocess.DEVNULL))
+        assert killed[0].wait(PATIENCE) == -signal.SIGKILL
+    assert cli.json("ls", "digits")["complete"]
+    cli.good("rm", "digits", "--yes", "--lease-expiry", "1")
+    assert cli.store.list("") == []
 
 
 def test_what_is_left_is_said(local_cli: Cli) -> None:
