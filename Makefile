@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --no-compile  # most of it is never imported
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: help demo test test-all check docs findings bench setup clean
@@ -13,10 +14,10 @@ demo: $(VENV)/.demo  ## a training outlives its machine, in about a minute
 	$(BIN)/holdfast demo
 
 test: $(VENV)/.dev check  ## the checks and the tests that need no root
-	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 -m "not whole and not real"
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal --durations=20 -m "not whole and not real"
 
 test-all: $(VENV)/.dev $(VENV)/.real  ## what `make test` leaves out: long matrices, and what needs root and Debian packages
-	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadgroup -m "whole or real"
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadgroup --durations=20 -m "whole or real"
 
 check: $(VENV)/.dev  ## ruff, mypy, and who may import what
 	$(BIN)/ruff check .
@@ -34,7 +35,7 @@ bench: $(VENV)/.dev $(VENV)/.rivals  ## how fast it is, against others and again
 	$(BIN)/python benchmarks/bench.py $(BENCH)
 
 $(VENV)/.rivals: benchmarks/rivals.txt $(VENV)/.dev
-	$(BIN)/pip install --quiet --no-deps --upgrade --target $(VENV)/rivals --requirement benchmarks/rivals.txt
+	$(PIP) --no-deps --upgrade --target $(VENV)/rivals --requirement benchmarks/rivals.txt
 	touch $@
 
 $(VENV)/.real: tests/real/packages.txt tests/real/localstack.txt $(VENV)/.dev
@@ -49,10 +50,10 @@ clean:
 
 $(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo]'
+	$(PIP) --constraint constraints.txt --editable '.[demo]'
 	touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(PIP) --constraint constraints.txt --editable '.[dev]'
 	touch $@ $(VENV)/.demo

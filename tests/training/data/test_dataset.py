@@ -146,7 +146,7 @@ MORE, THEIRS = RNG.random((80, 4), "float32"), RNG.random((80, 1), "float32")
 def train(make_data: Any, per_call: int = 1, **fit: Any) -> Script:
     def run(callbacks: list[keras.callbacks.Callback]) -> tuple[keras.Model, Any]:
         model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(8, "tanh"), keras.layers.Dense(1)])
-        model.compile("adam", "mse", metrics=["mae"], steps_per_execution=per_call)
+        model.compile(keras.optimizers.SGD(0.05, momentum=0.9), "mse", steps_per_execution=per_call)
         return model, model.fit(make_data(), callbacks=callbacks, verbose=0, shuffle=False, **fit)
 
     return run
@@ -190,7 +190,7 @@ def test_a_resumed_training_sees_the_samples_that_an_undisturbed_one_sees(
 ) -> None:
     script = train(make_data, **fit)
     undisturbed = once(script, tmp_path / "undisturbed")
-    assert_same(interrupted(script, tmp_path / "stopped", (0, 2), (1, 1), (2, 3)), undisturbed)
+    assert_same(interrupted(script, tmp_path / "stopped", (0, 2), (2, 3)), undisturbed)
 
 
 def of_arrays(samples: int) -> Any:
@@ -212,7 +212,6 @@ def of_unknown_size(samples: int) -> Any:
 @pytest.mark.parametrize(
     ("make_data", "per_call"),
     [
-        (of_arrays, 4),
         (plain, 1),
         *(
             pytest.param(data, per_call, marks=pytest.mark.whole)
@@ -236,8 +235,17 @@ def test_data_that_ends_before_the_checkpoints_batch_is_refused_and_nothing_is_s
     assert_same(once(script(80), tmp_path / "stopped"), once(script(80), tmp_path / "undisturbed"))
 
 
-@pytest.mark.parametrize("make_data", [of_arrays, of_a_function])
-@pytest.mark.parametrize(("samples", "batches"), [(80, 10), (24, 3), (50, None)])
+@pytest.mark.parametrize(
+    ("make_data", "samples", "batches"),
+    [
+        (of_arrays, 80, 10),
+        (of_a_function, 50, None),
+        pytest.param(of_arrays, 24, 3, marks=pytest.mark.whole),
+        pytest.param(of_arrays, 50, None, marks=pytest.mark.whole),
+        pytest.param(of_a_function, 80, 10, marks=pytest.mark.whole),
+        pytest.param(of_a_function, 24, 3, marks=pytest.mark.whole),
+    ],
+)
 def test_another_number_of_batches_than_before_is_said_once(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], make_data: Any, samples: int, batches: int | None
 ) -> None:

@@ -18,7 +18,7 @@ from ..restarts import VALIDATION, Script, Stop, assert_same, interrupted, once
 RNG = np.random.default_rng(1)
 SAMPLES, TARGETS = 1 + RNG.random((50, 4), "float32"), 1 + RNG.random((50, 1), "float32")
 MORE, THEIRS = 1 + RNG.random((53, 4), "float32"), 1 + RNG.random((53, 1), "float32")
-STOPS: tuple[Stop, ...] = ((0, 2), (1, 1), (2, 3))
+STOPS: tuple[Stop, ...] = ((0, 2), (2, 3))
 
 
 def rows(all_of_them: dict[str, Any], *rare: str) -> list[Any]:
@@ -27,7 +27,7 @@ def rows(all_of_them: dict[str, Any], *rare: str) -> list[Any]:
 
 def model() -> keras.Model:
     made = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(8, "tanh"), keras.layers.Dense(1)])
-    made.compile("adam", "mse", metrics=["mae"])
+    made.compile(keras.optimizers.SGD(0.05, momentum=0.9), "mse")
     return made
 
 
@@ -100,7 +100,7 @@ def test_a_callback_that_draws_from_the_data_itself_changes_nothing_for_a_resume
         made, data = model(), ours()
         return made, made.fit(data, epochs=3, callbacks=[*callbacks, Peeks(data)], verbose=0, shuffle=False)
 
-    check(run, tmp_path, (0, 1), (1, 4), (2, 0))
+    check(run, tmp_path, (0, 1), (1, 4))
 
 
 class Least(keras.metrics.Metric):
@@ -120,7 +120,10 @@ class Least(keras.metrics.Metric):
         return self.value * 1.0
 
 
-@pytest.mark.parametrize("change", [lambda d: d.unbatch().shuffle(20, seed=1).batch(6), lambda d: d.cache()])
+@pytest.mark.parametrize(
+    "change",
+    [lambda d: d.unbatch().shuffle(20, seed=1).batch(6), pytest.param(lambda d: d.cache(), marks=pytest.mark.whole)],
+)
 def test_no_empty_batch_is_trained_on_and_an_order_that_may_be_another_is_named(
     tmp_path: Path, change: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -145,7 +148,7 @@ def test_validation_data_of_ours_is_whole_beside_a_training_that_is_not(
 
 def test_validation_in_an_order_of_its_own_goes_on_with_it(tmp_path: Path) -> None:
     script = train(lambda: (ours(),), epochs=4, validation_data=held_out)
-    check(script, tmp_path, (1, 3), (2, VALIDATION), (3, 1))
+    check(script, tmp_path, (2, VALIDATION), (3, 1))
 
 
 def several_fits(make: Callable[[], list[Any]], directory: Path, watched: int, **fit: Any) -> Script:
@@ -200,14 +203,15 @@ STEPS: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize(
-    "kind", rows(STEPS, "ours, repeated", "ours, in other batches", "plain, without repeat", "arrays")
+    "kind",
+    rows(STEPS, "ours without repeat", "ours, repeated", "ours, in other batches", "plain, without repeat", "arrays"),
 )
 def test_with_steps_per_epoch_the_data_goes_on_at_the_right_batch(tmp_path: Path, kind: str) -> None:
     make_data, fit = STEPS[kind]
     check(train(make_data, epochs=5, **fit), tmp_path, (1, 1), (3, fit["steps_per_epoch"] - 1))
 
 
-@pytest.mark.parametrize("stop", [(1, 4), (2, 1)])
+@pytest.mark.parametrize("stop", [(1, 4), pytest.param((2, 1), marks=pytest.mark.whole)])
 def test_at_an_epochs_end_too_it_is_said_that_other_data_may_come_in_another_order(
     tmp_path: Path, stop: Stop, capsys: pytest.CaptureFixture[str]
 ) -> None:

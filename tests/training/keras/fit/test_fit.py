@@ -129,7 +129,13 @@ class Roulette(keras.callbacks.Callback):
 
 @pytest.mark.parametrize("end", [2, pytest.param(EPOCHS, marks=pytest.mark.whole)])
 @pytest.mark.parametrize(
-    "other", [Roulette, lambda: keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.7)]
+    "other",
+    [
+        Roulette,
+        pytest.param(
+            lambda: keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.7), marks=pytest.mark.whole
+        ),
+    ],
 )
 def test_a_stop_at_an_epochs_beginning_saves_what_could_not_be_written_and_others_see_it_once(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], other: Any, end: int
@@ -182,7 +188,9 @@ def test_a_training_that_was_ended_in_an_epochs_middle_stays_ended(tmp_path: Pat
     assert_same(interrupted(run, tmp_path / "stopped", (1, VALIDATION)), undisturbed)
 
 
-@pytest.mark.parametrize(("stop", "epochs", "text"), [((1, 3), 1, "1 epoch"), ((2, 1), 2, "2 epochs")])
+@pytest.mark.parametrize(
+    ("stop", "epochs", "text"), [((1, 3), 1, "1 epoch"), pytest.param((2, 1), 2, "2 epochs", marks=pytest.mark.whole)]
+)
 def test_fewer_epochs_than_are_done_train_nothing_and_that_is_said(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], stop: tuple[int, int], epochs: int, text: str
 ) -> None:
