@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/pip install --quiet --no-compile  # most of it is never imported
+# Python compiles a module when it is first imported, and most of what is installed never is.
+PIP := $(BIN)/pip install --quiet --no-compile --constraint constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: help demo test test-all check docs findings bench setup clean
@@ -35,11 +36,12 @@ bench: $(VENV)/.dev $(VENV)/.rivals  ## how fast it is, against others and again
 	$(BIN)/python benchmarks/bench.py $(BENCH)
 
 $(VENV)/.rivals: benchmarks/rivals.txt $(VENV)/.dev
-	$(PIP) --no-deps --upgrade --target $(VENV)/rivals --requirement benchmarks/rivals.txt
+	$(BIN)/pip install --quiet --no-deps --upgrade --target $(VENV)/rivals --requirement benchmarks/rivals.txt
 	touch $@
 
-$(VENV)/.real: tests/real/packages.txt tests/real/localstack.txt $(VENV)/.dev
+$(VENV)/.real: pyproject.toml tests/real/packages.txt tests/real/localstack.txt $(VENV)/.dev
 	@test "$$(id -u)" = 0 || { echo "make test-all starts real servers and containers: it needs root"; exit 1; }
+	$(PIP) --editable '.[dev,real]'
 	DEBIAN_FRONTEND=noninteractive tests/real/install $(BIN)/python
 	touch $@
 
@@ -50,10 +52,10 @@ clean:
 
 $(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) --constraint constraints.txt --editable '.[demo]'
+	$(PIP) --editable '.[demo]'
 	touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) --constraint constraints.txt --editable '.[dev]'
+	$(PIP) --editable '.[dev]'
 	touch $@ $(VENV)/.demo
