@@ -397,16 +397,26 @@ def test_a_second_training_process_of_the_same_command_goes_on_from_the_first(
     assert same_as_undisturbed(local_park, tmp_path)
 
 
-def test_crashes_at_the_same_batch_again_and_again_come_to_an_end(local_park: Machines) -> None:
-    code = f"import os, runpy; os.environ['CRASHED'] = '/nonexistent/x'; runpy.run_path('{SCRIPTS}/count.py')"
+def test_crashes_at_the_same_batch_again_and_again_come_to_an_end(local_park: Machines, tmp_path: Path) -> None:
+    crashed = f"os.environ['CRASHED'] = '{tmp_path}/crashed-' + str(os.getpid())"
+    code = f"import os, runpy; {crashed}; runpy.run_path('{SCRIPTS}/count.py')"
     command = [sys.executable, "-c", code]
     daemon = local_park.start("one", "--max-restarts", "2", command=command, CRASH_AT="27", PACE="0.005")
     assert daemon.wait() == Exit.FAILED, daemon.text
     assert last_of(daemon) == (
-        "holdfast: the command failed again after 2 restarts without progress (exit 1); "
+        "holdfast: the command failed again after 2 restarts without progress (exit 3); "
         "its newest checkpoint is in the store (exit 70)"
     )
     assert local_park.kinds("one").count("started") == 3, "one that made progress, and two that made none"
+
+
+def test_an_exception_that_comes_again_at_the_same_place_is_given_up_after_the_second(local_park: Machines) -> None:
+    code = f"import runpy\nrunpy.run_path('{SCRIPTS}/count.py')\nopen('not/there')"
+    daemon = local_park.start("one", command=[sys.executable, "-c", code])
+    assert daemon.wait() == Exit.FAILED, daemon.text
+    assert "failed twice in the same way without progress: FileNotFoundError" in last_of(daemon)
+    assert "its newest checkpoint is in the store" in last_of(daemon)
+    assert local_park.kinds("one").count("started") == 2
 
 
 def test_a_child_that_is_killed_in_the_drain_has_not_stored_its_state(local_park: Machines) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..errors import Exit
+from ..failure import Failure
 
 
 @dataclass(frozen=True)
@@ -166,12 +167,14 @@ class PairLeftBehind:
 class ChildExited:
     """``code`` as a shell reports it (128 + n for signal n). ``chance`` is uniform in [0, 1), for the backoff.
 
-    ``how`` is for people: what ended it, where the code alone does not say it.
+    ``how`` is for people: what ended it, where the code alone does not say it. ``failure`` is the exception that its
+    last lines show.
     """
 
     code: int
     chance: float = 0.0
     how: str = ""
+    failure: Failure | None = None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from enum import Enum
 from typing import TypeAlias
 
 from ..errors import Exit
+from ..failure import Failure
 from ..policy import Backoff
 from .effects import Effect
 from .events import NoticeStands
@@ -86,6 +87,7 @@ class State:
     # Failures in a row without progress; ``failure`` is the text once they are too many.
     failures: int = 0
     failure: str = ""
+    failed_by: Failure | None = None  # the last of them
     resumed: str | None = None  # the pair that the command was last started from
     moved: bool = False  # it trained a batch since
     deaths: int = 0  # how often in a row it died of that pair without one

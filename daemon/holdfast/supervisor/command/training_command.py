@@ -10,6 +10,7 @@ from typing import IO
 from ...core import wire
 from ...core.errors import Exit
 from ...core.event_sink import EventSink
+from ...core.failure import failure_in
 from ...core.machine.events import ChildExited
 from ...spool import LOG_FILE, Board, Progress, Spool
 from .channel import Channel
@@ -19,6 +20,8 @@ from .reaper import Ended, Reaper
 from .stall import Stall, describe, measure
 
 _LAST_WORDS = 5.0
+_TRACEBACK = 60  # lines
+_UNCAUGHT = 1  # how Python ends for an exception that nobody caught
 
 
 class TrainingCommand:
@@ -143,4 +146,6 @@ class TrainingCommand:
         self._channel.wait_silent(_LAST_WORDS)
         if tee is not None:
             tee.finish()
-        self._on_exit(ChildExited(ended.code, random.random(), child.describe(ended)))
+        failed = tee is not None and ended.code == _UNCAUGHT
+        failure = failure_in(tee.last_lines(_TRACEBACK)) if failed and tee is not None else None
+        self._on_exit(ChildExited(ended.code, random.random(), child.describe(ended), failure))

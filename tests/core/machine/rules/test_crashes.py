@@ -20,6 +20,7 @@ from core.machine.steps import (
     way,
 )
 from holdfast.core.errors import Exit
+from holdfast.core.failure import Failure
 from holdfast.core.machine.effects import (
     DumpStacks,
     Finalize,
@@ -47,6 +48,7 @@ from holdfast.core.machine.events import (
     TrainingStarted,
 )
 from holdfast.core.machine.histories import EARLY, STALLED, START, STOP, TRAIN
+from holdfast.core.machine.state import State
 from holdfast.core.machine.table import Phase, Step, step
 
 # --- crashes ---------------------------------------------------------------------------------------------------------
@@ -277,3 +279,37 @@ def test_what_cannot_be_killed_is_tried_again_when_it_is_seen_to_hang_again() ->
     state, effects = on(state, STALLED, now=2000.0)
     assert acts(effects) == [DumpStacks()]
     assert acts(on(state, Tick(), now=2003.0)[1]) == [Kill()]
+
+
+# --- failures that would repeat --------------------------------------------------------------------------------------
+
+BUG = Failure("ValueError", "/code/train.py:17", "ValueError: no such folder (train.py, line 17)")
+OUTAGE = Failure("ConnectionError", "/code/data.py:9", "ConnectionError: refused (data.py, line 9)")
+
+
+def twice(first: Failure | None, second: Failure | None, *between: Event) -> State:
+    state, _ = go(*TRAIN, Progressed(45), ChildExited(1, failure=first))
+    due = state.next_time()
+    assert due is not None
+    restarted = (Tick(), Restored(), Spawned(7), TrainingStarted())
+    return on(state, *restarted, *between, ChildExited(1, failure=second), now=due)[0]
+
+
+def test_the_same_failure_for_a_second_time_without_progress_is_the_last() -> None:
+    state = twice(BUG, BUG)
+    assert state.phase is Phase.FLUSHING
+    assert state.failure == (
+        "the command failed twice in the same way without progress: ValueError: no such folder (train.py, line 17)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(BUG, replace(BUG, place="/code/train.py:30")), (OUTAGE, OUTAGE), (None, BUG), (BUG, None), (None, None)],
+)
+def test_another_failure_or_one_that_may_pass_is_tried_again(first: Failure | None, second: Failure | None) -> None:
+    assert twice(first, second).phase is Phase.BACKOFF
+
+
+def test_the_same_failure_after_progress_is_tried_again() -> None:
+    assert twice(BUG, BUG, Progressed(46)).phase is Phase.BACKOFF

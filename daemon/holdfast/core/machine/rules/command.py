@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...errors import Exit
+from ...failure import Failure
 from ...wording import count
 from ..effects import AskStop, DumpStacks, Kill, Restore, Say, Spawn, Terminate
 from ..events import (
@@ -172,10 +173,12 @@ def exited(state: State, event: ChildExited, now: float) -> Step:
     failures = state.failures + 1
     if failures > state.rules.max_restarts:
         return give_up(state, event)
+    if failures > 1 and event.failure is not None and event.failure.repeats(state.failed_by):
+        return give_up_repeated(state, event.failure)
     wait = state.rules.backoff.delay(failures, event.chance)
     said = Say("crashed", f"the command failed ({how(event)}); starting it again in {wait:.1f} s", warning=True)
     state = replace(state, phase=Phase.BACKOFF, failures=failures, retry_at=now + wait, finished=False)
-    return after(said, blame(state))
+    return after(said, blame(replace(state, failed_by=event.failure)))
 
 
 def give_up(state: State, event: ChildExited) -> Step:
@@ -186,6 +189,13 @@ def give_up(state: State, event: ChildExited) -> Step:
         failure = f"the command failed ({how(event)}), and --max-restarts is 0"
     said = Say("failed", f"the command failed ({how(event)}) and is not started again", warning=True)
     return after(said, flush(replace(state, failure=failure), Outcome.FAILED))
+
+
+def give_up_repeated(state: State, failure: Failure) -> Step:
+    """The same exception at the same place, and not one new batch between: a third start would end there as well."""
+    text = f"the command failed twice in the same way without progress: {failure.text}"
+    said = Say("failed", f"{text}; it is not started again, as it would fail again", warning=True)
+    return after(said, flush(replace(state, failure=text), Outcome.FAILED))
 
 
 def blame(state: State) -> Step:
