@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import random
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -76,6 +77,11 @@ def test_an_array_that_pack_made_is_read(array: Any) -> None:
     assert read.flags.writeable
 
 
+def test_an_array_of_objects_is_refused_before_numpy_sees_it() -> None:
+    with pytest.raises(InvalidPair, match="an array of Python objects"):
+        plain.unpack({"~array": ["O", [1], bytes(8)]})
+
+
 def states(place: Any = 3, key: Any = None, name: Any = "MT19937") -> dict[str, Any]:
     given = random_state.get_state()
     given["numpy"] = (name, given["numpy"][1] if key is None else plain.to_plain(key), place, 0, 0.0)
@@ -106,6 +112,7 @@ def states(place: Any = 3, key: Any = None, name: Any = "MT19937") -> dict[str, 
     ],
 )
 def test_random_states_that_cannot_be_are_refused_and_nothing_is_set(state: Any) -> None:
+    random.random()  # Python's state is another than the one to be set
     before = random_state.get_state()
     with pytest.raises(InvalidPair, match="random states are malformed"):
         random_state.set_state(state)
@@ -150,8 +157,6 @@ def test_the_places_are_those_of_numpys_own_buffers() -> None:
 
 
 def test_random_states_go_on_where_they_were() -> None:
-    import random
-
     state = codec.loads(codec.dumps(random_state.get_state()))
     first = (random.random(), random.gauss(0, 1), np.random.rand(3).tolist(), np.random.randn())
     random_state.set_state(state)
