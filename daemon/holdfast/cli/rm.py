@@ -65,7 +65,7 @@ def rm(run: str, yes: bool, lease_expiry: float, as_json: bool, **settings: Any)
     else:
         show.say(
             f"{contents.run}: removed, {count(objects, 'object')}, {bytes_text(size)}. "
-            "What machines have of it in their work dirs stays there"
+            f"Its folders in machines' work dirs ({contents.run}) stay: remove them before a new run begins there"
         )
     return 0
 
