@@ -158,9 +158,8 @@ class Startup:
             self._say("origin-changed", text, warning=True, changes=found)
 
     def _begin_uploading(self, prepared: Prepared) -> None:
-        artifacts = Artifacts(
-            self._store, prepared.spool, self._settings.artifacts, self._say, self._clock, self._pressed
-        )
+        store = self._preparer.run_store
+        artifacts = Artifacts(store, prepared.spool, self._settings.artifacts, self._say, self._clock, self._pressed)
         artifacts.restore(self._preparer.cancelled)
         prepared.spool.unmark_stored(prepared.owed)  # the store lost them: until it has them again they must stay
         self.uploader = self._make_uploader(prepared, artifacts)
@@ -184,17 +183,17 @@ class Startup:
         return None if self.uploader is None else self.uploader.seconds_left()
 
     def _make_uploader(self, prepared: Prepared, artifacts: Artifacts) -> Uploader:
-        run, spool, settings = str(prepared.run), prepared.spool, self._settings
+        run, spool, settings, store = str(prepared.run), prepared.spool, self._settings, self._preparer.run_store
         growing = growing_logs(spool, prepared.incarnation)
-        logs = UploadLogs(self._store, growing, self._pressed, self._seconds_left, self._clock, self._reports.given_up)
+        logs = UploadLogs(store, growing, self._pressed, self._seconds_left, self._clock, self._reports.given_up)
         options = training_options(settings, self._store.uri, run, prepared.incarnation, self._redactor)
         with contextlib.suppress(OSError):  # a full disk must not stop the training
             write_whole(spool.file(OPTIONS_FILE), options, durable=False)
             logs.bring(f"{run}/{OPTIONS_FILE}", spool.file(OPTIONS_FILE))
-        prune = Prune(self._store, run, settings.keep, prepared.found.stored, self._reports.prune_failed)
+        prune = Prune(store, run, settings.keep, prepared.found.stored, self._reports.prune_failed)
         newest = max((name.order for name in prepared.found.stored), default=(0, 0))
         return Uploader(
-            self._preparer.uploads_to,
+            store,
             spool,
             self._reports,
             (prune, logs, UploadArtifacts(artifacts)),

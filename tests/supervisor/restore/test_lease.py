@@ -267,6 +267,100 @@ def test_a_renewal_that_arrived_without_an_answer_is_recovered_by_the_next(store
     assert document(store)["incarnation"] == 1
 
 
+def test_who_watches_sees_a_change_with_the_renewal_after_one_without_an_answer(store: MemoryStore) -> None:
+    flaky = FlakyStore(store)
+    mine = held(flaky)
+    flaky.fail("replace", Transient("no answer"), after=True)
+    with pytest.raises(Transient):
+        mine.renew()
+    before = store.get(KEY)[1]
+    mine.renew()
+    assert store.get(KEY)[1] != before
+
+
+def test_a_lease_that_changes_under_each_renewal_is_tried_again_later(store: MemoryStore) -> None:
+    """By its own holder's writes, which arrive late; a renewal must not try for ever."""
+    flaky = FlakyStore(store)
+    mine = held(flaky)
+    flaky.fail("replace", Conflict("changed meanwhile"), times=3)
+    with pytest.raises(Transient):
+        mine.renew()
+    mine.renew()
+
+
+# --- making sure of it ---------------------------------------------------------------------------------------------
+
+
+def test_who_renewed_a_moment_ago_is_sure_of_the_lease(store: MemoryStore, clock: Clock) -> None:
+    mine = lease(store, clock)
+    acquire(mine, clock)
+    clock.advance(14)
+    mine.make_sure()
+    assert len(store.versions[KEY]) == 1
+    assert not mine.expired
+
+
+def test_who_has_not_renewed_for_a_while_is_sure_once_it_does(store: MemoryStore, clock: Clock) -> None:
+    mine = lease(store, clock)
+    acquire(mine, clock)
+    clock.advance(3600)
+    assert mine.expired
+    mine.make_sure()
+    assert len(store.versions[KEY]) == 2
+    assert not mine.expired
+    mine.make_sure()
+    assert len(store.versions[KEY]) == 2
+
+
+def test_a_renewal_counts_from_when_it_was_sent(store: MemoryStore, clock: Clock) -> None:
+    """Its answer may take its time, and who watches saw the change before."""
+    flaky = FlakyStore(store)
+    mine = lease(flaky, clock)
+    acquire(mine, clock)
+    flaky.before = lambda operation, key: clock.advance(20)
+    mine.renew()
+    flaky.before = lambda operation, key: None
+    mine.make_sure()
+    assert len(store.versions[KEY]) == 3
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["not arrived", "arrived without an answer"])
+def test_who_cannot_renew_is_not_sure(store: MemoryStore, clock: Clock, after: bool) -> None:
+    flaky = FlakyStore(store)
+    mine = lease(flaky, clock)
+    acquire(mine, clock)
+    clock.advance(20)
+    flaky.fail("replace", Transient("away"), after=after)
+    with pytest.raises(Transient):
+        mine.make_sure()
+    mine.make_sure()
+
+
+def test_who_was_replaced_finds_out_before_it_does_anything_and_tells_it_once(store: MemoryStore, clock: Clock) -> None:
+    lost: list[str] = []
+    old = lease(store, clock, spool="there", on_lost=lost.append)
+    acquire(old, clock)
+    acquire(lease(store, clock), clock)
+    for _ in range(3):
+        with pytest.raises(Fenced):
+            old.make_sure()
+    assert len(lost) == 1
+    assert "incarnation 2" in lost[0]
+
+
+def test_a_lease_that_was_given_back_is_not_taken_again_by_who_wants_to_be_sure(
+    store: MemoryStore, clock: Clock
+) -> None:
+    lost: list[str] = []
+    mine = lease(store, clock, on_lost=lost.append)
+    acquire(mine, clock)
+    mine.release()
+    with pytest.raises(Fenced):
+        mine.make_sure()
+    assert document(store)["state"] == "released"
+    assert lost == []
+
+
 def test_a_lease_that_was_deleted_is_made_anew_by_its_holder(store: MemoryStore) -> None:
     mine = held(store, floor=4)
     store.delete(KEY)
@@ -406,6 +500,33 @@ def test_a_release_after_a_takeover_leaves_the_new_holder_alone(store: MemorySto
     acquire(lease(store, clock), clock)
     old.release()
     assert document(store) == document(store) | {"state": "held", "incarnation": 2}
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_heartbeat_that_is_under_way_during_the_release_calls_nobody_a_thief(
+    store: MemoryStore, clock: Clock, taken: bool
+) -> None:
+    """It comes to the store when the lease was given back, and may be another's already."""
+    lost: list[str] = []
+    flaky, beating, released = FlakyStore(store), threading.Event(), threading.Event()
+    mine = lease(flaky, clock, times=QUICK, on_lost=lost.append)
+    acquire(mine, clock)
+
+    def hang(operation: str, key: str) -> None:
+        flaky.before = lambda operation, key: None
+        beating.set()
+        assert released.wait(timeout=30)
+
+    flaky.before = hang
+    mine.keep()
+    assert beating.wait(timeout=30)
+    mine.release()
+    if taken:
+        acquire(lease(store, clock, spool="there"), clock)
+    released.set()
+    wait_for_the_end_of_renewing()
+    assert lost == []
+    assert document(store)["state"] == ("held" if taken else "released")
 
 
 def test_stopping_leaves_the_lease_to_expire(store: MemoryStore, clock: Clock) -> None:

@@ -309,6 +309,6 @@ def test_an_extended_run_that_trained_more_says_nothing(start: Start, run: Run) 
     events: list[str] = []
     preparer = start("one", extend=True, heard=events.append)
     begun = prepared(preparer)
-    train_one(preparer.uploads_to, begun)
+    train_one(preparer.run_store, begun)
     preparer.finish(complete=True)
     assert "nothing-new" not in events

@@ -12,7 +12,7 @@ from holdfast.core.errors import Conflict, Corrupted, Fenced, InvalidPair, NotFo
 from holdfast.core.manifest import PARTS, CheckpointName, Manifest
 from holdfast.core.policy import Backoff, Retention
 from holdfast.spool import Spool
-from holdfast.supervisor.upload.between_pairs import Closing, Task
+from holdfast.supervisor.upload.between_pairs import Closing, Job, Task
 from holdfast.supervisor.upload.commit import store_pair
 from holdfast.supervisor.upload.uploader import Uploader
 
@@ -348,6 +348,36 @@ def test_a_run_that_another_machine_has_by_now_is_not_finished_and_nothing_more_
     uploading.uploader.start()
     wait_for_the_end_of_uploading()
     assert uploading.heard == []
+
+
+@pytest.mark.parametrize("at_the_end", [True, False])
+def test_a_task_that_finds_the_run_to_be_anothers_is_the_last_that_is_done(
+    store: FlakyStore, spool: Spool, at_the_end: bool
+) -> None:
+    """The lease has told of it; the store is not to be blamed."""
+
+    class Replaced:
+        vital = True
+        jobs = 0
+
+        def job(self, now: float, closing: Closing | None) -> Job | None:
+            return self.run if closing or not at_the_end else None
+
+        def run(self) -> None:
+            self.jobs += 1
+            raise Fenced("another machine")
+
+        def stored(self, manifest: Manifest) -> None:
+            pass
+
+    task = Replaced()
+    uploading = Uploading(store, spool, task)
+    if at_the_end:
+        uploading.uploader.finalize(True)
+    uploading.uploader.start()
+    wait_for_the_end_of_uploading()
+    uploading.save(name_of(1))
+    assert (task.jobs, uploading.heard, uploading.finished) == (1, [], [])
 
 
 def test_this_machine_keeps_the_last_two_pairs(memory: MemoryStore, uploading: Uploading) -> None:

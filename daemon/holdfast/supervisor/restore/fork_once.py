@@ -65,11 +65,11 @@ class ForkOnce:
             self._say("forked-before", text)
         return mark is not None
 
-    def adopt(self, run: RunId, spool: Spool, fork: Fork, incarnation: int, save: int, uploads_to: Store) -> None:
-        """Makes the checkpoint the run's newest pair, here and in the store, and notes that this was done."""
+    def adopt(self, run: RunId, spool: Spool, fork: Fork, incarnation: int, save: int, store: Store) -> None:
+        """Makes the checkpoint the run's newest pair, here and in the ``store`` of the run's holder, and notes that."""
         manifest = adopt(fork, spool, incarnation, save, self._store.durable_spool)
-        self._retry.patiently(lambda: self._store_pair(uploads_to, spool, manifest.name))
+        self._retry.patiently(lambda: self._store_pair(store, spool, manifest.name))
         with contextlib.suppress(Conflict):
-            self._retry.patiently(lambda: note(self._store, run, fork.found, manifest))
+            self._retry.patiently(lambda: note(store, run, fork.found, manifest))
         text = f"run {run}: resuming {manifest.reason}"
         self._say("forked", text, checkpoint=str(manifest.name))

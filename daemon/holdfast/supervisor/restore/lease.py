@@ -1,7 +1,8 @@
 """One writer for a run: a lease object in the store, with an incarnation number that only grows.
 
 A holder renews it by conditional writes. A machine that waits for it counts the expiry from the last change that it saw
-itself (lease_observer.py). A holder that was replaced finds out at its next renewal, which fails.
+itself (lease_observer.py). A holder that was replaced finds out at its next renewal, which fails. Before it deletes or
+overwrites anything in the store, it makes sure that it still is the holder (fenced_store.py).
 
 Source: C. Gray and D. Cheriton, 'Leases', SOSP 1989; the fencing by a growing number is that of Chubby (OSDI 2006).
 """
@@ -15,7 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from ...core.errors import Cancelled, Conflict, Fenced, StoreError
+from ...core.errors import Cancelled, Conflict, Fenced, StoreError, Transient
 from ...core.policy import LeaseTimes
 from ...store import Store
 from .lease_observer import LeaseObserver
@@ -24,6 +25,9 @@ from .lease_record import LeaseRecord, read_lease
 _JOIN_SECONDS = 1.0
 _RETRY_SHARE = 0.2
 """A renewal that failed is repeated after this share of a heartbeat."""
+_FRESH_SHARE = 0.5
+"""For this share of the expiry, a renewal says that the lease is still held. The rest is for a write to arrive."""
+_MOST_WRITES = 3
 
 
 def boot_time() -> float:
@@ -34,7 +38,8 @@ def boot_time() -> float:
 class Lease:
     """Acquired once, renewed by a thread of its own until it is released or lost.
 
-    ``on_lost`` is called with the new holder, ``on_defect`` with an error that is no StoreError; both in that thread.
+    ``on_lost`` is called once, with the new holder, by whichever thread finds out; ``on_defect`` by the lease's own
+    thread, with an error that is no StoreError. ``clock`` must count the time that the machine is suspended.
     """
 
     def __init__(
@@ -50,13 +55,18 @@ class Lease:
         self._store = store
         self._key = key
         self._times = times
+        self._on_lost = on_lost
+        self._clock = clock
         self._observer = LeaseObserver(store, key, times.expiry, clock)
-        self._heartbeat = Heartbeat(times.heartbeat, self.renew, on_lost, on_defect)
+        self._heartbeat = Heartbeat(times.heartbeat, self.renew, on_defect)
         self._mine = LeaseRecord(
             "held", holder=secrets.token_hex(8), host=socket.gethostname(), spool=spool_id, expiry=times.expiry
         )
         self._tag = ""
         self._renewing = threading.Lock()
+        self._renewed_at = float("-inf")
+        self._told = False
+        self._giving_back = False
         self._released = False
 
     @property
@@ -68,6 +78,11 @@ class Lease:
     def silence(self) -> float:
         """After how many seconds without a sign of life the present holder is taken for dead."""
         return self._observer.silence
+
+    @property
+    def expired(self) -> bool:
+        """Was the last successful renewal so long ago that another machine may have taken over?"""
+        return self._clock() - self._renewed_at >= self._times.expiry
 
     def acquire(self, floor: int, cancelled: threading.Event, waiting: Callable[[str], None]) -> int:
         """Takes the lease and returns the incarnation, which is greater than ``floor``.
@@ -87,13 +102,16 @@ class Lease:
                 raise Cancelled("gave up waiting for the lease")
 
     def renew(self) -> None:
-        """One heartbeat, from any thread. Raises Fenced if the lease is another's by now, StoreError."""
+        """One heartbeat, from any thread. Raises Fenced if the lease is another's by now or given back; StoreError."""
         with self._renewing:
-            self._mine = replace(self._mine, beat=self._mine.beat + 1)  # a tag may be a hash: each beat must differ
-            try:
-                self._tag = self._store.replace(self._key, self._mine.to_json(), self._tag)
-            except Conflict:
-                self._recover()
+            self._write()
+
+    def make_sure(self) -> None:
+        """Renews the lease, unless that was done a moment ago. Raises as ``renew`` does: then it may be another's."""
+        with self._renewing:
+            age = self._clock() - self._renewed_at
+            if self._giving_back or age >= _FRESH_SHARE * self._times.expiry:
+                self._write()
 
     def keep(self) -> None:
         """Starts renewing in the background."""
@@ -108,7 +126,11 @@ class Lease:
         self._heartbeat.stop()
 
     def release(self) -> None:
-        """Gives the lease back, so that a replacement need not wait for the expiry. Raises StoreError."""
+        """Gives the lease back, so that a replacement need not wait for the expiry. Raises StoreError.
+
+        A renewal may be under way in another thread: it neither takes the lease again nor reports its next holder.
+        """
+        self._giving_back = True
         self.stop()
         if self.incarnation and not self._released:
             try:
@@ -126,25 +148,48 @@ class Lease:
         if record is not None and record.holder == self._mine.holder and record.state != "released":
             self._store.replace(self._key, self._as_released(), tag)
 
-    def _recover(self) -> None:
-        """A renewal was refused: either it had arrived before and only its answer was lost, or the lease is gone."""
+    def _write(self) -> None:
+        """A refusal means that an earlier write arrived and only its answer was lost, or that the lease is gone.
+
+        In the first case the lease is written again: who watches it must see a change within each heartbeat.
+        """
+        self._mine = replace(self._mine, beat=self._mine.beat + 1)  # a tag may be a hash: each beat must differ
+        for _ in range(_MOST_WRITES):
+            if self._giving_back:
+                raise Fenced("the lease was given back")
+            began = self._clock()
+            try:
+                self._tag = self._put(self._mine.to_json(), self._tag)
+            except Conflict:
+                self._tag = self._tag_of_mine()
+            else:
+                self._renewed_at = began
+                return
+        raise Transient("the lease was changed by each of several writes at the same time")
+
+    def _tag_of_mine(self) -> str:
+        """Empty if the lease was deleted. Raises Fenced if it is another's."""
         record, tag = read_lease(self._store, self._key)
-        if record is None:
-            self._tag = self._store.create(self._key, self._mine.to_json())
-        elif record.holder == self._mine.holder:
-            self._tag = tag
-        else:
-            raise Fenced(str(record))
+        if record is None or record.holder == self._mine.holder:
+            return tag
+        if not (self._giving_back or self._told):  # given back, it is rightfully another's
+            self._told = True
+            self._on_lost(str(record))
+        raise Fenced(str(record))
 
     def _take(self, incarnation: int, tag: str) -> bool:
         mine = replace(self._mine, incarnation=incarnation)
-        data = mine.to_json()
+        began = self._clock()
         try:
-            self._tag = self._store.replace(self._key, data, tag) if tag else self._store.create(self._key, data)
+            self._tag = self._put(mine.to_json(), tag)
         except Conflict:
             return False
-        self._mine = mine
+        self._mine, self._renewed_at = mine, began
         return True
+
+    def _put(self, data: bytes, tag: str) -> str:
+        """In place of the lease that has this tag; without a tag, only where there is none."""
+        return self._store.replace(self._key, data, tag) if tag else self._store.create(self._key, data)
 
 
 class Heartbeat:
@@ -154,12 +199,10 @@ class Heartbeat:
         self,
         interval: float,
         renew: Callable[[], None],
-        on_lost: Callable[[str], None],
         on_defect: Callable[[Exception], None],
     ) -> None:
         self._interval = interval
         self._renew = renew
-        self._on_lost = on_lost
         self._on_defect = on_defect
         self._done = threading.Event()
         self._thread: threading.Thread | None = None
@@ -175,9 +218,8 @@ class Heartbeat:
             pause = self._interval
             try:
                 self._renew()
-            except Fenced as error:
+            except Fenced:
                 done.set()
-                self._on_lost(str(error))
             except StoreError:  # the store is away, and training continues; a waiting machine may see it all the same
                 pause *= _RETRY_SHARE
             except Exception as error:  # a holder that lives must not fall silent: another would take over

@@ -20,6 +20,7 @@ from ...store import Store
 from ...store.catalog import find_run, is_complete
 from ..settings import RunSettings
 from .candidates import Candidates, candidates, mark_stored, owed
+from .fenced_store import FencedStore
 from .folder_owner import check_home, claim
 from .fork import Fork
 from .fork_once import ForkOnce
@@ -47,12 +48,12 @@ class Prepared:
 
 @dataclass(frozen=True)
 class OpenRun:
-    """``uploads_to`` is the store, as it takes new pairs of this run."""
+    """``store`` is the run's, for its holder: all that is written or deleted goes through it."""
 
     run: RunId
     spool: Spool
     lease: Lease
-    uploads_to: Store
+    store: Store
 
     def prepared(self, found: Candidates, over: str = "") -> Prepared:
         mark_stored(self.spool, set(found.local) & set(found.stored))
@@ -61,7 +62,7 @@ class OpenRun:
 
 
 class RunOpener:
-    """Used once. The folder's lock and the lease last until ``held`` is closed.
+    """Used once. The folder's lock and the lease last until ``held`` is closed; ``clock`` is the lease's.
 
     ``complete`` is the run where there is nothing to do.
     """
@@ -77,6 +78,7 @@ class RunOpener:
         on_lease_lost: Callable[[str], None],
         on_out_of_time: Callable[[], None],
         held: contextlib.ExitStack,
+        clock: Callable[[], float],
     ) -> None:
         self._settings = settings
         self._store = store
@@ -87,6 +89,7 @@ class RunOpener:
         self._on_lease_lost = on_lease_lost
         self._on_out_of_time = on_out_of_time
         self._held = held
+        self._clock = clock
         self._waiting_for = ""
         self.complete: RunId | None = None
 
@@ -103,19 +106,22 @@ class RunOpener:
         lease = self._take_lease(run, spool)
         if self._forks.is_done(str(run), patiently):  # by another machine, while this one waited
             fork = None
-        opened = OpenRun(run, spool, lease, self._reopened(run, fork))
-        if opened.uploads_to is self._store and patiently(lambda: is_complete(self._store, run)):
+        store: Store = FencedStore(self._store, lease)
+        if self._settings.extend or fork is not None:
+            store = Reopened(store, run)
+        elif patiently(lambda: is_complete(self._store, run)):
             patiently(lease.release)
             self.complete = run
             return None
-        self._sweep(run)
+        self._sweep(run, store)
         # Only now: a drain that was under way while this machine waited has stored its pair.
         found = patiently(lambda: candidates(self._store, spool))
         if unknown:
             self._report_unknown(run, spool, found)
         if fork is not None and not over:
-            self._forks.adopt(run, spool, fork, lease.incarnation, found.next_save, opened.uploads_to)
+            self._forks.adopt(run, spool, fork, lease.incarnation, found.next_save, store)
             found = patiently(lambda: candidates(self._store, spool))
+        opened = OpenRun(run, spool, lease, store)
         return opened, opened.prepared(found, over)
 
     def _find(self, forked: bool) -> tuple[RunId, bool]:
@@ -163,7 +169,8 @@ class RunOpener:
             spool.identity(),
             self._settings.lease,
             self._on_lease_lost,
-            on_defect=self._report_defect,
+            self._clock,
+            self._report_defect,
         )
         waiting = partial(self._report_waiting, lease)
         self._retry.patiently(lambda: lease.acquire(found.incarnation, self._retry.cancelled, waiting))
@@ -172,13 +179,10 @@ class RunOpener:
         self._say("lease", run=str(run), incarnation=lease.incarnation)
         return lease
 
-    def _reopened(self, run: RunId, fork: Fork | None) -> Store:
-        return Reopened(self._store, run) if self._settings.extend or fork is not None else self._store
-
-    def _sweep(self, run: RunId) -> None:
+    def _sweep(self, run: RunId, store: Store) -> None:
         """Unfinished uploads of dead machines cost money; that they can't be cleared is no reason not to train."""
         try:
-            self._retry.patiently(lambda: self._store.sweep(f"{run}/"))
+            self._retry.patiently(lambda: store.sweep(f"{run}/"))
         except Permanent as error:
             self._say("passed-over", f"unfinished uploads cannot be cleared: {error}", warning=True)
 

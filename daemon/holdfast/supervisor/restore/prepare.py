@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from ...core.errors import Conflict, Fenced, Permanent, StoreError
+from ...core.errors import Conflict, NoValidPair, Permanent, StoreError
 from ...core.event_sink import EventSink
 from ...core.manifest import CheckpointName, Manifest
 from ...core.runs import COMPLETE_FILE, RunId
@@ -16,7 +16,7 @@ from ...store import Store
 from ..settings import RunSettings
 from .candidates import Candidates, bring_newest, candidates, is_whole
 from .fork_once import ForkOnce, StorePair
-from .lease import Lease
+from .lease import Lease, boot_time
 from .opening import OpenRun, Prepared, RunOpener
 from .reopen import Reopened
 from .store_retry import StoreRetry
@@ -27,7 +27,7 @@ class Preparer:
 
     ``attach`` is called with the path of events.jsonl once the run's folder is known. ``on_lease_lost`` is called with
     the new holder, ``on_out_of_time`` when the run reaches ``max_hours``; both in threads of their own.
-    ``cancelled`` is set by ``close``: what waits for the store or the lease gives up.
+    ``cancelled`` is set by ``close``: what waits for the store or the lease gives up. ``clock`` is the lease's.
     """
 
     def __init__(
@@ -40,15 +40,17 @@ class Preparer:
         on_lease_lost: Callable[[str], None],
         on_out_of_time: Callable[[], None],
         cancelled: threading.Event | None = None,
+        clock: Callable[[], float] = boot_time,
     ) -> None:
         self._store = store
         self._say = say
-        self._on_lease_lost = on_lease_lost
         self._held = contextlib.ExitStack()
         self.cancelled = cancelled or threading.Event()
         self._retry = retry = StoreRetry(settings.store_wait, say, self.cancelled)
         self._forks = forks = ForkOnce(settings.source, settings.name, settings.work_dir, store, retry, say, store_pair)
-        self._opener = RunOpener(settings, store, retry, forks, say, attach, on_lease_lost, on_out_of_time, self._held)
+        self._opener = RunOpener(
+            settings, store, retry, forks, say, attach, on_lease_lost, on_out_of_time, self._held, clock
+        )
         self._open: OpenRun | None = None
         self._resumed: CheckpointName | None = None
         self._marked = False
@@ -59,9 +61,10 @@ class Preparer:
         return self._opener.complete
 
     @property
-    def uploads_to(self) -> Store:
-        """The store, as it takes new pairs of the run that was prepared."""
-        return self._store if self._open is None else self._open.uploads_to
+    def run_store(self) -> Store:
+        """For all that is written to the run that was prepared, or deleted from it."""
+        assert self._open is not None
+        return self._open.store
 
     @property
     def lease(self) -> Lease | None:
@@ -84,7 +87,7 @@ class Preparer:
         Raises HoldfastError.
         """
         run, spool, found = prepared.run, prepared.spool, prepared.found
-        resume = self._retry.patiently(lambda: bring_newest(self._store, spool, found, self._warn, avoid))
+        resume = self._bring_newest(spool, found, avoid)
         if resume is None:
             self._say("fresh", f"run {run}: starting from the beginning")
             return None
@@ -96,6 +99,20 @@ class Preparer:
         )
         self._resumed = resume.name
         return resume
+
+    def _bring_newest(self, spool: Spool, found: Candidates, avoid: Collection[str]) -> Manifest | None:
+        """Before a run is called without a valid pair, its listing is taken again.
+
+        A drain elsewhere may have stored one since, and somebody may have pruned.
+        """
+        try:
+            return self._retry.patiently(lambda: bring_newest(self._store, spool, found, self._warn, avoid))
+        except NoValidPair:
+            again = self._retry.patiently(lambda: candidates(self._store, spool))
+            passed = {*avoid, *map(str, found.newest_first)}
+            if passed.issuperset(map(str, again.newest_first)):
+                raise
+            return self._bring_newest(spool, again, passed)
 
     def finish(self, complete: bool) -> None:
         """Marks a complete run and releases the lease.
@@ -116,20 +133,16 @@ class Preparer:
 
     def _mark_complete(self, opened: OpenRun) -> None:
         """A machine that was away for long may have been replaced and not know it: the other continues the run."""
+        opened.lease.renew()
         try:
-            opened.lease.renew()
-        except Fenced as error:
-            self._on_lease_lost(str(error))
-            raise
-        try:
-            self._store.create(f"{opened.run}/{COMPLETE_FILE}", b'{"format": 1}\n')
+            opened.store.create(f"{opened.run}/{COMPLETE_FILE}", b'{"format": 1}\n')
         except Conflict:
             self._report_nothing_new(opened)
         self._marked = True
 
     def _report_nothing_new(self, opened: OpenRun) -> None:
         """A reopened run that is still marked as complete has been given no new pair."""
-        if isinstance(opened.uploads_to, Reopened) and not opened.uploads_to.has_new:
+        if isinstance(opened.store, Reopened) and not opened.store.has_new:
             text = "--extend: nothing more was trained: does the script ask for more epochs than the run had?"
             self._say("nothing-new", f"run {opened.run}: {text}", warning=True)
 

@@ -121,8 +121,8 @@ class Uploader:
     def finalize(self, complete: bool) -> None:
         """Once nothing is owed: run the tasks a last time, mark the run if it is complete, release the lease.
 
-        Where ``finish`` raises Fenced, nothing is reported here: it reports the loss itself. A refusal for good is
-        reported and not tried again.
+        Where ``finish`` or the store raises Fenced, nothing is reported here, and nothing more is done: the lease
+        reports its loss itself. A refusal for good is reported and not tried again.
         """
         with self._wake:
             self._finalize = complete
@@ -170,6 +170,8 @@ class Uploader:
                 job()
             except GivenUp:
                 continue
+            except Fenced:  # the lease reports it
+                self.drop()
             except Exception as error:  # a defect, too: without this thread nothing would be stored any more
                 self._wait_out(error)
             else:
@@ -252,6 +254,8 @@ class Uploader:
         """a task that fails waits for its next turn; it delays no other task and no pair."""
         try:
             job()
+        except Fenced:
+            raise
         except Exception as error:
             wait = turn.postpone(self._clock(), self._backoff)
             self._listener.failing(_error_text(error), wait)
@@ -268,8 +272,7 @@ class Uploader:
                 if self._dropped:
                     return
                 job()
-        with contextlib.suppress(Fenced):  # `finish` reports it
-            self._listener.finalized(self._refusal(self._finalize))
+        self._listener.finalized(self._refusal(self._finalize))
         self._dropped = True
 
     def _refusal(self, complete: bool) -> str:
