@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -135,3 +136,38 @@ def test_the_end_of_a_guardian_that_never_told_of_its_command_is_not_taken_for_a
         said, _ = process.communicate(timeout=30)
     assert process.returncode == Exit.FAILED, said
     assert "the command failed before its first batch (exit 7)" in said
+
+
+# --- a command that cannot be started ------------------------------------------------------------------------------
+
+# The machine has no process for the first of its starts.
+NO_PROCESS_AT_FIRST = """
+import errno
+spawn, spawned = os.posix_spawn, []
+def refuse_once(*arguments, **options):
+    spawned.append(arguments)
+    if len(spawned) == 1:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+    return spawn(*arguments, **options)
+os.posix_spawn = refuse_once
+"""
+
+
+def test_a_machine_that_has_no_process_to_give_is_asked_again(tmp_path: Path) -> None:
+    with supervised(tmp_path, "true", ahead=NO_PROCESS_AT_FIRST) as process:
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == Exit.COMPLETE, said
+    assert "it cannot be started: Resource temporarily unavailable); starting it again" in said
+
+
+def test_a_command_that_is_gone_by_the_time_it_is_started_is_a_wrong_setting(tmp_path: Path) -> None:
+    """What an earlier start left here is stored, and the next one need not wait for the lease."""
+    save_pair(Spool(tmp_path / "work" / RUN), name_of(1))
+    with supervised(tmp_path, "./gone") as process:
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == Exit.USAGE, said
+    assert "error: the command does not start: ./gone: No such file or directory" in said
+    assert "defect" not in said
+    store = tmp_path / "store" / RUN
+    assert (store / name_of(1).file("json")).exists()
+    assert json.loads((store / "lease.json").read_text())["state"] == "released"

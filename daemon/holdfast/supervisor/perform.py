@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from .command.channel import Channel
 from .command.training_command import TrainingCommand
 from .reports import Reports
 from .start import Startup
+
+_FOR_GOOD = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ELOOP, errno.ENOEXEC, errno.E2BIG}
 
 
 class Performer:
@@ -66,7 +70,11 @@ class Performer:
     def _spawn(self, effect: effects.Spawn) -> None:
         assert self._startup.prepared is not None
         self._reports.stacks = None
-        self._put(events.Spawned(self._command.start(self._startup.prepared.spool)))
+        try:
+            self._put(events.Spawned(self._command.start(self._startup.prepared.spool)))
+        except (OSError, RuntimeError) as error:  # the latter where there can be no further thread
+            for_good = isinstance(error, OSError) and error.errno in _FOR_GOOD
+            self._put(events.SpawnFailed(_words(error), for_good, random.random()))
 
     def _ask_save(self, effect: effects.AskSave) -> None:
         self._channel.send(wire.Save(effect.reason))
@@ -119,3 +127,9 @@ class Performer:
             pairs=bool((prepared and prepared.found.newest_first) or (uploader and uploader.settled)),
             here=CheckpointName.parse(here.name) if here else None,
         )
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from holdfast.supervisor.command.child import Child
 from integration.daemons import wait_for
 from supervisor.command.supervised import DAEMONISED, Start, ended, gone, of
 
@@ -27,10 +28,19 @@ def test_a_crash_is_told_by_its_signal_and_leaves_no_core_of_the_guardian(start:
     assert start(sys.executable, "-c", "import os; os.abort()").result()["signal"] == signal.SIGABRT
 
 
-def test_a_command_that_cannot_be_started_says_so(start: Start) -> None:
-    supervised = start("/nonexistent/command")
-    assert supervised.result()["status"] == 1
-    assert "/nonexistent/command: No such file or directory" in supervised.output.read_text()
+@pytest.mark.parametrize(
+    ("mode", "error"), [(None, FileNotFoundError), (0o600, PermissionError), (0o755, OSError)], ids=str
+)
+def test_a_command_that_cannot_be_started_is_an_error_that_says_why(
+    tmp_path: Path, mode: int | None, error: type[OSError]
+) -> None:
+    """It does not exist, is no program, or is one that no kernel can run."""
+    command = tmp_path / "command"
+    if mode is not None:
+        command.write_bytes(b"\0")
+        command.chmod(mode)
+    with pytest.raises(error, match="command"):
+        Child([str(command)], os.environ, 2)
 
 
 def test_the_command_has_a_session_and_a_group_of_its_own(start: Start) -> None:

@@ -14,6 +14,7 @@ from .events import (
     RebalanceRecommended,
     Restored,
     RestoreFailed,
+    SpawnFailed,
     StopRequested,
     Tick,
     TrainingStarted,
@@ -29,7 +30,7 @@ from .table import TABLE, Outcome, Phase, Rules, State, step
 def _label(state: State, event: Event) -> str:
     if isinstance(event, StopRequested):
         return "third signal" if state.stops >= 2 else "signal"
-    if isinstance(event, ChildExited):
+    if isinstance(event, ChildExited | SpawnFailed):
         return _end_label(state, event)
     if isinstance(event, Tick):
         return "it is time" if state.phase is Phase.BACKOFF else "no time is left"
@@ -46,9 +47,11 @@ def _label(state: State, event: Event) -> str:
     }.get(type(event)) or re.sub(r"(?<!^)(?=[A-Z])", " ", type(event).__name__).lower()
 
 
-def _end_label(state: State, event: ChildExited) -> str:
+def _end_label(state: State, event: ChildExited | SpawnFailed) -> str:
     if state.phase is Phase.DRAINING:
         return "lease lost" if state.outcome is Outcome.FENCED else "the command ends"
+    if isinstance(event, SpawnFailed):
+        return "no such program" if event.for_good else "failure"
     return f"exit {event.code}" if event.code in (0, Exit.STOPPED) else "unusable pair" if state.unusable else "failure"
 
 

@@ -22,7 +22,7 @@ class Restore:
 
 @dataclass(frozen=True)
 class Spawn:
-    """Start the command. Answered by Spawned."""
+    """Start the command. Answered by Spawned or SpawnFailed."""
 
 
 @dataclass(frozen=True)

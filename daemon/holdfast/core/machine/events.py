@@ -89,6 +89,18 @@ class Spawned:
 
 
 @dataclass(frozen=True)
+class SpawnFailed:
+    """The command could not be started; where that is ``for_good``, it never can be: there is no such program.
+
+    ``chance`` is uniform in [0, 1), for the backoff.
+    """
+
+    error: str
+    for_good: bool = False
+    chance: float = 0.0
+
+
+@dataclass(frozen=True)
 class TrainingStarted:
     """The child entered its training loop: it now serves a request to save or stop."""
 
@@ -219,6 +231,7 @@ Event = (
     | Restored
     | RestoreFailed
     | Spawned
+    | SpawnFailed
     | TrainingStarted
     | CheckpointRefused
     | PairUnusable

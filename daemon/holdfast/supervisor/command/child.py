@@ -30,7 +30,7 @@ class Child:
     """The command and everything below it. ``pid`` is that of guardian.py's guardian on top, ``command`` the command's.
 
     Processes are known by pid and start time (psutil), so that a pid which was given to another one since is safe.
-    Call from the main thread; ``output`` takes both streams.
+    Call from the main thread; ``output`` takes both streams. Raises OSError if the command cannot be started.
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], output: int) -> None:
@@ -38,7 +38,8 @@ class Child:
         self._orphans = 0
         self._memory = MemoryKills()
         launcher = str(Path(__file__).with_name("guardian.py"))
-        with theirs:
+        with contextlib.ExitStack() as failed, theirs:
+            failed.callback(self._link.close)
             theirs.set_inheritable(True)
             self.pid = os.posix_spawn(
                 sys.executable,
@@ -53,15 +54,20 @@ class Child:
                 setsigmask=[],
                 setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT],
             )
-        self.command = self._read_pid()
+            failed.pop_all()
+        self.command = self._read_pid(command[0])
 
-    def _read_pid(self) -> int:
+    def _read_pid(self, command: str) -> int:
         """The guardian sends the command's pid as soon as it runs; where it cannot, its own pid is taken."""
         self._link.settimeout(_START_SECONDS)
         said = b""
         with contextlib.suppress(OSError):
             while not said.endswith(b"\n") and (byte := self._link.recv(1)):
                 said += byte
+        if said.startswith(b"!"):
+            self._link.close()
+            number = int(said[1:])
+            raise OSError(number, os.strerror(number), command)
         self._link.setblocking(False)
         return int(said) if said.strip().isdigit() else self.pid
 

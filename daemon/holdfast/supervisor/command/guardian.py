@@ -6,7 +6,7 @@ is in. When the supervisor dies, however it dies, LINK comes to its end and ever
 
 When the command ends, so does what it left behind: SIGTERM, a moment, SIGKILL. Then this process ends as the command
 did, by the same code or the same signal. Over LINK it says the command's pid in a line, then "o" for each orphan that
-it reaped.
+it reaped; or, if the command cannot be started, "!" and the error's number.
 """
 
 import contextlib
@@ -36,10 +36,12 @@ def main() -> None:
         os.set_blocking(descriptor, False)
     signal.set_wakeup_fd(woken)
     signal.signal(signal.SIGCHLD, lambda number, frame: None)
-    guardian = os.getpid()
-    child = os.fork()
-    if child == 0:
-        _become(command, guardian)
+    try:
+        child = _start(command)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            link.send(f"!{error.errno}\n".encode())
+        os._exit(1)
     with contextlib.suppress(OSError):
         link.send(f"{child}\n".encode())
     for number in _FORWARDED:
@@ -47,7 +49,22 @@ def main() -> None:
     _end_as(_watch(child, link, wakeup))
 
 
-def _become(command: list[str], guardian: int) -> None:
+def _start(command: list[str]) -> int:
+    """The command's pid, once it runs. Raises OSError if it cannot be started."""
+    guardian, (reading, writing) = os.getpid(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        _become(command, guardian, writing)
+    os.close(writing)
+    with open(reading, "rb") as pipe:
+        refused = pipe.read()  # ends without a byte when the command's program takes the child's place
+    if refused:
+        os.waitpid(child, 0)
+        raise OSError(int(refused), os.strerror(int(refused)))
+    return child
+
+
+def _become(command: list[str], guardian: int, refused: int) -> None:
     """In the child. Python ignores SIGPIPE and SIGXFSZ; the command gets the defaults."""
     signal.set_wakeup_fd(-1)
     for number in (*_FORWARDED, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
@@ -59,7 +76,7 @@ def _become(command: list[str], guardian: int) -> None:
     try:
         os.execvp(command[0], command)
     except OSError as error:
-        os.write(2, f"holdfast: {command[0]}: {error.strerror}\n".encode())
+        os.write(refused, str(error.errno).encode())
     os._exit(1)
 
 

@@ -21,13 +21,22 @@ class Tee:
         self._log = append_to(log)
         self._console = console
         self._tail = b""
-        read, self.write_end = os.pipe()
-        self._thread = threading.Thread(target=self._copy, args=(read,), name="tee", daemon=True)
+        self._read_end, self.write_end = os.pipe()
+        self._thread = threading.Thread(target=self._copy, args=(self._read_end,), name="tee", daemon=True)
 
     def start(self) -> None:
-        """Call when the child has its end of the pipe."""
+        """Call before the child starts. Raises RuntimeError if there can be no further thread."""
+        try:
+            self._thread.start()
+        except RuntimeError:
+            os.close(self._read_end)
+            os.close(self.write_end)
+            self._log.close()
+            raise
+
+    def handed_over(self) -> None:
+        """The child has its end of the pipe, or there is none: the output ends with it."""
         os.close(self.write_end)
-        self._thread.start()
 
     def finish(self) -> None:
         """Waits for the rest of the output, but not for a grandchild that keeps the pipe open."""

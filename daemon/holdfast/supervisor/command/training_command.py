@@ -66,7 +66,7 @@ class TrainingCommand:
         self._reaper.start(self._reaped)
 
     def start(self, spool: Spool) -> int:
-        """Returns the command's pid."""
+        """Returns the command's pid. Raises OSError or RuntimeError if it cannot be started now."""
         self._spool = spool
         self._executed = Board.read(spool.file(Board.FILE)).executed
         environment = {
@@ -77,10 +77,13 @@ class TrainingCommand:
         }
         self._stall = Stall(self._stall_timeout) if self._stall_timeout else None
         with self._spawning:
-            self._tee = Tee(spool.file(LOG_FILE), self._console)
-            self._child = Child(self._words, environment, self._tee.write_end)
-            self._reaper.expect()
-            self._tee.start()
+            self._tee = tee = Tee(spool.file(LOG_FILE), self._console)
+            tee.start()
+            try:
+                self._child = Child(self._words, environment, tee.write_end)
+            finally:
+                tee.handed_over()
+                self._reaper.expect()
         self._say("started", pid=self._child.command, command=self._shown)
         return self._child.command
 

@@ -16,6 +16,7 @@ from core.machine.steps import (
 from holdfast.core.errors import Exit
 from holdfast.core.machine.effects import (
     ExitWith,
+    Finalize,
     Kill,
     Restore,
     Say,
@@ -27,6 +28,7 @@ from holdfast.core.machine.events import (
     Event,
     Finalized,
     FolderSeen,
+    LeaseLost,
     NoNotice,
     PairSpooled,
     PairStored,
@@ -34,12 +36,13 @@ from holdfast.core.machine.events import (
     Restored,
     RestoreFailed,
     Spawned,
+    SpawnFailed,
     SpoolScanned,
     Tick,
     TrainingEnded,
     TrainingStarted,
 )
-from holdfast.core.machine.histories import EARLY, NOTHING, STALLED, START, STOP, TRAIN
+from holdfast.core.machine.histories import EARLY, LATE, NOTHING, STALLED, START, STOP, TRAIN
 from holdfast.core.machine.table import Phase, step
 
 # --- before the command runs -----------------------------------------------------------------------------------------
@@ -192,3 +195,64 @@ def test_a_command_that_crashed_and_trained_before_is_not_warned_of() -> None:
 def test_a_command_that_waits_for_its_pair_is_given_as_long_again() -> None:
     state, effects = step(way("starting while the pair is on its way"), Tick(), 300.0)
     assert (effects, state.next_time()) == ((), 600)
+
+
+# --- a command that cannot be started ------------------------------------------------------------------------------
+
+
+def test_a_command_that_cannot_be_started_now_is_started_again_after_a_while() -> None:
+    """The machine may have had no process to give; it is no reason to pass over the pair."""
+    state = go(NoNotice(), Restored(checkpoint=FIRST, step=1), now=0.0)[0]
+    for wait in (2.0, 4.0):
+        state, effects = on(state, SpawnFailed("no process left"))
+        assert state.phase is Phase.BACKOFF
+        assert state.retry_at == wait
+        assert acts(effects) == []
+        state, effects = on(state, Tick(), Restored(checkpoint=FIRST, step=1), now=wait)
+        assert effects == (Spawn(),)
+    assert state.avoid == frozenset()
+
+
+def test_a_command_that_can_never_be_started_now_ends_as_one_that_keeps_failing() -> None:
+    state = go(NoNotice(), Restored())[0]
+    for _ in range(RULES.max_restarts):
+        state = on(state, SpawnFailed("no process left"))[0]
+        state = on(state, Tick(), Restored(), now=LATE)[0]
+    state, effects = on(state, SpawnFailed("no process left"))
+    assert (state.phase, acts(effects)) == (Phase.FLUSHING, [ScanSpool()])
+    state, effects = on(state, NO_LONGER_OWED, Finalized())
+    assert effects[-1] == ExitWith(Exit.FAILED)
+    assert "no process left" in state.failure
+
+
+def test_a_command_that_does_not_exist_is_a_wrong_setting_and_what_is_owed_is_stored() -> None:
+    """Also where it existed before: what its earlier start saved is stored, and the lease given back."""
+    state = on(way("owing a pair"), ChildExited(1))[0]
+    state = on(state, Tick(), Restored(), now=LATE)[0]
+    state, effects = on(state, SpawnFailed("no such program", for_good=True))
+    assert [effect.text for effect in effects if isinstance(effect, Say)] == [
+        "the command does not start: no such program; correct it, or its program's rights"
+    ]
+    assert acts(effects) == [ScanSpool()]
+    state, effects = on(state, SpoolScanned(frozenset({SECOND})), PairStored(SECOND))
+    assert effects == (Finalize(complete=False),)
+    assert on(state, Finalized())[1] == (ExitWith(Exit.USAGE),)
+
+
+@pytest.mark.parametrize("for_good", [True, False])
+@pytest.mark.parametrize(
+    ("before", "code"),
+    [
+        ((STOP,), Exit.STOPPED),
+        ((LeaseLost("another"),), Exit.FENCED),
+        ((RestoreFailed("gone", Exit.USAGE),), Exit.USAGE),
+    ],
+    ids=["stop", "fenced", "not restored"],
+)
+def test_what_came_before_the_command_could_not_be_started_decides(
+    before: tuple[Event, ...], code: Exit, for_good: bool
+) -> None:
+    state, effects = go(NoNotice(), Ready(), *before, SpawnFailed("no process left", for_good))
+    if not state.ended:
+        state, effects = on(state, NO_LONGER_OWED, Finalized())
+    assert effects[-1] == ExitWith(code)

@@ -18,6 +18,7 @@ from ..events import (
     Restored,
     RestoreFailed,
     Spawned,
+    SpawnFailed,
     Stalled,
     TrainingEnded,
     TrainingStarted,
@@ -170,6 +171,29 @@ def exited(state: State, event: ChildExited, now: float) -> Step:
         return after(said, flush(state, Outcome.FAILED))
     if state.refused:
         return flush(state, Outcome.FAILED)
+    state, effects = start_again(state, event, now)
+    if state.phase is not Phase.BACKOFF:
+        return state, effects
+    state, blamed = blame(state)
+    return state, (*effects, *blamed)
+
+
+def not_spawned(state: State, event: SpawnFailed, now: float) -> Step:
+    """A machine that has no process to give now may have one later; what is wrong for good is a wrong setting."""
+    state = replace(state, spawned=False, term_at=None, kill_at=None)
+    if state.fault is not None:
+        return flush(state, Outcome.FAILED)
+    if event.for_good:
+        said = Say("failed", f"the command does not start: {event.error}; correct it, or its program's rights", True)
+        return after(said, flush(replace(state, fault=Exit.USAGE), Outcome.FAILED))
+    return start_again(state, ChildExited(1, event.chance, f"it cannot be started: {event.error}"), now)
+
+
+def not_spawned_while_draining(state: State, event: SpawnFailed, now: float) -> Step:
+    return exited_while_draining(state, ChildExited(1, how=event.error), now)
+
+
+def start_again(state: State, event: ChildExited, now: float) -> Step:
     failures = state.failures + 1
     if failures > state.rules.max_restarts:
         return give_up(state, event)
@@ -178,7 +202,7 @@ def exited(state: State, event: ChildExited, now: float) -> Step:
     wait = state.rules.backoff.delay(failures, event.chance)
     said = Say("crashed", f"the command failed ({how(event)}); starting it again in {wait:.1f} s", warning=True)
     state = replace(state, phase=Phase.BACKOFF, failures=failures, retry_at=now + wait, finished=False)
-    return after(said, blame(replace(state, failed_by=event.failure)))
+    return replace(state, failed_by=event.failure), (said,)
 
 
 def give_up(state: State, event: ChildExited) -> Step:
