@@ -11,6 +11,7 @@ from holdfast.core.event_kinds import KINDS, as_markdown
 ROOT = Path(__file__).parent.parent.parent
 ROOMS = ("core", "supervisor", "cli")
 CALLS = {"event", "say", "_say", "_once", "Say"}
+CONSOLE = "show"  # its `say` is a line for who called the command
 NO_FACTS = {"text", "warning"}
 
 
@@ -23,6 +24,8 @@ def reported() -> Iterator[tuple[str, str, set[str]]]:
                     continue
                 name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
                 kind = node.args[0]
+                if isinstance(node.func, ast.Attribute) and getattr(node.func.value, "id", "") == CONSOLE:
+                    continue
                 if name in CALLS and isinstance(kind, ast.Constant) and isinstance(kind.value, str):
                     facts = {keyword.arg for keyword in node.keywords if keyword.arg} - NO_FACTS
                     yield f"{path.name}:{node.lineno}", kind.value, facts

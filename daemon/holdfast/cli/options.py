@@ -88,6 +88,22 @@ def store_options(function: F) -> F:
     return function
 
 
+def watch_options(function: F) -> F:
+    """The options of ``holdfast run`` for monitoring it."""
+    for decorate in reversed(
+        [
+            option(
+                "--metrics-port", type=click.IntRange(0, 65535), default=0, help="Serve /metrics and /healthz; 0: off."
+            ),
+            option("--metrics-host", default="127.0.0.1", metavar="ADDRESS", help="Where to serve them."),
+            option("--log-format", type=click.Choice(["text", "json"]), default="text", help="holdfast's own lines."),
+            option("--notify-url", metavar="URL", help="POST JSON here on an interruption, a failure, a completion."),
+        ]
+    ):
+        function = decorate(function)
+    return function
+
+
 def keep_best(text: str) -> Callable[[F], F]:
     text += ": the least (:min) or the greatest (:max). Keras' losses, errors, accuracies and their like need neither."
     return option("--keep-best", metavar="METRIC[:min|:max]", help=text)

@@ -34,11 +34,21 @@ from ..supervisor.notices.hardware import is_ec2
 from ..supervisor.notices.imds import ENDPOINT_VARIABLE, MetadataClient, client_from_environment
 from ..supervisor.notices.watcher import Watcher
 from ..supervisor.report.journal import Journal
+from ..supervisor.report.monitoring import watched
 from ..supervisor.report.systemd import Systemd, is_journal
 from ..supervisor.report.view import announcing
 from ..supervisor.settings import RunSettings
-from .options import config_option, hours, keep_best, option, retention, seconds, store_options, the_store
-from .watching import watch_options, watched
+from .options import (
+    config_option,
+    hours,
+    keep_best,
+    option,
+    retention,
+    seconds,
+    store_options,
+    the_store,
+    watch_options,
+)
 
 _CODES = "\n".join(f"  {int(code):>2}  {meaning}" for code, meaning in EXIT_MEANINGS.items())
 
