@@ -1,4 +1,4 @@
-"""What the outside sees of a run while it lasts: the status file, and metrics and a webhook where they are asked for."""
+"""What can be seen of a run from outside: the status file, and metrics and a webhook where they are asked for."""
 
 from __future__ import annotations
 
