@@ -15,7 +15,7 @@ from holdfast.store import StoreSettings, open_store
 from holdfast.store.catalog import list_pairs
 
 from .conftest import answered_by
-from .daemons import Machines, machines
+from .daemons import SCRIPTS, Machines, machines
 
 RUN = "00001-count"
 LEAVES = """
@@ -92,6 +92,58 @@ def test_a_stop_while_a_store_is_waited_for_is_74_where_a_state_waits_too(
             again = park.start("one", "--store-wait", "60", HOLD_AT="40")
             again.until("trying again")
             assert again.terminate() == Exit.UNSTORED, again.text
+
+
+SWALLOWS = """
+import os
+import numpy as np
+import holdfast
+
+try:
+    with holdfast.session() as run:
+        if "SAVES" in os.environ:
+            run.boundary(1)
+            run.commit({"weights": np.zeros(10)})
+        raise ConnectionError("the tracking server does not answer")
+except Exception as error:
+    print("never mind:", error)
+"""
+
+
+@pytest.mark.parametrize("saves", [True, pytest.param(False, marks=pytest.mark.whole)])
+def test_a_training_whose_error_is_swallowed_is_not_complete(local_park: Machines, saves: bool, tmp_path: Path) -> None:
+    script = tmp_path / "swallows.py"
+    script.write_text(SWALLOWS)
+    environment = {"SAVES": "1"} if saves else {}
+    command = [sys.executable, str(script)]
+    daemon = local_park.start("one", "--max-restarts", "1", command=command, **environment)
+    assert daemon.wait() == Exit.FAILED, daemon.text
+    assert "exit 0 in the middle of its training: the training never reported its end" in daemon.text
+    assert not (Path(local_park.store) / RUN / "complete.json").exists()
+
+
+@pytest.mark.whole
+def test_a_training_that_fails_in_a_pipeline_is_not_complete(local_park: Machines, tmp_path: Path) -> None:
+    line = f"{sys.executable} {SCRIPTS / 'count.py'} | cat"
+    crash = {"CRASH_AT": "39", "CRASHED": str(tmp_path / "no" / "such" / "folder"), "EVERY": "13"}
+    daemon = local_park.start("one", "--max-restarts", "1", command=["sh", "-c", line], **crash)
+    assert daemon.wait() == Exit.FAILED, daemon.text
+    assert "exit 0 in the middle of its training: the training never reported its end" in daemon.text
+    assert not (Path(local_park.store) / RUN / "complete.json").exists()
+
+
+@pytest.mark.parametrize("line", ["exec setsid {0}", "{0} &"])
+def test_a_command_that_leaves_while_its_training_is_about_to_begin_is_not_complete(
+    local_park: Machines, tmp_path: Path, line: str
+) -> None:
+    """``setsid`` forks, since the command leads a process group."""
+    script = tmp_path / "slow_start.py"
+    script.write_text("import time; time.sleep(60)")
+    command = ["sh", "-c", line.format(f"{sys.executable} {script}")]
+    daemon = local_park.start("one", command=command)
+    assert daemon.wait() == Exit.FAILED, daemon.text
+    assert "left 1 process running" in daemon.text
+    assert not (Path(local_park.store) / RUN / "complete.json").exists()
 
 
 @pytest.mark.parametrize("how", ["sys.exit", "os._exit"])

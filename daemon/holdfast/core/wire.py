@@ -65,10 +65,14 @@ class Stop:
 
 @dataclass(frozen=True)
 class TrainingBegan:
-    """Child to supervisor: training has begun, and from now on Stop leads to a saved pair."""
+    """Child to supervisor: training has begun, and from now on Stop leads to a saved pair.
+
+    ``training`` is the number of this one in the process; one that is begun again after an error keeps its number.
+    """
 
     kind: ClassVar[str] = "training-began"
     epochs: int | None
+    training: int = 0
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,7 @@ class TrainingFinished:
     """Child to supervisor: all epochs are done. The rest of the script still runs."""
 
     kind: ClassVar[str] = "training-finished"
+    training: int = 0
 
 
 @dataclass(frozen=True)

@@ -25,12 +25,14 @@ class Reports:
 
     def heard(self, message: wire.Message) -> None:
         """In the channel's thread."""
-        if isinstance(message, wire.TrainingBegan):
+        if isinstance(message, wire.Hello):
+            self._put(events.TrainingConnected())
+        elif isinstance(message, wire.TrainingBegan):
             self._say("training-began", epochs=message.epochs)
-            self._put(events.TrainingStarted())
+            self._put(events.TrainingStarted(message.training))
         elif isinstance(message, wire.TrainingFinished):
             self._say("training-finished")
-            self._put(events.TrainingEnded())
+            self._put(events.TrainingEnded(message.training))
         elif isinstance(message, wire.Refused):
             self._put(events.CheckpointRefused(message.error))
         elif isinstance(message, wire.Unusable):

@@ -37,6 +37,7 @@ from holdfast.core.machine.events import (
     SpoolScanned,
     Stalled,
     Tick,
+    TrainingConnected,
     TrainingEnded,
     TrainingStarted,
 )
@@ -66,6 +67,7 @@ EVENTS: tuple[Event, ...] = (
     RestoreFailed("no such bucket", Exit.USAGE),
     Spawned(7),
     SpawnFailed("no process left"),
+    TrainingConnected(),
     TrainingStarted(),
     TrainingEnded(),
     CheckpointRefused("the model is another"),

@@ -47,7 +47,8 @@ print(json.dumps({"pid": child.pid, "command": child.command}), flush=True)
 ended.wait()
 reaper.kill_tree()
 how = child.how
-print(json.dumps({"status": how.status, "signal": how.signal, "orphans": child.orphans, "others": others}), flush=True)
+print(json.dumps({"status": how.status, "signal": how.signal, "orphans": child.orphans, "others": others,
+    "left": child.left_running}), flush=True)
 """
 
 

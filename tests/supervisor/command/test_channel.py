@@ -83,7 +83,7 @@ def side() -> Iterator[Side]:
 def child(side: Side) -> Iterator[Child]:
     """One that said Hello and was welcomed."""
     child = Child(side).say(Hello(pid=1))
-    assert child.hear() == WELCOME
+    assert (side.hear(), child.hear()) == (Hello(pid=1), WELCOME)
     yield child
     child.hang_up()
 
@@ -95,7 +95,7 @@ def stranger(side: Side) -> Iterator[Child]:
     stranger.hang_up()
 
 
-def test_a_hello_is_answered_with_a_welcome(child: Child, side: Side) -> None:
+def test_a_hello_is_passed_on_and_answered_with_a_welcome(child: Child, side: Side) -> None:
     assert side.heard.empty()
 
 

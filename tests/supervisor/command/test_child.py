@@ -88,6 +88,19 @@ def test_what_the_command_leaves_behind_is_ended_before_its_end_is_told(start: S
     assert not psutil.pid_exists(int(pids.read_text()))
 
 
+@pytest.mark.parametrize(
+    ("script", "left"),
+    [
+        ("sleep 1000 & setsid sleep 1000 & exit 0", 2),
+        ("sleep 0.1 &", 0),
+        ("sleep 1000 & exit 3", 0),
+    ],
+    ids=["it stays", "it ends by itself", "after a failure it is not counted"],
+)
+def test_what_a_command_that_ends_well_leaves_running_is_counted(start: Start, script: str, left: int) -> None:
+    assert start("/bin/sh", "-c", script).result()["left"] == left
+
+
 def test_what_heeds_sigterm_may_clean_up_when_the_command_is_gone(start: Start, tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     below = f"trap 'echo cleaned; exit' TERM; touch {ready}; while :; do sleep 0.02; done"

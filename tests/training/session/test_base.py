@@ -299,6 +299,32 @@ def test_alone_a_training_whose_last_state_is_not_stored_is_not_complete() -> No
     assert not mark.exists()
 
 
+def test_alone_a_run_is_complete_when_each_training_that_began_is_over() -> None:
+    """One that an error ended is over once it is begun again and ends."""
+    session = open_session()
+    mark = session.spool.file(COMPLETE_FILE)
+    session.began(None, training=0)
+    session.began(None, training=1)
+    session.finished(training=1)
+    close_session()
+    assert not mark.exists()
+    session = open_session()
+    assert session.spool.file(COMPLETE_FILE) == mark, "the run goes on"
+    session.began(None)
+    session.began(None)
+    session.finished()
+    close_session()
+    assert mark.exists()
+
+
+def test_a_supervisor_knows_which_training_is_over(supervisors: Any, spool: Spool) -> None:
+    supervisor = supervisors(welcome(spool))
+    session = open_session()
+    session.began(6, training=1)
+    session.finished(training=1)
+    assert [supervisor.hear(), supervisor.hear()] == [wire.TrainingBegan(6, 1), wire.TrainingFinished(1)]
+
+
 def test_under_a_supervisor_such_a_stop_is_the_supervisors(supervisors: Any, spool: Spool) -> None:
     supervisor = supervisors(welcome(spool))
     session = open_session()

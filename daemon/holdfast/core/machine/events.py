@@ -101,8 +101,18 @@ class SpawnFailed:
 
 
 @dataclass(frozen=True)
+class TrainingConnected:
+    """A process of the command opened its session: a training is about to begin."""
+
+
+@dataclass(frozen=True)
 class TrainingStarted:
-    """The child entered its training loop: it now serves a request to save or stop."""
+    """The child entered its training loop: it now serves a request to save or stop.
+
+    ``training`` is one number for each training of a start: one that is begun again after an error keeps its number.
+    """
+
+    training: int = 0
 
 
 @dataclass(frozen=True)
@@ -124,7 +134,9 @@ class PairUnusable:
 
 @dataclass(frozen=True)
 class TrainingEnded:
-    """The child's training loop ended by itself; the script's tail is left."""
+    """The child's training loop ended by itself; the script's tail is left. ``training`` as in TrainingStarted."""
+
+    training: int = 0
 
 
 @dataclass(frozen=True)
@@ -180,13 +192,15 @@ class ChildExited:
     """``code`` as a shell reports it (128 + n for signal n). ``chance`` is uniform in [0, 1), for the backoff.
 
     ``how`` is for people: what ended it, where the code alone does not say it. ``failure`` is the exception that its
-    last lines show.
+    last lines show. ``left_running`` is how many processes that it had started did not end with it; they were ended
+    after it.
     """
 
     code: int
     chance: float = 0.0
     how: str = ""
     failure: Failure | None = None
+    left_running: int = 0
 
 
 @dataclass(frozen=True)
@@ -232,6 +246,7 @@ Event = (
     | RestoreFailed
     | Spawned
     | SpawnFailed
+    | TrainingConnected
     | TrainingStarted
     | CheckpointRefused
     | PairUnusable

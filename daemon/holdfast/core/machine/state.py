@@ -69,8 +69,10 @@ class State:
 
     # The command, and what is known of its training.
     spawned: bool = False
+    connected: bool = False  # a session is open, and no training has begun in it yet
     training: bool = False
-    finished: bool = False
+    finished: bool = False  # the training that began last is over
+    unfinished: frozenset[int] = frozenset()  # trainings of this start that began and are not over
     seen_training: bool = False  # a training began under holdfast, in this start of the command or in an earlier one
     warn_at: float | None = None  # when to warn the user that none has
     trained: bool = False  # the run has trained a batch, ever
@@ -119,6 +121,11 @@ class State:
     term_at: float | None = None
     kill_at: float | None = None
     retry_at: float | None = None
+
+    @property
+    def trained_to_the_end(self) -> bool:
+        """No training of this start that began, or was about to, is left."""
+        return self.finished and not self.unfinished and not self.connected
 
     @property
     def ended(self) -> bool:

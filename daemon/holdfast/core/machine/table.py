@@ -56,6 +56,7 @@ from .events import (
     Stalled,
     StopRequested,
     Tick,
+    TrainingConnected,
     TrainingEnded,
     TrainingStarted,
 )
@@ -89,6 +90,7 @@ TABLE: dict[tuple[Phase, type[Any]], _Rule] = {
     **{(phase, NoticeStands): stops.notice for phase in _ALIVE},
     **{(phase, StopRequested): stops.stop for phase in _ALIVE},
     **{(phase, RebalanceRecommended): stops.rebalance for phase in _ALIVE},
+    **{(phase, TrainingConnected): command.connected for phase in (*_ALIVE, _P.DRAINING)},
     **{(phase, TrainingStarted): command.began for phase in _ALIVE},
     **{(phase, TrainingEnded): command.finished for phase in _ALIVE},
     **{(phase, CheckpointRefused): command.refused for phase in (*_ALIVE, _P.DRAINING)},
@@ -105,7 +107,15 @@ TABLE: dict[tuple[Phase, type[Any]], _Rule] = {
     **{
         (phase, event): command.stay
         for phase in (_P.RESTORING, _P.FLUSHING, _P.BACKOFF)
-        for event in (Spawned, TrainingStarted, TrainingEnded, CheckpointRefused, PairUnusable, Progressed)
+        for event in (
+            Spawned,
+            TrainingConnected,
+            TrainingStarted,
+            TrainingEnded,
+            CheckpointRefused,
+            PairUnusable,
+            Progressed,
+        )
     },
     (_P.DRAINING, NoticeStands): stops.notice_while_draining,
     (_P.DRAINING, StopRequested): stops.hurry,

@@ -77,9 +77,11 @@ class Channel:
     def _serve(self, peer: socket.socket) -> None:
         with peer, contextlib.suppress(OSError, WireError):
             lines = peer.makefile("rb")
-            if not isinstance(decode(lines.readline(MAX_LINE_BYTES)), Hello) or not self._reserve():
+            hello = decode(lines.readline(MAX_LINE_BYTES))
+            if not isinstance(hello, Hello) or not self._reserve():
                 return
             try:
+                self._on_message(hello)
                 self._greet(peer)
                 while line := lines.readline(MAX_LINE_BYTES):
                     self._on_message(decode(line))

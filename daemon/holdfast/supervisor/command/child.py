@@ -7,6 +7,7 @@ status is the reaper's (reaper.py).
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import itertools
 import os
@@ -35,7 +36,7 @@ class Child:
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], output: int) -> None:
         self._link, theirs = socket.socketpair()
-        self._orphans = 0
+        self._reported: collections.Counter[str] = collections.Counter()
         self._memory = MemoryKills()
         launcher = str(Path(__file__).with_name("guardian.py"))
         with contextlib.ExitStack() as failed, theirs:
@@ -110,10 +111,18 @@ class Child:
     @property
     def orphans(self) -> int:
         """How many processes lost their parent below the command and were reaped, so far."""
+        return self._read_reports()["o"]
+
+    @property
+    def left_running(self) -> int:
+        """How many processes a command that ended with 0 left running. They are ended by then."""
+        return self._read_reports()["l"]
+
+    def _read_reports(self) -> collections.Counter[str]:
         with contextlib.suppress(OSError):
             while said := self._link.recv(4096):
-                self._orphans += len(said)
-        return self._orphans
+                self._reported.update(said.decode("ascii", "replace"))
+        return self._reported
 
     def describe(self, ended: Ended) -> str:
         """What ended the command, for people: the code, the signal, the kernel's out-of-memory killer."""

@@ -6,7 +6,8 @@ is in. When the supervisor dies, however it dies, LINK comes to its end and ever
 
 When the command ends, so does what it left behind: SIGTERM, a moment, SIGKILL. Then this process ends as the command
 did, by the same code or the same signal. Over LINK it says the command's pid in a line, then "o" for each orphan that
-it reaped; or, if the command cannot be started, "!" and the error's number.
+it reaped, and "l" for each process that a command left running which ended with 0; or, if the command cannot be
+started, "!" and the error's number.
 """
 
 import contextlib
@@ -22,6 +23,7 @@ import time
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _LEFTOVERS_SECONDS = 1.0
+_OWN_END_SECONDS = 0.5  # for what ends by itself once the command is gone, as multiprocessing's helpers do
 _KILL_SECONDS = 10.0
 _LEAST_PAUSE, _LONGEST_PAUSE = 0.001, 0.1
 
@@ -94,6 +96,8 @@ def _watch(child: int, link: socket.socket, wakeup: int) -> int:
         if link.fileno() in ready and not _alive(link):
             return _kill_all(child, link) or 0
         status = _reap(child, link)
+    if status == 0:
+        _report_leftovers(child, link)
     _end_leftovers(child, link)
     return status
 
@@ -128,13 +132,23 @@ def _end_leftovers(child: int, link: socket.socket) -> None:
     for pid in _descendants():
         _signal(pid, signal.SIGTERM)
         _signal(pid, signal.SIGCONT)
-    until = time.monotonic() + _LEFTOVERS_SECONDS
-    pause = _LEAST_PAUSE
+    _wait_for_descendants(_LEFTOVERS_SECONDS, child, link)
+    _kill_all(child, link)
+
+
+def _report_leftovers(child: int, link: socket.socket) -> None:
+    """A command that ends well, and leaves something that does not, may be one that sent its work to the background."""
+    _wait_for_descendants(_OWN_END_SECONDS, child, link)
+    with contextlib.suppress(OSError):
+        link.send(b"l" * len(_descendants()))
+
+
+def _wait_for_descendants(seconds: float, child: int, link: socket.socket) -> None:
+    until, pause = time.monotonic() + seconds, _LEAST_PAUSE
     while _descendants() and time.monotonic() < until and _alive(link):
         time.sleep(pause)
         pause = min(_LONGEST_PAUSE, 2 * pause)
         _reap(child, link)
-    _kill_all(child, link)
 
 
 def _kill_all(child: int, link: socket.socket) -> int | None:

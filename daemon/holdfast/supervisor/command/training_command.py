@@ -21,7 +21,7 @@ from .stall import Stall, describe, measure
 
 _LAST_WORDS = 5.0
 _TRACEBACK = 60  # lines
-_UNCAUGHT = 1  # how Python ends for an exception that nobody caught
+_UNCAUGHT, _SWALLOWED = 1, 0  # how Python ends for an exception that nobody caught, and a pipeline whose first part did
 
 
 class TrainingCommand:
@@ -149,6 +149,7 @@ class TrainingCommand:
         self._channel.wait_silent(_LAST_WORDS)
         if tee is not None:
             tee.finish()
-        failed = tee is not None and ended.code == _UNCAUGHT
-        failure = failure_in(tee.last_lines(_TRACEBACK)) if failed and tee is not None else None
-        self._on_exit(ChildExited(ended.code, random.random(), child.describe(ended), failure))
+        may_show = ended.code in (_UNCAUGHT, _SWALLOWED)
+        failure = failure_in(tee.last_lines(_TRACEBACK)) if may_show and tee is not None else None
+        how, left = child.describe(ended), child.left_running
+        self._on_exit(ChildExited(ended.code, random.random(), how, failure, left))

@@ -32,7 +32,8 @@ class Session:
     ``resume`` names the pair in ``spool`` to resume from. It is None where there is none, and once the training that
     used it is over. ``stop_reason`` is None until a stop is requested, and ``save_reason`` until a pair is. They cost
     nothing to read: another thread or a signal handler sets them. ``fits`` are the histories of the ``fit`` calls that
-    are over, and ``step`` the batches that they did. ``on_overdue_stop`` is called, in a thread of its own, when a
+    are over, and ``step`` the batches that they did. ``unfinished`` are the numbers of the trainings that began and are
+    not over. ``on_overdue_stop`` is called, in a thread of its own, when a
     requested stop has not ended the process after OVERDUE_AFTER seconds.
     """
 
@@ -48,6 +49,7 @@ class Session:
         self.save_reason: str | None = None
         self.board = Board(spool.file(Board.FILE))
         self.fits: list[Any] = []
+        self.unfinished: set[int] = set()
         self.step = 0
         self.on_overdue_stop: Callable[[], None] | None = None
         self._next_save = next_save
@@ -77,20 +79,25 @@ class Session:
             raise SettingsError(_ONE_LOOP)
         self._claimed_by = kind
 
-    def began(self, epochs: int | None, inside: Callable[[FrameType | None], bool] | None = None) -> None:
+    def began(
+        self, epochs: int | None, inside: Callable[[FrameType | None], bool] | None = None, training: int = 0
+    ) -> None:
         """From here on SIGTERM requests a save and a stop.
 
         ``inside`` says whether a frame belongs to the training; give it where an exception may end the training without
-        a call of ``finished``.
+        a call of ``finished``. ``training`` is the training's number in this process; one that is begun again after an
+        error keeps its number.
         """
+        self.unfinished.add(training)
         self._inside = inside or _anywhere
         if threading.current_thread() is threading.main_thread():
             before = signal.signal(signal.SIGTERM, self._signalled)
             if before != self._signalled:  # else an exception ended an earlier training
                 self._previous_handler = before
 
-    def finished(self, stored: bool = True) -> None:
+    def finished(self, stored: bool = True, training: int = 0) -> None:
         """All epochs are done, and the last state is ``stored`` or not. The script's own SIGTERM handler is back."""
+        self.unfinished.discard(training)
         self.restore_signal_handler()
 
     def end_process(self, stored: bool) -> NoReturn:

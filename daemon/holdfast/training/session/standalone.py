@@ -42,10 +42,12 @@ class StandaloneSession(Session):
         self.resume = self._newest_valid() if pairs else None
         atexit.register(self._script_ends)
 
-    def began(self, epochs: int | None, inside: Callable[[FrameType | None], bool] | None = None) -> None:
+    def began(
+        self, epochs: int | None, inside: Callable[[FrameType | None], bool] | None = None, training: int = 0
+    ) -> None:
         self.spool.file(COMPLETE_FILE).unlink(missing_ok=True)
         self._over = False
-        super().began(epochs, inside)
+        super().began(epochs, inside, training)
 
     def report_start(self, batch: int = 0) -> None:
         """Only once: later trainings of the script are no start."""
@@ -68,13 +70,13 @@ class StandaloneSession(Session):
         has_pairs = any(self.spool.path.glob("model-*.json"))
         return f"the state is in {self.spool.path}" if has_pairs else "nothing was trained yet"
 
-    def finished(self, stored: bool = True) -> None:
+    def finished(self, stored: bool = True, training: int = 0) -> None:
         """A stop that was requested after the last boundary ends the process here: nothing else would."""
         if self.stop_reason is None:
-            super().finished(stored)
+            super().finished(stored, training)
         if self.stop_reason is not None:
             self.end_process(stored)
-        self._over = stored
+        self._over = stored and not self.unfinished
 
     def close(self) -> None:
         super().close()

@@ -58,13 +58,15 @@ class SupervisedSession(Session):
     def supervised(self) -> bool:
         return True
 
-    def began(self, epochs: int | None, inside: Callable[[FrameType | None], bool] | None = None) -> None:
-        super().began(epochs, inside)
-        self._tell(TrainingBegan(epochs))
+    def began(
+        self, epochs: int | None, inside: Callable[[FrameType | None], bool] | None = None, training: int = 0
+    ) -> None:
+        super().began(epochs, inside, training)
+        self._tell(TrainingBegan(epochs, training))
 
-    def finished(self, stored: bool = True) -> None:
-        super().finished(stored)
-        self._tell(TrainingFinished())
+    def finished(self, stored: bool = True, training: int = 0) -> None:
+        super().finished(stored, training)
+        self._tell(TrainingFinished(training))
 
     def make_room(self) -> bool:
         """A pair that is on its way to the store may go soon, so it is waited for."""

@@ -21,11 +21,13 @@ from holdfast.core.machine.effects import (
     Effect,
     Finalize,
     Kill,
+    Say,
     ScanSpool,
     Terminate,
     Upload,
 )
 from holdfast.core.machine.events import (
+    CheckpointRefused,
     ChildExited,
     Event,
     Finalized,
@@ -36,12 +38,14 @@ from holdfast.core.machine.events import (
     Progressed,
     Restored,
     SavingFailed,
+    Spawned,
     Tick,
+    TrainingConnected,
     TrainingEnded,
     TrainingStarted,
 )
 from holdfast.core.machine.histories import START, STOP, TRAIN
-from holdfast.core.machine.table import Phase, step
+from holdfast.core.machine.table import Outcome, Phase, step
 
 # --- complete or stopped ---------------------------------------------------------------------------------------------
 
@@ -52,11 +56,59 @@ def test_a_command_that_ends_well_is_complete_once_all_is_stored() -> None:
     assert on(state, Finalized())[0].exit_code is Exit.COMPLETE
 
 
-def test_a_command_that_ends_with_0_among_batches_that_are_not_saved_has_failed() -> None:
-    state, effects = go(*TRAIN, ChildExited(0))
+@pytest.mark.parametrize(
+    "training",
+    [
+        (),
+        (PairSpooled(FIRST),),
+        (TrainingEnded(), TrainingStarted(1), PairSpooled(FIRST)),
+        (TrainingEnded(), TrainingConnected(), PairSpooled(FIRST)),
+        (TrainingStarted(1), TrainingEnded(1), PairSpooled(FIRST)),
+    ],
+    ids=["unsaved batches", "all saved", "a second fit began", "a second process connected", "only the second is over"],
+)
+def test_a_command_that_ends_with_0_before_each_training_that_began_is_over_has_failed(
+    training: tuple[Event, ...],
+) -> None:
+    state, effects = go(*TRAIN, *training, ChildExited(0))
     assert (state.phase, acts(effects)) == (Phase.BACKOFF, [])
-    state, effects = go(*TRAIN, PairSpooled(FIRST), ChildExited(0))
-    assert acts(effects) == [ScanSpool()]
+    (said,) = effects
+    assert isinstance(said, Say)
+    assert "exit 0 in the middle of its training" in said.text
+    assert ("with batches that are not saved" in said.text) == (not training)
+    state, _ = on(state, Tick(), Restored(), Spawned(7), TrainingStarted(), now=1000.0)
+    assert acts(on(state, TrainingEnded(), ChildExited(0))[1]) == [ScanSpool()], "only what this start began counts"
+
+
+def test_a_training_that_is_begun_again_after_an_error_and_ends_is_over() -> None:
+    state, _ = go(*TRAIN, TrainingStarted(), TrainingEnded(), PairSpooled(FIRST), ChildExited(0))
+    assert state.outcome is Outcome.COMPLETE
+
+
+def test_a_refusal_behind_an_exit_code_of_0_is_a_refusal() -> None:
+    state, _ = on(again(way("backing off")), Tick(), Restored(), Spawned(7), TrainingConnected(), now=1000.0)
+    state, _ = on(state, CheckpointRefused("the model is another"), ChildExited(0))
+    assert state.outcome is Outcome.FAILED
+
+
+def test_a_stop_of_what_began_after_another_training_was_over_is_not_completion() -> None:
+    state, _ = go(*TRAIN, TrainingEnded(), TrainingConnected(), STOP, ChildExited(0))
+    assert state.outcome is Outcome.STOPPED
+    state, _ = go(*TRAIN, TrainingEnded(), STOP, TrainingConnected(), ChildExited(0))
+    assert state.outcome is Outcome.STOPPED
+
+
+def test_a_command_that_sends_its_work_to_the_background_is_not_complete() -> None:
+    state, effects = go(*START, ChildExited(0, left_running=2))
+    assert state.outcome is Outcome.FAILED
+    (said,) = (effect for effect in effects if isinstance(effect, Say))
+    assert "left 2 processes running" in said.text
+    assert "setsid --wait" in said.text
+
+
+def test_a_helper_that_is_left_when_the_training_is_over_does_not_matter() -> None:
+    state, _ = go(*TRAIN, PairSpooled(FIRST), TrainingEnded(), ChildExited(0, left_running=1))
+    assert state.outcome is Outcome.COMPLETE
 
 
 def test_batches_that_a_crash_lost_are_not_missing_at_a_stop_before_the_next_batch() -> None:
@@ -107,18 +159,10 @@ def test_a_training_that_could_never_save_has_failed_and_need_not_be_tried_again
 
 
 def test_a_save_that_failed_is_made_good_by_a_later_one_only() -> None:
-    failed = (
-        *TRAIN,
-        PairSpooled(FIRST),
-        PairStored(FIRST),
-        SavingFailed(),
-        TrainingEnded(),
-        ChildExited(0),
-        NO_LONGER_OWED,
-        Finalized(),
-    )
+    over = (TrainingEnded(), ChildExited(0), NO_LONGER_OWED, Finalized())
+    failed = (*TRAIN, PairSpooled(FIRST), PairStored(FIRST), SavingFailed(), *over)
     assert go(*failed)[0].exit_code is Exit.UNSTORED
-    later = (*TRAIN, SavingFailed(), PairSpooled(FIRST), PairStored(FIRST), ChildExited(0), NO_LONGER_OWED, Finalized())
+    later = (*TRAIN, SavingFailed(), PairSpooled(FIRST), PairStored(FIRST), *over)
     assert go(*later)[0].exit_code is Exit.COMPLETE
 
 

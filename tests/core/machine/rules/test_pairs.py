@@ -111,7 +111,7 @@ def test_a_pair_that_a_newer_one_replaced_holds_up_no_end() -> None:
 
 @pytest.mark.parametrize(("code", "exit_code"), [(75, Exit.STOPPED), (0, Exit.UNSTORED)])
 def test_older_pairs_that_have_no_time_left_matter_to_a_complete_run_alone(code: int, exit_code: Exit) -> None:
-    owing = (*TRAIN, PairSpooled(FIRST), PairSpooled(SECOND), ChildExited(code), NO_LONGER_OWED)
+    owing = (*TRAIN, PairSpooled(FIRST), PairSpooled(SECOND), TrainingEnded(), ChildExited(code), NO_LONGER_OWED)
     state, effects = go(*owing, PairStored(SECOND), PairLeftBehind(FIRST))
     assert effects[0] == Say("left-behind", f"{FIRST}: there is no time to store it; it stays in the work dir", True)
     assert acts(effects) == [Finalize(complete=False)]

@@ -20,6 +20,7 @@ from ..events import (
     Spawned,
     SpawnFailed,
     Stalled,
+    TrainingConnected,
     TrainingEnded,
     TrainingStarted,
 )
@@ -43,7 +44,10 @@ def start(state: State) -> Step:
         begun=True,
         save_failed=False,
         spawned=False,
+        connected=False,
         training=False,
+        finished=False,
+        unfinished=frozenset(),
         moved=False,
         at=0,
         stalled=False,
@@ -102,14 +106,23 @@ def spawned(state: State, event: Spawned, now: float) -> Step:
     return replace(state, spawned=True, warn_at=None if state.seen_training else now + NO_TRAINING_TIME), ()
 
 
+def connected(state: State, event: TrainingConnected, now: float) -> Step:
+    return replace(state, connected=True), ()
+
+
 def began(state: State, event: TrainingStarted, now: float) -> Step:
-    return replace(state, phase=Phase.RUNNING, training=True, finished=False, seen_training=True, warn_at=None), ()
+    return replace(_begun(state, event), phase=Phase.RUNNING, warn_at=None), ()
+
+
+def _begun(state: State, event: TrainingStarted) -> State:
+    unfinished = state.unfinished | {event.training}
+    return replace(state, connected=False, training=True, finished=False, unfinished=unfinished, seen_training=True)
 
 
 def began_while_draining(state: State, event: TrainingStarted, now: float) -> Step:
     """The request to stop came before there was a training loop to hear it."""
     reason = state.stopping or "stop"
-    return replace(state, training=True, finished=False, stopping=reason, seen_training=True), (AskStop(reason),)
+    return replace(_begun(state, event), stopping=reason), (AskStop(reason),)
 
 
 def refused(state: State, event: CheckpointRefused, now: float) -> Step:
@@ -122,13 +135,14 @@ def unusable(state: State, event: PairUnusable, now: float) -> Step:
 
 
 def finished(state: State, event: TrainingEnded, now: float) -> Step:
-    return replace(state, training=False, finished=True), ()
+    unfinished = state.unfinished - {event.training}
+    return replace(state, training=False, finished=True, unfinished=unfinished), ()
 
 
 def finished_while_draining(state: State, event: TrainingEnded, now: float) -> Step:
     """It ended before it heard the request: the tail that follows is ended, and will run again."""
-    state = replace(state, training=False, term_at=None, kill_at=now + state.rules.term_time)
-    return state, (Terminate(),)
+    state, _ = finished(state, event, now)
+    return replace(state, finished=False, term_at=None, kill_at=now + state.rules.term_time), (Terminate(),)
 
 
 def progressed(state: State, event: Progressed, now: float) -> Step:
@@ -152,19 +166,19 @@ def stalled(state: State, event: Stalled, now: float) -> Step:
 
 def exited(state: State, event: ChildExited, now: float) -> Step:
     event = replace(event, how="it hung") if state.stalled else event
-    unfinished = event.code == 0 and state.training and state.at > state.saved_step
+    unfinished = _unfinished(state, event) if event.code == 0 else ""
     state = replace(state, training=False, spawned=False, term_at=None, kill_at=None)
     if state.fault is not None:
         return flush(state, Outcome.FAILED)
     if unfinished:
-        event = replace(event, how="exit 0 in the middle of its training, with batches that are not saved")
+        event = replace(event, how=unfinished)
     elif event.code == 0:
         return flush(state, Outcome.COMPLETE)
     if event.code == Exit.STOPPED:
         said = Say("stopping", "the command was asked to stop by somebody else, and did")
         return after(said, flush(replace(state, deadline=now + state.rules.drain_time), Outcome.STOPPED))
     if state.unusable:  # no failure: there is one pair less to try
-        state = replace(state, phase=Phase.RESTORING, restore_asked=True, unusable=False, finished=False)
+        state = replace(state, phase=Phase.RESTORING, restore_asked=True, unusable=False)
         return state, (Restore(state.avoid),)
     if not state.trained and not state.stalled:  # a hang may well be the network's, and not the script's
         said = Say("failed", f"the command failed before its first batch ({how(event)})", warning=True)
@@ -201,8 +215,22 @@ def start_again(state: State, event: ChildExited, now: float) -> Step:
         return give_up_repeated(state, event.failure)
     wait = state.rules.backoff.delay(failures, event.chance)
     said = Say("crashed", f"the command failed ({how(event)}); starting it again in {wait:.1f} s", warning=True)
-    state = replace(state, phase=Phase.BACKOFF, failures=failures, retry_at=now + wait, finished=False)
+    state = replace(state, phase=Phase.BACKOFF, failures=failures, retry_at=now + wait)
     return replace(state, failed_by=event.failure), (said,)
+
+
+def _unfinished(state: State, event: ChildExited) -> str:
+    """Why an exit code of 0 is not the end of the training: for people, empty if it is."""
+    if state.unfinished or state.connected:
+        unsaved = ", with batches that are not saved" if state.at > state.saved_step else ""
+        return f"exit 0 in the middle of its training{unsaved}: the training never reported its end"
+    if event.left_running and not state.finished:
+        left = count(event.left_running, "process", "processes")
+        return (
+            f"its first process ended with exit 0, before a training began, and left {left} running, which holdfast "
+            "ended: it must wait for what it starts, as 'setsid --wait', or 'wait' in a shell, does"
+        )
+    return ""
 
 
 def give_up(state: State, event: ChildExited) -> Step:
@@ -242,7 +270,7 @@ def exited_while_draining(state: State, event: ChildExited, now: float) -> Step:
     state = replace(state, training=False, spawned=False, term_at=None, kill_at=None)
     if state.outcome is Outcome.FENCED:
         return end(state, Exit.FENCED)
-    if event.code == 0 and state.stopping is None:
+    if event.code == 0 and state.stopping is None and state.trained_to_the_end:
         return flush(state, Outcome.COMPLETE)
     behind = not state.finished and state.at > state.saved_step
     if event.code == Exit.UNSTORED or (behind and event.code != Exit.STOPPED):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import keras
@@ -83,6 +84,7 @@ class Fit:
         self._head = head
         self._ended = ended
         self._session = session
+        self._training = len(session.fits)
         self._writer = writer
         self._callback_list = callbacks
         self._model: keras.Model = model
@@ -127,7 +129,7 @@ class Fit:
             self._policy.resumed_at(self._progress.step)
         self._train_function.install()
         self._session.on_overdue_stop = self._stop.overdue
-        self._session.began(self._progress.epochs, lambda frame: runs_in_fit(frame, self._callback_list))
+        self._session.began(self._progress.epochs, self._is_inside, self._training)
 
     def train_ends(self) -> None:
         self._writer.wait()
@@ -140,7 +142,10 @@ class Fit:
         self._session.step = self._progress.step
         if not self._resumption.finished:  # else the pair is still a later fit's to resume from
             self._session.resume = None
-        self._session.finished(stored=not self._writer.failed)
+        self._session.finished(stored=not self._writer.failed, training=self._training)
+
+    def _is_inside(self, frame: FrameType | None) -> bool:
+        return runs_in_fit(frame, self._callback_list)
 
     def _release_model(self) -> None:
         self._session.on_overdue_stop = None
