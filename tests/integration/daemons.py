@@ -56,6 +56,11 @@ class Daemon:
         self.process.send_signal(signal.SIGTERM)
         return self.wait()
 
+    def signal_again_until(self, number: int, text: str) -> None:
+        """Signals soon after another are the same, so it is sent until one counts."""
+        send = self.process.send_signal
+        wait_for(lambda: (send(number), text in self.text)[1], f"{text!r} in:\n{self.text}")
+
     def until(self, text: str) -> None:
         wait_for(lambda: text in self.text, f"{text!r} in:\n{self.text}", alive=self.process)
 

@@ -112,7 +112,7 @@ def test_a_last_state_that_was_never_saved_is_not_said_to_be_in_the_work_dir(loc
     local_park.until_step("one", 1, daemon)
     daemon.process.send_signal(signal.SIGINT)
     daemon.until("draining")
-    daemon.process.send_signal(signal.SIGINT)
+    daemon.signal_again_until(signal.SIGINT, "not waiting for the command")
     assert daemon.wait() == Exit.UNSTORED
     assert last_of(daemon) == "holdfast: stopped early, and nothing was saved: the next start begins anew (exit 74)"
 
@@ -435,7 +435,7 @@ def test_a_child_that_is_killed_in_the_drain_has_not_stored_its_state(local_park
     daemon.until("ready")
     daemon.process.send_signal(signal.SIGTERM)
     daemon.until("draining")
-    daemon.process.send_signal(signal.SIGTERM)
+    daemon.signal_again_until(signal.SIGTERM, "not waiting for the command")
     assert daemon.wait() == Exit.UNSTORED, daemon.text
 
 
@@ -565,9 +565,19 @@ def test_a_second_sigterm_does_not_wait_for_the_child(local_park: Machines) -> N
     daemon.until("ready")
     daemon.process.send_signal(signal.SIGTERM)
     daemon.until("draining")
-    daemon.process.send_signal(signal.SIGTERM)
+    daemon.signal_again_until(signal.SIGTERM, "not waiting for the command")
     assert daemon.wait() == Exit.STOPPED
     assert "not waiting for the command" in daemon.text
+
+
+def test_a_stop_that_arrives_twice_at_once_is_one(local_park: Machines) -> None:
+    """A launcher forwards to holdfast what the process group of both got."""
+    daemon = local_park.start("one", HOLD_AT="33", EVERY="1000")
+    local_park.until_step("one", 33, daemon)
+    for _ in range(3):
+        daemon.process.send_signal(signal.SIGTERM)
+    assert daemon.wait() == Exit.STOPPED, daemon.text
+    assert has_the_newest(local_park, "one")
 
 
 def test_the_child_has_a_session_of_its_own_and_leaves_nobody_behind(local_park: Machines) -> None:

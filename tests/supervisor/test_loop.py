@@ -13,6 +13,7 @@ from pathlib import Path
 from fakes.pairs import name_of, save_pair
 from holdfast.core.errors import Exit
 from holdfast.spool import Spool
+from integration.daemons import wait_for
 
 RUN = "00001-count"
 
@@ -118,7 +119,7 @@ def test_a_signal_after_a_dropped_session_is_the_second(tmp_path: Path) -> None:
         until(process, "ready")
         process.send_signal(signal.SIGHUP)
         until(process, "asked")
-        process.send_signal(signal.SIGTERM)
+        wait_for(lambda: (process.send_signal(signal.SIGTERM), process.poll() is not None)[1], "its end")
         said, _ = process.communicate(timeout=30)
     assert "saved" not in said
     assert process.returncode == Exit.STOPPED, said

@@ -36,12 +36,14 @@ from holdfast.core.machine.events import (
     SpawnFailed,
     SpoolScanned,
     Stalled,
+    StopRequested,
     Tick,
     TrainingConnected,
     TrainingEnded,
     TrainingStarted,
 )
 from holdfast.core.machine.histories import ALL, NEXT, NOTHING, PAIR, STALLED, STOP
+from holdfast.core.machine.state import ONE_STOP_TIME
 from holdfast.core.machine.table import Phase, Rules, State, Step, step
 from holdfast.core.policy import Backoff
 
@@ -123,9 +125,11 @@ def go(*events: Event, rules: Rules = RULES, now: float = 0.0) -> Step:
 
 
 def on(state: State, *events: Event, now: float = 0.0) -> Step:
+    """A signal comes so long after the one before that it is another."""
     effects: tuple[Effect, ...] = ()
     for event in events:
-        state, effects = step(state, event, now)
+        later = state.stops * ONE_STOP_TIME if isinstance(event, StopRequested) else 0.0
+        state, effects = step(state, event, now + later)
     return state, effects
 
 

@@ -138,7 +138,7 @@ def test_the_answer_of_a_restore_that_was_given_up_starts_nothing(event: Event) 
         ("training", ChildExited(1), 0.0),
         ("starting", ChildExited(1), 0.0),
         ("owing a pair", PairLost("p", "damaged"), 0.0),
-        ("draining", STOP, 0.0),
+        ("draining", STOP, 50.0),
         ("draining", Tick(), 60.0),
         ("draining before training", Tick(), 60.0),
         ("flushing an owed pair", Tick(), 100.0),

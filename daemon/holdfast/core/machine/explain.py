@@ -37,6 +37,7 @@ from .histories import (
     TAIL,
     Situation,
     after_events,
+    time_of,
 )
 from .table import TABLE, Phase, Rules, State, Step, step
 
@@ -79,7 +80,8 @@ def told(before: State, result: Step, now: float = 0.0) -> str:
 
 
 def _ask(state: State, event: Event) -> str:
-    return told(state, step(state, event, 0.0)) if (state.phase, type(event)) in TABLE else "cannot happen"
+    now = time_of(state, event)
+    return told(state, step(state, event, now), now) if (state.phase, type(event)) in TABLE else "cannot happen"
 
 
 # --- the tables ----------------------------------------------------------------------------------------------------
@@ -110,7 +112,7 @@ def signals() -> str:
         state, cells = one.state(), []
         for _ in range(3):
             cells.append("-" if state.ended else _ask(state, STOP))
-            state = state if state.ended else step(state, STOP, 0.0)[0]
+            state = state if state.ended else step(state, STOP, time_of(state, STOP))[0]
         return cells
 
     return _situations(three, "the first", "the second", "the third")

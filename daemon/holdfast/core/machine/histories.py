@@ -36,6 +36,7 @@ from .events import (
     TrainingEnded,
     TrainingStarted,
 )
+from .state import ONE_STOP_TIME
 from .table import Phase, Rules, State, Step, step
 
 PAIR, NEXT = "model-0000-00000001-none-i1-q1", "model-0000-00000002-none-i1-q2"
@@ -129,11 +130,17 @@ SITUATIONS = tuple(one for one in ALL if one.words)
 
 
 def after_events(state: State, *events: Event) -> Step:
-    """A Tick comes when its time has come."""
     done: tuple[effects.Effect, ...] = ()
     for event in events:
-        state, done = step(state, event, LATE if isinstance(event, Tick) else 0.0)
+        state, done = step(state, event, time_of(state, event))
     return state, done
+
+
+def time_of(state: State, event: Event) -> float:
+    """A Tick comes when its time has come, and a signal so long after the one before that it is another."""
+    if isinstance(event, StopRequested):
+        return state.stops * ONE_STOP_TIME
+    return LATE if isinstance(event, Tick) else 0.0
 
 
 # What may end a phase. An event that comes to do so belongs in here.

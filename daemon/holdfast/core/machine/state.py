@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
@@ -36,6 +37,7 @@ class Outcome(Enum):
 LEAST_WINDOW = 10.0
 MOST_DEATHS = 3
 NO_TRAINING_TIME = 300.0
+ONE_STOP_TIME = 2.0
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class State:
     notice: NoticeStands | None = None
     stopping: str | None = None
     stops: int = 0
+    stopped_at: float = -math.inf  # when the last of them came
     out_of_time: bool = False  # the run is older than --max-hours
 
     # Failures in a row without progress; ``failure`` is the text once they are too many.

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from core.machine.steps import (
     FIRST,
+    LIVING,
     NOTICE,
     RULES,
     acts,
@@ -33,6 +34,7 @@ from holdfast.core.machine.events import (
     PairStored,
     RebalanceRecommended,
     SpoolScanned,
+    StopRequested,
     Tick,
     TrainingStarted,
     in_order,
@@ -179,3 +181,20 @@ def test_a_rebalance_recommendation_can_drain_and_is_no_notice() -> None:
 def test_a_rebalance_recommendation_can_be_ignored() -> None:
     state, effects = go(*TRAIN, RebalanceRecommended(), rules=replace(RULES, rebalance="ignore"))
     assert (state.phase, acts(effects)) == (Phase.RUNNING, [])
+
+
+@pytest.mark.parametrize("name", [name for name in LIVING if way(name).phase in (Phase.DRAINING, Phase.FLUSHING)])
+def test_a_signal_within_two_seconds_of_another_is_the_same(name: str) -> None:
+    """A launcher forwards what the whole process group got: holdfast is sent it twice, or more often."""
+    first, _ = step(way(name), STOP, 50.0)
+    assert step(first, STOP, 51.9) == (first, ())
+    assert step(first, StopRequested("SIGHUP"), 51.9) == (first, ())
+    assert step(first, STOP, 52.0)[0].stops == first.stops + 1 or step(first, STOP, 52.0)[0].ended
+
+
+def test_a_signal_that_comes_again_and_again_counts_every_two_seconds() -> None:
+    state = way("training")
+    for tenth in range(60):
+        state, effects = step(state, STOP, tenth / 10)
+        assert Kill() not in effects or tenth in (20, 40)
+    assert state.exit_code is Exit.UNSTORED

@@ -8,7 +8,7 @@ from ...errors import Exit
 from ...policy import ask_time
 from ..effects import AskSave, AskStop, Kill, Restore, Say, Terminate
 from ..events import FolderSeen, NoNotice, NoticeStands, OutOfTime, RebalanceRecommended, StopRequested
-from ..state import LEAST_WINDOW, Outcome, Phase, State, Step
+from ..state import LEAST_WINDOW, ONE_STOP_TIME, Outcome, Phase, State, Step
 from .endings import abandon, after, end, flush
 
 
@@ -38,8 +38,17 @@ def notice_while_restoring(state: State, event: NoticeStands, now: float) -> Ste
     return replace(state, restore_asked=True, storing=True), (said, Restore(only_store=event.what))
 
 
+def _counted(state: State, now: float) -> State:
+    return replace(state, stops=state.stops + 1, stopped_at=now)
+
+
+def _is_the_same(state: State, now: float) -> bool:
+    """A signal to a process group reaches holdfast a second time through a launcher that forwards it."""
+    return now - state.stopped_at < ONE_STOP_TIME
+
+
 def stop_while_restoring(state: State, event: StopRequested, now: float) -> Step:
-    return give_up_restoring(replace(state, stops=state.stops + 1), event.what, None, now)
+    return give_up_restoring(_counted(state, now), event.what, None, now)
 
 
 def see_folder(state: State, event: FolderSeen, now: float) -> Step:
@@ -74,7 +83,7 @@ def notice(state: State, event: NoticeStands, now: float) -> Step:
 
 
 def stop(state: State, event: StopRequested, now: float) -> Step:
-    return drain(replace(state, stops=state.stops + 1), event.what, None, now)
+    return drain(_counted(state, now), event.what, None, now)
 
 
 def drain(state: State, reason: str, seconds: float | None, now: float) -> Step:
@@ -119,7 +128,9 @@ def shorten(state: State, seconds: float | None, now: float) -> State:
 
 def hurry(state: State, event: StopRequested, now: float) -> Step:
     """The second stop gives up waiting for the child, the third gives up everything."""
-    state = replace(state, stops=state.stops + 1)
+    if _is_the_same(state, now):
+        return state, ()
+    state = _counted(state, now)
     if state.stops >= 3:
         return abandon(state, f"{event.what}, for the third time")
     if state.stops == 2:
@@ -129,7 +140,9 @@ def hurry(state: State, event: StopRequested, now: float) -> Step:
 
 
 def stop_while_flushing(state: State, event: StopRequested, now: float) -> Step:
-    state = replace(state, stops=state.stops + 1)
+    if _is_the_same(state, now):
+        return state, ()
+    state = _counted(state, now)
     if state.stops >= 3:
         return abandon(state, f"{event.what}, for the third time")
     if state.deadline is None:
@@ -145,7 +158,7 @@ def notice_while_flushing(state: State, event: NoticeStands, now: float) -> Step
 
 
 def stop_in_backoff(state: State, event: StopRequested, now: float) -> Step:
-    return flush_before(replace(state, stops=state.stops + 1), event.what, None, now)
+    return flush_before(_counted(state, now), event.what, None, now)
 
 
 def notice_in_backoff(state: State, event: NoticeStands, now: float) -> Step:
