@@ -15,6 +15,7 @@ from pathlib import Path
 from holdfast.core.errors import Conflict, Corrupted, NotFound, Permanent, StoreError, TooLarge, Transient
 from holdfast.spool import write_whole
 from holdfast.store import SMALL, Entry, OnSent, Store, check_key, check_prefix
+from holdfast.store.streams import unreadable
 from holdfast.store.wrapper import Wrapper
 
 
@@ -38,7 +39,7 @@ class MemoryStore:
         try:
             data = path.read_bytes()
         except OSError as error:
-            raise Transient(f"{key}: {error}") from error
+            raise unreadable(path, error) from error
         if progress is not None:
             progress(len(data))
         if crc32 is not None and zlib.crc32(data) != crc32:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.core.errors import Conflict, Corrupted, NotFound, TooLarge, Transient
+from holdfast.core.errors import Conflict, Corrupted, NotFound, SourceError, TooLarge, Transient
 from holdfast.store import SMALL, Entry, Store
 
 Make = Callable[[str], Store]
@@ -62,10 +62,17 @@ class StoreConformance:
         store.put("log.txt", _file(scratch, b"second"))
         assert store.get("log.txt")[0] == b"second"
 
-    def test_put_of_a_file_that_is_gone_is_a_store_error_and_stores_nothing(self, store: Store, scratch: Path) -> None:
-        with pytest.raises(Transient):
-            store.put("run/model.h5", scratch / "gone")
-        assert store.list("") == []
+    @pytest.mark.parametrize("file", ["gone", "folder"])
+    def test_put_of_a_file_that_cannot_be_read_is_no_error_of_the_store_and_changes_nothing(
+        self, store: Store, scratch: Path, file: str
+    ) -> None:
+        (scratch / "folder").mkdir()
+        store.put("old", _file(scratch, b"as it was"))
+        for key in ("old", "run/model.h5"):
+            with pytest.raises(SourceError, match=f"{file} cannot be read: "):
+                store.put(key, scratch / file)
+        assert [entry.key for entry in store.list("")] == ["old"]
+        assert store.get("old")[0] == b"as it was"
 
     def test_fetch_replaces_the_file_that_it_is_given(self, store: Store, scratch: Path) -> None:
         store.create("key", b"new")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.core.errors import Conflict, Permanent, StoreError, TooLarge, Transient
+from holdfast.core.errors import Conflict, Permanent, SourceError, StoreError, TooLarge, Transient
 from holdfast.store import Entry
 from holdfast.store.directory import DirectoryStore
 from holdfast.store.directory_files import opened_root, written
@@ -50,7 +50,7 @@ def test_a_put_whose_source_vanishes_leaves_the_old_object_and_no_rest(
     store: DirectoryStore, root: Path, scratch: Path
 ) -> None:
     store.create("run/model.h5", b"whole")
-    with pytest.raises(StoreError):
+    with pytest.raises(SourceError):
         store.put("run/model.h5", scratch / "vanished")
     assert files_in(root) == {"run/model.h5"}
     assert store.get("run/model.h5")[0] == b"whole"

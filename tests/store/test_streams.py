@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import threading
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from holdfast.core.errors import SourceError
 from holdfast.store.streams import AbandonedError, ChunkedBody, FileBody, Meter
 
 CONTENT = bytes(range(256)) * 4000
@@ -47,6 +49,24 @@ def test_each_byte_is_told_before_it_leaves_and_only_once(path: Path) -> None:
         assert sum(map(len, leaving)) == len(CONTENT)
     assert sum(told) == len(CONTENT)
     assert all(count > 0 for count in told)
+
+
+@pytest.mark.parametrize(
+    "read", [FileBody.read, FileBody.crc32, lambda body: list(ChunkedBody(body))], ids=["read", "sums", "chunks"]
+)
+def test_a_file_that_cannot_be_read_ends_the_put_by_an_error_of_its_own(read: Callable[[FileBody], object]) -> None:
+    """As its disk is broken, say. Nobody can read the first byte of this file, as there is no memory there."""
+
+    def put() -> None:
+        meter = Meter(None)
+        with meter, open("/proc/self/mem", "rb", buffering=0) as file:
+            try:
+                read(FileBody(file, 0, 5, meter))
+            except AbandonedError as error:
+                raise RuntimeError("the SDK wraps what a body raises") from error
+
+    with pytest.raises(SourceError, match="/proc/self/mem cannot be read: Input/output error"):
+        put()
 
 
 def test_a_file_that_becomes_shorter_while_it_is_sent_is_an_error(path: Path) -> None:

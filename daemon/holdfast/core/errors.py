@@ -98,6 +98,10 @@ class IllegalTransition(HoldfastError):
     """An event that cannot happen in the present phase: a defect in the caller."""
 
 
+class SourceError(HoldfastError):
+    """A local file that was to be stored cannot be read. It is no error of the store: another file may be stored."""
+
+
 class StoreError(HoldfastError):
     """What every store raises, and nothing else."""
 

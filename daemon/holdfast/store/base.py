@@ -1,8 +1,8 @@
 """The Store protocol.
 
 Keys are relative paths with '/' between their parts. Errors are NotFound, Conflict, Transient and Permanent
-(core/errors.py) and nothing else. Stores do not retry: the caller decides that, in one place
-(supervisor/upload/uploader.py).
+(core/errors.py) and nothing else, but for SourceError where a local file cannot be read. Stores do not retry: the
+caller decides that, in one place (supervisor/upload/uploader.py).
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class Store(Protocol):
         """Stores a file's content under ``key``, and replaces what was there.
 
         ``crc32`` is the CRC-32 of the content as it was recorded before: a store that can verify it does, and raises
-        Corrupted where it differs. What ``progress`` raises ends the put and is raised as it is. After either, the
-        object is as it was before.
+        Corrupted where it differs. What ``progress`` raises ends the put and is raised as it is. If the file cannot be
+        read, it raises SourceError. After any of these, the object is as it was before.
         """
 
     def create(self, key: str, data: bytes) -> str:

@@ -37,7 +37,7 @@ from .directory_files import (
     tag_of,
     written,
 )
-from .streams import BoundedFile, Meter
+from .streams import BoundedFile, Meter, unreadable
 
 _CHUNK = 1 << 20
 _TRANSIENT = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT}
@@ -84,7 +84,7 @@ class DirectoryStore:
             written(folder, name) as file,
             _opened(path) as source,
         ):
-            while chunk := source.read(_CHUNK):
+            while chunk := _read(source):
                 found = zlib.crc32(chunk, found)
                 file.write(chunk)
                 meter(len(chunk))
@@ -226,10 +226,17 @@ def _base(prefix: str) -> str:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes]]:
-    """Opens a local file. Its errors are Transient: they say nothing about the store."""
+    """Opens a local file. Its errors say nothing about the store."""
     try:
         file = path.open("rb")
     except OSError as error:
-        raise Transient(f"{path}: {error.strerror}") from error
+        raise unreadable(path, error) from error
     with file:
         yield file
+
+
+def _read(source: IO[bytes]) -> bytes:
+    try:
+        return source.read(_CHUNK)
+    except OSError as error:
+        raise unreadable(source.name, error) from error

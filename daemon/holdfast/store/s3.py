@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import boto3
 import botocore.config
@@ -24,7 +24,7 @@ from .base import SMALL, Entry, OnSent, StoreSettings, check_key, check_prefix
 from .parts import THREADS
 from .s3_bulk import Bulk
 from .s3_remedies import Refusal
-from .streams import Meter
+from .streams import Meter, unreadable
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -142,7 +142,7 @@ class S3Store:
 
     def put(self, key: str, path: Path, crc32: int | None = None, progress: OnSent | None = None) -> None:
         where, meter = self._where(key), Meter(progress)
-        with meter, self._translated(key), path.open("rb", buffering=0) as file:
+        with meter, self._translated(key), _opened(path) as file:
             meter(0)
             self._bulk.upload(where, file, crc32, self._encryption, meter)
 
@@ -270,3 +270,10 @@ class S3Store:
             return Conflict(f"{key} exists already or was changed meanwhile") if call == _CONDITION else Transient(text)
         refused = Refusal(error.operation_name, status, code, message, self._verifies, self._client.meta.endpoint_url)
         return Permanent(text, refused.remedy)
+
+
+def _opened(path: Path) -> IO[bytes]:
+    try:
+        return path.open("rb", buffering=0)
+    except OSError as error:
+        raise unreadable(path, error) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -9,9 +10,9 @@ import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NoReturn
 
-from ..core.errors import TooLarge
+from ..core.errors import HoldfastError, SourceError, TooLarge, Transient
 from .base import OnSent
 
 if TYPE_CHECKING:
@@ -21,6 +22,16 @@ _CHUNK = range(16 << 10, 256 << 10)
 """Bytes sent in one piece: a 64th of the body, within these limits. Large pieces are fast; a slow link needs small
 ones, since the SDK gives each piece the time of its connect timeout."""
 _READ = 256 << 10
+
+
+_PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR}
+"""Errors of a machine that has nothing left to open a file with: they say nothing about the file."""
+
+
+def unreadable(path: object, error: OSError) -> HoldfastError:
+    """What a put raises where the local file cannot be read."""
+    kind = Transient if error.errno in _PASSING else SourceError
+    return kind(f"{path} cannot be read: {error.strerror}")
 
 
 class Meter:
@@ -47,6 +58,11 @@ class Meter:
             if self.ended:
                 raise AbandonedError
 
+    def fail(self, error: Exception) -> NoReturn:
+        """Ends all parts, as if ``progress`` had raised that."""
+        self._raised, self.ended = self._raised or error, True
+        raise AbandonedError
+
     def end(self) -> None:
         """One part has failed: the others stop at their next chunk."""
         self.ended = True
@@ -71,6 +87,7 @@ class FileBody:
 
     def __init__(self, file: IO[bytes], first: int, size: int, meter: Meter) -> None:
         self._file = file.fileno()
+        self._name = file.name
         self._first = first
         self._size = size
         self._meter = meter
@@ -86,7 +103,10 @@ class FileBody:
 
     def read(self, size: int | None = -1, /) -> bytes:
         rest = self._size - self._at
-        data = os.pread(self._file, rest if size is None or size < 0 else min(size, rest), self._first + self._at)
+        try:
+            data = os.pread(self._file, rest if size is None or size < 0 else min(size, rest), self._first + self._at)
+        except OSError as error:
+            self._meter.fail(unreadable(self._name, error))
         self._at += len(data)
         return data
 
@@ -111,7 +131,10 @@ class FileBody:
         buffer = memoryview(bytearray(min(most, self._size)))
         at = 0
         while at < self._size:
-            count = os.preadv(self._file, [buffer[: self._size - at]], self._first + at)
+            try:
+                count = os.preadv(self._file, [buffer[: self._size - at]], self._first + at)
+            except OSError as error:
+                self._meter.fail(unreadable(self._name, error))
             if not count:
                 raise OSError("the file became shorter while it was sent")
             yield buffer[:count]

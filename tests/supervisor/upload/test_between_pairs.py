@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from fakes.clocks import Clock
@@ -195,6 +197,27 @@ def test_before_the_end_what_is_refused_is_tried_again_and_holds_up_no_log(
     logs.run()
     assert set(memory.objects) == {LOG, f"{RUN}/options.json"}
     assert logs.said == []
+
+
+@pytest.mark.parametrize("closing", [None, CLOSING], ids=["meanwhile", "at the end"])
+def test_a_file_that_cannot_be_read_is_given_up_and_holds_up_no_other(
+    memory: MemoryStore, store: FlakyStore, logs: Logs, spool: Spool, closing: Closing | None
+) -> None:
+    for name in ("options.json", "notes.txt"):
+        spool.file(name).write_text("{}")
+        logs.task.bring(f"{RUN}/{name}", spool.file(name))
+    store.before = lambda operation, key: in_its_place(spool.file("options.json"))
+    logs.run(closing)
+    assert set(memory.objects) == {f"{RUN}/notes.txt"}
+    assert logs.said == [
+        f"{RUN}/options.json is not in the store: {spool.file('options.json')} cannot be read: Is a directory"
+    ]
+
+
+def in_its_place(path: Path) -> None:
+    """A folder, which nobody can read as a file."""
+    path.unlink(missing_ok=True) if not path.is_dir() else None
+    path.mkdir(exist_ok=True)
 
 
 def test_a_file_that_is_gone_is_forgotten(memory: MemoryStore, logs: Logs, spool: Spool) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -254,6 +255,27 @@ def test_a_pair_that_is_no_longer_on_this_machine_is_reported_lost_and_holds_up_
     uploading.uploader.start()
     uploading.conclude()
     assert uploading.heard == [("lost", name_of(2)), ("stored", name_of(1)), ("finalized", None)]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_pair_whose_file_cannot_be_read_is_reported_lost_and_holds_up_no_other(
+    uploading: Uploading, part: str
+) -> None:
+    """As its disk is broken, say; here, a folder is in its place."""
+    uploading.save(name_of(1), name_of(2), name_of(3))
+    manifest, path = uploading.spool.manifest(name_of(3)), uploading.spool.file(name_of(3).file(part))
+    path.unlink()
+    path.mkdir()
+    files = {**manifest.files, part: replace(manifest.files[part], size=path.stat().st_size)}
+    uploading.spool.commit(replace(manifest, files=files), durable=False)
+    uploading.uploader.start()
+    uploading.conclude()
+    assert uploading.heard == [
+        ("lost", name_of(3)),
+        ("stored", name_of(2)),
+        ("stored", name_of(1)),
+        ("finalized", None),
+    ]
 
 
 def test_after_an_outage_the_newest_pair_is_stored_first(

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import PurePosixPath
 
 from ...core.artifacts import Limits, Seen, plan
-from ...core.errors import NotFound, Permanent, StoreError
+from ...core.errors import NotFound, Permanent, SourceError, StoreError
 from ...core.event_sink import EventSink
 from ...core.wording import bytes_text, count
 from ...spool import Spool
@@ -173,7 +173,7 @@ class Artifacts:
         except GivenUp:
             if self._concluding:
                 self._transfer.leave_out({task.path: "no time is left to store it"})
-        except (Permanent, NotFound, OSError) as error:
+        except (Permanent, NotFound, SourceError, OSError) as error:
             self._give_up(task, str(error))
         except StoreError as error:
             self._tries[task.path] += 1

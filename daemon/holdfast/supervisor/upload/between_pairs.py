@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from ...core.errors import InvalidPair, Permanent, StoreError
+from ...core.errors import InvalidPair, Permanent, SourceError, StoreError
 from ...core.manifest import CheckpointName, Manifest
 from ...core.policy import Backoff, Retention
 from ...store import Store
@@ -122,6 +122,8 @@ class UploadLogs:
         if path.is_file():
             try:
                 self._store.put(key, path)
+            except SourceError as error:
+                self._say(f"{key} is not in the store: {error}")
             except Permanent as error:
                 self._give_up(key, error)
         del self._files[key]
@@ -132,7 +134,7 @@ class UploadLogs:
             with contextlib.suppress(GivenUp):
                 log.bring(lambda copy: self._store.put(log.key, copy, progress=self._go_on), self._go_on)
             failed = False
-        except Permanent as error:
+        except (Permanent, SourceError) as error:
             self._give_up(log.key, error)
             del self._rests_until[log]
         finally:
@@ -140,7 +142,7 @@ class UploadLogs:
             if not (failed and self._closing):  # the end tries it again at once
                 self._rests_until[log] = now + max(self._interval, SHARE * (now - began))
 
-    def _give_up(self, key: str, error: Permanent) -> None:
+    def _give_up(self, key: str, error: Permanent | SourceError) -> None:
         if not self._closing:
             raise error
         self._say(f"{key} is not in the store: {error}")

@@ -11,8 +11,8 @@ from ...store import OnSent, Store
 def store_pair(store: Store, spool: Spool, name: CheckpointName, progress: OnSent | None = None) -> Manifest:
     """Data first, manifest last and create-only (design invariant 1).
 
-    Raises InvalidPair or OSError if the pair in the spool is no good, Conflict if the name is another pair's, the
-    store's other errors, and what ``progress`` raises.
+    Raises InvalidPair, SourceError or OSError if the pair in the spool is no good, Conflict if the name is another
+    pair's, the store's other errors, and what ``progress`` raises.
     """
     manifest = spool.manifest(name)
     for part, record in manifest.files.items():

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
-from ...core.errors import Conflict, Fenced, InvalidPair, Permanent, StoreError
+from ...core.errors import Conflict, Fenced, InvalidPair, Permanent, SourceError, StoreError
 from ...core.manifest import CheckpointName
 from ...core.policy import Backoff, Owed, Retention, must_give_way, next_upload, superseded
 from ...spool import Spool
@@ -212,7 +212,7 @@ class Uploader:
             transfer = self._transfer = PairTransfer(owed, self._clock)
         try:
             manifest = store_pair(self._store, self._spool, name, transfer.progress)
-        except (InvalidPair, Conflict, OSError) as error:
+        except (InvalidPair, Conflict, SourceError, OSError) as error:
             self._settle(name)
             self._listener.lost(name, str(error))
             return
