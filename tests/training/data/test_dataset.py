@@ -68,9 +68,46 @@ def test_structures_and_weights_keep_their_shape() -> None:
     assert x["a"].numpy()[:, 0].tolist() == (2 * x["b"].numpy()).tolist() == (2 * y[0].numpy()).tolist()
 
 
+def test_lists_of_arrays_are_what_keras_takes_them_for() -> None:
+    one, two = (
+        holdfast.dataset([X, Y], [Y, X], batch_size=3, seed=1),
+        holdfast.dataset((X, Y), (Y, X), batch_size=3, seed=1),
+    )
+    assert one.element_spec == two.element_spec
+    assert batches(one) == batches(two)
+    within = holdfast.dataset({"a": [X, X], "b": Y}, batch_size=3, seed=1)
+    assert [len(batch["a"]) for batch in batches(within)] == [2] * 4
+
+
+class Frame:
+    """What matters of a DataFrame or a Series of pandas', which not everybody has."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._array = array
+
+    def to_numpy(self) -> np.ndarray:
+        return self._array
+
+
+Frame.__module__ = "pandas.core.frame"
+
+
+def test_of_tables_a_column_has_two_axes_and_fractions_are_of_keras_type() -> None:
+    dataset = holdfast.dataset(Frame(X.astype("float64")), Frame(Y), batch_size=5, seed=1)
+    assert [(spec.shape.as_list(), spec.dtype.name) for spec in dataset.element_spec] == [
+        ([None, 2], "float32"),
+        ([None, 1], "int64"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
+        ({"x": tf.ragged.constant([[1], [2, 3]])}, "dense arrays, and this is a RaggedTensor: give a function"),
+        ({"x": (X, tf.sparse.from_dense(X))}, "dense arrays, and this is a SparseTensor: give a function"),
+        ({"x": np.array([np.zeros(1), np.zeros(2)], object)}, "differ in length, give a function"),
+        ({"x": Frame(np.array([["a", 1]], object))}, "no dense array is made"),
+        ({"x": [X, [1, 2]]}, "give arrays"),
         ({"x": X, "y": Y[:5]}, "same number of samples"),
         ({"x": X[:0], "y": Y[:0]}, "1 or more"),
         ({"x": np.float32(3)}, "1 or more"),

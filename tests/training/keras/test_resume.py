@@ -296,3 +296,15 @@ def test_evaluate_and_predict_are_left_alone() -> None:
     model.evaluate(IMAGES, LABELS, verbose=0, callbacks=[holdfast.Resume()])
     model.predict(IMAGES, verbose=0, callbacks=[holdfast.Resume()])
     assert not Path("runs").exists()
+
+
+def test_a_fit_of_keras_2_is_refused_in_one_line(tmp_path: Path) -> None:
+    class OldCallbackList:
+        def set_params(self, callback: Any) -> None:
+            callback.set_params({"epochs": 1})
+
+    OldCallbackList.__module__ = "tf_keras.src.callbacks"
+    with pytest.raises(
+        SettingsError, match=r"^this fit is tf_keras's, which is Keras 2, .*: import keras, and unset TF_USE"
+    ):
+        OldCallbackList().set_params(holdfast.Resume(tmp_path))

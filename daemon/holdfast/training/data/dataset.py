@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from ...core.errors import SettingsError
+from .arrays import as_tensors, samples_of
 from .dataset_passes import PassCounter
 
 
@@ -37,7 +38,7 @@ def dataset(
     depend on that seed alone.
 
     Args:
-        x: an array of shape ``(samples, ...)``, a tuple or dict of such arrays, or the function.
+        x: an array (or DataFrame) of shape ``(samples, ...)``, a list, tuple or dict of such arrays, or the function.
         y: the same for the targets.
         seed: any integer; with the samples drawn so far it decides the order.
         batch_size: samples in a batch, 32 if not given.
@@ -48,7 +49,7 @@ def dataset(
             batches that a resumed training has done. If it takes a keyword ``seed``, it gets an int64 tensor of shape
             ``(2,)`` that depends on seed, pass and batch alone, for the ``tf.random.stateless_*`` functions.
 
-    Raises SettingsError if the arrays do not fit together.
+    Raises SettingsError if the arrays do not fit together, or are ragged or sparse.
     """
     if callable(x):
         if y is not None or sample_weight is not None or batch_size is not None or map is not None:
@@ -57,8 +58,8 @@ def dataset(
             )
         return _from_function(x, int(seed))
     parts = (x,) if y is None else (x, y) if sample_weight is None else (x, y, sample_weight)
-    arrays = tf.nest.map_structure(tf.convert_to_tensor, parts)
-    samples, size = _samples(arrays), 32 if batch_size is None else int(batch_size)
+    arrays = as_tensors(parts)
+    samples, size = samples_of(arrays), 32 if batch_size is None else int(batch_size)
     batches = 0 if size < 1 else samples // size if drop_remainder else -(-samples // size)
     if batches < 1:
         raise SettingsError(f"holdfast.dataset: {samples} samples do not fill one batch of {size}")
@@ -139,21 +140,6 @@ def pass_counter_of(made: Any) -> PassCounter | None:
 def _with_counter(made: Any, counter: PassCounter) -> Any:
     made.holdfast_passes = counter
     return made
-
-
-def _samples(arrays: Any) -> int:
-    flat = tf.nest.flatten(arrays)
-    if any(array.shape.rank == 0 for array in flat):  # a list's numbers, each by itself
-        raise SettingsError(
-            "holdfast.dataset: give arrays of shape (samples, ...) with 1 or more samples, not lists of numbers: "
-            "np.asarray makes an array of a list"
-        )
-    lengths = {int(array.shape[0]) for array in flat}
-    if len(lengths) != 1 or min(lengths) < 1:
-        raise SettingsError(
-            f"holdfast.dataset: all arrays need the same number of samples, 1 or more; they have {sorted(lengths)}"
-        )
-    return lengths.pop()
 
 
 def _order(seed: int, number: int, samples: int) -> np.ndarray:

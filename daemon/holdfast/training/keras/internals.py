@@ -35,6 +35,19 @@ def enclosing_fit(callback: Any) -> tuple[keras.callbacks.CallbackList | None, d
     return None, None
 
 
+def of_keras_2() -> str | None:
+    """The package of Keras 2 whose code is calling us, if any is."""
+    frame = inspect.currentframe()
+    for _ in range(12):
+        frame = frame.f_back if frame is not None else None
+        if frame is None:
+            break
+        module = type(frame.f_locals.get("self")).__module__
+        if module.split(".")[0] == "tf_keras" or module.startswith(("keras.engine.", "keras.src.engine.")):
+            return module.split(".")[0]
+    return None
+
+
 def runs_in_fit(frame: FrameType | None, callbacks: keras.callbacks.CallbackList) -> bool:
     """Was ``frame`` reached from the ``fit`` that has this list? A ``fit`` that raises tells its callbacks nothing."""
     while frame is not None:

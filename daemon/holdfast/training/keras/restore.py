@@ -71,6 +71,11 @@ def _build_by_tracing(model: keras.Model, saved: Saved, say: Callable[[str], Non
     """
     plain = saved.facts.get("spec")
     if plain is None:
+        if not model.built:
+            raise HoldfastError(
+                "the model is built by its first batch, and holdfast cannot describe such a batch: build the model "
+                "before fit, by keras.Input as the first layer or by a call on a batch of data"
+            )
         return
     empty = spec.empty_dataset(from_plain(plain))
     try:

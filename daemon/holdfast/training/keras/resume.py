@@ -14,7 +14,7 @@ from ..pair.writer import Writer
 from ..session.base import FIT, Session
 from ..session.open import open_session
 from .fit.fit import Fit
-from .internals import enclosing_fit
+from .internals import enclosing_fit, of_keras_2
 
 
 class Resume(keras.callbacks.Callback):
@@ -49,6 +49,8 @@ class Resume(keras.callbacks.Callback):
         super().set_params(params)
         callbacks, local = enclosing_fit(self)
         if callbacks is None or local is None:
+            if (package := of_keras_2()) is not None:
+                self._refuse_keras_2(package)
             return
         if (ours := sum(isinstance(callback, Resume) for callback in callbacks.callbacks)) > 1:
             raise SettingsError(f"this fit has {ours} holdfast.Resume callbacks: give it one")
@@ -76,6 +78,14 @@ class Resume(keras.callbacks.Callback):
     def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
         if self._fit is not None:
             self._fit.during_validation()
+
+    def _refuse_keras_2(self, package: str) -> None:
+        error = (
+            f"this fit is {package}'s, which is Keras 2, and holdfast.Resume works with Keras 3: import keras, and "
+            "unset TF_USE_LEGACY_KERAS"
+        )
+        open_session(self._directory, self._keep).refuse(error)
+        raise SettingsError(error)
 
     def _ended(self) -> None:
         self._fit = None
