@@ -11,7 +11,14 @@ import pytest
 
 from holdfast.core import codec
 from holdfast.core.errors import InvalidPair
-from holdfast.training.keras.callback_state import continue_csv_files, flush, read_states, set_states, to_entries
+from holdfast.training.keras.callback_state import (
+    continue_csv_files,
+    flush,
+    overwrite_steps,
+    read_states,
+    set_states,
+    to_entries,
+)
 
 kept = keras.callbacks
 
@@ -192,3 +199,44 @@ def test_a_state_that_no_pair_can_hold_is_left_out_and_keeps_no_pair_from_being_
     codec.dumps({"callbacks": entries})
     assert [entry["state"] for entry in entries] == [None, 2]
     assert "the callback Mine is not kept: it holds" in said[0]
+
+
+class Checkpointer:
+    """Orbax's: it refuses a step that is there already, unless it may overwrite it."""
+
+    def __init__(self) -> None:
+        self.saved: list[tuple[int, bool]] = []
+
+    def save_checkpointables(self, step: int, payload: Any, overwrite: bool = False) -> None:
+        self.saved.append((step, overwrite))
+
+    save_checkpointables_async = save_checkpointables
+
+
+class OrbaxCheckpoint(kept.Callback):
+    """What Keras' own has of state. (It needs a package that nothing else here needs.)"""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.checkpointer, self.finished = Checkpointer(), 0
+        self._last_batch_seen: int | None = None
+        self._batches_seen_since_last_saving = self._total_batches_seen = 0
+
+    def wait_until_finished(self) -> None:
+        self.finished += 1
+
+
+OrbaxCheckpoint.__module__ = "keras.src.callbacks.orbax_checkpoint"
+
+
+def test_orbax_goes_on_with_its_numbers_and_stores_again_what_is_done_again() -> None:
+    before, after = OrbaxCheckpoint(), OrbaxCheckpoint()
+    before._last_batch_seen, before._batches_seen_since_last_saving, before._total_batches_seen = 4, 1, 13
+    entries, _ = taken(before)
+    set_states([after], entries, pytest.fail)
+    assert (after._last_batch_seen, after._batches_seen_since_last_saving, after._total_batches_seen) == (4, 1, 13)
+    overwrite_steps([after, Mine()])
+    after.checkpointer.save_checkpointables_async(15, {})
+    assert after.checkpointer.saved == [(15, True)]
+    flush([after])
+    assert after.finished == 1

@@ -7,6 +7,7 @@ are plain or NumPy arrays; what others count and collect is found by own_values.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -70,6 +71,8 @@ def flush(callbacks: Iterable[Any]) -> None:
         if _keras_name(callback) == "TensorBoard":
             for writer in callback._writers.values():
                 writer.flush()
+        elif _keras_name(callback) == "OrbaxCheckpoint":
+            callback.wait_until_finished()
 
 
 def _keras_name(callback: Any) -> str | None:
@@ -124,3 +127,12 @@ def continue_csv_files(callbacks: Iterable[Any], entries: Any) -> None:
         with contextlib.suppress(OSError, TypeError, KeyError):
             if os.path.getsize(callback.filename) > state["size"]:
                 os.truncate(callback.filename, state["size"])
+
+
+def overwrite_steps(callbacks: Iterable[Any]) -> None:
+    """As a training resumes: what OrbaxCheckpoint stored after the pair was taken is stored again. It would refuse."""
+    for callback in callbacks:
+        if _keras_name(callback) == "OrbaxCheckpoint":
+            for name in ("save_checkpointables", "save_checkpointables_async"):
+                save = getattr(callback.checkpointer, name)
+                setattr(callback.checkpointer, name, functools.partial(save, overwrite=True))

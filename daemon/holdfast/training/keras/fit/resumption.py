@@ -57,6 +57,7 @@ class Resumption:
         self.finished = len(self._session.fits) < saved.facts["fit"]
         if not self.finished:
             callback_state.continue_csv_files(callbacks, saved.facts["callbacks"])
+            callback_state.overwrite_steps(callbacks)
 
     def train_begins(self, callbacks: Sequence[keras.callbacks.Callback]) -> bool:
         """After all ``on_train_begin``. True if the state is the checkpoint's now. Raises HoldfastError."""
