@@ -18,6 +18,7 @@ import tensorflow as tf
 from ...core.errors import SettingsError
 from .arrays import as_tensors, samples_of
 from .dataset_passes import PassCounter
+from .state import writes_variables
 
 
 def dataset(
@@ -47,7 +48,9 @@ def dataset(
         drop_remainder: leave out a last batch that is not full.
         map: a function of a batch (``map(x, y)``, as in ``Dataset.map``), to augment it, say. It is not called for
             batches that a resumed training has done. If it takes a keyword ``seed``, it gets an int64 tensor of shape
-            ``(2,)`` that depends on seed, pass and batch alone, for the ``tf.random.stateless_*`` functions.
+            ``(2,)`` that depends on seed, pass and batch alone, for the ``tf.random.stateless_*`` functions. One that
+            draws from a seed generator (of a Keras layer, say) makes one batch after the other, and each once more
+            when a training resumes.
 
     Raises SettingsError if the arrays do not fit together, or are ragged or sparse.
     """
@@ -85,11 +88,16 @@ def dataset(
         def empty(b: Any) -> Any:
             return _empty_batch(real, indices(b))
 
+        if counter.each_batch_counts:
+            return tf.data.Dataset.range(batches).map(real)
         done = tf.data.Dataset.range(skip).map(empty)
         left = tf.data.Dataset.range(skip, batches).map(real, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         return done.concatenate(left)
 
     made = tf.data.Dataset.from_tensors(0).flat_map(one_pass)
+    if map is not None and writes_variables(made):  # one batch after the other, and none left out
+        counter.each_batch_counts = True
+        made = tf.data.Dataset.from_tensors(0).flat_map(one_pass)
     made = made.apply(tf.data.experimental.assert_cardinality(batches)).prefetch(tf.data.AUTOTUNE)
     return _with_counter(made, counter)
 
@@ -129,7 +137,9 @@ def _from_function(make_epoch: Callable[[int], Any], seed: int) -> Any:
         return tf.data.experimental.from_variant(variant, first.element_spec)
 
     made = tf.data.Dataset.from_tensors(0).flat_map(one_pass)
-    return _with_counter(made.apply(tf.data.experimental.assert_cardinality(known)) if known else made, counter)
+    made = made.apply(tf.data.experimental.assert_cardinality(known)) if known else made
+    made.holdfast_pass = first
+    return _with_counter(made, counter)
 
 
 def pass_counter_of(made: Any) -> PassCounter | None:

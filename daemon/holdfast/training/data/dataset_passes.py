@@ -17,11 +17,14 @@ _counters: list[PassCounter] = []
 
 
 class PassCounter:
-    """Counts the passes of one dataset of so many batches (0: not known)."""
+    """Counts the passes of one dataset of so many batches (0: not known). ``each_batch_counts``: making one changes
+    what the next one is, so none may be left out.
+    """
 
     def __init__(self, seed: int, batches: int) -> None:
         self.seed = seed
         self.batches = batches
+        self.each_batch_counts = False
         self._next = 0
         self._empty = 0
         with _lock:

@@ -5,7 +5,7 @@ A kind of data is one class in a module of its own; ``kinds.py`` says which one 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 
@@ -24,6 +24,18 @@ class DataPosition(Protocol):
     @property
     def behind(self) -> bool:
         """Is the new iterator not yet where the earlier process's iterator was as the epoch began?"""
+
+    @property
+    def unkept(self) -> str | None:
+        """One line where something of this data is another in each run of the script; else None."""
+
+    @property
+    def read_only(self) -> Mapping[str, Any]:
+        """Variables that the data depends on and does not change, by stable names."""
+
+    @property
+    def written(self) -> Sequence[Any]:
+        """Variables that drawing a batch changes: they are among the ``facts``, and nobody else's to restore."""
 
     def facts(self, within_epoch: bool) -> dict[str, Any]:
         """Where the data stands. ``within_epoch``: the epoch has begun, and has not ended."""

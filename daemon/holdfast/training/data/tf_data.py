@@ -18,6 +18,7 @@ import tensorflow as tf
 from ...core.wording import count
 from . import dataset_passes
 from .dataset import pass_counter_of
+from .state import DataState, chain_of
 
 # Each batch of ours comes out as it went in, and passes follow upon each other whole.
 _SAME_BATCHES = {"RepeatDataset", "PrefetchDataset", "OptionsDataset", "AssertCardinalityDataset"}
@@ -58,21 +59,44 @@ class TfDataPosition:
         parts = list(_parts(x, set()))
         self._counters = [counter for part in parts if (counter := pass_counter_of(part)) is not None]
         kinds = {_kind(part) for part in parts if pass_counter_of(part) is None}
+        self._state = DataState(_all_parts(x))
         self._cheap = len(self._counters) == 1 and self._counters[0].batches > 0 and kinds <= _SAME_BATCHES
-        self._round = self._counters[0].batches if self._cheap else _round_of(parts)
-        self.exact = bool(self._counters) and kinds <= _SAME_ORDER
+        self._cheap = self._cheap and not self._state.written
+        self._round = 0 if self._state.written else self._counters[0].batches if self._cheap else _round_of(parts)
+        self.exact = bool(self._counters) and kinds <= _SAME_ORDER and not self._state.at_once
         self._begins_at_once = not kinds & {"RepeatDataset", "ConcatenateDataset"}
         self.behind = False
         self._keras = epoch_iterator
         self._one_iterator = getattr(epoch_iterator, "steps_per_epoch", None) is not None
         self._began = self._next_passes()
+        self._state_began = self._state.values()
         self._passes: Sequence[int] | None = None
         self._drawn = 0
         self._to_draw = 0
 
+    @property
+    def read_only(self) -> Mapping[str, Any]:
+        """Variables that the data's functions read, by stable names. Others change them."""
+        return self._state.read_only
+
+    @property
+    def written(self) -> Sequence[Any]:
+        """Variables that the data's functions change as batches are drawn: ``facts`` has them."""
+        return list(self._state.written.values())
+
+    @property
+    def unkept(self) -> str | None:
+        if not self._state.at_once:
+            return None
+        return (
+            "a function of the data draws from a seed generator for several batches at once, so no two runs see the "
+            "same, and this is not kept: map it without num_parallel_calls"
+        )
+
     def restore(self, facts: Mapping[str, Any]) -> None:
         """All datasets' passes as ``facts`` recorded them, and where in the data the next iterator begins."""
         dataset_passes.set_counts(facts.get("passes", ()))
+        self._state.assign(facts.get("data_state", {}))
         if "passes" not in facts:  # an older pair
             self._rewind(facts)
         self._drawn = int(facts["drawn"]) if self._one_iterator else 0
@@ -99,6 +123,7 @@ class TfDataPosition:
     def _rewind(self, facts: Mapping[str, Any]) -> None:
         """To where the pair's iterator began, whatever callbacks drew since."""
         dataset_passes.set_counts(facts.get("passes", ()))
+        self._state.assign(facts.get("data_state", {}))
         place = facts.get("data")
         began = facts.get("began", [] if place is None else [place["pass"]])
         for counter, number in zip(self._counters, began, strict=False):
@@ -106,6 +131,7 @@ class TfDataPosition:
 
     def _begin_iterator(self, done: int) -> None:
         self._began = self._next_passes()
+        self._state_began = self._state.values()
         self._to_draw = self._drawn
         if self._round:
             whole, self._to_draw = divmod(self._drawn, self._round)
@@ -142,9 +168,17 @@ class TfDataPosition:
 
     def facts(self, within_epoch: bool) -> dict[str, Any]:
         """Where the data stands, as plain values."""
-        began = self._began if within_epoch or self._drawn else self._next_passes()
+        within = within_epoch or self._drawn > 0
+        began = self._began if within else self._next_passes()
+        state = self._state_began if within else self._state.values()
         data = {"pass": began[0], "batches": self._counters[0].batches} if self.exact else None
-        return {"data": data, "began": began, "drawn": self._drawn, "passes": dataset_passes.counts()}
+        return {
+            "data": data,
+            "began": began,
+            "drawn": self._drawn,
+            "passes": dataset_passes.counts(),
+            "data_state": state,
+        }
 
     def _next_passes(self) -> list[int]:
         return [counter.next_pass for counter in self._counters]
@@ -166,6 +200,14 @@ def _round_of(parts: list[Any]) -> int:
 
 def _kind(part: Any) -> str:
     return type(part).__name__.lstrip("_")
+
+
+def _all_parts(x: Any) -> Iterator[Any]:
+    """Those that ours are made of too; of a function of passes, the first one."""
+    for part in _parts(x, set()):
+        counted = pass_counter_of(part) is not None
+        within = getattr(part, "holdfast_pass", part)
+        yield from chain_of(within) if counted and isinstance(within, tf.data.Dataset) else (part,)
 
 
 def _parts(x: Any, seen: set[int]) -> Iterator[Any]:

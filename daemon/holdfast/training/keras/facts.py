@@ -30,6 +30,7 @@ def checked(saved: Saved) -> Saved:
         and _are(facts.get("began", []), _is_count)
         and isinstance(facts.get("layers", {}), dict)
         and isinstance(facts.get("own", {}), dict)
+        and isinstance(facts.get("data_state", {}), dict)
     )
     if not whole:
         raise InvalidPair("its .pkl is malformed: a fact about the training is missing, or is of another kind")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -18,7 +18,8 @@ class Watched:
     """A model and the other callbacks of its ``fit``, and all that can be reached from them.
 
     They are walked once, and again after ``look_again``: what a first step or an epoch's end makes is found then.
-    ``say`` receives what cannot be kept.
+    ``say`` receives what cannot be kept. ``data`` are variables that the data depends on, by stable names; ``not_ours``
+    are those that drawing from it changes, which are restored with its position.
     """
 
     def __init__(
@@ -26,10 +27,14 @@ class Watched:
         model: keras.Model,
         callbacks: Sequence[Any] = (),
         say: Callable[[str], None] = lambda text: None,
+        data: Mapping[str, Any] | None = None,
+        not_ours: Sequence[Any] = (),
     ) -> None:
         self.model = model
         self._callbacks = callbacks
         self._say = say
+        self._data = dict(data or {})
+        self._not_ours = {id(variable) for variable in not_ours}
         self._found: Reached | None = None
         self.layer_states = LayerStates()
 
@@ -39,14 +44,18 @@ class Watched:
     @property
     def found(self) -> Reached:
         if self._found is None:
-            self._found = reach({MODEL: self.model, **_by_class(self._callbacks)})
+            self._found = reach({MODEL: self.model, **_by_class(self._callbacks), "data": self._data})
             self._say_what_is_not_kept(self._found)
         return self._found
 
     def parts(self) -> dict[Place, Part]:
         """Every variable, by its place."""
-        kept = {path: one for path, one in self.found.variables.items() if one.dtype != "string"}
+        kept = {path: one for path, one in self.found.variables.items() if self._is_kept(one)}
         return variables.collect(self.model, kept)
+
+    def _is_kept(self, variable: Any) -> bool:
+        inner = getattr(variable, "_value", variable)
+        return variable.dtype != "string" and id(inner) not in self._not_ours
 
     def own_callbacks(self) -> set[str]:
         """The paths of those that offer no state of themselves."""

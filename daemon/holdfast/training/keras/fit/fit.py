@@ -96,7 +96,7 @@ class Fit:
         self._progress = progress
         self._policy = SavePolicy(cadence, time.monotonic())
         self._replay = Replay(data, random_state, session.refuse, self._say)
-        self._watched = watched = Watched(model, self._callbacks, self._say)
+        self._watched = watched = Watched(model, self._callbacks, self._say, data.read_only, data.written)
         self._own_values = own_values = OwnValues(watched, self._say)
         self._resumption = Resumption(watched, own_values, session, data, self._replay, progress, self._say)
         self._reader = BoundaryReader(
@@ -125,6 +125,8 @@ class Fit:
         self._callback_list.callbacks = [head, *self._callbacks, tail]
         variables.build_optimizers(self._model)
         self._own_values.begin()
+        if self._data.unkept is not None:
+            self._say(self._data.unkept)
         if self._resumption.train_begins(self._callbacks):
             self._policy.resumed_at(self._progress.step)
         self._train_function.install()

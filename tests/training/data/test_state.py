@@ -1,0 +1,110 @@
+"""What the functions of a pipeline draw from seed generators is drawn again, the same, when a training resumes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import holdfast
+from holdfast.training.data.state import DataState, chain_of, writes_variables
+
+from ..restarts import Script, assert_same, interrupted, once
+
+layers = keras.layers
+X = np.random.default_rng(3).random((40, 6)).astype("float32")
+Y = X.sum(axis=1, keepdims=True)
+
+
+def noise() -> Callable[..., Any]:
+    """Draws from a Keras layer's seed generator, and from a generator of TensorFlow's."""
+    layer, generator = layers.GaussianNoise(0.3, seed=5), tf.random.Generator.from_seed(2)
+    return lambda x, y: (layer(x, training=True) * generator.uniform([]), y)
+
+
+def behind_ours() -> Any:
+    return holdfast.dataset(X, Y, batch_size=8, seed=1).map(noise())
+
+
+def in_ours() -> Any:
+    return holdfast.dataset(X, Y, batch_size=8, seed=1, map=noise())
+
+
+def in_a_function() -> Any:
+    function = noise()
+
+    def epoch(seed: int) -> Any:
+        data = tf.data.Dataset.from_tensor_slices((X, Y)).shuffle(40, seed=seed, reshuffle_each_iteration=False)
+        return data.batch(8).map(function)
+
+    return holdfast.dataset(epoch, seed=1)
+
+
+def repeated() -> Any:
+    return holdfast.dataset(X, Y, batch_size=8, seed=1, map=noise()).repeat()
+
+
+def script(make: Callable[[], Any], **fit: Any) -> Script:
+    def run(callbacks: Any) -> Any:
+        model = keras.Sequential([keras.Input((6,)), layers.Dense(1)])
+        model.compile("adam", "mse")
+        return model, model.fit(make(), epochs=3, shuffle=False, verbose=0, callbacks=callbacks, **fit)
+
+    return run
+
+
+WHOLE = pytest.mark.whole
+KINDS = [(behind_ours, {}), (in_ours, {}), (in_a_function, {}), (repeated, {"steps_per_epoch": 4})]
+
+
+@pytest.mark.parametrize(
+    ("make", "fit"), [KINDS[1], *(pytest.param(*kind, marks=WHOLE) for kind in (KINDS[0], *KINDS[2:]))]
+)
+def test_what_is_drawn_is_the_same_after_a_resume(
+    tmp_path: Path, make: Any, fit: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    whole = once(script(make, **fit), tmp_path / "whole")
+    assert_same(whole, interrupted(script(make, **fit), tmp_path / "stopped", (0, 2), (1, 3)))
+    assert "another order" not in capfd.readouterr().err
+
+
+def test_a_function_that_draws_for_several_batches_at_once_is_named(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def make() -> Any:
+        return holdfast.dataset(X, Y, batch_size=8, seed=1).map(noise(), num_parallel_calls=2)
+
+    once(script(make), tmp_path)
+    assert capfd.readouterr().err.count("map it without num_parallel_calls") == 1
+
+
+def test_what_is_only_read_is_told_from_what_is_written() -> None:
+    factor = tf.Variable(2.0)
+    scaled = holdfast.dataset(X, Y, batch_size=8, seed=1, map=lambda x, y: (x * factor, y))
+    state = DataState(chain_of(scaled))
+    assert list(state.read_only.values()) == [factor]
+    assert state.written == {}
+    assert not writes_variables(scaled)
+    drawn = DataState(chain_of(behind_ours()))
+    assert (len(drawn.written), drawn.read_only, drawn.at_once) == (2, {}, False)
+
+
+def test_values_come_back() -> None:
+    state = DataState(chain_of(in_ours()))
+    before = state.values()
+    [variable, *_] = state.written.values()
+    variable.assign(variable + 5)
+    assert state.values() != before
+    state.assign(before)
+    assert state.values() == before
+
+
+def test_a_map_that_writes_nothing_still_runs_in_parallel_and_leaves_out_what_is_done() -> None:
+    plain = holdfast.dataset(X, Y, batch_size=8, seed=1, map=lambda x, y: (x * 2, y))
+    assert not plain.holdfast_passes.each_batch_counts
+    assert in_ours().holdfast_passes.each_batch_counts
