@@ -6,6 +6,7 @@ Importing this package loads no framework: the names below are loaded when they 
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from .training.keras.resume import Resume
     from .training.session.loop import session
     from .training.session.open import run_dir
+
+
+if "HOLDFAST_SOCKET" in os.environ:  # under `holdfast run`: a script may have forgotten to use it
+    importlib.import_module(".training.session.unprotected", __name__).watch()
 
 
 def __getattr__(name: str) -> Any:

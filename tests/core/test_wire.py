@@ -20,6 +20,7 @@ from holdfast.core.wire import (
     Stop,
     TrainingBegan,
     TrainingFinished,
+    Unprotected,
     Unusable,
     Welcome,
     WireError,
@@ -40,6 +41,7 @@ MESSAGES: list[Message] = [
     Refused("the model is another"),
     Unusable("model-0000-00000001-none-i1-q1", "its .h5 is damaged"),
     TrainingFinished(),
+    Unprotected("no session"),
     StacksBy(4711, 50),
     Notice("two lines\nof ätext \u2028"),
 ]

@@ -146,6 +146,30 @@ def test_a_command_that_leaves_while_its_training_is_about_to_begin_is_not_compl
     assert not (Path(local_park.store) / RUN / "complete.json").exists()
 
 
+FAKE_KERAS = """
+import os, time
+class CallbackList:
+    def on_train_begin(self): pass
+def fit():
+    callbacks = CallbackList()
+    while not os.path.exists(os.environ["ENOUGH"]): time.sleep(0.01)
+"""
+
+
+def test_a_fit_without_resume_is_reported_in_its_first_epoch_and_is_not_complete(
+    local_park: Machines, tmp_path: Path
+) -> None:
+    (tmp_path / "keras.py").write_text(FAKE_KERAS)
+    script = tmp_path / "forgets.py"
+    script.write_text("import holdfast, keras\nkeras.fit()\n")
+    daemon = local_park.start("one", command=[sys.executable, str(script)], ENOUGH=str(tmp_path / "enough"))
+    daemon.until("trains a Keras model without a holdfast session: nothing of it is saved")
+    (tmp_path / "enough").touch()
+    assert daemon.wait() == Exit.FAILED, daemon.text
+    assert "the command trained without ever saving, so the run is not complete" in daemon.text
+    assert not (Path(local_park.store) / RUN / "complete.json").exists()
+
+
 @pytest.mark.parametrize("how", ["sys.exit", "os._exit"])
 def test_a_training_that_leaves_in_the_middle_with_0_is_not_complete(
     local_park: Machines, tmp_path: Path, how: str

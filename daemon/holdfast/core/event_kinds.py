@@ -95,6 +95,7 @@ SECTIONS: dict[str, dict[str, Kind]] = {
         "nothing-new": Kind(
             f"{_WARNED}: the command ended well and stored nothing new, though `--extend` reopened the run"
         ),
+        "unprotected": Kind(f"{_WARNED}: a process of the command trains without a session, so nothing of it is saved"),
         "no-checkpoint": Kind(f"{_WARNED}: the command ended well and stored nothing at all"),
         "not-stored": Kind(
             f"{_WARNED}: the store refused a log or the options for good at the end; they were given up"

@@ -126,6 +126,14 @@ class TrainingFinished:
 
 
 @dataclass(frozen=True)
+class Unprotected:
+    """A process of the command to the supervisor, in place of Hello and alone: it trains and has no session."""
+
+    kind: ClassVar[str] = "unprotected"
+    text: str
+
+
+@dataclass(frozen=True)
 class StacksBy:
     """Child to supervisor: ``signal`` makes process ``pid`` write the stacks of its threads to its standard error."""
 
@@ -157,6 +165,7 @@ Message = (
     | Refused
     | Unusable
     | TrainingFinished
+    | Unprotected
     | StacksBy
     | Notice
 )

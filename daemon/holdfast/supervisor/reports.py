@@ -27,6 +27,8 @@ class Reports:
         """In the channel's thread."""
         if isinstance(message, wire.Hello):
             self._put(events.TrainingConnected())
+        elif isinstance(message, wire.Unprotected):
+            self._put(events.TrainingUnprotected(message.text))
         elif isinstance(message, wire.TrainingBegan):
             self._say("training-began", epochs=message.epochs)
             self._put(events.TrainingStarted(message.training))

@@ -41,6 +41,7 @@ from holdfast.core.machine.events import (
     TrainingConnected,
     TrainingEnded,
     TrainingStarted,
+    TrainingUnprotected,
 )
 from holdfast.core.machine.histories import ALL, NEXT, NOTHING, PAIR, STALLED, STOP
 from holdfast.core.machine.state import ONE_STOP_TIME
@@ -70,6 +71,7 @@ EVENTS: tuple[Event, ...] = (
     Spawned(7),
     SpawnFailed("no process left"),
     TrainingConnected(),
+    TrainingUnprotected("no session"),
     TrainingStarted(),
     TrainingEnded(),
     CheckpointRefused("the model is another"),

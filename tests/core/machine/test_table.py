@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from core.machine.steps import (
     ENDED,
     EVENTS,
+    FIRST,
     LIVING,
     NO_LONGER_OWED,
     RULES,
+    SECOND,
     SITUATIONS,
     VARIANTS,
     allowed,
@@ -46,7 +48,7 @@ from holdfast.core.machine.events import (
     TrainingEnded,
     TrainingStarted,
 )
-from holdfast.core.machine.histories import FLUSH, START, STOP, TRAIN
+from holdfast.core.machine.histories import FLUSH, START, STOP, TAIL, TRAIN
 from holdfast.core.machine.table import Phase, State, Step, step
 
 # --- every phase and every event -------------------------------------------------------------------------------------
@@ -87,11 +89,11 @@ def test_nothing_is_done_after_the_end(name: str, event: Event) -> None:
     ("code", "events"),
     [
         (Exit.COMPLETE, (NoNotice(), Restored(complete=True))),
-        (Exit.COMPLETE, (*TRAIN, TrainingEnded(), ChildExited(0), NO_LONGER_OWED, Finalized())),
+        (Exit.COMPLETE, (*TAIL, ChildExited(0), NO_LONGER_OWED, Finalized())),
         (Exit.FENCED, (*TRAIN, LeaseLost("other"), ChildExited(137))),
         (Exit.FAILED, (*START, ChildExited(1), NO_LONGER_OWED, Finalized())),
         (Exit.UNSTORED, (*TRAIN, STOP, STOP, STOP)),
-        (Exit.UNSTORED, (*TRAIN, TrainingEnded(), ChildExited(0), NO_LONGER_OWED, Finalized("no rights"))),
+        (Exit.UNSTORED, (*TAIL, ChildExited(0), NO_LONGER_OWED, Finalized("no rights"))),
         (Exit.STOPPED, (*FLUSH, NO_LONGER_OWED, Finalized())),
         (Exit.USAGE, (NoNotice(), RestoreFailed("no such bucket", Exit.USAGE))),
     ],
@@ -114,13 +116,13 @@ def test_late_words_of_a_dead_child_change_nothing(name: str, event: Event) -> N
 
 @pytest.mark.parametrize("code", [0, 75])
 def test_late_news_of_a_pair_that_the_scan_already_covered_does_not_spoil_the_end(code: int) -> None:
-    stored = (SpoolScanned(frozenset({"p"})), PairStored("p"))
-    state, _ = go(*TRAIN, PairSpooled("older"), TrainingEnded(), ChildExited(code), *stored)
-    state, effects = on(state, PairSpooled("p"))
+    stored = (SpoolScanned(frozenset({SECOND})), PairStored(SECOND))
+    state, _ = go(*TRAIN, PairSpooled(FIRST), TrainingEnded(), ChildExited(code), *stored)
+    state, effects = on(state, PairSpooled(SECOND))
     assert effects == ()
-    state, effects = on(state, PairStored("older"))
+    state, effects = on(state, PairStored(FIRST))
     assert effects == (Finalize(complete=code == 0),)
-    state, effects = on(state, PairSpooled("p"))
+    state, effects = on(state, PairSpooled(SECOND))
     assert effects == ()
     assert on(state, Finalized())[0].exit_code == code
 

@@ -106,6 +106,13 @@ class TrainingConnected:
 
 
 @dataclass(frozen=True)
+class TrainingUnprotected:
+    """A process of the command trains without a session. ``text`` is for people."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class TrainingStarted:
     """The child entered its training loop: it now serves a request to save or stop.
 
@@ -247,6 +254,7 @@ Event = (
     | Spawned
     | SpawnFailed
     | TrainingConnected
+    | TrainingUnprotected
     | TrainingStarted
     | CheckpointRefused
     | PairUnusable

@@ -72,6 +72,7 @@ class State:
     # The command, and what is known of its training.
     spawned: bool = False
     connected: bool = False  # a session is open, and no training has begun in it yet
+    unprotected: bool = False  # a process of it trains without a session
     training: bool = False
     finished: bool = False  # the training that began last is over
     unfinished: frozenset[int] = frozenset()  # trainings of this start that began and are not over

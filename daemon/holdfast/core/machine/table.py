@@ -59,6 +59,7 @@ from .events import (
     TrainingConnected,
     TrainingEnded,
     TrainingStarted,
+    TrainingUnprotected,
 )
 from .rules import command, endings, pairs, stops, ticks
 from .state import Outcome, Phase, Rules, State, Step
@@ -91,6 +92,8 @@ TABLE: dict[tuple[Phase, type[Any]], _Rule] = {
     **{(phase, StopRequested): stops.stop for phase in _ALIVE},
     **{(phase, RebalanceRecommended): stops.rebalance for phase in _ALIVE},
     **{(phase, TrainingConnected): command.connected for phase in (*_ALIVE, _P.DRAINING)},
+    **{(phase, TrainingUnprotected): command.unprotected for phase in _ALIVE},
+    (_P.DRAINING, TrainingUnprotected): command.stay,
     **{(phase, TrainingStarted): command.began for phase in _ALIVE},
     **{(phase, TrainingEnded): command.finished for phase in _ALIVE},
     **{(phase, CheckpointRefused): command.refused for phase in (*_ALIVE, _P.DRAINING)},
@@ -110,6 +113,7 @@ TABLE: dict[tuple[Phase, type[Any]], _Rule] = {
         for event in (
             Spawned,
             TrainingConnected,
+            TrainingUnprotected,
             TrainingStarted,
             TrainingEnded,
             CheckpointRefused,

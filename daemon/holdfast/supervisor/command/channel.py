@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from ...core.wire import MAX_LINE_BYTES, Hello, Message, Welcome, WireError, decode, encode
+from ...core.wire import MAX_LINE_BYTES, Hello, Message, Unprotected, Welcome, WireError, decode, encode
 
 _LONGEST_PATH = 100
 _LOOK_EVERY = 0.2
@@ -78,6 +78,8 @@ class Channel:
         with peer, contextlib.suppress(OSError, WireError):
             lines = peer.makefile("rb")
             hello = decode(lines.readline(MAX_LINE_BYTES))
+            if isinstance(hello, Unprotected):
+                self._on_message(hello)
             if not isinstance(hello, Hello) or not self._reserve():
                 return
             try:

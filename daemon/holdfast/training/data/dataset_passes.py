@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterable
 
 from ..session.open import at_close
+from ..session.unprotected import pass_begins
 
 _lock = threading.Lock()
 _counters: list[PassCounter] = []
@@ -40,6 +41,7 @@ class PassCounter:
             number, empty = self._next, min(self._empty, self.batches)
             self._next += 1
             self._empty -= empty
+        pass_begins(number)
         return number, empty
 
     def resume_at(self, next_pass: int, empty: int = 0) -> None:

@@ -43,15 +43,16 @@ from holdfast.core.machine.events import (
     TrainingConnected,
     TrainingEnded,
     TrainingStarted,
+    TrainingUnprotected,
 )
-from holdfast.core.machine.histories import START, STOP, TRAIN
+from holdfast.core.machine.histories import START, STOP, TAIL, TRAIN
 from holdfast.core.machine.table import Outcome, Phase, step
 
 # --- complete or stopped ---------------------------------------------------------------------------------------------
 
 
 def test_a_command_that_ends_well_is_complete_once_all_is_stored() -> None:
-    state, effects = go(*TRAIN, TrainingEnded(), ChildExited(0), NO_LONGER_OWED)
+    state, effects = go(*TRAIN, PairSpooled(FIRST), PairStored(FIRST), TrainingEnded(), ChildExited(0), NO_LONGER_OWED)
     assert effects == (Finalize(complete=True),)
     assert on(state, Finalized())[0].exit_code is Exit.COMPLETE
 
@@ -104,6 +105,26 @@ def test_a_command_that_sends_its_work_to_the_background_is_not_complete() -> No
     (said,) = (effect for effect in effects if isinstance(effect, Say))
     assert "left 2 processes running" in said.text
     assert "setsid --wait" in said.text
+
+
+def test_a_command_that_trains_without_a_session_is_not_complete() -> None:
+    state, effects = go(*START, TrainingUnprotected("nothing of it is saved"))
+    assert effects == (Say("unprotected", "nothing of it is saved", warning=True),)
+    assert on(state, ChildExited(0), NO_LONGER_OWED, Finalized())[0].exit_code is Exit.FAILED
+
+
+def test_what_trains_beside_a_training_that_is_saved_does_not_matter() -> None:
+    state, effects = go(*TRAIN, TrainingUnprotected("nothing of it is saved"))
+    assert effects == ()
+    state, _ = go(*START, TrainingUnprotected("a fit before"), TrainingStarted(), PairSpooled(FIRST), PairStored(FIRST))
+    state, _ = on(state, TrainingEnded(), ChildExited(0), NO_LONGER_OWED, Finalized())
+    assert state.exit_code is Exit.COMPLETE
+
+
+def test_a_training_that_never_saved_is_not_complete() -> None:
+    state, effects = go(*TRAIN, TrainingEnded(), ChildExited(0), NO_LONGER_OWED)
+    assert acts(effects) == [Finalize(complete=False)]
+    assert on(state, Finalized())[0].exit_code is Exit.FAILED
 
 
 def test_a_helper_that_is_left_when_the_training_is_over_does_not_matter() -> None:
@@ -187,7 +208,7 @@ def test_batches_that_are_done_again_are_no_progress() -> None:
 
 
 def test_a_stop_in_the_tail_of_a_finished_training_leaves_it_complete_if_the_script_still_ends_well() -> None:
-    state, effects = go(*TRAIN, TrainingEnded(), STOP, ChildExited(0), NO_LONGER_OWED)
+    state, effects = go(*TAIL, STOP, ChildExited(0), NO_LONGER_OWED)
     assert effects == (Finalize(complete=True),)
     assert on(state, Finalized())[0].exit_code is Exit.COMPLETE
 

@@ -17,9 +17,8 @@ from holdfast.core.machine.events import (
     PairSpooled,
     PairStored,
     Restored,
-    TrainingEnded,
 )
-from holdfast.core.machine.histories import EARLY, FLUSH, START, STOP, TRAIN
+from holdfast.core.machine.histories import EARLY, FLUSH, START, STOP, TAIL, TRAIN
 from holdfast.core.machine.table import Phase
 
 STORED = (ChildExited(75), NO_LONGER_OWED, Finalized())
@@ -95,7 +94,7 @@ def test_the_second_stop_after_the_age_hurries() -> None:
 
 
 def test_a_training_that_completes_as_it_becomes_too_old_is_complete() -> None:
-    state, _ = go(*TRAIN, TrainingEnded(), ChildExited(0), OutOfTime(), NO_LONGER_OWED, Finalized())
+    state, _ = go(*TAIL, ChildExited(0), OutOfTime(), NO_LONGER_OWED, Finalized())
     assert state.exit_code is Exit.COMPLETE
     assert not state.stopped_for_good
 

@@ -23,6 +23,7 @@ from ..events import (
     TrainingConnected,
     TrainingEnded,
     TrainingStarted,
+    TrainingUnprotected,
 )
 from ..state import MOST_DEATHS, NO_TRAINING_TIME, Outcome, Phase, State, Step
 from .endings import after, end, flush
@@ -45,6 +46,7 @@ def start(state: State) -> Step:
         save_failed=False,
         spawned=False,
         connected=False,
+        unprotected=False,
         training=False,
         finished=False,
         unfinished=frozenset(),
@@ -110,6 +112,13 @@ def connected(state: State, event: TrainingConnected, now: float) -> Step:
     return replace(state, connected=True), ()
 
 
+def unprotected(state: State, event: TrainingUnprotected, now: float) -> Step:
+    """Beside a training that is protected it may be another rank's, or an experiment."""
+    if state.connected or state.unfinished or state.finished:
+        return state, ()
+    return replace(state, unprotected=True, warn_at=None), (Say("unprotected", event.text, warning=True),)
+
+
 def began(state: State, event: TrainingStarted, now: float) -> Step:
     return replace(_begun(state, event), phase=Phase.RUNNING, warn_at=None), ()
 
@@ -172,6 +181,9 @@ def exited(state: State, event: ChildExited, now: float) -> Step:
         return flush(state, Outcome.FAILED)
     if unfinished:
         event = replace(event, how=unfinished)
+    elif event.code == 0 and state.unprotected and not state.finished:
+        said = Say("failed", "the command trained without ever saving, so the run is not complete", warning=True)
+        return after(said, flush(state, Outcome.FAILED))
     elif event.code == 0:
         return flush(state, Outcome.COMPLETE)
     if event.code == Exit.STOPPED:

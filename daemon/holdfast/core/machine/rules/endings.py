@@ -49,7 +49,7 @@ def is_missing(state: State) -> bool:
     if state.save_failed or state.lost is not None:
         return True
     if state.outcome is Outcome.COMPLETE:
-        return state.left_behind or bool(state.owed)
+        return state.left_behind or bool(state.owed) or (state.seen_training and _has_nothing(state))
     return any(CheckpointName.parse(name) is None or order_of(name) > state.newest_stored for name in state.owed)
 
 
