@@ -17,10 +17,10 @@ from holdfast.core.redact import Redactor
 from holdfast.spool import Spool
 from holdfast.store.catalog import list_pairs
 from holdfast.supervisor.report.journal import Journal
-from holdfast.supervisor.reports import Reports
 from holdfast.supervisor.restore.prepare import Preparer
 from holdfast.supervisor.settings import RunSettings
 from holdfast.supervisor.start import Startup
+from holdfast.supervisor.translate import Reports
 from holdfast.supervisor.upload.commit import store_pair
 
 RUN = "00001-digits"

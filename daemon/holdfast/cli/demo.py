@@ -1,4 +1,4 @@
-"""``holdfast demo``."""
+"""``holdfast demo``: the whole story on one machine, in a minute."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.console import Console
 def demo() -> int:
     """See a training outlive its machine: real processes, a real spot notice, no AWS account; about a minute."""
     from ..drill.demo import demo as play
-    from ..drill.stop import StopSignals
+    from ..drill.stop_signals import StopSignals
 
     with StopSignals() as signals:
         return play(Console(highlight=False), signals.check)

@@ -1,4 +1,4 @@
-"""``holdfast doctor``."""
+"""``holdfast doctor``: tries what a training on this machine will need."""
 
 from __future__ import annotations
 

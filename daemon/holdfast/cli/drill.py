@@ -1,4 +1,4 @@
-"""``holdfast drill``."""
+"""``holdfast drill``: shows whether a script resumes exactly."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from rich.table import Table
 from ..core.artifacts import shown
 from ..core.errors import Cancelled, Exit, HoldfastError, SettingsError
 from ..core.wording import bytes_text, count
-from ..drill.deployment import MOST_BYTES, Deployment, remove
 from ..drill.drill import KINDS, Drill
+from ..drill.folder_copy import MOST_BYTES, Deployment, remove
 from ..drill.metadata import MetadataService
 from ..drill.report import Report
-from ..drill.stop import StopSignals
+from ..drill.stop_signals import StopSignals
 
 _LAST_LINES = 20
 

@@ -1,4 +1,4 @@
-"""``holdfast ls``."""
+"""``holdfast ls``: lists runs, and the checkpoints of one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``holdfast new``."""
+"""``holdfast new``: allots the next run id."""
 
 from __future__ import annotations
 

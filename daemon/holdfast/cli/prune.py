@@ -1,4 +1,4 @@
-"""``holdfast prune``."""
+"""``holdfast prune``: removes old checkpoints from a store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``holdfast pull``."""
+"""``holdfast pull``: fetches the newest valid checkpoint of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``holdfast rm``."""
+"""``holdfast rm``: removes a whole run from a store."""
 
 from __future__ import annotations
 

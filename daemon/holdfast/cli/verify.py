@@ -1,4 +1,4 @@
-"""``holdfast verify``."""
+"""``holdfast verify``: checks every byte of a run's checkpoints."""
 
 from __future__ import annotations
 

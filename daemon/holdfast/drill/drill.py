@@ -24,7 +24,7 @@ from ..spool import Progress
 from ..store.directory import DirectoryStore
 from . import causes
 from .compare import compare_runs
-from .deployment import Deployment, missing
+from .folder_copy import Deployment, missing
 from .machine import DrillMachine
 from .metadata import MetadataService
 from .report import Interruption, Report

@@ -20,7 +20,7 @@ import psutil
 from ..core.errors import HoldfastError
 from ..spool import Board, Progress
 from . import tied
-from .deployment import remove
+from .folder_copy import remove
 
 _LOOK, _WAIT = 0.01, 0.05
 _LEAVE = 15.0  # the guardian below the supervisor ends what is left within 11 s

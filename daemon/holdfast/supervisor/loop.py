@@ -23,14 +23,14 @@ from .command.channel import Channel
 from .command.reaper import Reaper
 from .command.training_command import TrainingCommand
 from .notices.watcher import Watcher
-from .options import origin
 from .perform import Performer
+from .provenance import origin
 from .report.journal import Journal
 from .report.systemd import Systemd
-from .reports import Reports
 from .restore.prepare import Preparer
 from .settings import RunSettings
 from .start import Startup
+from .translate import Reports
 from .upload.commit import store_pair
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

@@ -39,7 +39,7 @@ class AskStop:
 
 @dataclass(frozen=True)
 class DumpStacks:
-    """Have the training process write its stacks to the log, if it can, and write down what the tree is made of.
+    """Have the training process write its stacks to the log, if it can, and record the processes of its tree.
 
     A stopped process of the tree is woken: it may continue.
     """

@@ -278,6 +278,6 @@ Event = (
 def in_order(arrived: Iterable[Event]) -> list[Event]:
     """What arrived together, in the order in which it is decided on.
 
-    What is in the store is heard of first: a stop that gives up all that is owed must not call it left behind.
+    News of stored pairs comes first: a stop that gives up all that is owed must not call it left behind.
     """
     return sorted(arrived, key=lambda event: not isinstance(event, PairStored))

@@ -101,7 +101,7 @@ class MetadataClient:
             connection.close()
 
     def _body(self, answer: http.client.HTTPResponse) -> bytes:
-        """The socket's timeout is for each read; this one is for all of them."""
+        """The socket's timeout bounds each read; the one here bounds the whole body."""
         until, body = time.monotonic() + self._timeout, b""
         while len(body) < _MAX_BODY and (chunk := answer.read1(_MAX_BODY)):
             body += chunk

@@ -53,8 +53,8 @@ def candidates(store: Store, spool: Spool) -> Candidates:
 def owed(spool: Spool, found: Candidates) -> list[CheckpointName]:
     """Whole pairs here that the store should have, newest first.
 
-    Those are newer than all of its own, or epochs on the way to them that it never got. A mark that a pair was stored
-    is believed of what retention may have removed since, and that is never the newest.
+    Those are newer than all of its own, or epochs on the way to them that it never got. A pair that
+    is marked as stored and is not in the store was removed by retention since; that is never the newest one.
     """
     newest = max(found.stored, key=lambda name: name.order, default=None)
     stored, marked = set(found.stored), set(spool.stored())

@@ -1,7 +1,7 @@
 """Whose is the run's folder on this machine? Two stores number their runs alike, and may share a work dir.
 
-The folder notes the identity of its run, so that the checkpoints of one store's run are never taken for another's, nor
-its marks that they are stored believed.
+The folder notes the identity of its run. So the checkpoints of one store's run are never taken for another's, and their
+"stored" marks never count for another store.
 """
 
 from __future__ import annotations

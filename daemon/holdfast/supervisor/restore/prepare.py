@@ -57,7 +57,7 @@ class Preparer:
 
     @property
     def complete(self) -> RunId | None:
-        """The run that ``prepare`` gave nothing for."""
+        """The run, if it is complete already (``prepare`` returned None for it)."""
         return self._opener.complete
 
     @property

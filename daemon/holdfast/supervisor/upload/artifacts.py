@@ -5,8 +5,8 @@ every pair before the next one, and runs a job that raised StoreError again late
 to a pair. Data first, the index last, as with pairs; but a training never resumes from an artifact, so one that
 cannot be stored is reported and left out.
 
-A file that is being written waits until it is quiet, for one look; then it is stored as it is. A growing log may end in
-the middle of a line for a while. What changed while it was sent is sent again, and its record says so until then.
+A file that changed since the last look waits for the next one; then it is stored as it is, even if it changed again. A
+growing log may end in the middle of a line for a while. What changed while it was sent is sent again, and its record says so until then.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Writes drafts in the background, one after the other, in a thread that leaves the cores to the training.
 
 The state is in memory once more while a draft is written, as the draft's values; TensorFlow keeps that memory for the
-next one. It must not be there a third time, as pages of the files that are not on the disk yet: so the writer stays
-close behind the disk, and the next draft is taken when the files have been written back.
+next one. The page cache must not hold it a third time, as pages that are not on the disk yet. So the writer waits
+for the disk as it goes, and the next draft is taken when the files have been written back.
 """
 
 from __future__ import annotations

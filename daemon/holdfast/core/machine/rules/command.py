@@ -149,7 +149,7 @@ def finished(state: State, event: TrainingEnded, now: float) -> Step:
 
 
 def finished_while_draining(state: State, event: TrainingEnded, now: float) -> Step:
-    """It ended before it heard the request: the tail that follows is ended, and will run again."""
+    """Training ended before the request to stop arrived: the script's rest is stopped, and runs at the next start."""
     state, _ = finished(state, event, now)
     return replace(state, finished=False, term_at=None, kill_at=now + state.rules.term_time), (Terminate(),)
 

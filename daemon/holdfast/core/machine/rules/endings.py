@@ -36,7 +36,7 @@ def finalize(state: State) -> Step:
 
 
 def finalized(state: State, event: Finalized, now: float) -> Step:
-    """A mark that is refused for good is not waited for: the machine would cost until somebody looks."""
+    """Ends. Where the store refuses ``complete.json`` for good it does not wait: an idle machine costs money."""
     if not event.refusal:
         return end(state, code_of(state))
     state = replace(state, unmarked=True)
@@ -45,7 +45,7 @@ def finalized(state: State, event: Finalized, now: float) -> Step:
 
 
 def is_missing(state: State) -> bool:
-    """Will a state that should be in the store not be there? A run that was only stopped needs the newest one only."""
+    """Does the store lack a state that it should have? After a stop it needs the newest one only."""
     if state.save_failed or state.lost is not None:
         return True
     if state.outcome is Outcome.COMPLETE:
@@ -92,7 +92,7 @@ def fenced(state: State, event: LeaseLost, now: float) -> Step:
 
 
 def end(state: State, code: Exit, *effects: Effect) -> Step:
-    """``code`` is what this start led to; where that is a stop, the run decides as well."""
+    """Ends with ``code``; after a stop, ``code_of_stop`` may replace it (a state not stored, a run that is too old)."""
     if code is Exit.STOPPED:
         code = code_of_stop(state)
         state = replace(state, stopped_for_good=code is Exit.FAILED)

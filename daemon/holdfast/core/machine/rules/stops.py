@@ -113,7 +113,7 @@ def notice_while_draining(state: State, event: NoticeStands, now: float) -> Step
 
 
 def shorten(state: State, seconds: float | None, now: float) -> State:
-    """An earlier end replaces a later one; a later one changes nothing."""
+    """An earlier deadline replaces a later one; a later one changes nothing."""
     if seconds is None or state.deadline is None or now + seconds >= state.deadline:
         return state
     window = max(LEAST_WINDOW, seconds)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.drill.deployment import Deployment, missing, remove
+from holdfast.drill.folder_copy import Deployment, missing, remove
 
 
 def deployed(

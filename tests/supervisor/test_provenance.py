@@ -13,7 +13,7 @@ import pytest
 
 import holdfast
 from holdfast.core.redact import HIDDEN, Redactor
-from holdfast.supervisor.options import changes, origin, training_options
+from holdfast.supervisor.provenance import changes, origin, training_options
 from holdfast.supervisor.settings import RunSettings
 
 OPEN = Redactor({})
