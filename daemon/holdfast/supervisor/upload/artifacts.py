@@ -6,7 +6,8 @@ to a pair. Data first, the index last, as with pairs; but a training never resum
 cannot be stored is reported and left out.
 
 A file that changed since the last look waits for the next one; then it is stored as it is, even if it changed again. A
-growing log may end in the middle of a line for a while. What changed while it was sent is sent again, and its record says so until then.
+growing log may end in the middle of a line for a while. What changed while it was sent is sent again, and its record
+says so until then.
 """
 
 from __future__ import annotations

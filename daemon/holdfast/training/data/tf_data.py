@@ -3,8 +3,8 @@
 Keras makes a new iterator for each epoch, or, with ``steps_per_epoch``, one that serves until the data is at its end.
 Where the iterator stands follows from the passes that our datasets had begun before it, and the batches drawn from it.
 A new iterator gets there by drawing these batches once more and dropping them. Whole rounds of what repeats in a fixed
-order are left out. Where batches are just as ``holdfast.dataset`` made them, the dropped ones come as zeros, and nothing
-is read for them.
+order are left out. Where batches are just as ``holdfast.dataset`` made them, the dropped ones come as zeros: nothing is
+read for them.
 
 The data is looked at as the graph of ``tf.data`` transformations that it is (``Dataset._inputs``).
 """
