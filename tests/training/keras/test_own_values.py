@@ -226,3 +226,35 @@ def test_a_python_value_of_the_model_that_changes_is_named_once_it_is_no_part_of
     values.read()
     assert len(said) == 1
     assert said[0].startswith("model.count changes")
+
+
+class Shy:
+    """Refuses to be looked at."""
+
+    @property
+    def __dict__(self) -> Any:  # type: ignore[override]
+        raise RuntimeError("not here")
+
+
+class Proxy:
+    """Stands for something that is not there yet."""
+
+    @property
+    def __class__(self) -> Any:
+        raise RuntimeError("not here")
+
+
+class Knot(keras.callbacks.Callback):
+    def __init__(self) -> None:
+        super().__init__()
+        self.shy, self.proxy, self.loop, self.count, self.meter = Shy(), Proxy(), [0], 0, Meter()
+        self.loop.append(self.loop)  # type: ignore[arg-type]
+
+
+def test_what_refuses_to_be_looked_at_or_holds_itself_stops_no_training(model: keras.Model) -> None:
+    knot = Knot()
+    values, _ = watched(model, knot)
+    knot.count = 1
+    knot.loop[0] = 5
+    knot.meter.total = 2.0
+    assert values.read() == {"Knot.count": 1, "Knot.meter.total": 2.0}

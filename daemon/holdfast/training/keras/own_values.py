@@ -59,6 +59,8 @@ class OwnValues:
                 continue
             except TypeError as error:
                 self._say(f"{slot.path} is not kept: it holds {error}. {_REMEDY}")
+            except Exception as error:  # as above: the training must not die of it
+                self._say(f"{slot.path} is not kept ({type(error).__name__}). {_REMEDY}")
             else:
                 self._kept.add(slot.path)
                 found[slot.path] = value
@@ -105,7 +107,7 @@ def mark(slot: Slot) -> Any:
     """Two marks differ if the value has changed. Much of it is looked at, not all. _UNKNOWN for what is no value."""
     try:
         return _mark(slot.get(), itertools.count())
-    except LookupError:
+    except Exception:  # whatever an object of the script's does when it is looked at, or if it holds itself
         return _UNKNOWN
 
 
@@ -153,9 +155,9 @@ def _mark_of_array(array: np.ndarray) -> Any:
 def _is_iterator(slot: Slot) -> bool:
     try:
         value = slot.get()
-    except LookupError:
+        return isinstance(value, types.GeneratorType | tf.data.Iterator) or type(value).__name__.endswith("_iterator")
+    except Exception:  # as in ``mark``
         return False
-    return isinstance(value, types.GeneratorType | tf.data.Iterator) or type(value).__name__.endswith("_iterator")
 
 
 # --- there and back

@@ -9,6 +9,7 @@ Objects of other libraries are left alone. Nothing is called here, and no proper
 
 from __future__ import annotations
 
+import contextlib
 import dis
 import functools
 import sys
@@ -107,21 +108,34 @@ def reach(roots: Mapping[str, Any], most: int = MOST_OBJECTS) -> Reached:
         if len(seen) > most:
             found.whole = False
             break
-        if isinstance(value, keras.Variable | tf.Variable):
-            found.variables[path] = value
-            continue
-        if isinstance(value, keras.layers.Layer):
-            found.layers[path] = value
-        elif isinstance(value, tf.lookup.experimental.MutableHashTable | tf.lookup.experimental.DenseHashTable):
-            found.tables[path] = value
-        found.slots += _slots(path, value)
-        alone = path not in roots and path.startswith(INSIDE) and isinstance(value, keras.Model)
-        waiting.extend(
-            (f"{path}{name}", part)
-            for name, part in _parts(value)
-            if not isinstance(part, _LEAVES) and not (alone and name[1:] in _OF_ITS_OWN_TRAINING)
-        )
+        with contextlib.suppress(Exception):  # an object of the script's may refuse to be looked at
+            waiting.extend(_look(found, path, value, path not in roots))
     return found
+
+
+def _look(found: Reached, path: str, value: Any, inside: bool) -> list[tuple[str, Any]]:
+    """Notes what ``value`` is; returns what it leads to."""
+    if isinstance(value, keras.Variable | tf.Variable):
+        found.variables[path] = value
+        return []
+    if isinstance(value, keras.layers.Layer):
+        found.layers[path] = value
+    elif isinstance(value, tf.lookup.experimental.MutableHashTable | tf.lookup.experimental.DenseHashTable):
+        found.tables[path] = value
+    found.slots += _slots(path, value)
+    alone = inside and path.startswith(INSIDE) and isinstance(value, keras.Model)
+    return [
+        (f"{path}{name}", part)
+        for name, part in _parts(value)
+        if not _is_leaf(part) and not (alone and name[1:] in _OF_ITS_OWN_TRAINING)
+    ]
+
+
+def _is_leaf(value: Any) -> bool:
+    try:
+        return isinstance(value, _LEAVES)
+    except Exception:  # a proxy that stands for nothing yet, say
+        return True
 
 
 class _Seen:
