@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fakes.pairs import name_of, save_pair
 from holdfast.core.errors import Exit
+from holdfast.core.machine.record import Record
 from holdfast.spool import Spool
 from integration.daemons import wait_for
 
@@ -27,6 +28,7 @@ from holdfast.supervisor.command.reaper import Reaper
 from holdfast.supervisor.report.journal import Journal
 from holdfast.supervisor.loop import Supervisor
 from holdfast.supervisor.notices.watcher import Watcher
+from holdfast.core.policy import LeaseTimes
 from holdfast.supervisor.settings import RunSettings
 
 Store = DirectoryStore
@@ -172,3 +174,38 @@ def test_a_command_that_is_gone_by_the_time_it_is_started_is_a_wrong_setting(tmp
     store = tmp_path / "store" / RUN
     assert (store / name_of(1).file("json")).exists()
     assert json.loads((store / "lease.json").read_text())["state"] == "released"
+
+
+# --- the record of the last events ---------------------------------------------------------------------------------
+
+
+def record_of(folder: Path) -> Record:
+    path = folder / "work" / RUN / "last-events.json"
+    assert path.stat().st_mode & 0o077 == 0
+    return Record.from_plain(json.loads(path.read_text()))
+
+
+def test_an_end_by_another_holder_is_recorded_and_can_be_stepped_again(tmp_path: Path) -> None:
+    lease = tmp_path / "store" / RUN / "lease.json"
+    with supervised(tmp_path, "sh", "-c", SAVES, settings="lease=LeaseTimes(0.05, 30, 900)") as process:
+        until(process, "ready")
+        lease.write_text('{"state": "held", "holder": "another", "host": "two", "incarnation": 2}')
+        said, _ = process.communicate(timeout=30)
+    assert process.returncode == Exit.FENCED, said
+    assert "the lease was taken over by two (incarnation 2)" in said
+    record = record_of(tmp_path)
+    assert (record.code, record.replay().exit_code) == (Exit.FENCED, Exit.FENCED)
+
+
+def test_a_failure_is_recorded_and_can_be_stepped_again(tmp_path: Path) -> None:
+    with supervised(tmp_path, "sh", "-c", "exit 3") as process:
+        said, _ = process.communicate(timeout=30)
+    assert process.returncode == Exit.FAILED, said
+    assert record_of(tmp_path).replay().exit_code is Exit.FAILED
+
+
+def test_an_end_as_it_should_be_is_not_recorded(tmp_path: Path) -> None:
+    with supervised(tmp_path, "true") as process:
+        said, _ = process.communicate(timeout=30)
+    assert process.returncode == Exit.COMPLETE, said
+    assert not (tmp_path / "work" / RUN / "last-events.json").exists()

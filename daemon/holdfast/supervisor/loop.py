@@ -8,6 +8,7 @@ touches the state.
 from __future__ import annotations
 
 import contextlib
+import json
 import queue
 import signal
 import time
@@ -16,8 +17,9 @@ from typing import IO
 
 from ..core.errors import Exit
 from ..core.machine import events, table
+from ..core.machine.record import Recorder
 from ..core.redact import Redactor
-from ..spool import only_here
+from ..spool import only_here, write_whole
 from ..store import Store
 from .command.channel import Channel
 from .command.reaper import Reaper
@@ -35,6 +37,8 @@ from .upload.commit import store_pair
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _HEARTBEAT = 1.0
+_RECORDED = (Exit.FENCED, Exit.FAILED, Exit.UNSTORED)
+RECORD_FILE = "last-events.json"
 
 
 class Supervisor:
@@ -52,12 +56,14 @@ class Supervisor:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
+        self._journal = journal
         self._say = say = journal.event
         self._clock = clock
         self._queue: queue.SimpleQueue[events.Event] = queue.SimpleQueue()
         self._state = table.State(rules=settings.rules)
+        self._recorder = Recorder()
         put = self._queue.put
-        redactor = Redactor(environment)
+        self._redactor = redactor = Redactor(environment)
         made_by = origin(settings.command, redactor)
         reports = Reports(say, put)
         self._watcher = watcher(put)
@@ -105,13 +111,23 @@ class Supervisor:
         except Exception as error:  # the command must not run on alone, whatever it was
             self._say("failed", f"a defect in holdfast, or a broken machine: {error!r}", warning=True)
             self._command.kill()
+            self._keep_record(Exit.FAILED, repr(error))
             return Exit.FAILED
         finally:
             for number in _SIGNALS:
                 signal.signal(number, signal.SIG_IGN)  # the exit code is decided
             self._close()
         assert self._state.exit_code is not None
+        self._keep_record(self._state.exit_code)
         return self._state.exit_code
+
+    def _keep_record(self, code: Exit, defect: str = "") -> None:
+        """Beside events.jsonl: an end that should not have come can be stepped again (core/machine/record.py)."""
+        folder, record = self._journal.folder, self._recorder.record(code, defect)
+        if code in _RECORDED and folder is not None and record is not None:
+            document = self._redactor.value(record.to_plain())
+            with contextlib.suppress(OSError):  # a full disk
+                write_whole(folder / RECORD_FILE, json.dumps(document).encode(), durable=False)
 
     def _turn(self) -> None:
         due = self._state.next_time()
@@ -146,8 +162,9 @@ class Supervisor:
         self._step(event)
 
     def _step(self, event: events.Event) -> None:
-        phase = self._state.phase
-        self._state, effects = table.step(self._state, event, self._clock())
+        phase, now = self._state.phase, self._clock()
+        self._recorder.note(self._state, event, now)
+        self._state, effects = table.step(self._state, event, now)
         if self._state.phase is not phase:
             deadline = self._state.deadline
             seconds = None if deadline is None else round(deadline - self._clock(), 3)
