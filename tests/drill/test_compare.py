@@ -14,7 +14,7 @@ import pytest
 from fakes.pairs import name_of, save_pair
 from holdfast.core import codec
 from holdfast.core.errors import HoldfastError
-from holdfast.drill.compare import Difference, compare_runs
+from holdfast.drill.compare import DataCompared, Difference, compare_runs
 from holdfast.spool import Spool, record_of
 from holdfast.store.directory import DirectoryStore
 from holdfast.supervisor.upload.commit import store_pair
@@ -32,7 +32,14 @@ class Training:
         self._spool = Spool(folder / RUN)
         self._save = 0
 
-    def pair(self, weights: list[float], fit: int | None = 0, own_data: bool = True, **history: list[Any]) -> None:
+    def pair(
+        self,
+        weights: list[float],
+        fit: int | None = 0,
+        own_data: bool = True,
+        digests: list[list[Any]] | None = None,
+        **history: list[Any],
+    ) -> None:
         self._save += 1
         name = name_of(self._save)
         value = pack(np.array(weights, "float32"))
@@ -45,6 +52,7 @@ class Training:
             state = {"epoch": [0, 1], "history": history}
             data = {"pass": 0, "batches": 4} if own_data else None
             document |= {"fit": fit, "data": data, "callbacks": [{"class": "History", "state": state}]}
+            document |= {"digests": digests or []}
         manifest = save_pair(self._spool, name)
         self._spool.file(name.file("pkl")).write_bytes(codec.dumps(document))
         h5py.File(self._spool.file(name.file("h5")), "w").close()
@@ -96,7 +104,7 @@ def test_a_loop_of_the_scripts_own_is_compared_by_its_last_state(trainings: tupl
         training.pair([1.0], fit=None)
     found = compare_runs(a.store, b.store, RUN)
     assert found.same
-    assert found.own_data
+    assert found.data == DataCompared(0, "", exact=True)
 
 
 def test_a_history_that_differs_in_its_last_bit_is_named(trainings: tuple[Training, Training]) -> None:
@@ -113,3 +121,27 @@ def test_a_training_that_stored_nothing_is_asked_for_resume(trainings: tuple[Tra
     a.pair([1.0])
     with pytest.raises(HoldfastError, match=r"does the script use holdfast\.Resume"):
         compare_runs(a.store, b.store, RUN)
+
+
+def test_batches_that_are_the_same_in_both_are_no_cause(trainings: tuple[Training, Training]) -> None:
+    a, b = trainings
+    a.pair([1.0], own_data=False, digests=[[0, 0, "x"], [0, 1, "y"]])
+    b.pair([1.0], own_data=False, digests=[[0, 0, "x"]])
+    b.pair([2.0], own_data=False, digests=[[0, 0, "x"], [0, 1, "y"], [1, 0, "z"]])
+    assert compare_runs(a.store, b.store, RUN).data == DataCompared(2, "", exact=False)
+
+
+def test_a_batch_that_any_of_the_pairs_saw_otherwise_is_named(trainings: tuple[Training, Training]) -> None:
+    a, b = trainings
+    for training in trainings:
+        training.pair([1.0], own_data=False, digests=[[0, 0, "x"], [1, 2, "y"]])
+    b.pair([2.0], own_data=False, digests=[[0, 0, "x"], [1, 2, "other"]])
+    assert compare_runs(a.store, b.store, RUN).data == DataCompared(2, "batch 3 of epoch 2", exact=False)
+
+
+def test_with_several_fits_a_batch_is_named_with_its_fit(trainings: tuple[Training, Training]) -> None:
+    a, b = trainings
+    for number, training in enumerate(trainings):
+        training.pair([1.0], fit=0, own_data=False, digests=[[0, 0, "x"]])
+        training.pair([1.0], fit=1, own_data=False, digests=[[0, 0, str(number)]])
+    assert compare_runs(a.store, b.store, RUN).data.other == "batch 1 of epoch 1 of fit 2"

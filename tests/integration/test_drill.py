@@ -72,7 +72,8 @@ def test_a_shuffle_that_cannot_be_continued_is_named_as_the_cause() -> None:
     )
     assert code == Exit.FAILED, text
     assert report["deterministic"]
-    assert "order of the data" in report["cause"]
+    assert "the data: batch 1 of epoch" in report["cause"]
+    assert "is not the one that it is in the undisturbed training" in report["cause"]
     assert "holdfast.dataset" in report["remedy"]
     assert report["executed"] == report["batches"], "though every batch number was done once"
 

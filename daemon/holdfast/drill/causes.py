@@ -7,8 +7,14 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from ..core.artifacts import shown
-from .compare import Difference
+from ..core.wording import count
+from .compare import DataCompared, Difference
 
+_EARLIER_FITS = "weights at their ends"
+_MOST_NAMED = 3
+_DRAWS = "draws from tf.random"
+_SEED = "call keras.utils.set_random_seed(…) first of all"
+_OWN_DATA = "feed fit from holdfast.dataset(x, y, batch_size=, seed=), or holdfast.dataset(make_epoch, seed=)"
 _ARTIFACTS = "write it under holdfast.run_dir() / 'artifacts', which is stored and restored"
 
 
@@ -17,22 +23,24 @@ class Cause(NamedTuple):
     remedy: str
 
 
-def of_an_unequal_reference(found: Iterable[Difference], own_data: bool) -> Cause:
-    """The undisturbed training differs from itself."""
+def of_an_unequal_reference(found: Iterable[Difference], data: DataCompared, said: Sequence[str]) -> Cause:
+    """The undisturbed training differs from itself. ``said`` are holdfast's warnings from inside the script."""
     if any("seed_generator" in difference.path for difference in found):
         return Cause(
             "an unseeded layer: its random numbers differ from start to start",
-            "call keras.utils.set_random_seed(…) first of all, or give each random layer a seed",
+            f"{_SEED}, or give each random layer a seed",
         )
-    if not own_data:
+    if data.other:
         return Cause(
-            "the order of the data: it is shuffled without a seed",
-            "call keras.utils.set_random_seed(…) first of all, and feed fit from holdfast.dataset(…, seed=)",
+            f"the data: {data.other} is another one in each start",
+            f"{_SEED}, and feed fit from holdfast.dataset(…, seed=)",
         )
-    return Cause(
-        "unseeded initial weights, or nondeterministic kernels",
-        "call keras.utils.set_random_seed(…) first of all, and on a GPU tf.config.experimental.enable_op_determinism()",
-    )
+    if draws := [text for text in said if _DRAWS in text]:
+        return Cause(draws[0].partition(";")[0].partition(",")[0], _SEED)
+    cause = "unseeded initial weights, or nondeterministic kernels"
+    if not data.exact and not data.compared:
+        cause += ", or the order of the data (its batches could not be compared)"
+    return Cause(cause, f"{_SEED}, and on a GPU tf.config.experimental.enable_op_determinism()")
 
 
 STARTED_OVER = Cause(
@@ -60,23 +68,50 @@ def of_a_failure(missing: Collection[str], output: Sequence[str]) -> Cause:
     return Cause("not known: the end of its output says more", "make the script start well where a checkpoint exists")
 
 
-def of_a_difference(said: Sequence[str], own_data: bool, missing: Collection[str]) -> Cause:
-    """The interrupted training ended differently. ``said`` are holdfast's warnings from inside the script."""
-    if not own_data or any("another order" in text for text in said):
-        return Cause(
-            "the order of the data: it is not the same when an epoch is resumed in its middle",
-            "feed fit from holdfast.dataset(x, y, batch_size=, seed=), or holdfast.dataset(make_epoch, seed=)",
-        )
-    kept = next((text for text in said if "not kept" in text), "")
+def of_a_difference(said: Sequence[str], data: DataCompared, missing: Collection[str]) -> Cause:
+    """The interrupted training ended differently. ``said`` are holdfast's warnings from inside the script.
+
+    What is proved comes first, and all of it; a guess is called one.
+    """
+    proved = [*_of_data(said, data), *_of_draws(said)]
+    if proved:
+        return Cause(". And ".join(one.cause for one in proved), ". And ".join(one.remedy for one in proved))
+    kept = [text for text in dict.fromkeys(said) if "not kept" in text and _EARLIER_FITS not in text]
     if kept:
-        return Cause(kept, "give that callback get_state() and set_state(state)")
+        return Cause(
+            "state that holdfast named as not kept: " + "; ".join(kept[:_MOST_NAMED]),
+            "make it a keras.Variable, or give the callback get_state() and set_state(state)",
+        )
     if missing:
         return Cause(
             f"perhaps files: the script wrote {shown(missing)} to its working folder, and the next machine did not "
             "have that",
             f"if it is read back: {_ARTIFACTS}",
         )
+    if not data.exact and not data.compared:
+        return Cause(
+            "not known: the order of the data, which could not be compared, or state that the script keeps outside of "
+            "what holdfast stores",
+            f"first {_OWN_DATA}, which is exact; if it still differs, it is not the data",
+        )
+    same = f"; the data is not the cause: {count(data.compared, 'batch', 'batches')} compared are the same"
     return Cause(
-        "state that the script keeps outside of what holdfast stores (globals, files, generators of its own)",
+        "state that the script keeps outside of what holdfast stores (globals, files, generators of its own)"
+        + (same if data.compared else ""),
         "move it into a layer, a callback with get_state() and set_state(), or holdfast.session's values",
     )
+
+
+def _of_data(said: Sequence[str], data: DataCompared) -> list[Cause]:
+    if not data.other:
+        return []
+    draws = next((text for text in said if "It draws from tf.random" in text), "")
+    why = f" ({draws.partition('It ')[2].partition(':')[0]})" if draws else ""
+    return [
+        Cause(f"the data: {data.other} is not the one that it is in the undisturbed training{why}", _OWN_DATA),
+    ]
+
+
+def _of_draws(said: Sequence[str]) -> list[Cause]:
+    found = [text.partition("; ") for text in dict.fromkeys(said) if _DRAWS in text and "and that state" in text]
+    return [Cause(cause, remedy) for cause, _, remedy in found[:1]]

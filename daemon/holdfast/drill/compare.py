@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from ..core import codec
 from ..core.errors import HoldfastError
@@ -16,6 +16,8 @@ from ..spool import Spool
 from ..store import Store
 from ..store.catalog import list_pairs
 from ..store.download import announced, bring, fetch_part, look_up
+
+_Batches: TypeAlias = dict[tuple[int, int, int], set[str]]
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,17 @@ class FitState:
 
 
 @dataclass(frozen=True)
+class DataCompared:
+    """What the digests of batches in two trainings' pairs prove: so many were ``compared``; ``other`` names the first
+    that differs. ``exact``: all data came from ``holdfast.dataset``, or the script keeps its place by itself.
+    """
+
+    compared: int
+    other: str
+    exact: bool
+
+
+@dataclass(frozen=True)
 class Compared:
     """``histories`` names each metric whose history differs; ``fits`` and ``arrays`` count what was compared."""
 
@@ -46,7 +59,7 @@ class Compared:
     arrays: int
     differences: list[Difference]
     histories: list[str]
-    own_data: bool
+    data: DataCompared
 
     @property
     def same(self) -> bool:
@@ -55,10 +68,10 @@ class Compared:
 
 def compare_runs(left: Store, right: Store, run: str) -> Compared:
     """Compares the last state of each fit of two trainings. Raises HoldfastError where there is no checkpoint."""
-    ours, theirs = last_pairs(left, run), last_pairs(right, run)
+    (ours, our_batches), (theirs, their_batches) = _scan(left, run), _scan(right, run)
     found: list[Difference] = []
     histories: list[str] = []
-    arrays, own_data = 0, True
+    arrays, exact = 0, True
     numbers = sorted({*ours, *theirs})
     for number in numbers:
         prefix = f"fit {number + 1}: " if len(numbers) > 1 else ""
@@ -67,30 +80,48 @@ def compare_runs(left: Store, right: Store, run: str) -> Compared:
             continue
         a, b = load_fit(left, run, ours[number]), load_fit(right, run, theirs[number])
         arrays += len(a.arrays)
-        own_data = own_data and a.own_data
+        exact = exact and a.own_data
         found += [Difference(prefix + one.path, one.largest) for one in differences(a, b)]
         histories += [prefix + text for text in _histories(a.history, b.history)]
-    return Compared(len(numbers), arrays, found, histories, own_data)
+    data = _compare_batches(our_batches, their_batches, exact, len(numbers) > 1)
+    return Compared(len(numbers), arrays, found, histories, data)
 
 
-def last_pairs(store: Store, run: str) -> dict[int, CheckpointName]:
-    """The newest pair of each fit, by the fit's number; a loop of the script's own is number 0."""
+def _compare_batches(left: _Batches, right: _Batches, exact: bool, name_fit: bool) -> DataCompared:
+    both = sorted(set(left) & set(right))
+    other = next((place for place in both if left[place] != right[place]), None)
+    if other is None:
+        return DataCompared(len(both), "", exact)
+    fit, epoch, batch = other
+    of_fit = f" of fit {fit + 1}" if name_fit else ""
+    return DataCompared(len(both), f"batch {batch + 1} of epoch {epoch + 1}{of_fit}", exact)
+
+
+def _scan(store: Store, run: str) -> tuple[dict[int, CheckpointName], _Batches]:
+    """The newest pair of each fit, by the fit's number (a loop of the script's own is number 0); and the digests of
+    batches that all pairs hold, by fit, epoch and batch.
+    """
     names = list_pairs(store, run)
     if not names:
         raise HoldfastError(f"run {run} has no checkpoint in {store.uri}: does the script use holdfast.Resume?")
     found: dict[int, CheckpointName] = {}
+    batches: _Batches = {}
     with tempfile.TemporaryDirectory(prefix="holdfast-") as folder:
         for name in names:
             listed = look_up(store, run, name)
             path = Path(folder, "pkl")
             fetch_part(store, run, listed, "pkl", announced(store, run, listed).files["pkl"], path)
-            found.setdefault(int(codec.loads(path.read_bytes()).get("fit", 0)), name)
-    return found
+            document = codec.loads(path.read_bytes())
+            fit = int(document.get("fit", 0))
+            found.setdefault(fit, name)
+            for epoch, batch, digest in document.get("digests", []):
+                batches.setdefault((fit, epoch, batch), set()).add(digest)
+    return found, batches
 
 
 def final_state(store: Store, run: str) -> FitState:
     """What the run's newest checkpoint holds. Raises HoldfastError where there is none."""
-    return load_fit(store, run, max(last_pairs(store, run).values(), key=lambda name: name.order))
+    return load_fit(store, run, max(_scan(store, run)[0].values(), key=lambda name: name.order))
 
 
 def differences(left: FitState, right: FitState) -> list[Difference]:

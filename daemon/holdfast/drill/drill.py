@@ -23,7 +23,7 @@ from ..core.wording import count
 from ..spool import Progress
 from ..store.directory import DirectoryStore
 from . import causes
-from .compare import compare_runs
+from .compare import DataCompared, compare_runs
 from .folder_copy import Deployment, missing
 from .machine import DrillMachine
 from .metadata import MetadataService
@@ -100,13 +100,14 @@ class Drill:
         report.deterministic = not report.differences
         if not report.deterministic:
             report.problems.append("the command does not end the same even when nothing interrupts it")
-            report.cause, report.remedy = causes.of_an_unequal_reference(report.differences, itself.own_data)
+            found = causes.of_an_unequal_reference(report.differences, itself.data, self._said)
+            report.cause, report.remedy = found
             return report
         plan = _plan(report.batches - _margin(reference.pace), interruptions, kinds, random.Random(seed))
         last = self._interrupted(plan, report)
         if last is not None:
-            self._compare(reference, again, itself.histories, last, report)
-            self._judge(report, itself.own_data)
+            data = self._compare(reference, again, itself.histories, last, report)
+            self._judge(report, data)
         self._note_changes_at_home(report)
         return report
 
@@ -119,6 +120,7 @@ class Drill:
             code = machine.wait(self._patience)
             took = time.monotonic() - began
             left = self._left(machine)
+            self._remember(machine)
             executed = machine.vanish().executed
         if code != Exit.COMPLETE:
             raise HoldfastError(f"the command fails by itself (exit {code}); its output is above{self._hint()}")
@@ -224,7 +226,7 @@ class Drill:
 
     def _compare(
         self, reference: _Undisturbed, again: _Undisturbed, unstable: Sequence[str], last: _Left, report: Report
-    ) -> None:
+    ) -> DataCompared:
         found = compare_runs(reference.store, DirectoryStore(self._folder / "interrupted-store"), RUN)
         files = compare_files(reference.left.artifacts, again.left.artifacts, last.artifacts)
         report.differences = found.differences
@@ -238,6 +240,7 @@ class Drill:
                 f"files in the working folder are not kept: {shown(outside.differ)} is missing at the end, or other "
                 "than after the undisturbed training (what is under holdfast.run_dir() / 'artifacts' is kept)"
             )
+        return found.data
 
     def _note_changes_at_home(self, report: Report) -> None:
         changed = [] if self._deployment is None else self._deployment.changed_at_home()
@@ -247,7 +250,7 @@ class Drill:
                 "or a link, all machines share it, and the drill does not see whether it is read back"
             )
 
-    def _judge(self, report: Report, own_data: bool) -> None:
+    def _judge(self, report: Report, data: DataCompared) -> None:
         redone = sum(i.redone for i in report.interruptions)
         for interruption in report.interruptions:
             if interruption.kind != "sigkill" and interruption.redone:
@@ -263,7 +266,7 @@ class Drill:
         elif report.other_differences:
             report.problems.append("the interrupted training left another history, or other artifacts")
         if not report.identical and not started_over:
-            report.cause, report.remedy = causes.of_a_difference(self._said, own_data, sorted(self._written))
+            report.cause, report.remedy = causes.of_a_difference(self._said, data, sorted(self._written))
 
 
 def _reached(step: int) -> Callable[[Progress], bool]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
 
 from holdfast.core.errors import Mismatch
-from holdfast.training.data.position import DataPosition
+from holdfast.training.data.position import DataPosition, ignore, ignore_earlier
 from holdfast.training.data.replay import Replay
 
 
@@ -32,11 +32,14 @@ class ListPosition:
 
     def begin_epoch(self, done: int, within: bool, facts: Mapping[str, Any] | None) -> None: ...
 
-    def catch_up(self, iterator: Iterator[Any]) -> None:
-        next(iterator)
+    def catch_up(self, iterator: Iterator[Any], look: Callable[[int, Any], None] = ignore_earlier) -> None:
+        look(1, next(iterator))
 
-    def drop_batch(self, iterator: Iterator[Any]) -> bool:
-        return next(iterator, None) is not None
+    def drop_batch(self, iterator: Iterator[Any], look: Callable[[Any], None] = ignore) -> bool:
+        batch = next(iterator, None)
+        if batch is not None:
+            look(batch)
+        return batch is not None
 
     def caught_up(self) -> None:
         self.arrived += 1
@@ -62,9 +65,16 @@ def position() -> ListPosition:
     return ListPosition()
 
 
-def replay_of(position: DataPosition, refused: list[str] | None = None, random: FixedRandom | None = None) -> Replay:
-    refuse = ([] if refused is None else refused).append
-    return Replay(position, random or FixedRandom(), refuse, lambda text: None)
+def replay_of(
+    position: DataPosition,
+    refused: list[str] | None = None,
+    random: FixedRandom | None = None,
+    look: Callable[[int, Any], None] = lambda number, batch: None,
+    verdict: str | None = None,
+    said: list[str] | None = None,
+) -> Replay:
+    refuse, say = ([] if refused is None else refused).append, ([] if said is None else said).append
+    return Replay(position, random or FixedRandom(), refuse, look, look, lambda: verdict, say)
 
 
 def test_it_drops_what_is_done_and_says_once_that_it_is_there(position: ListPosition) -> None:
@@ -102,3 +112,26 @@ def test_the_checkpoint_is_not_held_in_memory_once_the_replay_is_over(position: 
     del checkpoint
     replay.drop(iter([1]), 1)
     assert held() is None
+
+
+def test_each_batch_that_is_dropped_is_seen_with_its_number(position: ListPosition) -> None:
+    seen: list[tuple[int, Any]] = []
+    replay, data = replay_of(position, look=lambda number, batch: seen.append((number, batch))), iter("abcdef")
+    replay.begin(5, lambda: None)
+    while replay.left:
+        replay.drop(data, 2)
+    assert seen == [(0, "a"), (1, "b"), (2, "c"), (3, "d"), (4, "e")]
+
+
+@pytest.mark.parametrize(
+    ("exact", "verdict", "said"), [(True, "other", []), (False, "other", ["other"]), (False, None, [])]
+)
+def test_what_is_said_of_data_that_is_not_exact_is_what_the_batches_show(
+    position: ListPosition, exact: bool, verdict: str | None, said: list[str]
+) -> None:
+    position.exact = exact
+    heard: list[str] = []
+    replay = replay_of(position, verdict=verdict, said=heard)
+    replay.begin(1, lambda: None)
+    replay.drop(iter([1]), 1)
+    assert heard == said

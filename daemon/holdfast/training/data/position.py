@@ -5,8 +5,16 @@ A kind of data is one class in a module of its own; ``kinds.py`` says which one 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
+
+
+def ignore(batch: Any) -> None:
+    """A batch that nobody looks at."""
+
+
+def ignore_earlier(before: int, batch: Any) -> None:
+    """The same, of a batch of an earlier epoch."""
 
 
 class DataPosition(Protocol):
@@ -51,11 +59,13 @@ class DataPosition(Protocol):
         ``within``: it was taken in this epoch, not before.
         """
 
-    def catch_up(self, iterator: Any) -> None:
-        """Draws from the iterator what earlier epochs drew from the earlier process's one."""
+    def catch_up(self, iterator: Any, look: Callable[[int, Any], None] = ignore_earlier) -> None:
+        """Draws from the iterator what earlier epochs drew from the earlier process's one. ``look`` sees each batch,
+        with how many batches before this epoch's first it came.
+        """
 
-    def drop_batch(self, iterator: Any) -> bool:
-        """Draws one batch and drops it. False if there is none."""
+    def drop_batch(self, iterator: Any, look: Callable[[Any], None] = ignore) -> bool:
+        """Draws one batch, hands it to ``look`` and drops it. False if there is none."""
 
     def caught_up(self) -> None:
         """All that is to be dropped was dropped: the next batch is one to train on."""

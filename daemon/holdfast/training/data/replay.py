@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import takewhile
+from functools import partial
 from typing import Any, NoReturn, Protocol
 
 from ...core.errors import Mismatch
@@ -30,15 +30,27 @@ def too_short(batches: int, done: int) -> Mismatch:
 class Replay:
     """``left`` batches are still to be dropped before the first that this process trains on.
 
-    ``refuse`` receives the text of a Mismatch before it is raised. ``say`` receives what the user should know.
+    ``refuse`` receives the text of a Mismatch before it is raised. ``look`` sees each batch that is dropped, with its
+    number in the epoch, and ``look_back`` what an earlier epoch drew (see DataPosition.catch_up). ``verdict`` then
+    gives what the user should know about data that is not exact by itself, or None; ``say`` receives it.
     """
 
     def __init__(
-        self, data: DataPosition, random: RandomState, refuse: Callable[[str], None], say: Callable[[str], None]
+        self,
+        data: DataPosition,
+        random: RandomState,
+        refuse: Callable[[str], None],
+        look: Callable[[int, Any], None],
+        look_back: Callable[[int, Any], None],
+        verdict: Callable[[], str | None],
+        say: Callable[[str], None],
     ) -> None:
         self._data = data
         self._random = random
         self._refuse = refuse
+        self._look = look
+        self._look_back = look_back
+        self._verdict = verdict
         self._say = say
         self._arrived: Callable[[], None] = _nothing
         self._dropped = 0
@@ -51,7 +63,7 @@ class Replay:
     def catch_up(self, iterator: Any) -> None:
         """Draws what earlier epochs drew from Keras' iterator."""
         before = self._random.get_state()
-        self._data.catch_up(iterator)
+        self._data.catch_up(iterator, self._look_back)
         if not self.left:
             self._caught_up()
             self._random.set_state(before)
@@ -59,8 +71,12 @@ class Replay:
     def drop(self, iterator: Any, per_call: int) -> int:
         """One call of the train function; returns how many batches it dropped. Raises Mismatch if there are too few."""
         last, wanted = self.left <= per_call, min(per_call, self.left)
-        pulled = sum(1 for _ in takewhile(lambda _: self._data.drop_batch(iterator), range(wanted)))
-        self._dropped += pulled
+        first = self._dropped
+        while self._dropped < first + wanted:
+            if not self._data.drop_batch(iterator, partial(self._look, self._dropped)):
+                break
+            self._dropped += 1
+        pulled = self._dropped - first
         self.left -= pulled
         if pulled < wanted:
             if not (last and pulled):
@@ -80,12 +96,9 @@ class Replay:
 
     def _caught_up(self) -> None:
         self._data.caught_up()
-        if not self._data.exact:
-            self._say(
-                "resuming at the right batch, but this data may come in another order than before, so some samples of "
-                "this epoch may be seen twice and others not at all (holdfast.dataset(x, y, batch_size=, seed=) is "
-                "exact)"
-            )
+        text = None if self._data.exact else self._verdict()
+        if text is not None:
+            self._say(text)
 
 
 def _nothing() -> None:

@@ -11,7 +11,8 @@ The data is looked at as the graph of ``tf.data`` transformations that it is (``
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
@@ -19,6 +20,7 @@ import tensorflow as tf
 from ...core.wording import count
 from . import dataset_passes
 from .dataset import pass_counter_of
+from .position import ignore, ignore_earlier
 from .state import DataState, chain_of
 
 # Each batch of ours comes out as it went in, and passes follow upon each other whole.
@@ -139,20 +141,22 @@ class TfDataPosition:
             for counter in self._counters:
                 counter.resume_at(counter.next_pass + whole, self._to_draw + done if self._cheap else 0)
 
-    def catch_up(self, iterator: Any) -> None:
+    def catch_up(self, iterator: Any, look: Callable[[int, Any], None] = ignore_earlier) -> None:
         """Draws what earlier epochs drew from Keras' iterator, and sets Keras' count of what was drawn."""
         self.behind = False
         size = self._keras._num_batches or self._drawn + 1  # more than that are not drawn from one iterator
-        for _ in range(self._to_draw % size):
-            if not self.drop_batch(iterator):
+        to_draw = self._to_draw % size
+        for before in range(to_draw, 0, -1):
+            if not self.drop_batch(iterator, partial(look, before)):
                 break
         self._keras._steps_seen += self._drawn % size
 
-    def drop_batch(self, iterator: Any) -> bool:
+    def drop_batch(self, iterator: Any, look: Callable[[Any], None] = ignore) -> bool:
         try:
-            next(iterator)
+            batch = next(iterator)
         except (StopIteration, tf.errors.OutOfRangeError):
             return False
+        look(batch)
         return True
 
     def caught_up(self) -> None:

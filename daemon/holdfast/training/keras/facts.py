@@ -31,6 +31,7 @@ def checked(saved: Saved) -> Saved:
         and isinstance(facts.get("layers", {}), dict)
         and isinstance(facts.get("own", {}), dict)
         and isinstance(facts.get("data_state", {}), dict)
+        and _are(facts.get("digests", []), _is_digest)
     )
     if not whole:
         raise InvalidPair("its .pkl is malformed: a fact about the training is missing, or is of another kind")
@@ -56,6 +57,11 @@ def _is_history(value: Any) -> bool:
         and isinstance(value.get("history"), dict)
         and _are(value.get("passes", []), _is_count)
     )
+
+
+def _is_digest(value: Any) -> bool:
+    """Of one batch: its epoch, its number, its digest."""
+    return isinstance(value, list) and len(value) == 3 and all(map(_is_count, value[:2])) and isinstance(value[2], str)
 
 
 def _is_place(value: Any) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from ...data.digests import BatchDigests
 from ...data.position import DataPosition
 from ...pair.pair import Draft, Place, Position
 from ...session.base import Session
@@ -41,6 +42,7 @@ class BoundaryReader:
         watched: Watched,
         own_values: OwnValues,
         data: DataPosition,
+        digests: BatchDigests,
         session: Session,
         callback_list: keras.callbacks.CallbackList,
         callbacks: Sequence[keras.callbacks.Callback],
@@ -50,6 +52,7 @@ class BoundaryReader:
         self._watched = watched
         self._own_values = own_values
         self._data = data
+        self._digests = digests
         self._session = session
         self._callback_list = callback_list
         self._callbacks = callbacks
@@ -69,7 +72,7 @@ class BoundaryReader:
             callback_states=callback_state.read_states(self._callbacks),
             own_values=self._own_values.read(),
             random=random_state.get_state(),
-            data=self._data.facts(within_epoch=progress.begun),
+            data={**self._data.facts(within_epoch=progress.begun), "digests": self._digests.facts()},
             ended=bool(self._watched.model.stop_training),
             begun=progress.begun,
             logs=progress.logs,

@@ -22,8 +22,10 @@ import keras
 from ....core.policy import Cadence
 from ....spool import Board
 from ...data import dataset_passes
+from ...data.digests import BatchDigests
 from ...data.kinds import position_in
 from ...data.replay import Replay
+from ...data.tf_random import draws_in_data
 from ...pair.plain import to_plain
 from ...pair.writer import Writer
 from ...session.base import Session
@@ -31,6 +33,8 @@ from .. import random_state, variables
 from ..internals import runs_in_fit
 from ..own_values import OwnValues
 from ..watched import Watched
+from . import random_layers
+from .batch_sampler import BatchSampler
 from .boundary import BoundaryReader
 from .progress import FitProgress
 from .resumption import Resumption
@@ -90,21 +94,35 @@ class Fit:
         self._model: keras.Model = model
         self._callbacks: list[keras.callbacks.Callback] = []  # the list's without ours, once the training begins
         self._said: set[str] = set()
-        self._data = data = position_in(local.get("x"), local.get("epoch_iterator"))
+        self._x = local.get("x")
+        self._data = data = position_in(self._x, local.get("epoch_iterator"))
         progress = FitProgress(session.step, int(head.params.get("epochs") or 0), head.params.get("steps"))
         executed = Board.read(session.spool.file(Board.FILE)).executed
         self._progress = progress
         self._policy = SavePolicy(cadence, time.monotonic())
-        self._replay = Replay(data, random_state, session.refuse, self._say)
+        self._digests = digests = BatchDigests()
+        sampler = BatchSampler(digests, progress, not data.exact, self._say)
+        self._replay = Replay(
+            data, random_state, session.refuse, sampler.look, sampler.look_back, self._data_verdict, self._say
+        )
         self._watched = watched = Watched(model, self._callbacks, self._say, data.read_only, data.written)
         self._own_values = own_values = OwnValues(watched, self._say)
-        self._resumption = Resumption(watched, own_values, session, data, self._replay, progress, self._say)
+        self._resumption = Resumption(watched, own_values, session, data, digests, self._replay, progress, self._say)
         self._reader = BoundaryReader(
-            watched, own_values, data, session, callbacks, self._callbacks, progress, self._say
+            watched, own_values, data, digests, session, callbacks, self._callbacks, progress, self._say
         )
         self._stop = FitStop(session, writer, self._reader, progress, self._callbacks)
         self._train_function = TrainFunction(
-            model, callbacks, data, self._replay, progress, session.board, executed, self._release_model
+            model,
+            callbacks,
+            data,
+            self._replay,
+            sampler,
+            progress,
+            session.board,
+            executed,
+            self._first_step,
+            self._release_model,
         )
 
     # --- the beginning and the end ---------------------------------------------------------------------------------
@@ -217,6 +235,20 @@ class Fit:
             return
         self._progress.unsaved = False
         self._policy.taken(self._progress.step, time.monotonic())
+
+    def _first_step(self, train_function: Any) -> None:
+        """Its graphs are there now."""
+        for text in random_layers.warnings(self._model, train_function):
+            self._say(text)
+
+    def _data_verdict(self) -> str | None:
+        text = self._digests.after_replay()
+        draws = draws_in_data(self._x) if self._digests.differ else []
+        if text is None or not draws:
+            return text
+        return (
+            f"{text}. It draws from tf.random ({', '.join(draws)}): tf.random.stateless_… gives the same numbers again"
+        )
 
     def _say(self, text: str) -> None:
         if text not in self._said:

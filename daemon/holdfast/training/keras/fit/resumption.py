@@ -9,6 +9,7 @@ import keras
 
 from ....core.errors import HoldfastError, InvalidPair
 from ....core.wording import count
+from ...data.digests import BatchDigests
 from ...data.position import DataPosition
 from ...data.replay import Replay, too_short
 from ...pair.pair import Saved
@@ -33,6 +34,7 @@ class Resumption:
         own_values: OwnValues,
         session: Session,
         data: DataPosition,
+        digests: BatchDigests,
         replay: Replay,
         progress: FitProgress,
         say: Callable[[str], None],
@@ -43,6 +45,7 @@ class Resumption:
         self._model: keras.Model = watched.model
         self._session = session
         self._data = data
+        self._digests = digests
         self._replay = replay
         self._progress = progress
         self._say = say
@@ -110,6 +113,7 @@ class Resumption:
         self._own_values.restore(saved.facts.get("own", {}))
         random_state.set_state(dict(saved.facts["random"]))
         self._data.restore(saved.facts)
+        self._digests.restore(saved.facts, position.epoch, position.batch)
         self._say_differences(saved)
         self._progress.resume_at(position, from_plain(saved.facts["logs"]))
         # By EarlyStopping, say: training on would not be the same training.

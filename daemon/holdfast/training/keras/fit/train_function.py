@@ -16,13 +16,15 @@ from ....spool import Board, Progress
 from ...data.position import DataPosition
 from ...data.replay import Replay
 from ..internals import runs_in_fit, spec_of
+from .batch_sampler import BatchSampler
 from .progress import FitProgress
 
 
 class TrainFunction:
     """Between ``install`` and ``remove`` the model calls it with an iterator for each step, or group of steps.
 
-    ``not_ours`` is called where another ``fit`` finds it installed. ``board`` shows the progress to other processes.
+    ``first_step`` is called with Keras' own train function after its first call, and ``not_ours`` where another ``fit``
+    finds this one installed. ``board`` shows the progress to other processes.
     """
 
     def __init__(
@@ -31,18 +33,22 @@ class TrainFunction:
         callback_list: keras.callbacks.CallbackList,
         data: DataPosition,
         replay: Replay,
+        sampler: BatchSampler,
         progress: FitProgress,
         board: Board,
         executed: int,
+        first_step: Callable[[Any], None],
         not_ours: Callable[[], None],
     ) -> None:
         self._model = model
         self._callback_list = callback_list
         self._data = data
         self._replay = replay
+        self._sampler = sampler
         self._progress = progress
         self._board = board
         self._executed = executed
+        self._first_step = first_step
         self._not_ours = not_ours
         self._inner: Any = None
         self._per_call = 1
@@ -71,10 +77,11 @@ class TrainFunction:
             self._progress.batch += self._replay.drop(iterator, self._per_call)
             return self._progress.logs
         self._progress.calls += 1
-        logs = self._inner(iterator)
+        logs = self._sampler.call(self._inner, iterator, self._per_call)
         self._count(self._progress.computed(logs, self._per_call))
         if self._progress.spec is None:
             self._progress.spec = spec_of(iterator)
+            self._first_step(self._inner)
         return logs
 
     def _count(self, done: int) -> None:
