@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from ...core.errors import Exit, SettingsError
 from ...core.manifest import CheckpointName, Manifest, spell_loss
 from ...spool import Board, Spool
+from .sigterm import Sigterm
 
 OVERDUE_AFTER = 1.0
 FIT, LOOP = "fit", "loop"
@@ -55,7 +56,7 @@ class Session:
         self._next_save = next_save
         self._claimed_by: str | None = None
         self.ending = False
-        self._previous_handler: Any = None
+        self._sigterm = Sigterm(self._signalled)
         self._inside: Callable[[FrameType | None], bool] = _anywhere
 
     @property
@@ -91,9 +92,7 @@ class Session:
         self.unfinished.add(training)
         self._inside = inside or _anywhere
         if threading.current_thread() is threading.main_thread():
-            before = signal.signal(signal.SIGTERM, self._signalled)
-            if before != self._signalled:  # else an exception ended an earlier training
-                self._previous_handler = before
+            self._sigterm.take()
 
     def finished(self, stored: bool = True, training: int = 0) -> None:
         """All epochs are done, and the last state is ``stored`` or not. The script's own SIGTERM handler is back."""
@@ -163,9 +162,11 @@ class Session:
 
     def restore_signal_handler(self) -> None:
         """SIGTERM does again what it did before ``began``."""
-        if self._previous_handler is not None:
-            signal.signal(signal.SIGTERM, self._previous_handler)
-            self._previous_handler = None
+        self._sigterm.give_back()
+
+    def keep_signal_handler(self) -> None:
+        """Call at each boundary: SIGTERM may have been taken away below Python."""
+        self._sigterm.keep()
 
     def _signalled(self, number: int, frame: FrameType | None) -> None:
         if self.ending or self._inside(frame):

@@ -119,6 +119,7 @@ class Loop:
         self._executed += done if done >= 0 else 1  # a loop that goes back begins again with its first batch
         self._position = Position(epoch, batch, step)
         self._session.board.write(Progress(self._executed, epoch, batch, step))
+        self._session.keep_signal_handler()
         if self._session.stop_reason is not None:
             return True
         since = step - max(0, self._committed_step)

@@ -187,6 +187,7 @@ class Fit:
         if self._replay.left:
             return
         progress, session = self._progress, self._session
+        session.keep_signal_handler()
         progress.batch = batch
         if session.stop_reason is not None:
             self._stop.at_boundary(session.stop_reason)
