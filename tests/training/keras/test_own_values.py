@@ -186,13 +186,22 @@ def test_what_cannot_be_kept_is_named_by_its_path(model: keras.Model) -> None:
 
 def test_a_value_that_the_script_no_longer_has_is_named(model: keras.Model) -> None:
     values, said = watched(model, Patient())
-    values.restore({"Patient.other": 1})
+    values.restore({"Patient.other\n\x1b[2J": 1})
     assert len(said) == 1
     assert "Patient.other" in said[0]
+    assert said[0].isprintable(), "whatever the file holds"
 
 
 @pytest.mark.parametrize(
-    "plain", ["/etc/passwd", [1, ["x"]], {"~random": "x"}, {"a": b"x"}, {"~random": {"bit_generator": "PCG64"}}]
+    "plain",
+    [
+        "/etc/passwd",
+        [1, ["x"]],
+        {"~random": "x"},
+        {"a": b"x"},
+        {"~random": {"bit_generator": "PCG64"}},
+        {"~random": 1 << 70},
+    ],
 )
 def test_no_text_and_nothing_malformed_is_taken_from_a_file(model: keras.Model, plain: Any) -> None:
     callback = Collects()

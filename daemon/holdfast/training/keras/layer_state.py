@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from ...core.errors import InvalidPair, Mismatch
+from ...core.errors import InvalidPair, Mismatch, one_line
 
 Say = Callable[[str], None]
 
@@ -50,7 +50,8 @@ def restore(layers: Mapping[str, keras.layers.Layer], saved: Mapping[str, Any], 
     for path, state in saved.items():
         layer = layers.get(path)
         if layer is None:
-            say(f"the checkpoint holds what the layer {path} had learned, and this script has no such layer")
+            name = one_line(str(path))[:200]
+            say(f"the checkpoint holds what the layer {name} had learned, and this script has no such layer")
         elif states.read({path: layer}) != {path: state}:
             _set(path, layer, state)
             say(f"the layer {path} has what it learned before the checkpoint, not what this start's adapt found")

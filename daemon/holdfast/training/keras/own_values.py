@@ -22,7 +22,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ...core.errors import InvalidPair
+from ...core.errors import InvalidPair, one_line
 from ..pair.plain import from_plain, to_plain_part
 from .reach import INSIDE, Slot
 from .watched import Watched
@@ -72,7 +72,9 @@ class OwnValues:
         slots = {slot.path: slot for slot in self._slots()}
         for path, plain in saved.items():
             if path not in slots:
-                self._say(f"the checkpoint holds the value of {path}, and this script has none there")
+                self._say(
+                    f"the checkpoint holds the value of {one_line(str(path))[:200]}, and this script has none there"
+                )
                 continue
             if not _is_plain_state(plain):
                 raise InvalidPair(f"the .pkl's value of {path} is malformed")
@@ -218,7 +220,7 @@ def _put(slot: Slot, value: Any) -> None:
             now[...] = value
         else:
             slot.set(tf.constant(value) if isinstance(now, tf.Tensor) else value)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError, IndexError) as error:
         raise InvalidPair(f"the .pkl's value of {slot.path} is malformed: {error}") from None
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import keras
 import tensorflow as tf
 
-from ...core.errors import HoldfastError
+from ...core.errors import HoldfastError, one_line
 from ..pair.pair import Place, Saved
 from ..pair.plain import from_plain
 from . import layer_state, spec, variables
@@ -41,7 +41,8 @@ def _say_what_is_left_out(saved: Saved, here: Places, matching: Places, say: Cal
     if saved.position.batch and any(is_metric(place) for place in missing):
         say("the metrics of the resumed epoch begin anew: they are made later than can be restored")
     for place in filter(is_reached, missing):
-        say(f"the checkpoint holds the variable {saved.values[place][0]}, and this script has none there")
+        path = one_line(saved.values[place][0])[:200]
+        say(f"the checkpoint holds the variable {path}, and this script has none there")
     for group in dict.fromkeys(place.group for place in missing if not is_metric(place) and not is_reached(place)):
         say(f"{group}: what it knew is not restored, for this script's step does not use it")
     if "layers" not in saved.facts:  # an older pair
