@@ -105,7 +105,7 @@ def create(endpoint: str, **parameters: str) -> Stack:
         {
             resource["LogicalResourceId"]: resource["PhysicalResourceId"]
             for resource in resources
-            if "LogicalResourceId" in resource
+            if {"LogicalResourceId", "PhysicalResourceId"} <= resource.keys()
         },
         {output["OutputKey"]: output["OutputValue"] for output in found["Outputs"]},
     )

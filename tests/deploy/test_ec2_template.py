@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,46 @@ def test_the_group_is_of_one_machine_over_several_types_and_zones(s3_server: str
     assert {re.sub(r"^[a-z](7i)z?[.]", r"\1.", name) for name in types} == {"7i.xlarge"}, "one CPU family and size"
 
 
-def test_a_machine_at_risk_is_replaced_before_it_is_taken() -> None:
-    """Read from the template, as moto does not keep it."""
-    assert properties("Group")["CapacityRebalance"] is True
+def test_a_machine_at_risk_trains_until_it_is_taken() -> None:
+    """Auto Scaling would end it once the next one runs, which is long before that one is set up."""
+    assert properties("Group")["CapacityRebalance"] is False
+
+
+def test_an_update_of_the_stack_starts_no_machine_for_a_run_that_is_complete_or_paused() -> None:
+    """Read from the template, as moto keeps no policies of updates."""
+    policy = template()["Resources"]["Group"]["UpdatePolicy"]
+    assert policy == {"AutoScalingScheduledAction": {"IgnoreUnmodifiedGroupSizeProperties": True}}
+
+
+def test_auto_scaling_itself_ends_the_machine_at_a_given_time(s3_server: str) -> None:
+    stack = create(s3_server, EndAt="2040-01-31T12:00:00Z")
+    (action,) = stack.client("autoscaling").describe_scheduled_actions(AutoScalingGroupName=stack.name)[
+        "ScheduledUpdateGroupActions"
+    ]
+    assert f"{action['StartTime'].astimezone(UTC):%Y-%m-%d %H}" == "2040-01-31 12"
+    assert (action["MinSize"], action["DesiredCapacity"]) == (0, 0)
+    assert "LastEnd" not in create(s3_server).resources
+
+
+def test_a_machine_that_does_nothing_for_hours_is_ended_unless_failures_are_to_be_kept() -> None:
+    """Read from the template, as moto makes neither alarms nor policies with a stack."""
+    resources = template()["Resources"]
+    alarm, policy = properties("DeadMachineAlarm"), properties("ScaleToNothing")
+    assert alarm["AlarmActions"][0] == {"Ref": "ScaleToNothing"}
+    assert alarm["Period"] * alarm["EvaluationPeriods"] == 6 * 3600
+    assert (policy["AdjustmentType"], policy["ScalingAdjustment"]) == ("ExactCapacity", 0)
+    assert {resources[name]["Condition"] for name in ("DeadMachineAlarm", "ScaleToNothing")} == {"ScaleInOnFailure"}
+
+
+def test_with_an_address_the_topic_hears_of_launches_that_fail_and_machines_that_end(s3_server: str) -> None:
+    stack = create(s3_server, AlarmEmail="me@host.example")
+    (statement,) = stack.policies()["holdfast-telling"]["Statement"]
+    assert statement["Action"] == "sns:Publish"
+    assert f"topic='{stack.resources['AlarmTopic']}'" in stack.user_data()
+    told = properties("Group")["NotificationConfigurations"]["Fn::If"][1][0]
+    assert told["TopicARN"] == {"Ref": "AlarmTopic"}
+    assert "autoscaling:EC2_INSTANCE_LAUNCH_ERROR" in told["NotificationTypes"]
+    assert "topic=''" in create(s3_server).user_data()
 
 
 def test_types_that_are_left_empty_are_left_out_and_on_demand_is_a_choice(s3_server: str) -> None:

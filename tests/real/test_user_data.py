@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import subprocess
+import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -98,6 +100,7 @@ def test_a_new_machine_sets_itself_up_trains_and_after_two_more_boots_the_run_is
         until(machine, "from step 0")
         assert machine.show(UNIT, "ActiveState") == "active"
         assert machine.show(UNIT, "WorkingDirectory") == "/opt/holdfast/code"
+        assert machine.show(UNIT, "OnFailure") == "holdfast-give-back.service"
         wait_for(lambda: "batch 13" in machine.show(UNIT, "StatusText"), "step 33", patience=PATIENCE)
         assert judged(machine, aws) == {"stop": "ok", "watchdog": "ok", "metadata service": "ok", "store": "ok"}
         machine.power_off()
@@ -107,6 +110,8 @@ def test_a_new_machine_sets_itself_up_trains_and_after_two_more_boots_the_run_is
         until(machine, "from step 33", ("--boot",))
         until_it_ended(machine)
         assert machine.show(UNIT, "Result") == "success"
+        assert "exit 75: interrupted; the state is in the store" in machine.log(UNIT)
+        assert "exit 0: the training is complete" in machine.log(UNIT)
     stored = aws.keys(stack)
     assert f"runs/{RUN}/complete.json" in stored
     assert aws.desired(stack) == 0, "the machine gave itself back"
@@ -134,6 +139,81 @@ def test_code_that_does_not_exist_is_named_and_the_machine_stops_costing_unless_
         assert machine.path("/var/log/sleep.log").read_text().split() == ["10", "30", "60", "120"], "it was patient"
     assert aws.desired(stack) == machines
     assert (aws.state(stack) == "running") is bool(machines)
+    assert f"fetching {CODE} failed" in stored_log(aws, stack)
+
+
+def stored_log(aws: Cloud, stack: Stack) -> str:
+    """The log that a machine left in the store as it could not train."""
+    key = f"runs/setup/count-{aws.metadata.documents['instance-id']}.txt"
+    found = aws.ask(lambda: stack.client("s3").get_object(Bucket=stack.resources["Bucket"], Key=key)["Body"].read())
+    return str(found.decode())
+
+
+def test_a_run_that_is_in_the_store_outlives_an_index_that_is_away(aws: Cloud, root: Path, tmp_path: Path) -> None:
+    stack = new_stack(aws)
+    aws.upload(stack, "digits/v1.tar.gz", ARCHIVE)
+    begin(aws, stack)
+    furnish(root, aws, aws.ask(stack.user_data))
+    (root / "etc/pip.conf").rename(root / "etc/pip.conf.later")
+    (root / "etc/pip.conf").write_text("[global]\nno-index = true\n")
+    back = '#!/bin/sh\necho "$*" >>/var/log/sleep.log\n[ "$1" != 600 ] || mv /etc/pip.conf.later /etc/pip.conf\n'
+    (root / "usr/local/bin/sleep").write_text(back)
+    with boot(root, tmp_path, aws) as machine:
+        set_up(machine)
+        assert machine.show(CLOUD_FINAL, "Result") == "success", machine.log(CLOUD_FINAL)
+        until(machine, "exit 0: the training is complete")
+        slept = machine.path("/var/log/sleep.log").read_text().split()
+        assert slept == ["10", "30", "60", "120", "300", "10", "30", "60", "120", "600"]
+    assert f"runs/{RUN}/complete.json" in aws.keys(stack)
+
+
+def begin(aws: Cloud, stack: Stack) -> None:
+    """As an earlier machine left it: the run is in the store."""
+    made = {"format": 1, "run": RUN, "created": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S+00:00}", "id": uuid.uuid4().hex}
+    where = {"Bucket": stack.resources["Bucket"], "Key": f"runs/{RUN}/run.json"}
+    aws.ask(lambda: stack.client("s3").put_object(**where, Body=json.dumps(made).encode()))
+
+
+BROKEN = "[Service]\nExecStart=\nExecStart=/bin/false\nRestartSec=0.01\n"
+
+
+@pytest.mark.parametrize(
+    ("drop_in", "pair", "machines"),
+    [
+        (BROKEN, "", 0),
+        (BROKEN, "model-0001-00000033-4.9029-i1-q1.json", 1),
+        (BROKEN, "model-0001-00000033-4.9029-i1-q1.stored", 0),
+        (BROKEN.replace("/bin/false", "/bin/sh -c 'exit 69'"), "", 1),
+    ],
+    ids=["no state", "a state of its own", "a state that is stored", "the daemon's own end"],
+)
+def test_a_machine_whose_holdfast_cannot_start_is_given_back_unless_it_alone_holds_a_state(
+    aws: Cloud, root: Path, tmp_path: Path, drop_in: str, pair: str, machines: int
+) -> None:
+    stack = new_stack(aws)
+    aws.upload(stack, "digits/v1.tar.gz", ARCHIVE)
+    furnish(root, aws, aws.ask(stack.user_data))
+    (root / "etc/systemd/system/holdfast@.service.d").mkdir()
+    (root / "etc/systemd/system/holdfast@.service.d/zz-broken.conf").write_text(drop_in)
+    if pair:
+        folder = root / "var/lib/private/holdfast/count" / RUN
+        folder.mkdir(parents=True)
+        (folder / pair).write_text("{}")
+        (folder / pair).with_suffix(".json").write_text("{}")
+    with boot(root, tmp_path, aws) as machine:
+        set_up(machine)
+        wait_for(lambda: machine.show(UNIT, "ActiveState") == "failed", "the start limit", patience=PATIENCE)
+        ended = "holdfast-give-back.service"
+        wait_for(
+            lambda: machine.show(ended, "ExecMainExitTimestampMonotonic") not in ("", "0"), ended, patience=PATIENCE
+        )
+        log = machine.log(ended)
+        assert machine.show(ended, "Result") == "success", log
+    assert aws.desired(stack) == machines, log
+    if pair.endswith(".json"):
+        assert "the last state is on it alone, " in log
+    if not machines:
+        assert "Start request repeated too quickly" in stored_log(aws, stack)
 
 
 def test_where_nvidias_driver_is_the_training_sees_its_devices_and_they_are_made_before_it(
@@ -183,7 +263,7 @@ def test_an_image_is_pulled_with_the_roles_rights_and_run_again_where_that_helps
         "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=true\n[Install]\nWantedBy=multi-user.target\n"
     )
     (root / "etc/systemd/system/holdfast@.service.d").mkdir()
-    (root / "etc/systemd/system/holdfast@.service.d/test.conf").write_text("[Service]\nRestartSec=0.1\n")
+    (root / "etc/systemd/system/holdfast@.service.d/zz-test.conf").write_text("[Service]\nRestartSec=0.1\n")
     (root / "var/log/codes").write_text("75\n74\n70\n")
     with boot(root, tmp_path, aws) as machine:
         set_up(machine)
