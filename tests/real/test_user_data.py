@@ -99,7 +99,7 @@ def test_a_new_machine_sets_itself_up_trains_and_after_two_more_boots_the_run_is
         )
         until(machine, "from step 0")
         assert machine.show(UNIT, "ActiveState") == "active"
-        assert machine.show(UNIT, "WorkingDirectory") == "/opt/holdfast/code"
+        assert machine.show(UNIT, "WorkingDirectory").endswith("/var/lib/holdfast/count/code")
         assert machine.show(UNIT, "OnFailure") == "holdfast-give-back.service"
         wait_for(lambda: "batch 13" in machine.show(UNIT, "StatusText"), "step 33", patience=PATIENCE)
         assert judged(machine, aws) == {"stop": "ok", "watchdog": "ok", "metadata service": "ok", "store": "ok"}
@@ -151,7 +151,7 @@ def stored_log(aws: Cloud, stack: Stack) -> str:
 
 def test_a_run_that_is_in_the_store_outlives_an_index_that_is_away(aws: Cloud, root: Path, tmp_path: Path) -> None:
     stack = new_stack(aws)
-    aws.upload(stack, "digits/v1.tar.gz", ARCHIVE)
+    aws.upload(stack, "digits/v1.tar.gz", {**ARCHIVE, "train.py": WRITES + SCRIPT})
     begin(aws, stack)
     furnish(root, aws, aws.ask(stack.user_data))
     (root / "etc/pip.conf").rename(root / "etc/pip.conf.later")
@@ -162,9 +162,18 @@ def test_a_run_that_is_in_the_store_outlives_an_index_that_is_away(aws: Cloud, r
         set_up(machine)
         assert machine.show(CLOUD_FINAL, "Result") == "success", machine.log(CLOUD_FINAL)
         until(machine, "exit 0: the training is complete")
+        assert "temporary files in /var/tmp" in machine.log(UNIT), "on disk, where /tmp is memory"
         slept = machine.path("/var/log/sleep.log").read_text().split()
         assert slept == ["10", "30", "60", "120", "300", "10", "30", "60", "120", "600"]
     assert f"runs/{RUN}/complete.json" in aws.keys(stack)
+
+
+WRITES = """\
+import os, tempfile
+os.makedirs("logs", exist_ok=True)
+open("logs/x", "w").write("in the working directory")
+print("temporary files in", tempfile.gettempdir(), flush=True)
+"""
 
 
 def begin(aws: Cloud, stack: Stack) -> None:
