@@ -368,6 +368,38 @@ def test_sigterm_asks_for_a_stop_under_a_supervisor_too(supervisors: Any, spool:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_under_a_supervisor_sigint_requests_a_stop_too(supervisors: Any, spool: Spool) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    supervisors(welcome(spool))
+    session = open_session()
+    session.began(None)
+    os.kill(os.getpid(), signal.SIGINT)
+    assert session.stop_reason == "SIGINT"
+    session.finished()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_alone_a_ctrl_c_raises_and_says_which_state_is_saved(capfd: pytest.CaptureFixture[str]) -> None:
+    session = open_session()
+    session.began(None)
+    for said in ("nothing is saved in runs/", "the newest checkpoint is epoch 16, step 160 in runs/"):
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert f"holdfast: interrupted; {said}" in capfd.readouterr().err
+        save_pair(session.spool, name_of(16))
+    session.finished()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_sigint_that_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        open_session().began(None)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_a_script_that_never_closes_its_session_ends_all_the_same(supervisors: Any, spool: Spool) -> None:
     supervisors(welcome(spool))
     open_session()

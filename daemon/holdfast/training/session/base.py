@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from ...core.errors import Exit, SettingsError
 from ...core.manifest import CheckpointName, Manifest, spell_loss
 from ...spool import Board, Spool
-from .sigterm import Sigterm
+from .signals import TakenSignal
 
 OVERDUE_AFTER = 1.0
 FIT, LOOP = "fit", "loop"
@@ -56,7 +56,8 @@ class Session:
         self._next_save = next_save
         self._claimed_by: str | None = None
         self.ending = False
-        self._sigterm = Sigterm(self._signalled)
+        self._sigterm = TakenSignal(signal.SIGTERM, self._signalled)
+        self._sigint = TakenSignal(signal.SIGINT, self._interrupted)
         self._inside: Callable[[FrameType | None], bool] = _anywhere
 
     @property
@@ -93,6 +94,8 @@ class Session:
         self._inside = inside or _anywhere
         if threading.current_thread() is threading.main_thread():
             self._sigterm.take()
+            if signal.getsignal(signal.SIGINT) in (signal.default_int_handler, self._interrupted):
+                self._sigint.take()
 
     def finished(self, stored: bool = True, training: int = 0) -> None:
         """All epochs are done, and the last state is ``stored`` or not. The script's own SIGTERM handler is back."""
@@ -161,12 +164,18 @@ class Session:
         self.restore_signal_handler()
 
     def restore_signal_handler(self) -> None:
-        """SIGTERM does again what it did before ``began``."""
+        """SIGTERM and SIGINT do again what they did before ``began``."""
         self._sigterm.give_back()
+        self._sigint.give_back()
 
     def keep_signal_handler(self) -> None:
         """Call at each boundary: SIGTERM may have been taken away below Python."""
         self._sigterm.keep()
+        self._sigint.keep()
+
+    def _interrupted(self, number: int, frame: FrameType | None) -> None:
+        """SIGINT. Under a supervisor no terminal sends it: it comes with a signal to all processes."""
+        self._signalled(number, frame)
 
     def _signalled(self, number: int, frame: FrameType | None) -> None:
         if self.ending or self._inside(frame):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import os
 import re
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -63,6 +65,19 @@ class StandaloneSession(Session):
     def report_stop(self, stored: bool) -> None:
         code = Exit.STOPPED if stored else Exit.UNSTORED
         self.say(f"stopped by {self.stop_reason}; {self._what_is(stored)}; start again to go on (exit {int(code)})")
+
+    def _interrupted(self, number: int, frame: FrameType | None) -> None:
+        """Ctrl-C raises KeyboardInterrupt, as without holdfast, and saves nothing. Says where that leaves the run."""
+        if self._inside(frame):
+            newest = next(iter(self.spool.pairs()), None)
+            left = (
+                f"the newest checkpoint is epoch {newest.epoch}, step {newest.step}" if newest else "nothing is saved"
+            )
+            again = "start again to go on from there" if newest else "the next start begins anew"
+            text = f"\nholdfast: interrupted; {left} in {self.spool.path}; {again} (SIGTERM saves first)\n"
+            with contextlib.suppress(OSError):
+                os.write(2, text.encode())  # Python's own stream may be in the middle of a line
+        signal.default_int_handler(number, frame)
 
     def _what_is(self, stored: bool) -> str:
         if not stored:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.core.errors import Exit
-from holdfast.training.session.sigterm import Sigterm
+from holdfast.training.session.signals import TakenSignal
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -24,16 +24,16 @@ def heard() -> list[int]:
 
 
 @pytest.fixture
-def sigterm(heard: list[int]) -> Iterator[Sigterm]:
+def sigterm(heard: list[int]) -> Iterator[TakenSignal]:
     before = signal.getsignal(signal.SIGTERM)
-    sigterm = Sigterm(lambda number, frame: heard.append(number))
+    sigterm = TakenSignal(signal.SIGTERM, lambda number, frame: heard.append(number))
     sigterm.take()
     yield sigterm
     sigterm.give_back()
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_a_handler_that_was_replaced_below_python_is_put_back(sigterm: Sigterm, heard: list[int]) -> None:
+def test_a_handler_that_was_replaced_below_python_is_put_back(sigterm: TakenSignal, heard: list[int]) -> None:
     ignore = ctypes.c_void_p(1)
     ctypes.CDLL(None).signal(int(signal.SIGTERM), ignore)
     os.kill(os.getpid(), signal.SIGTERM)
@@ -43,7 +43,7 @@ def test_a_handler_that_was_replaced_below_python_is_put_back(sigterm: Sigterm, 
     assert heard == [signal.SIGTERM]
 
 
-def test_a_handler_that_the_script_replaced_is_left_alone(sigterm: Sigterm, heard: list[int]) -> None:
+def test_a_handler_that_the_script_replaced_is_left_alone(sigterm: TakenSignal, heard: list[int]) -> None:
     ours = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sigterm.keep()
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
@@ -58,7 +58,7 @@ def in_child(action: Callable[[], int]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def test_a_forked_process_has_the_handler_of_before(sigterm: Sigterm, heard: list[int]) -> None:
+def test_a_forked_process_has_the_handler_of_before(sigterm: TakenSignal, heard: list[int]) -> None:
     def dies() -> int:
         os.kill(os.getpid(), signal.SIGTERM)
         return 0
@@ -69,7 +69,7 @@ def test_a_forked_process_has_the_handler_of_before(sigterm: Sigterm, heard: lis
     assert heard == [signal.SIGTERM], "the process itself has its handler, and receives the signal"
 
 
-def test_a_signal_in_the_first_moments_of_a_forked_process_ends_it(sigterm: Sigterm) -> None:
+def test_a_signal_in_the_first_moments_of_a_forked_process_ends_it(sigterm: TakenSignal) -> None:
     """It is held back until the handler of before is in place."""
     for _ in range(30):
         read, write = os.pipe()
