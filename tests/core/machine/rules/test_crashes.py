@@ -138,6 +138,15 @@ def test_too_many_crashes_without_progress_are_a_failure() -> None:
     assert on(state, NO_LONGER_OWED, Finalized())[0].exit_code is Exit.FAILED
 
 
+def test_a_restart_says_how_many_there_may_be() -> None:
+    state, _ = go(*TRAIN, ChildExited(1))
+    due = state.next_time()
+    assert due is not None
+    _, effects = on(state, Tick(), Restored(), Spawned(7), ChildExited(1), now=due)
+    (said,) = (effect for effect in effects if isinstance(effect, Say))
+    assert said.text == "the command failed (exit 1); starting it again in 4.0 s (restart 2 of 2 without progress)"
+
+
 def test_progress_makes_the_crashes_before_it_forgotten() -> None:
     state = way("backing off")
     for batches in range(10, 20):

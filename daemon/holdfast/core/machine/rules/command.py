@@ -226,7 +226,8 @@ def start_again(state: State, event: ChildExited, now: float) -> Step:
     if failures > 1 and event.failure is not None and event.failure.repeats(state.failed_by):
         return give_up_repeated(state, event.failure)
     wait = state.rules.backoff.delay(failures, event.chance)
-    said = Say("crashed", f"the command failed ({how(event)}); starting it again in {wait:.1f} s", warning=True)
+    again = f"starting it again in {wait:.1f} s (restart {failures} of {state.rules.max_restarts} without progress)"
+    said = Say("crashed", f"the command failed ({how(event)}); {again}", warning=True)
     state = replace(state, phase=Phase.BACKOFF, failures=failures, retry_at=now + wait)
     return replace(state, failed_by=event.failure), (said,)
 
