@@ -136,7 +136,7 @@ def test_the_bucket_is_versioned_and_encrypted_and_tidies_up() -> None:
 
 def test_the_bucket_is_private_and_outlives_the_stack() -> None:
     bucket = template()["Resources"]["Bucket"]
-    assert bucket["DeletionPolicy"] == bucket["UpdateReplacePolicy"] == "Retain"
+    assert (bucket["DeletionPolicy"], bucket["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
     assert list(bucket["Properties"]["PublicAccessBlockConfiguration"].values()) == [True] * 4
     (statement,) = properties("BucketPolicy")["PolicyDocument"]["Statement"]
     assert statement["Effect"] == "Deny"
@@ -236,6 +236,12 @@ def test_every_parameter_says_what_it_is_for_and_has_a_default_where_one_can_be(
                 "holdfast other @ https://h.example/h.whl",
             ],
         ),
+        (
+            "InstanceType1",
+            ["m7i.xlarge", "m7i-flex.large", "r7iz.metal-16xl", "g4dn.xlarge", "gr6.4xlarge", "p6-b200.48xlarge"],
+            ["", "m7g.xlarge", "c8gd.large", "g5g.xlarge", "im4gn.large", "t4g.small", "p6e-gb200.36xlarge", "m7i"],
+        ),
+        ("InstanceType2", ["", "u-6tb1.56xlarge", "u7i-6tb.112xlarge"], ["m7gd.metal"]),
         ("StorePrefix", ["runs", "team/runs"], ["", "/runs", "runs/", "a//b", "a b"]),
         ("ExistingBucket", ["", "my-bucket"], ["My", "s3://my-bucket"]),
     ],
