@@ -116,6 +116,11 @@ def test_the_machine_takes_imdsv2_only_and_has_an_encrypted_disk_and_no_key(s3_s
     assert "KeyName" not in data
 
 
+def test_the_disk_is_as_large_and_as_fast_as_asked(s3_server: str) -> None:
+    (disk,) = create(s3_server, DiskGiB="500", DiskMiBps="500").launch_data()["BlockDeviceMappings"]
+    assert (int(disk["Ebs"]["VolumeSize"]), int(disk["Ebs"]["Throughput"])) == (500, 500)
+
+
 def test_nothing_comes_in_and_https_alone_goes_out() -> None:
     group = properties("SecurityGroup")
     assert "SecurityGroupIngress" not in group
