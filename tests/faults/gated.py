@@ -7,15 +7,16 @@ uploader is the real one, in its own thread; that thread runs only while the tes
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 
+from fakes.clocks import Clock
 from fakes.stores import FlakyStore
 from holdfast.core.errors import Transient
-from holdfast.core.manifest import CheckpointName, Manifest
+from holdfast.core.manifest import PARTS, CheckpointName, Manifest
 from holdfast.core.policy import Backoff, Retention
 from holdfast.spool import Spool
 from holdfast.store import Store
-from holdfast.supervisor.upload.between_pairs import Closing, Job
+from holdfast.supervisor.upload.between_pairs import Closing, Job, Task
 from holdfast.supervisor.upload.uploader import Uploader
 
 WHEN_TOLD = Backoff(first=7200, most=7200)
@@ -24,16 +25,29 @@ _PATIENCE = 60
 _LOOK_SECONDS = 0.02
 
 
+def is_of_a_pair(key: str) -> bool:
+    stem, _, part = key.rpartition("/")[2].rpartition(".")
+    return part in ("json", *PARTS) and CheckpointName.parse(stem) is not None
+
+
 class GatedUploader:
     """Also what the uploader reports to. ``unpaid`` are the pairs that it was given and has not reported on."""
 
     vital = False
 
     def __init__(
-        self, store: Store, spool: Spool, newest: tuple[int, int], finish: Callable[[], None], keep: Retention
+        self,
+        store: Store,
+        spool: Spool,
+        newest: tuple[int, int],
+        finish: Callable[[], None],
+        keep: Retention,
+        tasks: Callable[[Store], Sequence[Task]],
     ) -> None:
+        """``tasks`` gives what a daemon does between pairs, on the store that it is given."""
         self._store = FlakyStore(store)
         self._store.before = self._arrive
+        self._clock = Clock()
         self._changed = threading.Condition()
         self._rests: str | None = None
         self._at: tuple[str, str] | None = None
@@ -48,10 +62,18 @@ class GatedUploader:
         self.complaints: list[str] = []
         self.writes = 0
         self._uploader = Uploader(
-            self._store, spool, self, [self], lambda complete: finish(), keep, newest, backoff=WHEN_TOLD
+            self._store,
+            spool,
+            self,
+            [*tasks(self._store), self],
+            lambda complete: finish(),
+            keep,
+            newest,
+            backoff=WHEN_TOLD,
+            clock=self._clock,
         )
         self._uploader.start()
-        self._until("idle")
+        self._until("idle", "gate")
 
     # --- what the test does ----------------------------------------------------------------------------------------
 
@@ -71,17 +93,20 @@ class GatedUploader:
 
     def pass_one(self) -> bool:
         """Lets one operation through, and waits for what comes of it. False if there is nothing to do."""
-        if self._rests == "failing":
-            self._insist(self._wake, "gate")
-        if self._at is None:
+        self._clock.advance(WHEN_TOLD.most)  # a task that failed is due again
+        if self._rests in ("failing", "idle"):  # time has passed since
+            with self._changed:
+                self._rests = None
+            self._insist(self._wake, "gate", "idle")
+        if self._at is None or self._rests == "fenced":
             return False
         self._let(1)
-        self._until("gate", "idle", "failing")
+        self._until("gate", "idle", "failing", "fenced")
         return True
 
     def catch_up(self) -> None:
         """Until nothing is left to do, or an operation fails."""
-        while self.pass_one() and self._rests != "failing":
+        while self.pass_one() and self._rests not in ("failing", "fenced"):
             pass
 
     @property
@@ -92,8 +117,16 @@ class GatedUploader:
         """As when the training is over: once nothing is owed, ``finish``. False if that failed."""
         with self._changed:
             self._rests = None
-        self._insist(lambda: self._uploader.finalize(False), "finalized", "failing")
+        self._insist(lambda: self._uploader.finalize(False), "finalized", "failing", "gate")
+        while self._rests == "gate":
+            self._let(1)
+            self._until("gate", "finalized", "failing", "fenced")
         return self._rests == "finalized"
+
+    def fenced_off(self) -> None:
+        """The lease is another's: its thread is about to end, or is told to."""
+        with self._changed:
+            self._rest("fenced")
 
     def drop(self) -> None:
         """As when the lease is lost; what is under way stays so."""
@@ -106,7 +139,7 @@ class GatedUploader:
 
     def die(self, arrives: bool) -> None:
         """The process is gone. What was under way arrives at the store, or never does; nobody hears of it."""
-        if arrives and self._at is not None:
+        if arrives and self._at is not None and is_of_a_pair(self._at[1]):  # all else is under way for a moment only
             self._store.fail(self._at[0], Transient("nobody is there for the answer"), after=True)
             self._uploader.drop()
             self._let(1, refuse=True)
@@ -118,10 +151,12 @@ class GatedUploader:
     # --- in the uploader's thread ----------------------------------------------------------------------------------
 
     def _arrive(self, operation: str, key: str) -> None:
-        if operation == "get" and self._came_from != "create":
-            name = CheckpointName.of_manifest_file(key.rpartition("/")[2])
-            if not self._refused and name != max(self.unpaid, key=lambda one: (one.incarnation, one.save)):
-                self.complaints.append(f"{name} comes before a newer pair")
+        if threading.current_thread().name != "upload":
+            return
+        name = CheckpointName.of_manifest_file(key.rpartition("/")[2])
+        begins = name is not None and operation == "get" and self._came_from != "create" and not self._refused
+        if begins and name != max(self.unpaid, key=lambda one: (one.incarnation, one.save)):
+            self.complaints.append(f"{name} comes before a newer pair")
         self._came_from = operation
         with self._changed:
             self._at = (operation, key)
@@ -131,7 +166,7 @@ class GatedUploader:
             if self._permits < 1:
                 raise Transient("the process is gone")
             self._permits -= 1
-        self.writes += operation in WRITES
+        self.writes += operation in WRITES and is_of_a_pair(key)
 
     def job(self, now: float, closing: Closing | None) -> Job | None:
         """A task that has nothing to do: it is asked when no pair is owed."""

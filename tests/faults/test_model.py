@@ -13,7 +13,7 @@ import itertools
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,24 +23,36 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from fakes.clocks import Clock, Passing
+from fakes.events import RecordedEvents
 from fakes.stores import FlakyStore, MemoryStore
+from holdfast.core.artifacts import Limits
 from holdfast.core.errors import Conflict, Fenced, NoValidPair, StoreError, Transient
 from holdfast.core.manifest import PARTS, CheckpointName, FileRecord, Manifest
 from holdfast.core.policy import LeaseTimes, Retention
 from holdfast.core.runs import RunId
 from holdfast.inspect.prune import plan, remove
 from holdfast.spool import STORED, Spool, record_of
+from holdfast.store import OnSent, Store
 from holdfast.store.catalog import read_contents
+from holdfast.store.wrapper import Wrapper
 from holdfast.supervisor.restore.candidates import bring_newest, candidates, newest_here, owed
+from holdfast.supervisor.restore.fenced_store import FencedStore
 from holdfast.supervisor.restore.lease import Lease
+from holdfast.supervisor.upload.artifacts import Artifacts
+from holdfast.supervisor.upload.between_pairs import Prune, Task, UploadArtifacts
 
-from .gated import GatedUploader
+from .gated import GatedUploader, is_of_a_pair
 
 RUN = RunId(1, "model")
 LEASE = f"{RUN}/lease.json"
 TIMES = LeaseTimes(heartbeat=10, expiry=30, wait=0)
 OPERATIONS = ("put", "create", "replace", "get", "fetch", "list", "delete")
 EPOCH = 2  # batches
+KEPT = 6  # pairs in the store
+
+
+BETWEEN_LOOKS = 60.0  # seconds between two looks at the artifacts
+QUIET = 2 * 10**18  # a time by which no file is being written any more
 
 
 class Crash(BaseException):
@@ -61,6 +73,38 @@ class Process:
     step: int = 0
     fenced: bool = False
     uploads: GatedUploader | None = None
+
+    def lost(self, holder: str) -> None:
+        """As the lease reports it."""
+        self.fenced = True
+        if self.uploads is not None:
+            self.uploads.fenced_off()
+
+
+class Watched(Wrapper):
+    """What a daemon's writes come to at last: none may change what is its successor's."""
+
+    def __init__(self, store: Store, model: Holders, process: Process) -> None:
+        super().__init__(store)
+        self._model = model
+        self._process = process
+
+    def put(self, key: str, path: Path, crc32: int | None = None, progress: OnSent | None = None) -> None:
+        self._store.put(key, path, crc32, progress)
+        if not is_of_a_pair(key):
+            self._judge("put", key)
+
+    def delete(self, key: str) -> None:
+        name = CheckpointName.of_manifest_file(key.rpartition("/")[2])
+        if name is not None:
+            self._model.let_go(name)
+        self._store.delete(key)
+        self._judge("delete", key)
+
+    def _judge(self, operation: str, key: str) -> None:
+        now = self._model._lease_now()
+        if now["state"] != "held" or now["incarnation"] != self._process.incarnation:
+            self._model.meddled.append(f"incarnation {self._process.incarnation}: {operation} {key}; {now}")
 
 
 Slot = st.integers(0, 2)
@@ -89,6 +133,8 @@ class Holders(RuleBasedStateMachine):
         self.incarnations: list[int] = []
         self.countdown: int | None = None
         self.lease_writes: list[float] = []
+        self.meddled: list[str] = []
+        self.artifacts = 0
         self.lease_written = 0.0
 
     def teardown(self) -> None:
@@ -112,7 +158,7 @@ class Holders(RuleBasedStateMachine):
         if process is None:
             spool = Spool(self.folder / str(slot) / str(RUN))
             spool.sweep()
-            lease = Lease(self.flaky, LEASE, spool.identity(), TIMES, lambda who: None, self.clock)
+            lease = Lease(self.flaky, LEASE, spool.identity(), TIMES, lambda who: process.lost(who), self.clock)
             process = self.processes[slot] = Process(lease, spool)
         if not process.incarnation:
             with self._mortal(slot, trouble):
@@ -327,6 +373,18 @@ class Holders(RuleBasedStateMachine):
             if starts:
                 self.the_training_dies_and_starts_again(slot)
 
+    @precondition(lambda self: self._holders())
+    @rule(slot=Slot, same=st.booleans())
+    def the_script_writes_an_artifact(self, slot: int, same: bool = True) -> None:
+        """The same one as on other machines, or one of its own; the daemon sees it at its next look."""
+        process = self._holder(slot)
+        if process is not None:
+            self.artifacts += 1
+            file = process.spool.file("artifacts") / ("best" if same else f"log-{slot}")
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(f"{self.artifacts} by incarnation {process.incarnation}")
+            self.clock.advance(BETWEEN_LOOKS + 1)
+
     # --- histories that matter, each in one rule so that it occurs often ---------------------------------------------
 
     @rule(slots=st.permutations(range(3)), ahead=st.integers(1, 4), dies=st.booleans(), starts=st.booleans())
@@ -375,6 +433,23 @@ class Holders(RuleBasedStateMachine):
             process = self._holder(old)
             if process is not None and process.fenced:
                 self.who_is_fenced_off_comes_to_its_end()
+
+    @rule(slots=st.permutations(range(3)), pairs=st.integers(1, 8), operations=st.integers(0, 12))
+    def a_holder_that_was_replaced_comes_back(self, slots: list[int], pairs: int, operations: int) -> None:
+        """It has artifacts to send and pairs to prune, is cut off in the middle, and goes on where it was."""
+        old, new, _ = slots
+        if not self._becomes_holder(old):
+            return
+        self.the_script_writes_an_artifact(old)
+        self.train(old, pairs)
+        self.upload(old, operations)
+        self.clock.advance(TIMES.expiry + 1)
+        if self._becomes_holder(new):
+            self.train(new, 1)
+            self.the_script_writes_an_artifact(new)
+            self.catch_up(new)
+            note("a replaced holder came back")
+            self.upload(old, 40)
 
     @rule(slot=Slot, last=st.integers(1, 2), dies_before=st.integers(2, 14))
     def a_pruning_dies_midway(self, slot: int, last: int, dies_before: int) -> None:
@@ -448,7 +523,11 @@ class Holders(RuleBasedStateMachine):
     @invariant()
     def no_data_key_is_written_twice_with_other_content(self) -> None:
         for key, contents in self.memory.versions.items():
-            assert key == LEASE or len(set(contents)) == 1, key
+            assert key == LEASE or "/artifacts" in key or len(set(contents)) == 1, key
+
+    @invariant()
+    def a_replaced_holder_changes_nothing_of_its_successor(self) -> None:
+        assert self.meddled == []
 
     @invariant()
     def a_pair_that_is_owed_stays_on_its_machine(self) -> None:
@@ -483,10 +562,35 @@ class Holders(RuleBasedStateMachine):
         assert again == sorted(again, key=_order, reverse=True)
         newest = max((name.order for name in found.stored), default=(0, 0))
         finish = process.lease.release
-        process.uploads = GatedUploader(self.flaky, process.spool, newest, finish, Retention(2))
+        store = FencedStore(Watched(self.flaky, self, process), process.lease)
+        process.uploads = GatedUploader(
+            store, process.spool, newest, finish, Retention(2), lambda gated: self._tasks(process, gated, found.stored)
+        )
         process.uploads.add(again)
         note("owed again" if again else "nothing owed")
         self._hear(slot, process)
+
+    def _tasks(self, process: Process, store: Store, stored: Iterable[CheckpointName]) -> list[Task]:
+        """Retention and artifacts, as the daemon runs them."""
+        artifacts = Artifacts(
+            store,
+            process.spool,
+            Limits(interval=BETWEEN_LOOKS),
+            RecordedEvents(),
+            self.clock,
+            wall_ns=lambda: QUIET,
+        )
+        artifacts.restore(Passing(Clock()))
+        prune = Prune(store, str(RUN), Retention(KEPT), stored, lambda text: None)
+        return [prune, UploadArtifacts(artifacts)]
+
+    def let_go(self, name: CheckpointName) -> None:
+        """A holder's retention begins to remove that pair."""
+        self.stored.discard(name)
+        self.removed.add(name)
+        usable = [one for one in self._manifests() if one.loss != "nan"]
+        if name == max(usable, key=_order, default=None):
+            self.meddled.append(f"{name} is the newest")
 
     def _go_on_from_the_newest(self, slot: int, process: Process) -> None:
         found = candidates(self.flaky, process.spool)
@@ -546,7 +650,7 @@ class Holders(RuleBasedStateMachine):
         for name in _emptied(uploads.stored_pairs):
             note("stored late" if process.incarnation < max(self.incarnations) else "stored")
             self.reported.add(name)
-            if name not in self.rotten | self.without_data:
+            if name not in self.rotten | self.without_data | self.removed:
                 self.stored.add(name)
         for name in _emptied(uploads.skipped_pairs):
             assert name.step % EPOCH, f"{name}: epochs are all owed"
@@ -732,6 +836,7 @@ def holders() -> Iterator[Holders]:
     yield holders
     holders.what_was_reported_as_stored_is_there_and_whole()
     holders.a_pair_with_a_manifest_is_whole()
+    holders.a_replaced_holder_changes_nothing_of_its_successor()
     holders.no_data_key_is_written_twice_with_other_content()
     holders.a_pair_that_is_owed_stays_on_its_machine()
     holders.the_lease_goes_from_hand_to_hand_with_a_growing_number()
@@ -759,6 +864,23 @@ def test_a_crash_between_data_and_manifest_costs_nothing(holders: Holders, arriv
 def test_who_is_replaced_while_it_uploads_writes_at_most_what_is_under_way(holders: Holders, operations: int) -> None:
     holders.a_holder_is_replaced_while_it_uploads([0, 1, 2], pairs=3, operations=operations)
     assert list(holders.processes) == [1]
+
+
+@pytest.mark.parametrize("operations", range(0, 36, 3))
+def test_a_holder_that_was_replaced_and_comes_back_changes_nothing_of_its_successor(
+    holders: Holders, operations: int
+) -> None:
+    holders.a_holder_that_was_replaced_comes_back([0, 1, 2], pairs=2 * KEPT, operations=operations)
+    assert holders.memory.objects[f"{RUN}/artifacts/best"].endswith(b"by incarnation 2")
+    assert holders.processes[0].fenced
+
+
+def test_retention_and_artifacts_are_those_of_the_daemon(holders: Holders) -> None:
+    holders.the_script_writes_an_artifact(0)
+    holders.train(0, 4 * KEPT)
+    holders.catch_up(0)
+    assert len(holders._manifests()) == KEPT
+    assert holders.memory.objects[f"{RUN}/artifacts/best"] == b"1 by incarnation 1"
 
 
 @pytest.mark.parametrize("dies_before", range(2, 24))
