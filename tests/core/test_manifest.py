@@ -187,6 +187,23 @@ def test_a_manifest_of_a_later_writer_may_say_more() -> None:
     assert read(document(novelty=[1, 2, 3])) == MANIFEST
 
 
+def test_the_pairs_that_it_needs_are_read_back_and_an_early_version_needs_none() -> None:
+    needs = (replace(NAME, save=3), replace(NAME, save=9))
+    manifest = replace(MANIFEST, needs=needs)
+    assert Manifest.from_json(manifest.to_json(), NAME).needs == needs
+    early = document()
+    del early["needs"]
+    assert read(early).needs == ()
+
+
+@pytest.mark.parametrize(
+    "needs", [7, {}, "x", [7], ["../x"], [SPELLED], [None], ["model-0003-00000940-0.1284-i2-q3"] * 2]
+)
+def test_needs_that_are_not_the_names_of_other_pairs_are_invalid(needs: Any) -> None:
+    with pytest.raises(InvalidPair, match="needs"):
+        read(document(needs=needs))
+
+
 def test_metrics_and_origin_may_be_missing() -> None:
     sparse = {key: value for key, value in document().items() if key not in ("metrics", "origin")}
     assert read(sparse) == replace(MANIFEST, metrics={}, origin={})

@@ -92,6 +92,12 @@ def test_a_pair_that_is_owed_to_the_store_stays_however_old_it_is() -> None:
     assert Retention(1).expendable(held, {pair(1, 1)}) == [pair(1, 2)]
 
 
+def test_what_a_pair_that_stays_needs_stays_too() -> None:
+    held = [pair(1, save) for save in range(1, 6)]
+    needs = {pair(1, 5): [pair(1, 2), pair(1, 9)], pair(1, 4): [pair(1, 1)]}
+    assert Retention(1).expendable(held, needs=lambda name: needs.get(name, ())) == [pair(1, 1), pair(1, 3), pair(1, 4)]
+
+
 @given(pairs, st.integers(1, 15), st.data())
 def test_what_retention_lets_go_is_older_than_all_that_it_keeps_for_their_age(
     held: list[CheckpointName], last: int, data: st.DataObject
@@ -132,6 +138,11 @@ def test_a_pair_older_than_what_is_stored_must_make_it_before_the_deadline() -> 
     assert next_upload([owing(1), owing(2)], stored, 10.0, 9.0) is None
     assert next_upload([owing(1), owing(2)], stored, None, 9.0) == owing(2)
     assert next_upload([owing(1), owing(2)], stored, 10.0, None) == owing(2)
+
+
+def test_what_the_newest_pair_needs_is_not_superseded() -> None:
+    newest = Owed(pair(1, 9), 100, lasting=False, needs=(pair(1, 4),))
+    assert superseded([newest, owing(4, lasting=False), owing(3, lasting=False)]) == [owing(3, lasting=False)]
 
 
 def test_of_pairs_that_only_serve_to_go_on_from_all_but_the_newest_are_superseded() -> None:

@@ -18,7 +18,14 @@ def content_of(name: CheckpointName, part: str) -> bytes:
     return f"the {part} of {name}".encode()
 
 
-def save_pair(spool: Spool, name: CheckpointName, run: str | None = None, batch: int = 0, **metrics: float) -> Manifest:
+def save_pair(
+    spool: Spool,
+    name: CheckpointName,
+    run: str | None = None,
+    batch: int = 0,
+    needs: tuple[CheckpointName, ...] = (),
+    **metrics: float,
+) -> Manifest:
     """Writes the pair as a training does: data first, then the manifest."""
     for part in PARTS:
         spool.file(name.file(part)).write_bytes(content_of(name, part))
@@ -31,14 +38,15 @@ def save_pair(spool: Spool, name: CheckpointName, run: str | None = None, batch:
         created="2026-11-22T16:17:06+00:00",
         files={part: record_of(spool.file(name.file(part))) for part in PARTS},
         metrics=metrics,
+        needs=needs,
     )
     spool.commit(manifest, durable=False)
     return manifest
 
 
-def store_only(store: Store, spool: Spool, name: CheckpointName) -> Manifest:
+def store_only(store: Store, spool: Spool, name: CheckpointName, needs: tuple[CheckpointName, ...] = ()) -> Manifest:
     """A pair that another machine stored: it is in the store and not here."""
-    manifest = save_pair(spool, name)
+    manifest = save_pair(spool, name, needs=needs)
     store_pair(store, spool, name)
     spool.remove(name)
     return manifest

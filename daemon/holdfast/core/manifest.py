@@ -98,7 +98,8 @@ class Manifest:
 
     ``kind`` is ``model`` (the .h5 is a full Keras model file), ``weights`` (a Keras weights file: the model cannot
     be stored whole) or ``arrays`` (written by ``holdfast.session``). ``batch`` counts the batches done in the
-    current epoch. ``origin`` is what the result depends on: command, script, versions, CPU family.
+    current epoch. ``origin`` is what the result depends on: command, script, versions, CPU family. ``needs`` are the
+    pairs with the states of the run's other trainings, which the command's next start restores besides this one.
     """
 
     name: CheckpointName
@@ -110,6 +111,7 @@ class Manifest:
     files: Mapping[str, FileRecord]
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     origin: Mapping[str, Any] = field(default_factory=dict)
+    needs: tuple[CheckpointName, ...] = ()
 
     @property
     def lasting(self) -> bool:
@@ -138,6 +140,7 @@ class Manifest:
             "files": {part: _record(record) for part, record in self.files.items()},
             "metrics": {k: v if v is None or math.isfinite(v) else None for k, v in self.metrics.items()},
             "origin": dict(self.origin),
+            "needs": [str(name) for name in self.needs],
         }
         return json.dumps(document, indent=1, allow_nan=False).encode() + b"\n"
 
@@ -165,6 +168,7 @@ class Manifest:
             files=_files(document.get("files"), expected),
             metrics=_metrics(document, expected),
             origin=_mapping(document, "origin", expected),
+            needs=_needs(document, expected),
         )
 
 
@@ -238,6 +242,20 @@ def _metrics(document: Mapping[str, Any], name: CheckpointName) -> dict[str, flo
         if value is not None and not number:
             raise InvalidPair(f"{name}: the manifest's metric {key[:40]!r} is not a number")
     return metrics
+
+
+def _needs(document: Mapping[str, Any], name: CheckpointName) -> tuple[CheckpointName, ...]:
+    """Pairs of early versions need no other."""
+    value = document.get("needs", [])
+    found = [CheckpointName.parse(text) for text in value] if _are_texts(value) else [None]
+    needed = tuple(one for one in found if one is not None)
+    if len(needed) != len(found) or len(set(needed)) != len(needed) or name in needed:
+        raise InvalidPair(f"{name}: the manifest's needs are not the names of other checkpoints")
+    return needed
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
 def _files(value: Any, name: CheckpointName) -> dict[str, FileRecord]:

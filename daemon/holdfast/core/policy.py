@@ -124,10 +124,12 @@ class Retention:
         pairs: Iterable[CheckpointName],
         owed: Collection[CheckpointName] = (),
         metrics: Callable[[CheckpointName], float | None] | None = None,
+        needs: Callable[[CheckpointName], Iterable[CheckpointName]] = lambda name: (),
     ) -> list[CheckpointName]:
         """The pairs that may be deleted, oldest first; never one that is ``owed`` to the store, nor the newest usable.
 
-        ``metrics`` gives a pair's value of ``best.metric``; without it, the loss in the name is used.
+        ``metrics`` gives a pair's value of ``best.metric``; without it, the loss in the name is used. What a pair that
+        stays ``needs`` (Manifest.needs) stays too.
         """
         if self.unlimited:
             return []
@@ -138,6 +140,7 @@ class Retention:
         if self.best is not None and best is None:
             return []
         kept = {*owed, *oldest_first[-last:], *usable[-last:], *self._of_epochs(usable), best}
+        kept |= {needed for name in oldest_first if name in kept for needed in needs(name)}
         return [name for name in oldest_first if name not in kept]
 
     def _of_epochs(self, usable: list[CheckpointName]) -> Iterable[CheckpointName]:
@@ -163,20 +166,22 @@ def _loss(name: CheckpointName) -> float | None:
 
 @dataclass(frozen=True)
 class Owed:
-    """A pair that the store does not have yet, with its size in bytes.
+    """A pair that the store does not have yet, with its size in bytes, and the pairs that it ``needs``.
 
-    Each ``lasting`` one (an epoch's) is uploaded; of the others only the newest.
+    Each ``lasting`` one (an epoch's) is uploaded; of the others only the newest, and what that one needs.
     """
 
     name: CheckpointName
     size: int
     lasting: bool
+    needs: tuple[CheckpointName, ...] = ()
 
 
 def superseded(owed: Iterable[Owed]) -> list[Owed]:
     """Those that need no upload, since there is a newer pair."""
     oldest_first = sorted(owed, key=lambda one: one.name.order)
-    return [one for one in oldest_first[:-1] if not one.lasting]
+    needed = {name for one in oldest_first[-1:] for name in one.needs}
+    return [one for one in oldest_first[:-1] if not one.lasting and one.name not in needed]
 
 
 def next_upload(owed: Iterable[Owed], stored: tuple[int, int], rate: float | None, left: float | None) -> Owed | None:

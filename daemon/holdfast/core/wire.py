@@ -35,7 +35,11 @@ class Hello:
 
 @dataclass(frozen=True)
 class Welcome:
-    """Supervisor to child. ``resume`` names the pair in ``run_dir`` to resume from; ``durable`` asks for fsync."""
+    """Supervisor to child. ``resume`` names the pair in ``run_dir`` to resume from; ``durable`` asks for fsync.
+
+    ``claimed`` are the numbers of the run's trainings that earlier processes of this start of the command have come to.
+    ``extended`` says that the run is to do more than before.
+    """
 
     kind: ClassVar[str] = "welcome"
     run_dir: str
@@ -45,6 +49,17 @@ class Welcome:
     resume: str | None
     durable: bool
     origin: dict[str, Any]
+    claimed: list[Any] = dataclasses.field(default_factory=list)
+    extended: bool = False
+
+
+@dataclass(frozen=True)
+class PairHere:
+    """Supervisor to child, the answer to PairWanted: it is in the run's folder, whole, or there is an ``error``."""
+
+    kind: ClassVar[str] = "pair-here"
+    name: str
+    error: str | None
 
 
 @dataclass(frozen=True)
@@ -68,11 +83,29 @@ class TrainingBegan:
     """Child to supervisor: training has begun, and from now on Stop leads to a saved pair.
 
     ``training`` is the number of this one in the process; one that is begun again after an error keeps its number.
+    ``left``: there is something to train.
     """
 
     kind: ClassVar[str] = "training-began"
     epochs: int | None
     training: int = 0
+    left: bool = True
+
+
+@dataclass(frozen=True)
+class TrainingClaimed:
+    """Child to supervisor: this start of the command has come to the run's training of that ``number``."""
+
+    kind: ClassVar[str] = "training-claimed"
+    number: int
+
+
+@dataclass(frozen=True)
+class PairWanted:
+    """Child to supervisor: it needs that pair of the run, and waits for PairHere."""
+
+    kind: ClassVar[str] = "pair-wanted"
+    name: str
 
 
 @dataclass(frozen=True)
@@ -159,7 +192,10 @@ Message = (
     | Welcome
     | Save
     | Stop
+    | PairHere
     | TrainingBegan
+    | TrainingClaimed
+    | PairWanted
     | PairSaved
     | SaveFailed
     | Refused

@@ -8,7 +8,7 @@ run's lease: it may belong to an upload, also to one of pairs that an earlier in
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +55,7 @@ def plan(store: Store, contents: Contents, retention: Retention, folder: Path, w
     if names:  # only then is it worth reading the newest pair in full
         _, passed = newest_valid(store, contents, folder, advance)
         damaged = {**{verdict.name: "; ".join(verdict.problems) for verdict in passed}, **damaged}
-        names = _expendable(contents, damaged, retention, metrics)
+        names = _expendable(contents, damaged, retention, metrics, _needs(store, contents))
     for name, problem in damaged.items():
         warn(f"{name}: {problem}; left alone")
     by_name = {listed.name: listed for listed in contents.pairs}
@@ -86,9 +86,23 @@ def _expendable(
     damaged: Mapping[CheckpointName, str],
     retention: Retention,
     metrics: Callable[[CheckpointName], float | None] | None,
+    needs: Callable[[CheckpointName], Iterable[CheckpointName]] = lambda name: (),
 ) -> list[CheckpointName]:
     sound = [listed.name for listed in contents.pairs if listed.name not in damaged]
-    return retention.expendable(sound, metrics=metrics)
+    return retention.expendable(sound, metrics=metrics, needs=needs)
+
+
+def _needs(store: Store, contents: Contents) -> Callable[[CheckpointName], Iterable[CheckpointName]]:
+    """The last pairs of finished fits stay until the run is complete."""
+    by_name = {listed.name: listed for listed in contents.pairs}
+
+    def needed_by(name: CheckpointName) -> Iterable[CheckpointName]:
+        try:
+            return () if contents.complete else manifest_of(store, contents.run, by_name[name]).needs
+        except InvalidPair:
+            return ()
+
+    return needed_by
 
 
 def _manifests(store: Store, contents: Contents, damaged: dict[CheckpointName, str]) -> list[Manifest]:

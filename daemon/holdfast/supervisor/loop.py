@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import IO
 
+from ..core import wire
 from ..core.errors import Exit
 from ..core.machine import events, table
 from ..core.machine.record import Recorder
@@ -24,6 +25,7 @@ from ..store import Store
 from .command.channel import Channel
 from .command.reaper import Reaper
 from .command.training_command import TrainingCommand
+from .needed_pairs import NeededPairs
 from .notices.watcher import Watcher
 from .perform import Performer
 from .provenance import origin
@@ -77,7 +79,9 @@ class Supervisor:
             on_out_of_time=lambda: put(events.OutOfTime()),
         )
         self._startup = Startup(settings, store, say, self._preparer, reports, put, redactor, made_by, clock)
-        self._channel = Channel(reports.heard, self._startup.welcome, self._startup.brought)
+        self._needed = NeededPairs(self._startup.bring_needed, lambda message: self._channel.send(message))
+        self._reports = reports
+        self._channel = Channel(self._heard, self._startup.welcome, self._startup.brought)
         self._command = TrainingCommand(
             settings.command,
             made_by["command"],
@@ -183,9 +187,16 @@ class Supervisor:
         if not self._state.ended and self._command.has_progressed():
             self._step(events.Progressed(self._command.progress.step))
 
+    def _heard(self, message: wire.Message) -> None:
+        """In the channel's thread."""
+        if isinstance(message, wire.PairWanted):
+            self._needed.want(message)
+        else:
+            self._reports.heard(message)
+
     def _look_for_stall(self) -> None:
         """A command that waits for its pair does not hang."""
-        if self._state.ended or self._state.bringing:
+        if self._state.ended or self._state.bringing or self._needed.bringing:
             return
         seconds = self._command.stalled_for(self._clock())
         if seconds is not None:

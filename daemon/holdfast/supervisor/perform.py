@@ -69,7 +69,7 @@ class Performer:
 
     def _spawn(self, effect: effects.Spawn) -> None:
         assert self._startup.prepared is not None
-        self._reports.stacks = None
+        self._reports.command_starts()
         try:
             self._put(events.Spawned(self._command.start(self._startup.prepared.spool)))
         except (OSError, RuntimeError) as error:  # the latter where there can be no further thread

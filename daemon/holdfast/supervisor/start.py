@@ -15,7 +15,7 @@ from ..core import wire
 from ..core.errors import Exit, HoldfastError, InvalidPair, StoreError
 from ..core.event_sink import EventSink
 from ..core.machine import effects, events
-from ..core.manifest import Manifest
+from ..core.manifest import CheckpointName, Manifest
 from ..core.policy import Retention
 from ..core.redact import Redactor
 from ..core.runs import RunId
@@ -100,7 +100,16 @@ class Startup:
             resume=str(newest.name) if newest else None,
             durable=self._store.durable_spool,
             origin=self._origin,
+            claimed=sorted(self._reports.claimed),
+            extended=self._settings.extend or self._settings.source is not None,
         )
+
+    def bring_needed(self, name: CheckpointName) -> None:
+        """Another pair than the newest, with the state of another training of the run. Raises HoldfastError."""
+        assert self.prepared is not None
+        if str(name) in self._avoid:
+            raise InvalidPair("the training process could not use it")
+        self._preparer.bring_needed(self.prepared, name)
 
     # --- the thread ------------------------------------------------------------------------------------------------
 

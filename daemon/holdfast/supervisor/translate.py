@@ -14,7 +14,8 @@ from ..core.wording import bytes_text
 class Reports:
     """Called in the threads of the channel and of the uploader.
 
-    ``stacks`` is how the training process can be asked for its stacks, once it said so.
+    ``stacks`` is how the training process can be asked for its stacks, once it said so. ``claimed`` are the numbers of
+    the run's trainings that this start of the command has come to.
     """
 
     def __init__(self, say: EventSink, put: Callable[[events.Event], None]) -> None:
@@ -22,6 +23,12 @@ class Reports:
         self._put = put
         self._reasons: dict[str, str] = {}
         self.stacks: wire.StacksBy | None = None
+        self.claimed: set[int] = set()
+
+    def command_starts(self) -> None:
+        """Forgets what the processes of an earlier start said."""
+        self.stacks = None
+        self.claimed.clear()
 
     def heard(self, message: wire.Message) -> None:
         """In the channel's thread."""
@@ -31,10 +38,12 @@ class Reports:
             self._put(events.TrainingUnprotected(message.text))
         elif isinstance(message, wire.TrainingBegan):
             self._say("training-began", epochs=message.epochs)
-            self._put(events.TrainingStarted(message.training))
+            self._put(events.TrainingStarted(message.training, message.left))
         elif isinstance(message, wire.TrainingFinished):
             self._say("training-finished")
             self._put(events.TrainingEnded(message.training))
+        elif isinstance(message, wire.TrainingClaimed):
+            self.claimed.add(message.number)
         elif isinstance(message, wire.Refused):
             self._put(events.CheckpointRefused(message.error))
         elif isinstance(message, wire.Unusable):

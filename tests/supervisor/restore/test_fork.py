@@ -44,7 +44,7 @@ def test_the_checkpoint_becomes_the_newest_of_the_run_and_keeps_what_it_holds(
     store: MemoryStore, theirs: Spool, ours: Spool, scratch: Path
 ) -> None:
     store_only(store, theirs, name_of(2))
-    manifest = adopt(forked(store, scratch), ours, incarnation=3, save=9, durable=False)
+    manifest = adopt(forked(store, scratch), ours, incarnation=3, save=9, durable=False)[-1]
     assert manifest.name == replace(name_of(2), incarnation=3, save=9)
     assert (manifest.run, manifest.reason) == ("00002-other", f"from {RUN}@20")
     ours.verify(ours.manifest(manifest.name))
@@ -62,7 +62,7 @@ def test_it_is_done_once_however_the_source_is_spelled(
     source = ForkSource.parse(given)
     assert done_before(store, source, "other") is None
     fork = fetch(store, source, locate(store, source), Spool(scratch))
-    manifest = adopt(fork, ours, 3, 9, durable=False)
+    manifest = adopt(fork, ours, 3, 9, durable=False)[-1]
     note(store, RunId(2, "other"), fork.found, manifest)
     assert done_before(store, ForkSource.parse(again), "other") == f"00002-other/from-{RUN}@20.json"
     with pytest.raises(Conflict):
@@ -144,3 +144,20 @@ def test_a_step_of_too_many_digits_is_called_so() -> None:
 def test_a_source_that_cannot_be_is_a_settings_error(text: str) -> None:
     with pytest.raises(SettingsError, match="--from"):
         ForkSource.parse(text)
+
+
+def test_what_the_checkpoint_needs_comes_along_before_it_under_names_of_this_run(
+    store: MemoryStore, theirs: Spool, ours: Spool, scratch: Path
+) -> None:
+    gone = name_of(3)
+    store_only(store, theirs, name_of(1))
+    store_only(store, theirs, name_of(2), needs=(gone, name_of(1)))
+    first, newest = adopt(forked(store, scratch), ours, incarnation=3, save=9, durable=False)
+    assert [one.name for one in (first, newest)] == [
+        replace(name_of(1), incarnation=3, save=9),
+        replace(name_of(2), incarnation=3, save=10),
+    ]
+    assert newest.needs == (replace(gone, incarnation=0), first.name), "each at the place that the .pkl tells"
+    assert ours.file(first.name.file("h5")).read_bytes() == content_of(name_of(1), "h5")
+    for one in (first, newest):
+        ours.verify(ours.manifest(one.name))

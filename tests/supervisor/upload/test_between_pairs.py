@@ -277,7 +277,9 @@ def store_only_saved(memory: MemoryStore, spool: Spool, save: int) -> None:
     store_pair(memory, spool, name_of(save))
 
 
-def test_the_best_by_loss_needs_no_manifest(memory: MemoryStore, store: FlakyStore, spool: Spool) -> None:
+def test_the_best_by_loss_needs_no_manifest_but_those_of_the_pairs_that_stay(
+    memory: MemoryStore, store: FlakyStore, spool: Spool
+) -> None:
     best = name_of(1, loss=0.1)
     store_only(memory, spool, best)
     for save in (2, 3):
@@ -286,7 +288,7 @@ def test_the_best_by_loss_needs_no_manifest(memory: MemoryStore, store: FlakySto
     prune = Prune(store, RUN, Retention(1, best=Best()), [best, name_of(2), name_of(3)], lambda text: None)
     run_all(prune, 0)
     assert saves(memory) == [1, 3]
-    assert memory.reads == []
+    assert memory.reads == [f"{RUN}/{name.file('json')}" for name in (best, name_of(3))]
 
 
 def test_a_metric_that_no_pair_has_removes_nothing_and_is_told_of_once(
@@ -356,3 +358,19 @@ def test_a_deletion_that_fails_at_the_end_is_left_to_the_next_start(
     store.fail("delete", Transient("away"), suffix=f"{name_of(2)}.json")
     assert run_all(prune, 0, closing=CLOSING) == 1
     assert saves(memory) == [2, 3]
+
+
+def test_what_the_newest_pair_needs_stays_in_the_store_whoever_stored_it(
+    memory: MemoryStore, store: FlakyStore, spool: Spool
+) -> None:
+    store_only(memory, spool, name_of(1))
+    store_only(memory, spool, name_of(2))
+    store_only(memory, spool, name_of(3), needs=(name_of(1),))
+    task = pruning(store, Retention(1), 1, 2, 3)
+    assert run_all(task, 0) == 1
+    assert saves(memory) == [1, 3]
+    manifest = save_pair(spool, name_of(4), needs=(name_of(1),))
+    store_pair(memory, spool, name_of(4))
+    task.stored(manifest)
+    run_all(task, 0)
+    assert saves(memory) == [1, 4]

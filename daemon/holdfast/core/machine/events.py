@@ -114,12 +114,13 @@ class TrainingUnprotected:
 
 @dataclass(frozen=True)
 class TrainingStarted:
-    """The child entered its training loop: it now serves a request to save or stop.
+    """The child entered its training loop: it now serves a request to save or stop. ``left``: something is to train.
 
     ``training`` is one number for each training of a start: one that is begun again after an error keeps its number.
     """
 
     training: int = 0
+    left: bool = True
 
 
 @dataclass(frozen=True)

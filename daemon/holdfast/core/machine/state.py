@@ -96,6 +96,7 @@ class State:
     failed_by: Failure | None = None  # the last of them
     resumed: str | None = None  # the pair that the command was last started from
     moved: bool = False  # it trained a batch since
+    whole: bool = False  # the training was restored with nothing left to train
     deaths: int = 0  # how often in a row it died of that pair without one
     avoid: frozenset[str] = frozenset()
 

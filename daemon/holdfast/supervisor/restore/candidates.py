@@ -103,6 +103,12 @@ def bring_newest(
     return None
 
 
+def bring_pair(store: Store, spool: Spool, name: CheckpointName) -> None:
+    """Makes that pair of the run present and whole in the spool. Raises InvalidPair if there is none; StoreError."""
+    if not is_whole(spool, name):
+        _bring(store, spool, name)
+
+
 def newest_here(
     spool: Spool, resume: Manifest | None, next_save: int, avoid: Collection[str] = ()
 ) -> tuple[Manifest | None, int]:

@@ -11,18 +11,18 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...core.errors import InvalidPair, SettingsError
-from ...core.manifest import Manifest
+from ...core.manifest import CheckpointName, Manifest
 from ...core.runs import ForkSource, RunId
 from ...spool import Spool
 from ...store import Store
 from ...store.catalog import list_runs, newest_called, read_contents
 from ...store.contents import Listed
-from ...store.download import bring
+from ...store.download import bring, look_up
 
 _MARK = "from-"
 
@@ -50,6 +50,7 @@ class Fork:
     found: Found
     spool: Spool
     manifest: Manifest
+    needed: Mapping[CheckpointName, Manifest]
 
 
 def done_before(store: Store, source: ForkSource, target: str) -> str | None:
@@ -108,19 +109,39 @@ def fetch(store: Store, source: ForkSource, found: Found, spool: Spool) -> Fork:
     why = ""
     for listed in found.pairs:
         try:
-            return Fork(found, spool, bring(store, found.run, listed, spool, durable=store.durable_spool).manifest)
+            manifest = bring(store, found.run, listed, spool, durable=store.durable_spool).manifest
+            return Fork(found, spool, manifest, _bring_needed(store, found.run, manifest, spool))
         except InvalidPair as error:
             why = why or str(error)
     raise SettingsError(f"--from {source}: that checkpoint cannot be used: {why}")
 
 
-def adopt(fork: Fork, spool: Spool, incarnation: int, save: int, durable: bool) -> Manifest:
-    """Moves the checkpoint into the run's spool, as its newest pair."""
-    old, name = fork.manifest, replace(fork.manifest.name, incarnation=incarnation, save=save)
-    for part in old.files:
-        os.rename(fork.spool.file(old.name.file(part)), spool.file(name.file(part)))
-    adopted = replace(old, name=name, run=spool.run, reason=f"from {fork.found}")
-    spool.commit(adopted, durable)
+def _bring_needed(store: Store, run: RunId, manifest: Manifest, spool: Spool) -> dict[CheckpointName, Manifest]:
+    """The pairs that it needs, as far as they are whole: where one is not, its training will begin anew."""
+    found = {}
+    for name in manifest.needs:
+        with contextlib.suppress(InvalidPair):
+            found[name] = bring(store, run, look_up(store, run, name), spool, durable=store.durable_spool).manifest
+    return found
+
+
+def adopt(fork: Fork, spool: Spool, incarnation: int, save: int, durable: bool) -> list[Manifest]:
+    """Moves the checkpoint into the run's spool as its newest pair, the last of those returned; before it what it
+    needs.
+
+    A ``.pkl`` names a needed pair by its place among the manifest's ``needs``, so they may have other names here.
+    """
+    oldest_first = [fork.needed[name] for name in sorted(fork.needed, key=lambda name: name.order)]
+    names: dict[CheckpointName, CheckpointName] = {}
+    adopted = []
+    for number, old in enumerate([*oldest_first, fork.manifest]):
+        name = names[old.name] = replace(old.name, incarnation=incarnation, save=save + number)
+        for part in old.files:
+            os.rename(fork.spool.file(old.name.file(part)), spool.file(name.file(part)))
+        needs = tuple(names.get(one, replace(one, incarnation=0)) for one in old.needs)  # none has incarnation 0
+        manifest = replace(old, name=name, run=spool.run, reason=f"from {fork.found}", needs=needs)
+        spool.commit(manifest, durable)
+        adopted.append(manifest)
     return adopted
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from ...core.errors import Conflict
@@ -66,9 +67,14 @@ class ForkOnce:
         return mark is not None
 
     def adopt(self, run: RunId, spool: Spool, fork: Fork, incarnation: int, save: int, store: Store) -> None:
-        """Makes the checkpoint the run's newest pair, here and in the ``store`` of the run's holder, and notes that."""
-        manifest = adopt(fork, spool, incarnation, save, self._store.durable_spool)
-        self._retry.patiently(lambda: self._store_pair(store, spool, manifest.name))
+        """Makes the checkpoint the run's newest pair, here and in the ``store`` of the run's holder, and notes that.
+
+        What it needs comes before it.
+        """
+        adopted = adopt(fork, spool, incarnation, save, self._store.durable_spool)
+        for one in adopted:
+            self._retry.patiently(partial(self._store_pair, store, spool, one.name))
+        manifest = adopted[-1]
         with contextlib.suppress(Conflict):
             self._retry.patiently(lambda: note(store, run, fork.found, manifest))
         text = f"run {run}: resuming {manifest.reason}"

@@ -14,7 +14,7 @@ from ...core.runs import COMPLETE_FILE, RunId
 from ...spool import Spool
 from ...store import Store
 from ..settings import RunSettings
-from .candidates import Candidates, bring_newest, candidates, is_whole
+from .candidates import Candidates, bring_newest, bring_pair, candidates, is_whole
 from .fork_once import ForkOnce, StorePair
 from .lease import Lease, boot_time
 from .opening import OpenRun, Prepared, RunOpener
@@ -113,6 +113,10 @@ class Preparer:
             if passed.issuperset(map(str, again.newest_first)):
                 raise
             return self._bring_newest(spool, again, passed)
+
+    def bring_needed(self, prepared: Prepared, name: CheckpointName) -> None:
+        """Makes one more pair of the run present and whole in the spool. Raises HoldfastError if that cannot be."""
+        self._retry.patiently(lambda: bring_pair(self._store, prepared.spool, name))
 
     def finish(self, complete: bool) -> None:
         """Marks a complete run and releases the lease.

@@ -170,6 +170,7 @@ class Prune:
         self._keep = keep
         self._stored = set(stored)
         self._metrics: dict[CheckpointName, Mapping[str, float | None]] = {}
+        self._needs: dict[CheckpointName, tuple[CheckpointName, ...]] = {}
         self._reported_metric = False
         self._say = say
         self._given_up = keep.unlimited
@@ -182,13 +183,17 @@ class Prune:
 
     def stored(self, manifest: Manifest) -> None:
         self._stored.add(manifest.name)
+        self._needs[manifest.name] = manifest.needs
         self._looked = False
         if self._keep.best is not None:
             self._metrics[manifest.name] = manifest.metrics
 
     def _prune(self) -> None:
         by_name = self._keep.best is None or self._keep.best.metric == "loss"
-        expendable = self._keep.expendable(self._stored, metrics=None if by_name else self._metric)
+        metrics = None if by_name else self._metric
+        expendable = self._keep.expendable(self._stored, metrics=metrics)
+        if expendable:  # only then is it worth reading what the others need
+            expendable = self._keep.expendable(self._stored, metrics=metrics, needs=self._needed_by)
         if not (expendable or self._reported_metric or self._keep.best is None):
             self._report_metric()
         for name in expendable:
@@ -216,6 +221,14 @@ class Prune:
             self._reported_metric = True
             known = {name for metrics in self._metrics.values() for name in metrics}
             self._say(f"{self._keep.best.unknown(known)}; nothing is pruned until one has")
+
+    def _needed_by(self, name: CheckpointName) -> tuple[CheckpointName, ...]:
+        if name not in self._needs:
+            try:
+                self._needs[name] = read_manifest(self._store, self._run, name).needs
+            except InvalidPair:
+                self._needs[name] = ()
+        return self._needs[name]
 
     def _metric(self, name: CheckpointName) -> float | None:
         assert self._keep.best is not None

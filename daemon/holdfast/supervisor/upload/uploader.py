@@ -148,7 +148,7 @@ class Uploader:
             manifest = self._spool.manifest(name)
         except (InvalidPair, OSError):
             return Owed(name, 0, lasting=True)  # the upload will say what is wrong
-        return Owed(name, manifest.size, manifest.lasting)
+        return Owed(name, manifest.size, manifest.lasting, manifest.needs)
 
     def _make_way(self) -> None:
         """Gives up the upload under way if the newest pair would come too late behind it. Call with the lock."""

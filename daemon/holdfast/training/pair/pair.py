@@ -11,7 +11,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -66,8 +66,8 @@ class Draft:
     """All that goes into a pair.
 
     ``values`` are arrays (or tensors) with their paths. ``write_h5`` writes the model file; its second argument is
-    ``most_dirty`` (see ``write``). ``facts`` are plain values for the ``.pkl``. ``taken`` is when the snapshot was
-    taken, in monotonic seconds.
+    ``most_dirty`` (see ``write``). ``facts`` are plain values for the ``.pkl``. ``needs`` are the pairs that hold the
+    states of the run's other trainings. ``taken`` is when the snapshot was taken, in monotonic seconds.
     """
 
     position: Position
@@ -76,6 +76,7 @@ class Draft:
     values: Mapping[Place, tuple[str, Any]]
     facts: Mapping[str, Any]
     write_h5: Callable[[Path, int | None], Written]
+    needs: tuple[CheckpointName, ...] = ()
     taken: float = field(default_factory=time.monotonic)
 
     @property
@@ -148,6 +149,7 @@ def _write(target: PairTarget, draft: Draft, most_dirty: int | None) -> Manifest
             files={"h5": written.record, "pkl": record_of(pkl)},
             metrics={key: value if math.isfinite(value) else None for key, value in draft.metrics.items()},
             origin={**target.origin},
+            needs=draft.needs,
         )
         _check(manifest)
         spool.commit(manifest, target.durable)
@@ -193,11 +195,14 @@ def _document(draft: Draft, inside: Mapping[Place, str], pieces: Mapping[str, Pi
 
 @dataclass(frozen=True)
 class Saved:
-    """A pair as it was read: ``values`` are paths and arrays, ``facts`` the whole of the ``.pkl``."""
+    """A pair as it was read: ``values`` are paths and arrays, ``facts`` the whole of the ``.pkl``, ``needs`` the
+    manifest's.
+    """
 
     position: Position
     values: Mapping[Place, tuple[str, np.ndarray]]
     facts: Mapping[str, Any]
+    needs: tuple[CheckpointName, ...] = ()
 
 
 def load(h5: Path, pkl: Path) -> Saved:
@@ -229,10 +234,11 @@ def load(h5: Path, pkl: Path) -> Saved:
 def load_from(spool: Spool, name: CheckpointName) -> Saved:
     """Raises InvalidPair, also if the pair is not where its name says."""
     saved = load(spool.file(name.file("h5")), spool.file(name.file("pkl")))
-    position = Position(name.epoch, spool.manifest(name).batch, name.step)
+    manifest = spool.manifest(name)
+    position = Position(name.epoch, manifest.batch, name.step)
     if saved.position != position:
         raise InvalidPair(f"its .pkl is about {saved.position}, and its manifest about {position}")
-    return saved
+    return replace(saved, needs=manifest.needs)
 
 
 def _content(path: Path) -> bytes:

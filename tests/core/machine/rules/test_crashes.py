@@ -322,3 +322,22 @@ def test_another_failure_or_one_that_may_pass_is_tried_again(first: Failure | No
 
 def test_the_same_failure_after_progress_is_tried_again() -> None:
     assert twice(BUG, BUG, Progressed(46)).phase is Phase.BACKOFF
+
+
+@pytest.mark.parametrize("after", [(), (TrainingEnded(),)], ids=["in the fit", "in the script's tail"])
+def test_a_pair_with_nothing_left_to_train_is_not_to_blame(after: tuple[Event, ...]) -> None:
+    state, _ = go(NoNotice(), rules=replace(RULES, max_restarts=10))
+    for _ in range(5):
+        began = TrainingStarted(left=False)
+        state, _ = on(state, Restored(checkpoint=FIRST), Spawned(7), began, *after, ChildExited(1))
+        state, effects = step(state, Tick(), 1000.0)
+        assert effects == (Restore(),)
+
+
+def test_a_pair_of_a_fit_after_one_that_was_done_is_to_blame() -> None:
+    done = (TrainingStarted(left=False), TrainingEnded())
+    state, _ = go(NoNotice(), rules=replace(RULES, max_restarts=10))
+    for _ in range(3):
+        state, _ = on(state, Restored(checkpoint=FIRST), Spawned(7), *done, TrainingStarted(), ChildExited(1))
+        state, effects = step(state, Tick(), 1000.0)
+    assert effects == (Restore(avoid=frozenset({FIRST})),)

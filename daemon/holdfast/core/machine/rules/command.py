@@ -51,6 +51,7 @@ def start(state: State) -> Step:
         finished=False,
         unfinished=frozenset(),
         moved=False,
+        whole=False,
         at=0,
         stalled=False,
         warn_at=None,
@@ -125,7 +126,8 @@ def began(state: State, event: TrainingStarted, now: float) -> Step:
 
 def _begun(state: State, event: TrainingStarted) -> State:
     unfinished = state.unfinished | {event.training}
-    return replace(state, connected=False, training=True, finished=False, unfinished=unfinished, seen_training=True)
+    state = replace(state, connected=False, training=True, finished=False, whole=not event.left, seen_training=True)
+    return replace(state, unfinished=unfinished)
 
 
 def began_while_draining(state: State, event: TrainingStarted, now: float) -> Step:
@@ -264,8 +266,11 @@ def give_up_repeated(state: State, failure: Failure) -> Step:
 
 
 def blame(state: State) -> Step:
-    """A pair that the command died of a few times, before it trained a single batch, is passed over from now on."""
-    if state.resumed is None or state.moved or state.bringing or state.stalled:
+    """A pair that the command died of a few times, before it trained a single batch, is passed over from now on.
+
+    It is not to blame where nothing was left to train: then the command died of what the script does afterwards.
+    """
+    if state.resumed is None or state.moved or state.whole or state.bringing or state.stalled:
         return state, ()
     state = replace(state, deaths=state.deaths + 1)
     if state.deaths < MOST_DEATHS:
