@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -240,3 +242,65 @@ def test_orbax_goes_on_with_its_numbers_and_stores_again_what_is_done_again() ->
     assert after.checkpointer.saved == [(15, True)]
     flush([after])
     assert after.finished == 1
+
+
+# --- a best model whose file was lost --------------------------------------------------------------------------------
+
+
+def checkpoint(path: Path, best: float | None = None) -> keras.callbacks.ModelCheckpoint:
+    made = keras.callbacks.ModelCheckpoint(str(path), monitor="val_loss", save_best_only=True, mode="min")
+    made.best = best
+    return made
+
+
+def restored(path: Path, entries: Any, say: Callable[[str], None]) -> keras.callbacks.ModelCheckpoint:
+    fresh = checkpoint(path)
+    set_states([fresh], entries, say)
+    return fresh
+
+
+def entries_of(callback: Any) -> Any:
+    return to_entries([callback], read_states([callback]), no_words)
+
+
+def no_words(text: str) -> None:
+    raise AssertionError(text)
+
+
+def test_a_best_value_whose_file_is_there_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "best.keras"
+    path.write_bytes(b"a model")
+    entries = entries_of(checkpoint(path, 0.25))
+    assert restored(path, entries, no_words).best == 0.25
+    path.write_bytes(b"one of a later epoch")
+    os.utime(path, (4e9, 4e9))
+    assert restored(path, entries, no_words).best == 0.25
+
+
+@pytest.mark.parametrize("lost", ["missing", "older"])
+def test_a_best_value_whose_file_was_lost_is_not_restored_and_said(tmp_path: Path, lost: str) -> None:
+    path = tmp_path / "best.keras"
+    path.write_bytes(b"a model")
+    entries = entries_of(checkpoint(path, 0.25))
+    if lost == "missing":
+        path.unlink()
+    else:
+        os.utime(path, (1e9, 1e9))
+    said: list[str] = []
+    assert restored(path, entries, said.append).best is None
+    (line,) = said
+    assert str(path) in line
+    assert lost in line
+    assert "val_loss 0.25" in line
+
+
+def test_a_best_value_goes_back_to_the_scripts_own_threshold(tmp_path: Path) -> None:
+    entries = entries_of(checkpoint(tmp_path / "best.keras", 0.25))
+    fresh = checkpoint(tmp_path / "best.keras", 0.5)
+    set_states([fresh], entries, lambda text: None)
+    assert fresh.best == 0.5
+
+
+def test_where_each_best_model_has_a_file_of_its_own_none_is_missed(tmp_path: Path) -> None:
+    path = tmp_path / "{epoch}.keras"
+    assert restored(path, entries_of(checkpoint(path, 0.25)), no_words).best == 0.25

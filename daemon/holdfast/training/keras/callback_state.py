@@ -30,6 +30,9 @@ _KEPT: dict[str, tuple[str, ...]] = {
 }
 
 
+_WRITTEN = "best_written"
+
+
 def offers_state(callback: Any) -> bool:
     return hasattr(callback, "get_state") and hasattr(callback, "set_state")
 
@@ -59,10 +62,43 @@ def set_states(callbacks: Iterable[Any], entries: Any, say: Callable[[str], None
         states = waiting.get(type(callback).__name__)
         state = states.pop(0) if states else None
         if state is not None:
+            fresh = getattr(callback, "best", None)
             _set(callback, from_plain(state))
+            _distrust_best(callback, from_plain(state), fresh, say)
     for name, states in waiting.items():
         if any(state is not None for state in states):
             say(f"the checkpoint holds the state of a {name} that the script no longer uses")
+
+
+def _best_file(callback: Any) -> str | None:
+    """The one that a ModelCheckpoint replaces by each better model; None for others, and for a new file each time."""
+    if _keras_name(callback) != "ModelCheckpoint" or not callback.save_best_only or "{" in callback.filepath:
+        return None
+    return str(callback.filepath)
+
+
+def _best_written(callback: Any) -> int | None:
+    """When, by the file's own time, in ns."""
+    path = _best_file(callback)
+    with contextlib.suppress(OSError):
+        return None if path is None else os.stat(path).st_mtime_ns
+    return None
+
+
+def _distrust_best(callback: Any, state: Any, fresh: Any, say: Callable[[str], None]) -> None:
+    """A best value whose model is not in its file any more must not keep the next best model out of it."""
+    path = _best_file(callback)
+    if path is None or callback.best is None:
+        return
+    here, then = _best_written(callback), state.get(_WRITTEN) if isinstance(state, dict) else None
+    if here is not None and not (type(then) is int and here < then):
+        return
+    what = "is missing" if here is None else "is older than the checkpoint"
+    say(
+        f"{path} {what}: the best model so far ({callback.monitor} {callback.best:.6g}) is lost, and the next epoch's "
+        "counts as the best (files under holdfast.run_dir() / 'artifacts' are kept)"
+    )
+    callback.best = fresh
 
 
 def flush(callbacks: Iterable[Any]) -> None:
@@ -88,7 +124,8 @@ def _read_state(callback: Any) -> Any:
         return callback.get_state()
     name = _keras_name(callback) or ""
     if name in _KEPT:
-        return {key: getattr(callback, key) for key in _KEPT[name] if hasattr(callback, key)}
+        state = {key: getattr(callback, key) for key in _KEPT[name] if hasattr(callback, key)}
+        return {**state, **({_WRITTEN: written} if (written := _best_written(callback)) is not None else {})}
     if name == "CSVLogger":
         return {"size": _csv_size(callback)}
     return None
@@ -119,13 +156,16 @@ def _csv_size(callback: Any) -> int:
     return os.path.getsize(callback.filename) if os.path.exists(callback.filename) else 0
 
 
-def continue_csv_files(callbacks: Iterable[Any], entries: Any) -> None:
-    """Before the training begins: a CSVLogger appends, and rows of what will be done again are cut off."""
+def continue_csv_files(callbacks: Iterable[Any], entries: Any, cut: bool = True) -> None:
+    """Before the training begins: a CSVLogger appends, and rows of what will be done again are cut off.
+
+    Not with ``cut=False``: then they are a later fit's, which has written to the same file.
+    """
     sizes = [entry["state"] for entry in entries if entry.get("class") == "CSVLogger"]
     for callback, state in zip((c for c in callbacks if _keras_name(c) == "CSVLogger"), sizes, strict=False):
         callback.append = True
         with contextlib.suppress(OSError, TypeError, KeyError):
-            if os.path.getsize(callback.filename) > state["size"]:
+            if cut and os.path.getsize(callback.filename) > state["size"]:
                 os.truncate(callback.filename, state["size"])
 
 
