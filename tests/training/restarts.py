@@ -100,12 +100,19 @@ def once(script: Script, directory: Path, stop: Stop | None = None, seed: int = 
     random.seed(seed)
     witness = Witness()
     try:
-        model, history = script([StopAt(stop), witness, holdfast.Resume(directory=directory, **resume)])
+        model, history = as_main(script, [StopAt(stop), witness, holdfast.Resume(directory=directory, **resume)])
     except SystemExit as error:
         return Ended(int(str(error.code)), {}, {}, witness.seen)
     finally:
         close_session()
     return Ended(None, state_of(model), history.history, witness.seen)
+
+
+def as_main(script: Callable[..., Any], *arguments: Any) -> Any:
+    """Calls it from a main module of its own, as a process would: the line of the test makes no difference."""
+    names = {"__name__": "__main__", "script": script, "arguments": arguments}
+    exec(compile("result = script(*arguments)", "script.py", "exec"), names)  # noqa: S102
+    return names["result"]
 
 
 def interrupted(script: Script, directory: Path, *stops: Stop, **resume: Any) -> Ended:

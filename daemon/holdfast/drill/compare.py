@@ -147,7 +147,7 @@ def load_fit(store: Store, run: str, name: CheckpointName) -> FitState:
 
         saved = load(spool.file(name.file("h5")), spool.file(name.file("pkl")))
     arrays = {f"{p.group}[{p.index}] {path}": array for p, (path, array) in saved.values.items()}
-    own_data = "fit" not in saved.facts or saved.facts.get("data") is not None
+    own_data = "values" in saved.facts or saved.facts.get("data") is not None
     return FitState(arrays, _history(saved.facts), own_data)
 
 

@@ -135,7 +135,7 @@ def test_without_a_pair_there_is_nothing_to_go_on_from(supervisors: Any, spool: 
     supervisors(welcome(spool))
     session = open_session()
     assert (session.resume, session.durable, session.stop_reason, session.save_reason) == (None, False, None, None)
-    assert (session.fits, session.step) == ([], 0)
+    assert (session.ledger, session.claimed, session.step) == (None, set(), 0)
 
 
 def test_what_happens_is_told(supervisors: Any, spool: Spool) -> None:
@@ -163,6 +163,7 @@ def test_a_second_loop_is_refused_so_that_the_command_is_not_started_again(super
     holdfast.session()
     with pytest.raises(SettingsError) as error:
         holdfast.session()
+    assert supervisor.hear() == wire.TrainingClaimed(0)
     assert supervisor.hear() == wire.Refused(str(error.value))
 
 
@@ -630,24 +631,6 @@ def test_alone_a_pair_that_is_gone_is_passed_over_for_the_newest_that_is_there(
     session.mark_unusable("torn")
     assert session.resume == name_of(3, 2)
     assert "-i1-q2: passed over: torn" in capfd.readouterr().err
-
-
-def test_a_session_that_went_on_from_a_pair_goes_on_from_those_that_it_wrote_since(
-    supervisors: Any, spool: Spool
-) -> None:
-    """What it went on from may be removed meanwhile."""
-    supervisors(welcome(spool, str(name_of(16, 2))))
-    session = open_session()
-    session.saved(save_pair(spool, name_of(17, 3)), 0.25)
-    session.saved(save_pair(spool, name_of(18, 3, loss=float("nan"))), 0.25)
-    assert session.resume == name_of(17, 3)
-
-
-def test_a_session_that_began_anew_has_nothing_to_go_on_from_whatever_it_writes(supervisors: Any, spool: Spool) -> None:
-    supervisors(welcome(spool))
-    session = open_session()
-    session.saved(save_pair(spool, name_of(17, 3)), 0.25)
-    assert session.resume is None
 
 
 @pytest.mark.parametrize(

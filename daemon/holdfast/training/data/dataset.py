@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -99,7 +99,7 @@ def dataset(
         counter.each_batch_counts = True
         made = tf.data.Dataset.from_tensors(0).flat_map(one_pass)
     made = made.apply(tf.data.experimental.assert_cardinality(batches)).prefetch(tf.data.AUTOTUNE)
-    return _with_counter(made, counter)
+    return _with_counter(made, counter, tf.nest.flatten(arrays))
 
 
 def _real_batch(arrays: Any, function: Callable[..., Any] | None, indices: Any, key: Any) -> Any:
@@ -147,8 +147,9 @@ def pass_counter_of(made: Any) -> PassCounter | None:
     return getattr(made, "holdfast_passes", None)
 
 
-def _with_counter(made: Any, counter: PassCounter) -> Any:
+def _with_counter(made: Any, counter: PassCounter, arrays: Sequence[Any] = ()) -> Any:
     made.holdfast_passes = counter
+    made.holdfast_arrays = arrays
     return made
 
 

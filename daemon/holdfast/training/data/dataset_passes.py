@@ -8,7 +8,7 @@ counts are known by.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ..session.open import at_close
 from ..session.unprotected import pass_begins
@@ -55,10 +55,22 @@ def counts() -> list[int]:
     return [counter.next_pass for counter in _counters]
 
 
-def set_counts(next_passes: Iterable[int]) -> None:
-    """What ``counts`` gave. Datasets that were made later than that keep theirs."""
-    for counter, number in zip(_counters, next_passes, strict=False):
-        counter.resume_at(number)
+def set_counts(next_passes: Sequence[int], since: int = 0, then: int = 0) -> None:
+    """What ``counts`` gave. Datasets that were made later than that keep theirs.
+
+    The dataset at the place ``since`` was at ``then`` when they were counted; those made before it are left alone
+    where that is another place.
+    """
+    first = 0 if since == then else since
+    for place, counter in enumerate(_counters[first:], first):
+        if 0 <= (at := place - since + then) < len(next_passes):
+            counter.resume_at(next_passes[at])
+
+
+def places_of(counters: Iterable[PassCounter]) -> list[int]:
+    """Which ones they are, in the order in which all datasets were made."""
+    places = {id(counter): place for place, counter in enumerate(_counters)}
+    return [places[id(counter)] for counter in counters if id(counter) in places]
 
 
 def forget() -> None:

@@ -74,6 +74,7 @@ class TfDataPosition:
         self._began = self._next_passes()
         self._state_began = self._state.values()
         self._passes: Sequence[int] | None = None
+        self._places: Sequence[int] = []
         self._drawn = 0
         self._to_draw = 0
 
@@ -98,7 +99,7 @@ class TfDataPosition:
 
     def restore(self, facts: Mapping[str, Any]) -> None:
         """All datasets' passes as ``facts`` recorded them, and where in the data the next iterator begins."""
-        dataset_passes.set_counts(facts.get("passes", ()))
+        self._set_passes(facts.get("passes", ()), facts.get("places", ()))
         self._state.assign(facts.get("data_state", {}))
         if "passes" not in facts:  # an older pair
             self._rewind(facts)
@@ -118,6 +119,7 @@ class TfDataPosition:
         # All passes of such an iterator are begun with its first batch: what has begun since was begun by others.
         tells = facts is not None and within and self._begins_at_once and not self._one_iterator
         self._passes = facts.get("passes") if facts is not None and tells else None
+        self._places = [] if facts is None else facts.get("places", [])
         if facts is not None and (within or self._drawn):
             self._rewind(facts)
         if self.behind or not self._drawn:
@@ -125,12 +127,17 @@ class TfDataPosition:
 
     def _rewind(self, facts: Mapping[str, Any]) -> None:
         """To where the pair's iterator began, whatever callbacks drew since."""
-        dataset_passes.set_counts(facts.get("passes", ()))
+        self._set_passes(facts.get("passes", ()), facts.get("places", ()))
         self._state.assign(facts.get("data_state", {}))
         place = facts.get("data")
         began = facts.get("began", [] if place is None else [place["pass"]])
         for counter, number in zip(self._counters, began, strict=False):
             counter.resume_at(int(number))
+
+    def _set_passes(self, passes: Sequence[int], places: Sequence[int]) -> None:
+        """A script that skips what is done makes fewer datasets than before: this fit's tell which are which."""
+        now, then = dataset_passes.places_of(self._counters)[:1], places[:1]
+        dataset_passes.set_counts(passes, *(now[0], then[0]) if now and then else ())
 
     def _begin_iterator(self, done: int) -> None:
         self._began = self._next_passes()
@@ -164,7 +171,7 @@ class TfDataPosition:
         for counter in self._counters:
             counter.resume_at(counter.next_pass)
         if self._passes is not None:
-            dataset_passes.set_counts(self._passes)
+            self._set_passes(self._passes, self._places)
 
     def end_epoch(self) -> None:
         """Keras' iterator serves the next epoch too, unless it was at its end: then it is a new one by now, or none."""
@@ -182,6 +189,7 @@ class TfDataPosition:
             "began": began,
             "drawn": self._drawn,
             "passes": dataset_passes.counts(),
+            "places": dataset_passes.places_of(self._counters),
             "data_state": state,
         }
 

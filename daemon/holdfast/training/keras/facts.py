@@ -23,11 +23,11 @@ def checked(saved: Saved) -> Saved:
         and isinstance(facts.get("random"), dict)
         and isinstance(facts.get("logs", 0), dict | None)
         and _are(facts.get("callbacks"), _is_entry)
-        and _are(facts.get("fits"), _is_history)
-        and len(facts["fits"]) == facts["fit"]
+        and (_are(facts.get("fits"), _is_training) or _is_of_early_version(facts))
         and _is_place(facts.get("data"))
         and _are(facts.get("passes", []), _is_count)  # neither stands in older pairs
         and _are(facts.get("began", []), _is_count)
+        and _are(facts.get("places", []), _is_count)
         and isinstance(facts.get("layers", {}), dict)
         and isinstance(facts.get("own", {}), dict)
         and isinstance(facts.get("data_state", {}), dict)
@@ -48,6 +48,15 @@ def _are(value: Any, kind: Any) -> bool:
 
 def _is_entry(value: Any) -> bool:
     return isinstance(value, dict) and isinstance(value.get("class"), str) and "state" in value
+
+
+def _is_training(value: Any) -> bool:
+    return isinstance(value, dict) and "identity" in value
+
+
+def _is_of_early_version(facts: Any) -> bool:
+    """Those counted the fits that were over, and kept their histories."""
+    return _are(facts.get("fits"), _is_history) and len(facts["fits"]) == facts["fit"]
 
 
 def _is_history(value: Any) -> bool:

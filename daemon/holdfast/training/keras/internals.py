@@ -16,8 +16,8 @@ from . import spec
 _BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end")
 
 
-def enclosing_fit(callback: Any) -> tuple[keras.callbacks.CallbackList | None, dict[str, Any] | None]:
-    """The callback list that calls us, and the variables of the ``fit`` that made it; None, None outside of ``fit``.
+def enclosing_fit(callback: Any) -> tuple[keras.callbacks.CallbackList | None, FrameType | None]:
+    """The callback list that calls us, and the frame of the ``fit`` that made it; None, None outside of ``fit``.
 
     Keras gives a callback no way to its list, so it is found where it is: in the frames that are calling.
     """
@@ -31,7 +31,7 @@ def enclosing_fit(callback: Any) -> tuple[keras.callbacks.CallbackList | None, d
         if isinstance(this, keras.callbacks.CallbackList) and callback in this.callbacks:
             found = this
         elif found is not None and isinstance(this, keras.Model):
-            return (found, dict(frame.f_locals)) if frame.f_code.co_name == "fit" else (None, None)
+            return (found, frame) if frame.f_code.co_name == "fit" else (None, None)
     return None, None
 
 

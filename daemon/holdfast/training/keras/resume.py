@@ -10,10 +10,10 @@ import keras
 
 from ...core.errors import SettingsError
 from ...core.policy import Cadence, Retention
-from ..pair.writer import Writer
 from ..session.base import FIT, Session
 from ..session.open import open_session
 from .fit.fit import Fit
+from .fit.identity import fit_identity
 from .internals import enclosing_fit, of_keras_2
 
 
@@ -47,8 +47,8 @@ class Resume(keras.callbacks.Callback):
 
     def set_params(self, params: Any) -> None:
         super().set_params(params)
-        callbacks, local = enclosing_fit(self)
-        if callbacks is None or local is None:
+        callbacks, frame = enclosing_fit(self)
+        if callbacks is None or frame is None:
             if (package := of_keras_2()) is not None:
                 self._refuse_keras_2(package)
             return
@@ -56,8 +56,9 @@ class Resume(keras.callbacks.Callback):
             raise SettingsError(f"this fit has {ours} holdfast.Resume callbacks: give it one")
         self._session = open_session(self._directory, self._keep, epochs=params.get("epochs"))
         self._session.claim(FIT)
-        self._fit = Fit(self, self._ended, self._session, Writer(self._session), self._cadence, callbacks, local)
-        self._fit.read_checkpoint()
+        local = dict(frame.f_locals)
+        self._fit = Fit(self, self._ended, self._session, self._cadence, callbacks, local)
+        self._fit.read_checkpoint(fit_identity(self.model, frame.f_back, local, self._session))
 
     def on_train_begin(self, logs: Any = None) -> None:
         if self._fit is not None:

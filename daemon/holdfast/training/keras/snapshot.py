@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ...core.manifest import CheckpointName
 from ..pair.pair import Draft, Place, Position, Written
 from . import model_file
 from .variables import Part, is_reached
@@ -23,6 +24,7 @@ def take(
     reason: str,
     metrics: Mapping[str, float],
     facts: Mapping[str, Any],
+    needs: tuple[CheckpointName, ...],
     say: Callable[[str], None],
     held: Mapping[Place, Any] | None = None,
 ) -> Draft:
@@ -44,4 +46,4 @@ def take(
         whole = {place: values[place] for place in variables}
         return model_file.write(path, watched.model, variables, whole, say, most_dirty)
 
-    return Draft(position, reason, metrics, named, facts, write_h5)
+    return Draft(position, reason, metrics, named, facts, write_h5, needs)

@@ -17,6 +17,8 @@ from typing import Any, NoReturn
 from ...core.errors import Exit, SettingsError
 from ...core.manifest import CheckpointName, Manifest, spell_loss
 from ...spool import Board, Spool
+from ..pair.writer import Writer
+from .ledger import Ledger, TrainingRecord
 from .signals import TakenSignal
 
 OVERDUE_AFTER = 1.0
@@ -30,12 +32,13 @@ _ONE_LOOP = (
 class Session:
     """One training process's part in a run. Made by ``open_session`` (open.py).
 
-    ``resume`` names the pair in ``spool`` to resume from. It is None where there is none, and once the training that
-    used it is over. ``stop_reason`` is None until a stop is requested, and ``save_reason`` until a pair is. They cost
-    nothing to read: another thread or a signal handler sets them. ``fits`` are the histories of the ``fit`` calls that
-    are over, and ``step`` the batches that they did. ``unfinished`` are the numbers of the trainings that began and are
-    not over. ``on_overdue_stop`` is called, in a thread of its own, when a
-    requested stop has not ended the process after OVERDUE_AFTER seconds.
+    ``resume`` names the newest pair in ``spool`` as the session opened; None where there is none. ``ledger`` are the
+    run's trainings, once the first of this process has begun; ``claimed`` those that this start of the command has come
+    to, by their number there, and ``extended`` says that it is to do more than before. ``stop_reason`` is None until a
+    stop is requested, and ``save_reason`` until a pair is. They cost nothing to read: another thread or a signal
+    handler sets them. ``step`` are the batches done in all trainings. ``over`` counts the trainings of this process
+    that are; ``unfinished`` are the numbers of those that began and are not. ``on_overdue_stop`` is called, in a thread
+    of its own, when a requested stop has not ended the process after OVERDUE_AFTER seconds.
     """
 
     def __init__(
@@ -49,9 +52,13 @@ class Session:
         self.stop_reason: str | None = None
         self.save_reason: str | None = None
         self.board = Board(spool.file(Board.FILE))
-        self.fits: list[Any] = []
+        self.ledger: Ledger | None = None
+        self.claimed: set[int] = set()
+        self.extended = False
+        self.over = 0
         self.unfinished: set[int] = set()
         self.step = 0
+        self.writer = Writer(self)
         self.on_overdue_stop: Callable[[], None] | None = None
         self._next_save = next_save
         self._claimed_by: str | None = None
@@ -82,9 +89,13 @@ class Session:
         self._claimed_by = kind
 
     def began(
-        self, epochs: int | None, inside: Callable[[FrameType | None], bool] | None = None, training: int = 0
+        self,
+        epochs: int | None,
+        inside: Callable[[FrameType | None], bool] | None = None,
+        training: int = 0,
+        left: bool = True,
     ) -> None:
-        """From here on SIGTERM requests a save and a stop.
+        """From here on SIGTERM requests a save and a stop. ``left``: there is something to train.
 
         ``inside`` says whether a frame belongs to the training; give it where an exception may end the training without
         a call of ``finished``. ``training`` is the training's number in this process; one that is begun again after an
@@ -127,8 +138,8 @@ class Session:
 
     def saved(self, manifest: Manifest, seconds: float) -> None:
         """The pair and its manifest are in the spool, ``seconds`` after its snapshot."""
-        if self.resume is not None and manifest.name.finite:  # from here on the older one may be removed
-            self.resume = manifest.name
+        if self.ledger is not None:
+            self.ledger.saved(manifest.name)
 
     def make_room(self) -> bool:
         """Removes the oldest pair that may be removed, when the disk is full. False if there is none."""
@@ -145,10 +156,19 @@ class Session:
         """The state could not be stored; ``error`` says why."""
         self.say(error)
 
-    def mark_unusable(self, error: str) -> None:
-        """The pair ``resume`` cannot be used: ``resume`` becomes the next older one. Raises NoValidPair without one.
+    def claim_record(self, record: TrainingRecord) -> None:
+        """This start of the command has come to that training."""
+        assert self.ledger is not None
+        self.claimed.add(self.ledger.index(record))
 
-        Under the supervisor the process ends, and is started again with that pair.
+    def fetch(self, name: CheckpointName) -> bool:
+        """Brings a pair of the run to ``spool``, whole. False if there is none. May wait for the store."""
+        raise NotImplementedError
+
+    def mark_unusable(self, error: str, name: CheckpointName | None = None) -> None:
+        """The pair ``name``, or ``resume``, cannot be used: ``resume`` becomes the newest that can.
+
+        Raises NoValidPair without one. Under the supervisor the process ends, and is started again without that pair.
         """
         raise NotImplementedError
 

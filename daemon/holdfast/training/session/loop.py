@@ -25,17 +25,17 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import InvalidPair
-from ...core.manifest import MOST_EPOCHS, MOST_STEPS
+from ...core.manifest import MOST_EPOCHS, MOST_STEPS, CheckpointName
 from ...core.policy import Cadence
 from ...core.wording import count
 from ...spool import Board, Progress
 from ..pair.layout import Layout, holds_numbers
 from ..pair.pair import Draft, Place, Position, Saved, Written
 from ..pair.plain import from_plain, name_of, to_plain
-from ..pair.writer import Writer
 from . import random_state
 from .base import LOOP, Session
-from .load import load_newest
+from .identity import Identity, of_process
+from .load import begin_training
 from .open import open_session
 
 KIND = "arrays"
@@ -60,15 +60,15 @@ class Loop:
     random states are stored and restored by themselves.
     """
 
-    def __init__(self, session: Session, cadence: Cadence) -> None:
+    def __init__(self, session: Session, cadence: Cadence, identity: Identity) -> None:
         self._session = session
-        self._writer = Writer(session)
+        self._writer = session.writer
         self._cadence = cadence
         self._executed = Board.read(session.spool.file(Board.FILE)).executed
         self._position = Position(0, 0, 0)
         self._committed_step = -1
         self._last_time = time.monotonic()
-        self.resume_from = self._read()
+        self.resume_from = self._read(identity)
 
     @property
     def step(self) -> int:
@@ -100,7 +100,8 @@ class Loop:
             if not self._session.ending:
                 self._session.restore_signal_handler()
             return
-        self._session.resume = None
+        if self._session.ledger is not None:
+            self._session.ledger.finish()
         left = self._position.step - max(0, self._committed_step)
         if left:
             last = count(left, "batch", "batches")
@@ -158,18 +159,22 @@ class Loop:
 
     def _draft(self, arrays: Mapping[str, Any], values: Any, reason: str, metrics: Mapping[str, float]) -> Draft:
         copies = {Place(_GROUP, i): (str(name), _copy(name, array)) for i, (name, array) in enumerate(arrays.items())}
+        assert self._session.ledger is not None
         facts = {
             "values": to_plain(values),
             "random": random_state.get_state(),
+            **self._session.ledger.facts(),
         }
         numbers = {name: float(value) for name, value in metrics.items()}
-        return draft_of(self._position, reason, numbers, copies, facts)
+        return draft_of(self._position, reason, numbers, copies, facts, self._session.ledger.needs())
 
-    def _read(self) -> LoopState | None:
-        state = load_newest(self._session, _state_of)
-        if state is not None:
-            self._position = Position(state.epoch, state.batch, state.step)
-            self._committed_step = state.step
+    def _read(self, identity: Identity) -> LoopState | None:
+        saved = begin_training(self._session, identity, _checked).saved
+        if saved is None:
+            return None
+        state = _state_of(saved)
+        self._position = Position(state.epoch, state.batch, state.step)
+        self._committed_step = state.step
         return state
 
 
@@ -186,13 +191,18 @@ def session(every: str | int | timedelta = "epoch", directory: str | None = None
     cadence = Cadence.of(every)
     opened = open_session(directory, keep)
     opened.claim(LOOP)
-    return Loop(opened, cadence)
+    return Loop(opened, cadence, {"kind": LOOP, **of_process(opened.origin.get("command"))})  # one in a process
+
+
+def _checked(saved: Saved) -> Saved:
+    """Raises InvalidPair if the pair is not a loop's."""
+    if "random" not in saved.facts or "values" not in saved.facts:
+        raise InvalidPair("it was not written by holdfast.session")
+    return saved
 
 
 def _state_of(saved: Saved) -> LoopState:
-    """Sets the random states, too. Raises InvalidPair if the pair is not a loop's."""
-    if "random" not in saved.facts or "values" not in saved.facts:
-        raise InvalidPair("it was not written by holdfast.session")
+    """Sets the random states, too."""
     arrays = dict(saved.values[place] for place in saved.values if place.group == _GROUP)
     values = from_plain(saved.facts["values"])
     random_state.set_state(saved.facts["random"])
@@ -233,6 +243,7 @@ def draft_of(
     metrics: Mapping[str, float],
     arrays: Mapping[Place, tuple[str, np.ndarray]],
     facts: Mapping[str, Any],
+    needs: tuple[CheckpointName, ...] = (),
 ) -> Draft:
     def write_h5(path: Path, most_dirty: int | None) -> Written:
         with Layout(path) as layout:
@@ -244,4 +255,4 @@ def draft_of(
         values = {place: array for place, (_, array) in arrays.items()}
         return Written(KIND, layout.names, layout.write(values, most_dirty))
 
-    return Draft(position, reason, metrics, arrays, facts, write_h5)
+    return Draft(position, reason, metrics, arrays, facts, write_h5, needs)

@@ -45,11 +45,15 @@ class StandaloneSession(Session):
         atexit.register(self._script_ends)
 
     def began(
-        self, epochs: int | None, inside: Callable[[FrameType | None], bool] | None = None, training: int = 0
+        self,
+        epochs: int | None,
+        inside: Callable[[FrameType | None], bool] | None = None,
+        training: int = 0,
+        left: bool = True,
     ) -> None:
         self.spool.file(COMPLETE_FILE).unlink(missing_ok=True)
         self._over = False
-        super().began(epochs, inside, training)
+        super().began(epochs, inside, training, left)
 
     def report_start(self, batch: int = 0) -> None:
         """Only once: later trainings of the script are no start."""
@@ -115,15 +119,27 @@ class StandaloneSession(Session):
     def saved(self, manifest: Manifest, seconds: float) -> None:
         super().saved(manifest, seconds)
         with contextlib.suppress(OSError):  # what cannot be removed stays: the next pair is written all the same
-            for name in self._keep.expendable(self.spool.pairs(), ()):
+            for name in self._keep.expendable(self.spool.pairs(), self._needed()):
                 self.spool.remove(name)
 
     def _expendable(self) -> list[CheckpointName]:
-        return self.spool.pairs()[1:]
+        needed = self._needed()
+        return [name for name in self.spool.pairs()[1:] if name not in needed]
 
-    def mark_unusable(self, error: str) -> None:
-        if self.resume is not None:
-            self._note_unusable(self.resume, error)
+    def _needed(self) -> set[CheckpointName]:
+        """The pairs that hold the states of the run's trainings."""
+        return set() if self.ledger is None else {one.pair for one in self.ledger.records if one.pair is not None}
+
+    def fetch(self, name: CheckpointName) -> bool:
+        try:
+            self.spool.verify(self.spool.manifest(name))
+        except (InvalidPair, OSError):
+            return False
+        return True
+
+    def mark_unusable(self, error: str, name: CheckpointName | None = None) -> None:
+        if unusable := name or self.resume:
+            self._note_unusable(unusable, error)
         self.resume = self._newest_valid()
 
     def _newest_valid(self) -> CheckpointName:
@@ -152,7 +168,10 @@ def open_standalone(directory: Path, keep: Retention, epochs: int | None) -> Sta
     existing = [run for entry in directory.iterdir() if (run := RunId.parse(entry.name))]
     newest = max((run for run in existing if run.name == name), default=None)
     if newest is not None and not _is_over(directory / str(newest), epochs):
-        return StandaloneSession(Spool(directory / str(newest)), keep)
+        complete = (directory / str(newest) / COMPLETE_FILE).exists()
+        session = StandaloneSession(Spool(directory / str(newest)), keep)
+        session.extended = complete
+        return session
     return StandaloneSession(Spool(directory / str(next_id(name, existing))), keep, complete=newest)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import socket
 import threading
 import time
@@ -19,13 +20,16 @@ from ...core.wire import (
     Hello,
     Message,
     Notice,
+    PairHere,
     PairSaved,
+    PairWanted,
     Refused,
     Save,
     SaveFailed,
     StacksBy,
     Stop,
     TrainingBegan,
+    TrainingClaimed,
     TrainingFinished,
     Unusable,
     Welcome,
@@ -34,6 +38,7 @@ from ...core.wire import (
 )
 from ...spool import Spool
 from .base import Session
+from .ledger import TrainingRecord
 from .stacks import Stacks
 
 _LOOK_EVERY = 0.05
@@ -46,9 +51,12 @@ class SupervisedSession(Session):
         resume = CheckpointName.parse(welcome.resume) if welcome.resume else None
         super().__init__(Spool(Path(welcome.run_dir)), welcome.incarnation, welcome.next_save, resume, welcome.durable)
         self.origin = welcome.origin
+        self.claimed = {number for number in welcome.claimed if type(number) is int}
+        self.extended = welcome.extended
         self.room_wait = 10.0
         self._stream = stream
         self._lock = threading.Lock()
+        self._here: queue.SimpleQueue[PairHere] = queue.SimpleQueue()
         self._stacks = Stacks()
         if self._stacks.signal is not None:
             self._tell(StacksBy(os.getpid(), self._stacks.signal))
@@ -59,10 +67,14 @@ class SupervisedSession(Session):
         return True
 
     def began(
-        self, epochs: int | None, inside: Callable[[FrameType | None], bool] | None = None, training: int = 0
+        self,
+        epochs: int | None,
+        inside: Callable[[FrameType | None], bool] | None = None,
+        training: int = 0,
+        left: bool = True,
     ) -> None:
-        super().began(epochs, inside, training)
-        self._tell(TrainingBegan(epochs, training))
+        super().began(epochs, inside, training, left)
+        self._tell(TrainingBegan(epochs, training, left))
 
     def finished(self, stored: bool = True, training: int = 0) -> None:
         super().finished(stored, training)
@@ -84,8 +96,23 @@ class SupervisedSession(Session):
     def failed(self, error: str) -> None:
         self._tell(SaveFailed(error))
 
-    def mark_unusable(self, error: str) -> None:
-        self._tell(Unusable(str(self.resume), error))
+    def claim_record(self, record: TrainingRecord) -> None:
+        super().claim_record(record)
+        assert self.ledger is not None
+        self._tell(TrainingClaimed(self.ledger.index(record)))
+
+    def fetch(self, name: CheckpointName) -> bool:
+        self._tell(PairWanted(str(name)))
+        while True:
+            with contextlib.suppress(queue.Empty):
+                here = self._here.get(timeout=_LOOK_EVERY)
+                if here.name == str(name):
+                    return here.error is None
+            if self.stop_reason is not None:
+                self.end_process(stored=True)
+
+    def mark_unusable(self, error: str, name: CheckpointName | None = None) -> None:
+        self._tell(Unusable(str(name or self.resume), error))
         raise SystemExit(int(Exit.FAILED))
 
     def refuse(self, error: str) -> None:
@@ -115,6 +142,8 @@ class SupervisedSession(Session):
                     self.request_stop(message.reason)
                 elif isinstance(message, Save):
                     self.save_reason = message.reason
+                elif isinstance(message, PairHere):
+                    self._here.put(message)
         self.request_stop("the supervisor is gone")
 
 

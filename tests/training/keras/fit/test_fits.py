@@ -156,7 +156,7 @@ def test_after_a_fit_that_raised_sigterm_means_again_what_it_meant_before(tmp_pa
         fit(model, 1, At(0, lambda: os.kill(os.getpid(), signal.SIGTERM)))
         assert heard == [signal.SIGTERM], "a fit without Resume is stopped by nobody"
         with pytest.raises(SystemExit, match="75"):
-            fit(model, 2, At(0, lambda: os.kill(os.getpid(), signal.SIGTERM)), holdfast.Resume(tmp_path))
+            fit(model, 2, At(1, lambda: os.kill(os.getpid(), signal.SIGTERM)), holdfast.Resume(tmp_path))
         close_session()
         assert signal.getsignal(signal.SIGTERM) is mine
     finally:

@@ -29,6 +29,10 @@ class BatchSampler:
         self._usable = None if wanted else False
         self._wanted = wanted
 
+    def decide_again(self) -> None:
+        """The train function is another from here on."""
+        self._usable = None if self._wanted else False
+
     def look(self, batch: int, content: Any) -> None:
         """A batch of this epoch, by its number."""
         if self._wanted and is_sampled(batch):

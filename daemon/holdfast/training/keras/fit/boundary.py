@@ -12,6 +12,7 @@ from ...data.digests import BatchDigests
 from ...data.position import DataPosition
 from ...pair.pair import Draft, Place, Position
 from ...session.base import Session
+from ...session.ledger import Ledger
 from .. import callback_state, random_state, snapshot
 from ..internals import floats, flush_hooks, plain_logs
 from ..own_values import OwnValues
@@ -84,7 +85,10 @@ class BoundaryReader:
 
     def draft(self, boundary: Boundary, reason: str) -> Draft:
         facts, metrics = self._facts(boundary), floats(boundary.logs)
-        return snapshot.take(self._watched, boundary.position, reason, metrics, facts, self._say, boundary.values)
+        needs = self._ledger.needs()
+        return snapshot.take(
+            self._watched, boundary.position, reason, metrics, facts, needs, self._say, boundary.values
+        )
 
     def _facts(self, boundary: Boundary) -> dict[str, Any]:
         return {
@@ -95,7 +99,11 @@ class BoundaryReader:
             **boundary.data,
             "begun": boundary.begun,
             "spec": self._progress.spec or None,
-            "fit": len(self._session.fits),
-            "fits": list(self._session.fits),
+            **self._ledger.facts(),
             "ended": boundary.ended,
         }
+
+    @property
+    def _ledger(self) -> Ledger:
+        assert self._session.ledger is not None
+        return self._session.ledger

@@ -1,37 +1,38 @@
-"""A ``fit`` that an earlier process finished: the checkpoint is of a later ``fit``, so this one is skipped."""
+"""A ``fit`` that an earlier process finished under an early version of holdfast, which kept its history and no more."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import keras
 
+from ....core.errors import InvalidPair
 from ...data import dataset_passes
-from ...pair.pair import Saved
+from ...pair.pair import load_from
 from ...pair.plain import from_plain
 from ...session.base import Session
 from .. import variables
 
 
-def skip(model: keras.Model, saved: Saved, session: Session) -> None:
-    """Gives ``model`` the history of this ``fit``, and the checkpoint's weights if they can be its own.
+def skip(model: keras.Model, known: Mapping[str, Any], session: Session) -> None:
+    """Gives ``model`` the history that is ``known``, and the newest pair's weights if they can be its own.
 
-    The weights at this ``fit``'s end are in no checkpoint: a line says so. Raises InvalidPair.
+    Raises InvalidPair.
     """
-    done = len(session.fits)
-    history = from_plain(saved.facts["fits"][done])
-    model.history.epoch, model.history.history = history["epoch"], history["history"]
+    history = from_plain(dict(known))
+    try:
+        model.history.epoch, model.history.history = history["epoch"], history["history"]
+    except KeyError:
+        raise InvalidPair("its .pkl is malformed: a fit without a history") from None
     dataset_passes.set_counts(history.get("passes", ()))
-    if not done:
-        session.say(
-            f"the script is at its fit {saved.facts['fit'] + 1}: those before it are not trained again, and the "
-            "weights at their ends are not kept. What the script does in between (evaluate, predict, save) sees other "
-            "weights; results of an earlier fit are best stored under holdfast.run_dir() / 'artifacts' when it ends"
-        )
-    parts, values = variables.collect(model), dict(saved.values)
-    alone = variables.without_counterpart(parts, values)
-    if alone:
-        session.say(
-            f"fit {done + 1}'s model is not the checkpoint's ({alone[0]} has no counterpart there): it has the weights "
-            "that the script gave it"
-        )
-    else:
+    session.say(
+        "an early version of holdfast finished this fit: it is not trained again, and the weights at its end were not "
+        "kept. What the script does before the next fit (evaluate, predict, save) sees other weights"
+    )
+    if session.resume is None:
+        return
+    values = dict(load_from(session.spool, session.resume).values)
+    parts = variables.collect(model)
+    if not variables.without_counterpart(parts, values):
         variables.assign_matching(parts, values)

@@ -21,14 +21,12 @@ import keras
 
 from ....core.policy import Cadence
 from ....spool import Board
-from ...data import dataset_passes
 from ...data.digests import BatchDigests
 from ...data.kinds import position_in
 from ...data.replay import Replay
 from ...data.tf_random import draws_in_data
-from ...pair.plain import to_plain
-from ...pair.writer import Writer
 from ...session.base import Session
+from ...session.identity import Identity
 from .. import random_state, variables
 from ..internals import runs_in_fit
 from ..own_values import OwnValues
@@ -36,7 +34,7 @@ from ..watched import Watched
 from . import random_layers
 from .batch_sampler import BatchSampler
 from .boundary import BoundaryReader
-from .progress import FitProgress
+from .progress import FitProgress, StepsTaken
 from .resumption import Resumption
 from .save_policy import SavePolicy
 from .stop import FitStop
@@ -57,6 +55,9 @@ class Tail(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._fit.epoch_begins(epoch)
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self._fit.batch_begins()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self._fit.epoch_ends(epoch, logs or {})
@@ -79,7 +80,6 @@ class Fit:
         head: keras.callbacks.Callback,
         ended: Callable[[], None],
         session: Session,
-        writer: Writer,
         cadence: Cadence,
         callbacks: keras.callbacks.CallbackList,
         local: dict[str, Any],
@@ -88,8 +88,8 @@ class Fit:
         self._head = head
         self._ended = ended
         self._session = session
-        self._training = len(session.fits)
-        self._writer = writer
+        self._training = session.over
+        self._writer = writer = session.writer
         self._callback_list = callbacks
         self._model: keras.Model = model
         self._callbacks: list[keras.callbacks.Callback] = []  # the list's without ours, once the training begins
@@ -127,8 +127,9 @@ class Fit:
 
     # --- the beginning and the end ---------------------------------------------------------------------------------
 
-    def read_checkpoint(self) -> None:
-        self._resumption.read(self._callback_list.callbacks)
+    def read_checkpoint(self, identity: Identity) -> None:
+        self._writer.wait()  # of a fit that raised
+        self._resumption.read(identity, self._callback_list.callbacks)
 
     def append_tail(self) -> None:
         """Appended while Keras goes through the list, so its ``on_train_begin`` comes last."""
@@ -149,19 +150,20 @@ class Fit:
             self._policy.resumed_at(self._progress.step)
         self._train_function.install()
         self._session.on_overdue_stop = self._stop.overdue
-        self._session.began(self._progress.epochs, self._is_inside, self._training)
+        left = (self._model._initial_epoch or 0) < self._progress.epochs
+        self._session.began(self._progress.epochs, self._is_inside, self._training, left)
 
     def train_ends(self) -> None:
         self._writer.wait()
         self._release_model()
         self._callback_list.callbacks = [c for c in self._callback_list.callbacks if not isinstance(c, Tail)]
         self._ended()
-        history = self._model.history
-        done = {"epoch": history.epoch, "history": history.history, "passes": dataset_passes.counts()}
-        self._session.fits.append(to_plain(done))
-        self._session.step = self._progress.step
-        if not self._resumption.finished:  # else the pair is still a later fit's to resume from
-            self._session.resume = None
+        if self._session.ledger is not None:
+            if self._progress.calls:
+                self._session.ledger.trains()
+            self._session.ledger.finish()
+        self._session.over += 1
+        self._session.step = max(self._session.step, self._progress.step)
         self._session.finished(stored=not self._writer.failed, training=self._training)
 
     def _is_inside(self, frame: FrameType | None) -> bool:
@@ -181,12 +183,16 @@ class Fit:
     def epoch_begins(self, epoch: int) -> None:
         self._progress.begin_epoch(epoch)
         self._resumption.epoch_begins(epoch, self._callbacks)
+        self._steps = StepsTaken(self._model, self._progress.step)
 
     def boundary(self, batch: int) -> None:
         """Between two batches, before any other callback sees the second."""
         if self._replay.left:
             return
         progress, session = self._progress, self._session
+        if progress.calls == 1 and session.ledger is not None:
+            session.ledger.trains()
+        self._notice_missed(batch - progress.batch)
         session.keep_signal_handler()
         progress.batch = batch
         if session.stop_reason is not None:
@@ -198,11 +204,16 @@ class Fit:
         if due is not None and progress.unsaved and not self._writer.busy:
             self._save(due)
 
+    def batch_begins(self) -> None:
+        """All other callbacks have seen it: the step is next."""
+        self._train_function.keep_installed()
+
     def epoch_ends(self, epoch: int, logs: Any) -> None:
         if self._replay.left:  # nothing is new since the checkpoint, whatever ended the epoch here
             if not self._model.stop_training:  # else a callback did
                 self._replay.refuse()
             return
+        self._notice_missed(self._steps.missed(self._progress))
         self._data.end_epoch()
         self._watched.look_again()
         self._progress.end_epoch(epoch, logs)
@@ -213,6 +224,14 @@ class Fit:
             if last:
                 self._writer.wait()
             self._save("last epoch" if last else "epoch", required=last)
+
+    def _notice_missed(self, batches: int) -> None:
+        if batches > 0:
+            self._progress.missed(batches)
+            self._say(
+                "this fit does steps without the model's train function: they are counted by the numbers that Keras "
+                "gives to callbacks and by the optimizer, and a resume repeats those that come before the next one"
+            )
 
     def validation_begins(self) -> None:
         if self._replay.left == 0 and self._progress.unsaved:

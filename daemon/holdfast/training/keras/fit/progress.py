@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import numpy as np
+
 from ...pair.pair import Position
 
 
@@ -30,6 +32,7 @@ class FitProgress:
         self.calls = 0
         self.logs: Any = None
         self.unsaved = False
+        self.bypassed = False
         self.spec: Any = None
         self.lock = threading.Lock()
 
@@ -54,7 +57,35 @@ class FitProgress:
         self.step += done
         return done
 
+    def missed(self, batches: int) -> None:
+        """So many batches were done by somebody who did not call the train function."""
+        with self.lock:
+            self.unsaved = self.bypassed = True
+        self.batch += batches
+        self.step += batches
+
     def end_epoch(self, epoch: int, logs: Any) -> None:
         self.epoch, self.batch, self.begun = epoch + 1, 0, False
         self.logs = logs
         self.unsaved = True
+
+
+class StepsTaken:
+    """The optimizer's own count since an epoch began, at ``step``: it tells of steps that nobody reported."""
+
+    def __init__(self, model: Any, step: int) -> None:
+        self._model = model
+        self._step = step
+        self._iterations = self._now()
+
+    def missed(self, progress: FitProgress) -> int:
+        """Where some were seen in time, an optimizer may count otherwise (of several batches once, say)."""
+        taken, counted = self._now() - self._iterations, progress.step - self._step
+        return max(0, taken - counted) if progress.bypassed or not counted else 0
+
+    def _now(self) -> int:
+        iterations = getattr(getattr(self._model, "optimizer", None), "iterations", None)
+        if iterations is None:
+            return 0
+        copies = getattr(iterations.value, "values", None)  # under a strategy
+        return int(np.asarray(copies[0] if isinstance(copies, tuple | list) else iterations.value))

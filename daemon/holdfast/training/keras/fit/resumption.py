@@ -15,7 +15,8 @@ from ...data.replay import Replay, too_short
 from ...pair.pair import Saved
 from ...pair.plain import from_plain
 from ...session.base import Session
-from ...session.load import load_newest
+from ...session.identity import Identity
+from ...session.load import Beginning, begin_training
 from .. import callback_state, facts, random_state, variables
 from ..internals import mute_batch_hooks
 from ..own_values import OwnValues
@@ -26,7 +27,7 @@ from .progress import FitProgress
 
 
 class Resumption:
-    """``finished``: an earlier process finished this ``fit``, and the checkpoint is a later one's."""
+    """Used once, for one ``fit``."""
 
     def __init__(
         self,
@@ -39,7 +40,6 @@ class Resumption:
         progress: FitProgress,
         say: Callable[[str], None],
     ) -> None:
-        self.finished = False
         self._watched = watched
         self._own_values = own_values
         self._model: keras.Model = watched.model
@@ -49,35 +49,34 @@ class Resumption:
         self._replay = replay
         self._progress = progress
         self._say = say
+        self._begun: Beginning | None = None
         self._saved: Saved | None = None
 
-    def read(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
+    def read(self, identity: Identity, callbacks: Sequence[keras.callbacks.Callback]) -> None:
         """Before any ``on_train_begin``: some callbacks need to know that the training is a resumed one."""
-        saved = load_newest(self._session, facts.checked)
-        if saved is None:
-            return
-        self._saved = saved
-        self.finished = len(self._session.fits) < saved.facts["fit"]
-        if not self.finished:
-            callback_state.continue_csv_files(callbacks, saved.facts["callbacks"])
+        self._begun = begin_training(self._session, identity, facts.checked, self._model)
+        self._progress.step = self._session.step
+        self._saved = self._begun.saved
+        if self._saved is not None:
+            callback_state.continue_csv_files(callbacks, self._saved.facts["callbacks"], cut=self._begun.newest)
             callback_state.overwrite_steps(callbacks)
 
     def train_begins(self, callbacks: Sequence[keras.callbacks.Callback]) -> bool:
         """After all ``on_train_begin``. True if the state is the checkpoint's now. Raises HoldfastError."""
-        if self._saved is None:
-            return False
+        begun = self._begun
         try:
-            if self.finished:
-                self._skip(self._saved)
-            else:
+            if self._saved is not None:
                 self._restore(self._saved, callbacks)
+            elif begun is not None and begun.history is not None:
+                finished_fit.skip(self._model, begun.history, self._session)
+                self._model._initial_epoch = self._progress.epochs
         except InvalidPair as error:
-            self._session.mark_unusable(str(error))
+            self._session.mark_unusable(str(error), None if begun is None else begun.name)
             raise  # without a supervisor: too much is set already to try another pair here
         except HoldfastError as error:
             self._session.refuse(str(error))
             raise
-        return not self.finished
+        return self._saved is not None
 
     def epoch_begins(self, epoch: int, callbacks: Sequence[keras.callbacks.Callback]) -> None:
         """After all ``on_epoch_begin``."""
@@ -98,11 +97,6 @@ class Resumption:
             self._replay.begin(skip, lambda: self._arrive(saved))
         else:
             self._arrive(saved)
-
-    def _skip(self, saved: Saved) -> None:
-        finished_fit.skip(self._model, saved, self._session)
-        self._model._initial_epoch = self._progress.epochs
-        self._saved = None
 
     def _restore(self, saved: Saved, callbacks: Sequence[keras.callbacks.Callback]) -> None:
         position, steps = saved.position, self._progress.steps

@@ -15,6 +15,7 @@ import keras
 from ....spool import Board, Progress
 from ...data.position import DataPosition
 from ...data.replay import Replay
+from .. import variables
 from ..internals import runs_in_fit, spec_of
 from .batch_sampler import BatchSampler
 from .progress import FitProgress
@@ -23,6 +24,7 @@ from .progress import FitProgress
 class TrainFunction:
     """Between ``install`` and ``remove`` the model calls it with an iterator for each step, or group of steps.
 
+    A callback may make the model's own anew in the midst of it, or put something around this one (``keep_installed``).
     ``first_step`` is called with Keras' own train function after its first call, and ``not_ours`` where another ``fit``
     finds this one installed. ``board`` shows the progress to other processes.
     """
@@ -51,33 +53,48 @@ class TrainFunction:
         self._first_step = first_step
         self._not_ours = not_ours
         self._inner: Any = None
+        self._installed: Any = None
+        self._running = False
         self._per_call = 1
         self._iterator: Callable[[], Any] = lambda: None
 
     def install(self) -> None:
         model = self._model
-        self._inner = getattr(model.train_function, "holdfast_inner", model.train_function)
+        self._inner = inner = getattr(model.train_function, "holdfast_inner", model.train_function)
         self._per_call = model.steps_per_execution
 
         def train(iterator: Any) -> Any:
+            """Counts once, also where others call it from what they put around it."""
+            if self._running or not (self._iterator() is iterator or self._takes(iterator)):
+                return inner(iterator)
             return self._call(iterator)
 
-        train.holdfast_inner = self._inner  # type: ignore[attr-defined]
-        model.train_function = train
+        train.holdfast_inner = inner  # type: ignore[attr-defined]
+        model.train_function = self._installed = train
+
+    def keep_installed(self) -> None:
+        """Before each step, after all callbacks. None is left for Keras to complain of."""
+        if self._model.train_function not in (self._installed, None):
+            variables.build_optimizers(self._model)  # of a new ``compile``, before its first pair
+            self._sampler.decide_again()
+            self.install()
 
     def remove(self) -> None:
-        self._model.train_function = self._inner
+        if self._model.train_function is self._installed:
+            self._model.train_function = self._inner
 
     def _call(self, iterator: Any) -> Any:
-        if self._iterator() is not iterator and not self._takes(iterator):
-            return self._inner(iterator)
         if self._data.behind:
             self._replay.catch_up(iterator)
         if self._replay.left:
             self._progress.batch += self._replay.drop(iterator, self._per_call)
             return self._progress.logs
         self._progress.calls += 1
-        logs = self._sampler.call(self._inner, iterator, self._per_call)
+        self._running = True
+        try:
+            logs = self._sampler.call(self._inner, iterator, self._per_call)
+        finally:
+            self._running = False
         self._count(self._progress.computed(logs, self._per_call))
         if self._progress.spec is None:
             self._progress.spec = spec_of(iterator)

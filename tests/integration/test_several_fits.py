@@ -1,0 +1,105 @@
+"""Scripts with several fits, and commands of several scripts, that lose their machine: each fit stays what it is."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from holdfast.core.errors import Exit
+
+from .daemons import SCRIPTS, Daemon, Machines, machines
+
+SCRIPT = str(SCRIPTS / "several_fits.py")
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, SCRIPT, *words]
+
+
+def stages() -> list[str]:
+    one, two = (f"'{sys.executable}' '{SCRIPT}' stage {number}" for number in (1, 2))
+    return ["sh", "-c", f"{one} && {two}"]
+
+
+def reports(daemon: Daemon) -> list[str]:
+    return [line for line in daemon.lines if line.startswith("report ")]
+
+
+def undisturbed(park: Machines, words: list[str]) -> list[str]:
+    reference = Machines(str(park.folder / "reference-store"), park.folder / "reference", park.environment)
+    try:
+        daemon = reference.start("one", command=words, DONE=str(park.folder / "reference-done"))
+        assert daemon.wait() == Exit.COMPLETE, daemon.text
+        return reports(daemon)
+    finally:
+        reference.close()
+
+
+def lose_machine(park: Machines, words: list[str], where: str, stored: str, done: Path) -> list[str]:
+    """Kills the machine without notice, once its newest pair is stored. Returns what it had reported."""
+    first = park.start("one", "--keep-last", "1", command=words, HOLD_AT=where, DONE=str(done))
+    first.until("holding")
+    first.until(stored)
+    first.process.send_signal(signal.SIGKILL)
+    first.wait()
+    shutil.rmtree(park.work_dir("one"))
+    return reports(first)
+
+
+@pytest.mark.parametrize(
+    ("words", "where", "stored"),
+    [
+        pytest.param(command("pretrain"), "first,2,1", "stored epoch 2, step 6", marks=pytest.mark.whole),
+        (command("pretrain"), "second,1,1", "stored epoch 1, step 12"),
+        pytest.param(command("pretrain"), "between", "stored epoch 3, step 9", marks=pytest.mark.whole),
+        pytest.param(command("pretrain"), "after", "stored epoch 2, step 15", marks=pytest.mark.whole),
+        pytest.param(command("two_models"), "pupil,1,1", "stored epoch 1, step 12", marks=pytest.mark.whole),
+        pytest.param(command("folds"), "fold1,1,0", "stored epoch 1, step 6", marks=pytest.mark.whole),
+        pytest.param(command("equal"), "equal,1,1", "stored epoch 1, step 3", marks=pytest.mark.whole),
+        (stages(), "stage2,1,0", "stored epoch 1, step 9"),
+        pytest.param(stages(), "after1", "stored epoch 2, step 6", marks=pytest.mark.whole),
+        pytest.param(stages(), "after2", "stored epoch 3, step 15", marks=pytest.mark.whole),
+    ],
+)
+def test_on_a_new_machine_each_fit_has_its_own_weights_and_history_again(
+    tmp_path: Path, words: list[str], where: str, stored: str
+) -> None:
+    with machines(str(tmp_path / "store"), tmp_path, {}) as park:
+        expected = undisturbed(park, words)
+        lose_machine(park, words, where, stored, tmp_path / "done")
+        second = park.start("two", "--keep-last", "1", command=words)
+        assert second.wait() == Exit.COMPLETE, second.text
+        assert reports(second) == expected, second.text
+
+
+@pytest.mark.parametrize(
+    ("mode", "where", "stored"),
+    [
+        pytest.param("tuner", "trial1,1,1", "stored epoch 1, step 9", marks=pytest.mark.whole),
+        ("tuner", "after0", "stored epoch 2, step 6"),
+    ],
+)
+def test_a_tuner_that_skips_what_is_done_gets_the_scores_of_an_undisturbed_search(
+    tmp_path: Path, mode: str, where: str, stored: str
+) -> None:
+    with machines(str(tmp_path / "store"), tmp_path, {}) as park:
+        expected = undisturbed(park, command(mode))
+        first = lose_machine(park, command(mode), where, stored, tmp_path / "done")
+        second = park.start("two", command=command(mode), DONE=str(tmp_path / "done"))
+        assert second.wait() == Exit.COMPLETE, second.text
+        assert [line.split()[1] for line in first + reports(second)] == [line.split()[1] for line in expected]
+        scores = {line.split()[2] for line in first + reports(second)}
+        assert len(scores) == 3, "no trial has another's weights"
+
+
+def test_members_of_an_ensemble_that_only_their_turn_tells_apart_are_not_mixed_up(tmp_path: Path) -> None:
+    with machines(str(tmp_path / "store"), tmp_path, {}) as park:
+        first = lose_machine(park, command("ensemble"), "after0", "stored epoch 2, step 6", tmp_path / "done")
+        second = park.start("two", command=command("ensemble"), DONE=str(tmp_path / "done"))
+        assert second.wait() == Exit.COMPLETE, second.text
+        assert [line.split()[1] for line in first + reports(second)] == ["member0", "member1", "member2"]
+        assert len({line.split()[2] for line in first + reports(second)}) == 3
