@@ -7,6 +7,8 @@ import signal
 import sys
 from pathlib import Path
 
+import pytest
+
 from holdfast.core.errors import Exit
 
 from .conftest import on_both
@@ -68,3 +70,28 @@ def test_what_cannot_be_stored_does_not_make_the_run_incomplete(local_park: Mach
     assert daemon.wait() == Exit.COMPLETE
     assert "artifacts/: left out" in daemon.text
     assert BEST in keys(local_park)
+
+
+@pytest.mark.whole
+def test_a_machine_that_was_suspended_and_replaced_changes_nothing_in_the_store_when_it_wakes_up(
+    local_park: Machines,
+) -> None:
+    """It would have an artifact to send, and another one completes the run meanwhile."""
+    first = start(local_park, "one", HOLD_AT="25")
+    local_park.until_step("one", 25, first)
+    stored = ("artifacts.json", "-00000020-")
+    wait_for(lambda: all(any(word in key for key in keys(local_park)) for word in stored), "the index and the pair")
+    first.until("stored epoch 1, step 20")
+    os.kill(first.pid, signal.SIGSTOP)
+    (local_park.work_dir("one") / "00001-count" / "artifacts" / "best model ü.keras").write_text("the old one's")
+    assert start(local_park, "two").wait() == Exit.COMPLETE
+    before = contents(local_park)
+    os.kill(first.pid, signal.SIGCONT)
+    assert first.wait() == Exit.FENCED
+    assert "the lease was taken over by" in first.text
+    assert contents(local_park) == before
+
+
+def contents(park: Machines) -> dict[str, bytes]:
+    run = Path(park.store) / "00001-count"
+    return {str(path.relative_to(run)): path.read_bytes() for path in run.rglob("*") if path.is_file()}
