@@ -304,3 +304,18 @@ def test_a_best_value_goes_back_to_the_scripts_own_threshold(tmp_path: Path) -> 
 def test_where_each_best_model_has_a_file_of_its_own_none_is_missed(tmp_path: Path) -> None:
     path = tmp_path / "{epoch}.keras"
     assert restored(path, entries_of(checkpoint(path, 0.25)), no_words).best == 0.25
+
+
+def test_a_lost_best_model_that_is_the_checkpoints_own_is_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "artifacts" / "best.keras"
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    entries = entries_of(checkpoint(tmp_path / "gone.keras", 0.25))
+    fresh, said = checkpoint(path), list[str]()
+    fresh.set_model(model)
+    set_states([fresh], entries, said.append, {"val_loss": 0.25})
+    assert fresh.best == 0.25
+    assert "written there again" in said[0]
+    read = keras.models.load_model(path)
+    assert [w.tolist() for w in read.get_weights()] == [w.tolist() for w in model.get_weights()]
+    set_states([checkpoint(path.with_name("other.keras"))], entries, said.append, {"val_loss": 0.5})
+    assert "is lost" in said[1]

@@ -50,8 +50,11 @@ def to_entries(callbacks: Iterable[Any], states: list[Any], say: Callable[[str],
     ]
 
 
-def set_states(callbacks: Iterable[Any], entries: Any, say: Callable[[str], None]) -> None:
-    """Gives each entry to the callback of its class, the first to the first; what is left over is named."""
+def set_states(callbacks: Iterable[Any], entries: Any, say: Callable[[str], None], logs: Any = None) -> None:
+    """Gives each entry to the callback of its class, the first to the first; what is left over is named.
+
+    ``logs`` are those of the epoch with whose end the model's state is restored, if it is one.
+    """
     waiting: dict[str, list[Any]] = {}
     for entry in entries:
         try:
@@ -64,7 +67,7 @@ def set_states(callbacks: Iterable[Any], entries: Any, say: Callable[[str], None
         if state is not None:
             fresh = getattr(callback, "best", None)
             _set(callback, from_plain(state))
-            _distrust_best(callback, from_plain(state), fresh, say)
+            _distrust_best(callback, from_plain(state), fresh, say, logs)
     for name, states in waiting.items():
         if any(state is not None for state in states):
             say(f"the checkpoint holds the state of a {name} that the script no longer uses")
@@ -85,7 +88,17 @@ def _best_written(callback: Any) -> int | None:
     return None
 
 
-def _distrust_best(callback: Any, state: Any, fresh: Any, say: Callable[[str], None]) -> None:
+def _write_best(callback: Any, path: str) -> bool:
+    try:
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        save = callback.model.save_weights if callback.save_weights_only else callback.model.save
+        save(path, overwrite=True)
+    except Exception:  # whatever the callback's own save would raise
+        return False
+    return True
+
+
+def _distrust_best(callback: Any, state: Any, fresh: Any, say: Callable[[str], None], logs: Any) -> None:
     """A best value whose model is not in its file any more must not keep the next best model out of it."""
     path = _best_file(callback)
     if path is None or callback.best is None:
@@ -94,6 +107,9 @@ def _distrust_best(callback: Any, state: Any, fresh: Any, say: Callable[[str], N
     if here is not None and not (type(then) is int and here < then):
         return
     what = "is missing" if here is None else "is older than the checkpoint"
+    if isinstance(logs, dict) and logs.get(callback.monitor) == callback.best and _write_best(callback, path):
+        say(f"{path} {what}: the checkpoint is of that best model, which is written there again")
+        return
     say(
         f"{path} {what}: the best model so far ({callback.monitor} {callback.best:.6g}) is lost, and the next epoch's "
         "counts as the best (files under holdfast.run_dir() / 'artifacts' are kept)"

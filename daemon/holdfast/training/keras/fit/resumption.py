@@ -103,7 +103,8 @@ class Resumption:
         if steps is not None and position.batch > steps:
             raise too_short(steps, position.batch)
         restore_into(self._watched, saved, self._say)
-        callback_state.set_states(callbacks, saved.facts["callbacks"], self._say)
+        logs = None if _is_within(saved, position.epoch) else from_plain(saved.facts["logs"])
+        callback_state.set_states(callbacks, saved.facts["callbacks"], self._say, logs)
         self._own_values.restore(saved.facts.get("own", {}))
         random_state.set_state(dict(saved.facts["random"]))
         self._data.restore(saved.facts)
