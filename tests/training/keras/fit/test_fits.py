@@ -233,3 +233,48 @@ def test_a_fit_behind_a_loop_is_refused_before_its_first_batch(tmp_path: Path) -
         fit(model, 2, holdfast.Resume(str(tmp_path)))
     assert np.array_equal(model.get_weights()[0], before)
     close_session()
+
+
+class Counts(layers.Layer):
+    """Counts the batches that the model has seen, as a part of its state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counter = self.add_weight(shape=(), initializer="zeros", dtype="float32", trainable=False)
+
+    def call(self, x: Any) -> Any:
+        self.counter.assign_add(1)
+        return x
+
+
+class Interrupts(keras.callbacks.Callback):
+    def __init__(self, after: str, number: int) -> None:
+        super().__init__()
+        self.after, self.number, self.seen = after, number, 0
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if (self.after, self.number) == ("epoch", epoch):
+            raise RuntimeError("interrupted")
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.seen += 1
+        if (self.after, self.number) == ("batch", self.seen):
+            raise RuntimeError("interrupted")
+
+
+@pytest.mark.parametrize(("after", "number"), [("epoch", 2), ("batch", 7)])
+def test_a_fit_that_is_called_again_after_an_exception_sees_each_batch_once(
+    tmp_path: Path, after: str, number: int
+) -> None:
+    """As Keras' own BackupAndRestore does in its tests: 10 samples in batches of 4, 5 epochs."""
+    close_session()
+    model = keras.Sequential([keras.Input((3,)), Counts(), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    x, y = np.random.default_rng(1).random((10, 3)), np.random.default_rng(2).random((10, 1))
+    resume = holdfast.Resume(tmp_path, every=1)
+    with pytest.raises(RuntimeError, match="interrupted"):
+        model.fit(x, y, batch_size=4, epochs=5, verbose=0, callbacks=[Interrupts(after, number), resume])
+    history = model.fit(x, y, batch_size=4, epochs=5, verbose=0, callbacks=[resume])
+    assert float(model.layers[0].counter.value) == 15
+    assert history.epoch == [0, 1, 2, 3, 4]
+    close_session()
