@@ -24,9 +24,9 @@ def take(
     reason: str,
     metrics: Mapping[str, float],
     facts: Mapping[str, Any],
-    needs: tuple[CheckpointName, ...],
     say: Callable[[str], None],
     held: Mapping[Place, Any] | None = None,
+    needs: tuple[CheckpointName, ...] = (),
 ) -> Draft:
     """A draft that any thread may write. ``held`` are values that were read before.
 

@@ -87,7 +87,7 @@ class BoundaryReader:
         facts, metrics = self._facts(boundary), floats(boundary.logs)
         needs = self._ledger.needs()
         return snapshot.take(
-            self._watched, boundary.position, reason, metrics, facts, needs, self._say, boundary.values
+            self._watched, boundary.position, reason, metrics, facts, self._say, boundary.values, needs
         )
 
     def _facts(self, boundary: Boundary) -> dict[str, Any]:
