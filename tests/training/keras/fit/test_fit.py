@@ -231,10 +231,8 @@ def test_validation_is_done_again_without_metrics_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cleared", [False, pytest.param(True, marks=pytest.mark.whole)])
-def test_what_a_script_of_several_models_sees_after_a_resume_is_said(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], cleared: bool
-) -> None:
-    first: list[bool] = []
+def test_each_model_of_a_script_has_its_own_last_weights_after_a_resume(tmp_path: Path, cleared: bool) -> None:
+    ends: list[list[bytes]] = []
 
     def folds(callbacks: Callbacks) -> tuple[keras.Model, Any]:
         stop, _, _ = callbacks
@@ -242,27 +240,18 @@ def test_what_a_script_of_several_models_sees_after_a_resume_is_said(
             if cleared:
                 keras.utils.clear_session()
             model = made("accuracy")
-            before = model.get_weights()
             history = fitted(model, [*([stop] if fold == 2 else []), holdfast.Resume(tmp_path)], epochs=1)
-            first.append(all(np.array_equal(*pair) for pair in zip(before, model.get_weights(), strict=True)))
+            ends.append([weight.tobytes() for weight in model.get_weights()])
         return model, history
 
     assert once(folds, tmp_path, (0, 2)).code == 75
-    assert "not kept" not in capfd.readouterr().err
-    first.clear()
+    stopped, ends[:] = list(ends), []
     assert once(folds, tmp_path).code is None
-    said = capfd.readouterr().err
-    assert said.count("weights at their ends are not kept") == 1
-    assert [f"fit {n}'s model is not the checkpoint's" in said for n in (1, 2, 3)] == [not cleared, not cleared, False]
-    assert ("sequential/dense/kernel has no counterpart" in said) is not cleared
-    assert first == [not cleared, not cleared, False], "no model gets a part of another's weights"
+    assert ends[:2] == stopped
 
 
-def test_a_model_keeps_its_weights_where_another_ones_would_fit_some_of_them(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """A shared layer stands at the same place in both, and what comes behind it does not."""
-    kept: list[bool] = []
+def test_two_models_with_a_layer_in_common_are_not_taken_for_each_other(tmp_path: Path) -> None:
+    ends: list[list[bytes]] = []
 
     def two_heads(callbacks: Callbacks) -> tuple[keras.Model, Any]:
         stop, _, _ = callbacks
@@ -271,13 +260,11 @@ def test_a_model_keeps_its_weights_where_another_ones_would_fit_some_of_them(
         for head in ("one", "two"):
             model = keras.Model(inputs, layers.Dense(3, "softmax", name=head)(hidden))
             model.compile("sgd", "categorical_crossentropy")
-            before = model.get_weights()
             history = fitted(model, [*([stop] if head == "two" else []), holdfast.Resume(tmp_path)], epochs=1)
-            kept.append(np.array_equal(before[0], model.get_weights()[0]))
+            ends.append([weight.tobytes() for weight in model.get_weights()])
         return model, history
 
     assert once(two_heads, tmp_path, (0, 2)).code == 75
-    kept.clear()
+    stopped, ends[:] = list(ends), []
     assert once(two_heads, tmp_path).code is None
-    assert kept == [True, False]
-    assert "one/kernel has no counterpart" in capfd.readouterr().err
+    assert ends[0] == stopped[0]
