@@ -25,6 +25,9 @@ def described(*roots: Any, identity: bool = True) -> dict[str, str]:
         path, value = waiting.pop()
         if isinstance(value, _PLAIN):
             found[path] = repr(value)
+        elif isinstance(value, tuple):  # a value: another one of the same parts is the same
+            found[path] = type(value).__name__
+            waiting += [(f"{path}[{number}]", part) for number, part in enumerate(value)]
         elif id(value) in seen:
             found[path] = f"= {seen[id(value)]}"
         else:
@@ -63,7 +66,7 @@ def _parts(value: Any) -> list[tuple[str, Any]]:
         inside += [
             (f"[{key!r}]" if isinstance(key, _PLAIN) else f"[{n}]", v) for n, (key, v) in enumerate(value.items())
         ]
-    elif isinstance(value, list | tuple):
+    elif isinstance(value, list):
         inside += [(f"[{number}]", part) for number, part in enumerate(value)]
     elif isinstance(value, set | frozenset):
         inside += [(".size", len(value))]
