@@ -154,7 +154,8 @@ class GatedUploader:
         if threading.current_thread().name != "upload":
             return
         name = CheckpointName.of_manifest_file(key.rpartition("/")[2])
-        begins = name is not None and operation == "get" and self._came_from != "create" and not self._refused
+        # (Retention reads manifests as well: those of pairs that are stored.)
+        begins = name in self.unpaid and operation == "get" and self._came_from != "create" and not self._refused
         if begins and name != max(self.unpaid, key=lambda one: (one.incarnation, one.save)):
             self.complaints.append(f"{name} comes before a newer pair")
         self._came_from = operation

@@ -40,6 +40,6 @@ def test_no_commit_is_lost_whatever_happens_between_the_daemon_and_the_store(tmp
 
 def test_a_supervisor_that_ignores_a_failed_put_is_caught(tmp_path: Path) -> None:
     daemon = shlex.join([sys.executable, str(MUTANT)])
-    done = benchmark(tmp_path, "--faults", "25", "--patience", "60", "--daemon", daemon)
+    done = benchmark(tmp_path, "--faults", "50", "--patience", "120", "--daemon", daemon)
     assert done.returncode == 1, done.stdout + done.stderr
     assert figure(done.stdout, "lost commits") > 0
