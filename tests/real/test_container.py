@@ -175,7 +175,7 @@ def test_the_doctor_says_what_cannot_be_seen_from_inside_of_a_container(fleet: F
     assert "docker stop kills after 10 s, unless told otherwise, which cannot be seen from inside" in stop
     assert "docker run --stop-timeout 120" in stop
     [service] = [line for line in doctor.lines if line.startswith("warning  metadata service ")]
-    assert "--http-put-response-hop-limit 2" in service
+    assert "a hop limit of 2 in a container" in service, "with the command only where the hardware says EC2"
 
 
 # --- PID 1 ---------------------------------------------------------------------------------------------------------
