@@ -150,3 +150,11 @@ def test_only_what_a_setting_may_cure_has_a_remedy(
     found = Refusal(operation, status, code, message, sums, endpoint).remedy
     assert found.startswith(remedy)
     assert bool(found) == bool(remedy)
+
+
+def test_an_answer_without_a_message_is_a_refusal_like_any_other(bucket: str, s3_server: str) -> None:
+    """Ceph's have an empty one, which the SDK turns into None."""
+    with Door(s3_server, refuse=lambda call, headers: (403, "SignatureDoesNotMatch", "")) as door:
+        store = S3Store.connect(bucket, "", StoreSettings(endpoint_url=door.endpoint))
+        with pytest.raises(Permanent, match=r"key: SignatureDoesNotMatch$"):
+            store.get("key")

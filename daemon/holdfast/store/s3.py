@@ -254,8 +254,8 @@ class S3Store:
         """What an answer means depends on the call: 404 where one reads, 409 and 412 where one sets a condition."""
         code = error.response.get("Error", {}).get("Code", "")
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        message = error.response.get("Error", {}).get("Message", "")
-        text = f"s3://{self._bucket}/{self._prefix}{key}: {code}: {message}"
+        message = error.response.get("Error", {}).get("Message") or ""  # None for Ceph's empty ones
+        text = f"s3://{self._bucket}/{self._prefix}{key}: {code}: {message}".removesuffix(": ")
         if code == "NoSuchBucket":
             return Permanent(f"the bucket {self._bucket!r} does not exist; create it, or correct --store")
         if call and (code == "NoSuchKey" or (status == 404 and call == _READ)):
