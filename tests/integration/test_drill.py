@@ -26,7 +26,7 @@ def drill(
 ) -> tuple[int, dict[str, Any], str]:
     """The exit code, the report and all that was printed. ``folder`` is where the drill is started."""
     daemon = Daemon(["drill", "--json", *arguments, "--", *command], environment, folder)
-    code = daemon.process.wait(200)
+    code = daemon.process.wait(500)
     daemon.close()
     start = daemon.lines.index("{") if "{" in daemon.lines else None
     report = json.loads("\n".join(daemon.lines[start : daemon.lines.index("}") + 1])) if start is not None else {}
@@ -104,6 +104,7 @@ def test_a_command_that_fails_by_itself_is_no_drill() -> None:
 
 
 @pytest.mark.whole
+@pytest.mark.timeout(600)
 def test_the_shipped_example_passes_with_five_interruptions_of_every_kind() -> None:
     command = [sys.executable, "-m", "holdfast.examples.digits", "--epochs", "6"]
     code, report, text = drill("--interruptions", "5", "--quiet", command=command)

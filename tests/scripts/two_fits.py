@@ -1,5 +1,6 @@
 """Two models, one after the other. The first one's depends on a count that no pair holds; the second is exact."""
 
+import itertools
 import os
 import time
 
@@ -13,16 +14,14 @@ import holdfast
 keras.utils.set_random_seed(1)
 x = np.random.default_rng(0).random((640, 8), "float32")
 y = x.sum(axis=1, keepdims=True)
-seen = 0
+counter = itertools.count(2)  # an iterator: its position cannot be read, and so not be kept
 
 
 class Counts(keras.callbacks.Callback):
     """Scales the learning rate by what only this process knows."""
 
     def on_train_batch_end(self, batch, logs=None):
-        global seen
-        seen += 1
-        self.model.optimizer.learning_rate = 0.01 / (1 + seen)
+        self.model.optimizer.learning_rate = 0.01 / next(counter)
         time.sleep(0.02)
 
 

@@ -121,14 +121,15 @@ class Least(keras.metrics.Metric):
 
 
 @pytest.mark.parametrize(
-    ("change", "named"),
+    "change",
     [
-        (lambda d: d.unbatch().shuffle(20, seed=1).batch(6), True),
-        pytest.param(lambda d: d.cache(), False, marks=pytest.mark.whole),
+        lambda d: d.unbatch().shuffle(20, seed=1).batch(6),
+        # A cache keeps the first pass's order, and is filled by a later pass after a resume.
+        pytest.param(lambda d: d.cache(), marks=pytest.mark.whole),
     ],
 )
 def test_no_empty_batch_is_trained_on_and_another_order_is_named(
-    tmp_path: Path, change: Any, named: bool, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, change: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def run(callbacks: list[keras.callbacks.Callback]) -> tuple[keras.Model, Any]:
         made = model()
@@ -136,7 +137,7 @@ def test_no_empty_batch_is_trained_on_and_another_order_is_named(
         return made, made.fit(change(ours()), epochs=3, callbacks=callbacks, verbose=0, shuffle=False)
 
     assert min(interrupted(run, tmp_path, (1, 4)).history["least"]) >= 1
-    assert ("another order" in capsys.readouterr().err) is named
+    assert "another order" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
