@@ -84,10 +84,10 @@ class Supervisor:
 
 @pytest.fixture(autouse=True)
 def one_session_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    before = signal.getsignal(signal.SIGTERM)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["/somewhere/my script.v2.py"])
-    close_session()
+    close_session()  # an earlier test may have left one open, and its handler in place
+    before = signal.getsignal(signal.SIGTERM)
     yield
     close_session()
     assert signal.getsignal(signal.SIGTERM) is before
