@@ -53,6 +53,8 @@ class Training:
             data = {"pass": 0, "batches": 4} if own_data else None
             document |= {"fit": fit, "data": data, "callbacks": [{"class": "History", "state": state}]}
             document |= {"digests": digests or []}
+        else:
+            document |= {"values": None}
         manifest = save_pair(self._spool, name)
         self._spool.file(name.file("pkl")).write_bytes(codec.dumps(document))
         h5py.File(self._spool.file(name.file("h5")), "w").close()

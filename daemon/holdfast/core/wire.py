@@ -38,7 +38,7 @@ class Welcome:
     """Supervisor to child. ``resume`` names the pair in ``run_dir`` to resume from; ``durable`` asks for fsync.
 
     ``claimed`` are the numbers of the run's trainings that earlier processes of this start of the command have come to.
-    ``extended`` says that the run is to do more than before.
+    ``finished`` are those of them that reported their end. ``extended`` says that the run is to do more than before.
     """
 
     kind: ClassVar[str] = "welcome"
@@ -50,6 +50,7 @@ class Welcome:
     durable: bool
     origin: dict[str, Any]
     claimed: list[Any] = dataclasses.field(default_factory=list)
+    finished: list[Any] = dataclasses.field(default_factory=list)
     extended: bool = False
 
 
@@ -82,8 +83,7 @@ class Stop:
 class TrainingBegan:
     """Child to supervisor: training has begun, and from now on Stop leads to a saved pair.
 
-    ``training`` is the number of this one in the process; one that is begun again after an error keeps its number.
-    ``left``: there is something to train.
+    ``training`` is its number among the run's, and ``left``: there is something to train.
     """
 
     kind: ClassVar[str] = "training-began"

@@ -101,6 +101,7 @@ class Startup:
             durable=self._store.durable_spool,
             origin=self._origin,
             claimed=sorted(self._reports.claimed),
+            finished=sorted(self._reports.finished),
             extended=self._settings.extend or self._settings.source is not None,
         )
 

@@ -15,7 +15,7 @@ class Reports:
     """Called in the threads of the channel and of the uploader.
 
     ``stacks`` is how the training process can be asked for its stacks, once it said so. ``claimed`` are the numbers of
-    the run's trainings that this start of the command has come to.
+    the run's trainings that this start of the command has come to, and ``finished`` of those that reported their end.
     """
 
     def __init__(self, say: EventSink, put: Callable[[events.Event], None]) -> None:
@@ -24,11 +24,13 @@ class Reports:
         self._reasons: dict[str, str] = {}
         self.stacks: wire.StacksBy | None = None
         self.claimed: set[int] = set()
+        self.finished: set[int] = set()
 
     def command_starts(self) -> None:
         """Forgets what the processes of an earlier start said."""
         self.stacks = None
         self.claimed.clear()
+        self.finished.clear()
 
     def heard(self, message: wire.Message) -> None:
         """In the channel's thread."""
@@ -40,10 +42,12 @@ class Reports:
             self._say("training-began", epochs=message.epochs)
             self._put(events.TrainingStarted(message.training, message.left))
         elif isinstance(message, wire.TrainingFinished):
+            self.finished.add(message.training)
             self._say("training-finished")
             self._put(events.TrainingEnded(message.training))
         elif isinstance(message, wire.TrainingClaimed):
             self.claimed.add(message.number)
+            self.finished.discard(message.number)
         elif isinstance(message, wire.Refused):
             self._put(events.CheckpointRefused(message.error))
         elif isinstance(message, wire.Unusable):

@@ -23,7 +23,7 @@ def checked(saved: Saved) -> Saved:
         and isinstance(facts.get("random"), dict)
         and isinstance(facts.get("logs", 0), dict | None)
         and _are(facts.get("callbacks"), _is_entry)
-        and (_are(facts.get("fits"), _is_training) or _is_of_early_version(facts))
+        and (_are_trainings(facts) or _is_of_early_version(facts))
         and _is_place(facts.get("data"))
         and _are(facts.get("passes", []), _is_count)  # neither stands in older pairs
         and _are(facts.get("began", []), _is_count)
@@ -52,6 +52,11 @@ def _is_entry(value: Any) -> bool:
 
 def _is_training(value: Any) -> bool:
     return isinstance(value, dict) and "identity" in value
+
+
+def _are_trainings(facts: Any) -> bool:
+    """The ledger's entries, one of them this training's."""
+    return _are(facts.get("fits"), _is_training) and facts["fit"] < len(facts["fits"])
 
 
 def _is_of_early_version(facts: Any) -> bool:

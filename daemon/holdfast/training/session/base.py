@@ -34,11 +34,11 @@ class Session:
 
     ``resume`` names the newest pair in ``spool`` as the session opened; None where there is none. ``ledger`` are the
     run's trainings, once the first of this process has begun; ``claimed`` those that this start of the command has come
-    to, by their number there, and ``extended`` says that it is to do more than before. ``stop_reason`` is None until a
-    stop is requested, and ``save_reason`` until a pair is. They cost nothing to read: another thread or a signal
-    handler sets them. ``step`` are the batches done in all trainings. ``over`` counts the trainings of this process
-    that are; ``unfinished`` are the numbers of those that began and are not. ``on_overdue_stop`` is called, in a thread
-    of its own, when a requested stop has not ended the process after OVERDUE_AFTER seconds.
+    to, by their number there, ``ended`` those of them that reported their end before, and ``extended`` says that the
+    run is to do more than before. ``stop_reason`` is None until a stop is requested, and ``save_reason`` until a pair
+    is. They cost nothing to read: another thread or a signal handler sets them. ``step`` are the batches done in all
+    trainings. ``unfinished`` are the numbers of those of this process that began and are not over. ``on_overdue_stop``
+    is called, in a thread of its own, when a requested stop has not ended the process after OVERDUE_AFTER seconds.
     """
 
     def __init__(
@@ -54,8 +54,8 @@ class Session:
         self.board = Board(spool.file(Board.FILE))
         self.ledger: Ledger | None = None
         self.claimed: set[int] = set()
+        self.ended: set[int] = set()
         self.extended = False
-        self.over = 0
         self.unfinished: set[int] = set()
         self.step = 0
         self.writer = Writer(self)
@@ -98,8 +98,7 @@ class Session:
         """From here on SIGTERM requests a save and a stop. ``left``: there is something to train.
 
         ``inside`` says whether a frame belongs to the training; give it where an exception may end the training without
-        a call of ``finished``. ``training`` is the training's number in this process; one that is begun again after an
-        error keeps its number.
+        a call of ``finished``. ``training`` is its number among the run's.
         """
         self.unfinished.add(training)
         self._inside = inside or _anywhere

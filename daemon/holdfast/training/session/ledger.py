@@ -88,6 +88,11 @@ class Ledger:
     def index(self, record: TrainingRecord) -> int:
         return next(index for index, one in enumerate(self.records) if one is record)
 
+    @property
+    def current_index(self) -> int:
+        assert self.current is not None
+        return self.index(self.current)
+
     def saved(self, name: CheckpointName) -> None:
         """A pair of the current training is written."""
         if self.current is not None:
@@ -114,9 +119,8 @@ class Ledger:
 
     def facts(self) -> dict[str, Any]:
         """For the ``.pkl``. A pair is named by its place among ``needs``."""
-        assert self.current is not None
         places = {name: place for place, name in enumerate(self.needs())}
-        return {"fit": self.index(self.current), "fits": [_entry(one, places) for one in self.records]}
+        return {"fit": self.current_index, "fits": [_entry(one, places) for one in self.records]}
 
 
 def _entry(record: TrainingRecord, places: Mapping[CheckpointName, int]) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def _read_ledger(session: Session) -> Ledger:
     while session.resume is not None:
         try:
             saved = load_from(session.spool, session.resume)
-            ledger = ledger_of(saved, session.resume, _is_done(saved), session.claimed)
+            ledger = ledger_of(saved, session.resume, _is_done(saved, session), session.claimed)
         except InvalidPair as error:
             session.mark_unusable(str(error))
         else:
@@ -103,14 +103,16 @@ def _load(session: Session, name: CheckpointName, check: Callable[[Saved], Saved
     raise AssertionError
 
 
-def _is_done(saved: Saved) -> bool:
-    """Is nothing left to train? Of a loop nobody knows: it is taken for done."""
+def _is_done(saved: Saved, session: Session) -> bool:
+    """Is nothing left to train? Only this start of the command knows that of a loop: did it report its end?"""
     fits, own = saved.facts.get("fits"), saved.facts.get("fit")
     identity = fits[own].get("identity") if isinstance(fits, list) and type(own) is int and own < len(fits) else None
     epochs = identity.get("epochs") if isinstance(identity, dict) else None
     within = bool(saved.facts.get("begun", saved.position.batch > 0))
     ended = saved.facts.get("ended") is True and not within
-    return ended or type(epochs) is not int or saved.position.epoch >= epochs
+    if type(epochs) is not int:
+        return own not in session.claimed or own in session.ended
+    return ended or saved.position.epoch >= epochs
 
 
 def _say_anew(session: Session, identity: Identity, known: list[TrainingRecord]) -> None:

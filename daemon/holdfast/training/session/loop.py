@@ -89,7 +89,7 @@ class Loop:
         return self._session.stop_reason is not None
 
     def __enter__(self) -> Loop:
-        self._session.began(None)
+        self._session.began(None, training=self._training)
         return self
 
     def __exit__(
@@ -106,7 +106,7 @@ class Loop:
         if left:
             last = count(left, "batch", "batches")
             self._session.failed(f"no commit holds the last {last}: call run.commit after the last batch too")
-        self._session.finished(stored=not left and not self._writer.failed)
+        self._session.finished(stored=not left and not self._writer.failed, training=self._training)
 
     def boundary(self, step: int, epoch: int = 0, batch: int | None = None) -> bool:
         """Call between two batches, with the number of batches done in all (and the epochs, and this one's batches).
@@ -169,10 +169,19 @@ class Loop:
         return draft_of(self._position, reason, numbers, copies, facts, self._session.ledger.needs())
 
     def _read(self, identity: Identity) -> LoopState | None:
-        saved = begin_training(self._session, identity, _checked).saved
-        if saved is None:
+        states: list[LoopState] = []
+
+        def check(saved: Saved) -> Saved:
+            """What cannot be set is no good: an older pair serves then."""
+            states.append(_state_of(_checked(saved)))
+            return saved
+
+        begun = begin_training(self._session, identity, check)
+        assert self._session.ledger is not None
+        self._training = self._session.ledger.index(begun.record)
+        if begun.saved is None:
             return None
-        state = _state_of(saved)
+        state = states[-1]
         self._position = Position(state.epoch, state.batch, state.step)
         self._committed_step = state.step
         return state

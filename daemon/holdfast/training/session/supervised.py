@@ -52,6 +52,7 @@ class SupervisedSession(Session):
         super().__init__(Spool(Path(welcome.run_dir)), welcome.incarnation, welcome.next_save, resume, welcome.durable)
         self.origin = welcome.origin
         self.claimed = {number for number in welcome.claimed if type(number) is int}
+        self.ended = {number for number in welcome.finished if type(number) is int}
         self.extended = welcome.extended
         self.room_wait = 10.0
         self._stream = stream

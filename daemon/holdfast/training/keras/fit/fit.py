@@ -88,7 +88,7 @@ class Fit:
         self._head = head
         self._ended = ended
         self._session = session
-        self._training = session.over
+        self._training = 0
         self._writer = writer = session.writer
         self._callback_list = callbacks
         self._model: keras.Model = model
@@ -130,6 +130,8 @@ class Fit:
     def read_checkpoint(self, identity: Identity) -> None:
         self._writer.wait()  # of a fit that raised
         self._resumption.read(identity, self._callback_list.callbacks)
+        assert self._session.ledger is not None
+        self._training = self._session.ledger.current_index
 
     def append_tail(self) -> None:
         """Appended while Keras goes through the list, so its ``on_train_begin`` comes last."""
@@ -162,7 +164,6 @@ class Fit:
             if self._progress.calls:
                 self._session.ledger.trains()
             self._session.ledger.finish()
-        self._session.over += 1
         self._session.step = max(self._session.step, self._progress.step)
         self._session.finished(stored=not self._writer.failed, training=self._training)
 

@@ -87,5 +87,6 @@ class StepsTaken:
         iterations = getattr(getattr(self._model, "optimizer", None), "iterations", None)
         if iterations is None:
             return 0
-        copies = getattr(iterations.value, "values", None)  # under a strategy
-        return int(np.asarray(copies[0] if isinstance(copies, tuple | list) else iterations.value))
+        value = getattr(iterations, "value", iterations)  # a tensor where gradients are accumulated
+        copies = getattr(value, "values", None)  # under a strategy
+        return int(np.asarray(copies[0] if isinstance(copies, tuple | list) else value))
