@@ -196,6 +196,21 @@ def test_the_pairs_that_it_needs_are_read_back_and_an_early_version_needs_none()
     assert read(early).needs == ()
 
 
+def test_the_artifacts_that_it_comes_after_are_read_back_and_an_early_version_has_none() -> None:
+    artifacts = ("best.keras", "tb/events.1", "ä \n")
+    manifest = replace(MANIFEST, artifacts=artifacts)
+    assert Manifest.from_json(manifest.to_json(), NAME).artifacts == artifacts
+    early = document()
+    del early["artifacts"]
+    assert read(early).artifacts == ()
+
+
+@pytest.mark.parametrize("artifacts", [7, {}, "x", [7], ["../x"], ["/x"], [""], [".x"], [None]])
+def test_artifacts_that_are_not_the_names_of_files_there_are_invalid(artifacts: Any) -> None:
+    with pytest.raises(InvalidPair, match="artifacts"):
+        read(document(artifacts=artifacts))
+
+
 @pytest.mark.parametrize(
     "needs", [7, {}, "x", [7], ["../x"], [SPELLED], [None], ["model-0003-00000940-0.1284-i2-q3"] * 2]
 )

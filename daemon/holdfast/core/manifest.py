@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .artifacts import from_key, to_key
 from .errors import InvalidPair
 
 FORMAT = 1
@@ -100,6 +101,8 @@ class Manifest:
     be stored whole) or ``arrays`` (written by ``holdfast.session``). ``batch`` counts the batches done in the
     current epoch. ``origin`` is what the result depends on: command, script, versions, CPU family. ``needs`` are the
     pairs with the states of the run's other trainings, which the command's next start restores besides this one.
+    ``artifacts`` are the files under ``artifacts/`` that the callbacks' state is about (a best model's), by their paths
+    there: they are stored before the pair is.
     """
 
     name: CheckpointName
@@ -112,6 +115,7 @@ class Manifest:
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     origin: Mapping[str, Any] = field(default_factory=dict)
     needs: tuple[CheckpointName, ...] = ()
+    artifacts: tuple[str, ...] = ()
 
     @property
     def lasting(self) -> bool:
@@ -141,6 +145,7 @@ class Manifest:
             "metrics": {k: v if v is None or math.isfinite(v) else None for k, v in self.metrics.items()},
             "origin": dict(self.origin),
             "needs": [str(name) for name in self.needs],
+            "artifacts": [to_key(path) for path in self.artifacts],
         }
         return json.dumps(document, indent=1, allow_nan=False).encode() + b"\n"
 
@@ -169,6 +174,7 @@ class Manifest:
             metrics=_metrics(document, expected),
             origin=_mapping(document, "origin", expected),
             needs=_needs(document, expected),
+            artifacts=_artifacts(document, expected),
         )
 
 
@@ -252,6 +258,17 @@ def _needs(document: Mapping[str, Any], name: CheckpointName) -> tuple[Checkpoin
     if len(needed) != len(found) or len(set(needed)) != len(needed) or name in needed:
         raise InvalidPair(f"{name}: the manifest's needs are not the names of other checkpoints")
     return needed
+
+
+def _artifacts(document: Mapping[str, Any], name: CheckpointName) -> tuple[str, ...]:
+    """As the store's keys spell them. Pairs of early versions have none."""
+    value = document.get("artifacts", [])
+    try:
+        if _are_texts(value):
+            return tuple(map(from_key, value))
+    except ValueError:
+        pass
+    raise InvalidPair(f"{name}: the manifest's artifacts are not the names of such files")
 
 
 def _are_texts(value: Any) -> bool:

@@ -692,6 +692,68 @@ def test_what_turns_out_too_slow_is_given_up_before_the_deadline(
     assert machine.left_out() == {"a": "no time is left to store it"}
 
 
+def test_what_a_pair_knows_of_is_sent_before_it_with_the_index_and_alone(memory: MemoryStore, machine: Machine) -> None:
+    machine.restore()
+    machine.write("other", "not asked for")
+    machine.write("best", "of epoch 3", mtime_ns=LATER)
+    machine.artifacts.bring(["best", "missing"])
+    assert stored(memory) == {"best": "of epoch 3"}
+    assert set(index(memory)) == {"best"}
+    writes = len(memory.writes)
+    machine.artifacts.bring(["best"])
+    assert len(memory.writes) == writes, "the store has it already"
+
+
+def test_what_a_pair_knows_of_and_changes_on_its_way_is_sent_until_it_is_whole(
+    memory: MemoryStore, store: FlakyStore, machine: Machine
+) -> None:
+    machine.restore()
+    file = machine.write("best", "half")
+    texts = ["more", "whole"]
+
+    def write_on(operation: str, key: str) -> None:
+        if operation == "put" and key.endswith("/best") and texts:
+            file.write_text(texts.pop(0))
+
+    store.before = write_on
+    machine.artifacts.bring(["best"])
+    assert stored(memory) == {"best": "whole"}
+    assert index(memory)["best"]["sha256"] is not None
+
+
+def test_what_a_pair_knows_of_leads_through_no_link(memory: MemoryStore, machine: Machine, tmp_path: Path) -> None:
+    machine.restore()
+    machine.write("a", "")
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/secret").write_text("secret")
+    (machine.root / "link").symlink_to(tmp_path / "outside")
+    machine.artifacts.bring(["link/secret"])
+    assert stored(memory) == {}
+
+
+def test_what_a_pair_knows_of_and_can_never_be_stored_does_not_hold_up_the_pair(
+    memory: MemoryStore, store: FlakyStore, machine: Machine
+) -> None:
+    machine.restore()
+    machine.write("best", "x")
+    store.fail("put", Permanent("no rights"), suffix="/best")
+    machine.artifacts.bring(["best"])
+    assert machine.left_out() == {"best": "no rights"}
+
+
+def test_an_outage_holds_up_the_pair_for_a_while_as_it_would_fail_too(
+    memory: MemoryStore, store: FlakyStore, machine: Machine
+) -> None:
+    machine.restore()
+    machine.write("best", "x")
+    store.outage = Transient("away")
+    with pytest.raises(Transient):
+        machine.artifacts.bring(["best"])
+    store.outage = None
+    machine.artifacts.bring(["best"])
+    assert stored(memory) == {"best": "x"}
+
+
 def test_a_file_on_its_way_gives_way_to_a_pair_and_comes_later(
     memory: MemoryStore, store: FlakyStore, machine: Machine
 ) -> None:

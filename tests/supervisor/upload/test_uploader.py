@@ -389,6 +389,9 @@ def test_a_task_that_finds_the_run_to_be_anothers_is_the_last_that_is_done(
             self.jobs += 1
             raise Fenced("another machine")
 
+        def prepare(self, manifest: Manifest) -> None:
+            pass
+
         def stored(self, manifest: Manifest) -> None:
             pass
 
@@ -592,6 +595,9 @@ class Counting:
     def job(self, now: float, closing: Closing | None) -> Callable[[], None] | None:
         return None if self.runs >= 5 else self._run
 
+    def prepare(self, manifest: Manifest) -> None:
+        pass
+
     def stored(self, manifest: Manifest) -> None:
         self.seen.append(manifest.name)
 
@@ -600,6 +606,67 @@ class Counting:
         self.ran.set()
         if self.runs <= self.failures:
             raise Permanent("no rights")
+
+
+class Preparing(Counting):
+    """What it prepares may take long: it gives way to what the uploader is ``pressed`` for."""
+
+    def __init__(self, defects: int = 0) -> None:
+        super().__init__()
+        self.defects = defects
+        self.prepared: list[tuple[CheckpointName, int]] = []
+        self.pressed: Callable[[], bool] = lambda: False
+        self.began, self.go_on = threading.Event(), threading.Event()
+        self.gave_way = False
+
+    def prepare(self, manifest: Manifest) -> None:
+        self.prepared.append((manifest.name, len(self.seen)))
+        self.began.set()
+        assert self.go_on.wait(30)
+        self.gave_way = self.pressed()
+        if self.defects:
+            self.defects -= 1
+            raise ZeroDivisionError
+
+
+def test_what_a_pair_depends_on_comes_before_it_and_does_not_give_way_to_it(store: FlakyStore, spool: Spool) -> None:
+    task = Preparing()
+    uploading = Uploading(store, spool, task)
+    task.pressed = lambda: uploading.uploader.pressed
+    task.go_on.set()
+    uploading.uploader.start()
+    uploading.save(name_of(1))
+    uploading.until_heard("stored")
+    assert task.prepared == [(name_of(1), 0)]
+    assert not task.gave_way
+    end(uploading)
+
+
+def test_a_deadline_that_comes_meanwhile_puts_the_pair_first(store: FlakyStore, spool: Spool) -> None:
+    task = Preparing()
+    uploading = Uploading(store, spool, task)
+    task.pressed = lambda: uploading.uploader.pressed
+    uploading.uploader.start()
+    uploading.save(name_of(1))
+    assert task.began.wait(30)
+    uploading.uploader.hurry(uploading.clock() + 60)
+    uploading.save(name_of(2))
+    task.go_on.set()
+    uploading.until_heard("stored", times=2)
+    assert task.gave_way
+    assert task.prepared == [(name_of(1), 0)], "nothing is prepared any more"
+    end(uploading)
+
+
+def test_a_defect_in_what_comes_before_a_pair_costs_no_pair(store: FlakyStore, spool: Spool) -> None:
+    task = Preparing(defects=1)
+    task.go_on.set()
+    uploading = Uploading(store, spool, task)
+    uploading.uploader.start()
+    uploading.save(name_of(1))
+    uploading.until_heard("stored")
+    assert [kind for kind, _ in uploading.heard] == ["failing", "stored"]
+    end(uploading)
 
 
 def test_tasks_are_run_between_pairs_and_receive_what_is_stored(store: FlakyStore, spool: Spool) -> None:

@@ -2,8 +2,8 @@
 
 It has no thread and no retries of its own: it hands out small jobs, and the uploader (upload/uploader.py) puts
 every pair before the next one, and runs a job that raised StoreError again later. A file that is on its way gives way
-to a pair. Data first, the index last, as with pairs; but a training never resumes from an artifact, so one that
-cannot be stored is reported and left out.
+to a pair, unless that pair is to come after it. Data first, the index last, as with pairs; but a training never resumes
+from an artifact, so one that cannot be stored is reported and left out.
 
 A file that changed since the last look waits for the next one; then it is stored as it is, even if it changed again. A
 growing log may end in the middle of a line for a while. What changed while it was sent is sent again, and its record
@@ -15,7 +15,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
@@ -33,6 +33,7 @@ from .transfer import RELEASE_TIME, GivenUp
 Job = Callable[[], None]
 _MOST_TRIES = 8  # about a minute and a half of the uploader's backoff
 _MOST_FAILURES = 3
+_MOST_SENDINGS = 3  # of a file that changes meanwhile
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,34 @@ class Artifacts:
         if self._tasks:
             return self._first
         return self._look if self.due_in() <= 0 else None
+
+    def bring(self, paths: Collection[str]) -> None:
+        """Sends those of ``paths`` that the store lacks, and the index, at once: a pair is to come after them.
+
+        It may raise StoreError: then call it again later.
+        """
+        if not self._limits.total:
+            return
+        while not self._listed:
+            self._first()
+        transfer = self._transfer
+        for path in plan(look(transfer.root) or {}, transfer.stored, (), self._limits.total, None).bring:
+            if path in paths and self._tries[path] < _MOST_TRIES:
+                self._send_whole(path)
+        if transfer.dirty:
+            self._do_now(INDEX, transfer.send_index)
+
+    def _send_whole(self, path: str) -> None:
+        for _ in range(_MOST_SENDINGS):
+            self._do_now(path, partial(self._transfer.send, path))
+            stored = self._transfer.stored.get(path)
+            if stored is None or stored.sha256 is not None:
+                break
+
+    def _do_now(self, path: str, run: Job) -> None:
+        self._tasks = deque(task for task in self._tasks if task.path != path)
+        self._tasks.appendleft(_Task(path, 0, run))
+        self._first()
 
     def due_in(self) -> float:
         """Seconds until ``next_job`` has something to do."""

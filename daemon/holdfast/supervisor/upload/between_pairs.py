@@ -45,6 +45,9 @@ class Task(Protocol):
         A job raises StoreError or OSError if it failed, and is asked for again later.
         """
 
+    def prepare(self, manifest: Manifest) -> None:
+        """A pair is about to be stored: first comes what must be in the store before it. Fails as a job does."""
+
     def stored(self, manifest: Manifest) -> None:
         """A pair came into the store."""
 
@@ -115,6 +118,9 @@ class UploadLogs:
             return partial(self._put, key, path)
         return None
 
+    def prepare(self, manifest: Manifest) -> None:
+        pass
+
     def stored(self, manifest: Manifest) -> None:
         pass
 
@@ -181,6 +187,9 @@ class Prune:
             return None
         return self._prune_at_last if closing else self._prune
 
+    def prepare(self, manifest: Manifest) -> None:
+        pass
+
     def stored(self, manifest: Manifest) -> None:
         self._stored.add(manifest.name)
         self._needs[manifest.name] = manifest.needs
@@ -241,7 +250,11 @@ class Prune:
 
 
 class UploadArtifacts:
-    """What the script wrote under artifacts/: after every pair and the logs, and before the run's end is marked."""
+    """What the script wrote under artifacts/: after every pair and the logs, and before the run's end is marked.
+
+    Files that a pair's callbacks know of come before that pair, so that the store never has a best value without its
+    model.
+    """
 
     vital = True
 
@@ -252,6 +265,10 @@ class UploadArtifacts:
         if closing is not None:
             self._artifacts.conclude(closing.complete, closing.deadline)
         return self._artifacts.next_job()
+
+    def prepare(self, manifest: Manifest) -> None:
+        if manifest.artifacts:
+            self._artifacts.bring(manifest.artifacts)
 
     def stored(self, manifest: Manifest) -> None:
         pass

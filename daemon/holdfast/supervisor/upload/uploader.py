@@ -74,14 +74,19 @@ class Uploader:
         self._deadline: float | None = None
         self._finalize: bool | None = None
         self._dropped = False
+        self._preparing = False
         self._failures = 0
         self.settled: set[CheckpointName] = set()
         self._thread = threading.Thread(target=self._run, name="upload", daemon=True)
 
     @property
     def pressed(self) -> bool:
-        """Is a pair waiting, so that the long job of a task should give way?"""
-        return bool(self._owed) or self._dropped
+        """Is a pair waiting, so that the long job of a task should give way?
+
+        The job for which that pair waits goes on, until there is a deadline: then the pair comes first.
+        """
+        waiting = bool(self._owed) and not (self._preparing and self._deadline is None)
+        return waiting or self._dropped
 
     def seconds_left(self) -> float | None:
         """Seconds to the deadline, if there is one."""
@@ -206,10 +211,12 @@ class Uploader:
 
     def _upload(self, owed: Owed) -> None:
         name = owed.name
+        self._prepare(name)
         with self._wake:
             if name not in self._owed:
                 return
             transfer = self._transfer = PairTransfer(owed, self._clock)
+            self._make_way()
         try:
             manifest = store_pair(self._store, self._spool, name, transfer.progress)
         except (InvalidPair, Conflict, SourceError, OSError) as error:
@@ -228,6 +235,25 @@ class Uploader:
         for turn in self._tasks:
             turn.task.stored(manifest)
         self._tidy()
+
+    def _prepare(self, name: CheckpointName) -> None:
+        """What belongs into the store before that pair. Where a deadline is set, the pair is worth more."""
+        if self._deadline is not None:
+            return
+        try:
+            manifest = self._spool.manifest(name)
+        except (InvalidPair, OSError):  # the upload will say what is wrong
+            return
+        self._preparing = True
+        try:
+            for turn in self._tasks:
+                turn.task.prepare(manifest)
+        except (StoreError, Fenced):
+            raise
+        except Exception as error:  # a defect, too: the pair must not wait for it
+            self._listener.failing(_error_text(error), 0.0)
+        finally:
+            self._preparing = False
 
     def _settle(self, name: CheckpointName) -> None:
         with self._wake:

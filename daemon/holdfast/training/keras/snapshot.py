@@ -27,6 +27,7 @@ def take(
     say: Callable[[str], None],
     held: Mapping[Place, Any] | None = None,
     needs: tuple[CheckpointName, ...] = (),
+    artifacts: tuple[str, ...] = (),
 ) -> Draft:
     """A draft that any thread may write. ``held`` are values that were read before.
 
@@ -46,4 +47,4 @@ def take(
         whole = {place: values[place] for place in variables}
         return model_file.write(path, watched.model, variables, whole, say, most_dirty)
 
-    return Draft(position, reason, metrics, named, facts, write_h5, needs)
+    return Draft(position, reason, metrics, named, facts, write_h5, needs, artifacts)

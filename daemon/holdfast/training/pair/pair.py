@@ -67,7 +67,8 @@ class Draft:
 
     ``values`` are arrays (or tensors) with their paths. ``write_h5`` writes the model file; its second argument is
     ``most_dirty`` (see ``write``). ``facts`` are plain values for the ``.pkl``. ``needs`` are the pairs that hold the
-    states of the run's other trainings. ``taken`` is when the snapshot was taken, in monotonic seconds.
+    states of the run's other trainings, ``artifacts`` the files that are stored before this pair. ``taken`` is when the
+    snapshot was taken, in monotonic seconds.
     """
 
     position: Position
@@ -77,6 +78,7 @@ class Draft:
     facts: Mapping[str, Any]
     write_h5: Callable[[Path, int | None], Written]
     needs: tuple[CheckpointName, ...] = ()
+    artifacts: tuple[str, ...] = ()
     taken: float = field(default_factory=time.monotonic)
 
     @property
@@ -150,6 +152,7 @@ def _write(target: PairTarget, draft: Draft, most_dirty: int | None) -> Manifest
             metrics={key: value if math.isfinite(value) else None for key, value in draft.metrics.items()},
             origin={**target.origin},
             needs=draft.needs,
+            artifacts=draft.artifacts,
         )
         _check(manifest)
         spool.commit(manifest, target.durable)

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from ....core.artifacts import FOLDER
 from ...data.digests import BatchDigests
 from ...data.position import DataPosition
 from ...pair.pair import Draft, Place, Position
@@ -17,6 +18,7 @@ from .. import callback_state, random_state, snapshot
 from ..internals import floats, flush_hooks, plain_logs
 from ..own_values import OwnValues
 from ..watched import Watched
+from .callback_files import artifacts_of
 from .progress import FitProgress
 
 
@@ -85,9 +87,9 @@ class BoundaryReader:
 
     def draft(self, boundary: Boundary, reason: str) -> Draft:
         facts, metrics = self._facts(boundary), floats(boundary.logs)
-        needs = self._ledger.needs()
+        needs, artifacts = self._ledger.needs(), artifacts_of(self._callbacks, self._session.spool.file(FOLDER))
         return snapshot.take(
-            self._watched, boundary.position, reason, metrics, facts, self._say, boundary.values, needs
+            self._watched, boundary.position, reason, metrics, facts, self._say, boundary.values, needs, artifacts
         )
 
     def _facts(self, boundary: Boundary) -> dict[str, Any]:
