@@ -91,13 +91,14 @@ class Ended:
 Script = Callable[[list[keras.callbacks.Callback]], tuple[keras.Model, Any]]
 
 
-def once(script: Script, directory: Path, stop: Stop | None = None, seed: int = 3, **resume: Any) -> Ended:
-    """One start of ``script``: it gets the callbacks to use and returns its model and history."""
+def once(script: Script, directory: Path, stop: Stop | None = None, seed: int | None = 3, **resume: Any) -> Ended:
+    """One start of ``script``: it gets the callbacks to use and returns its model and history. ``seed`` is the global
+    one that it sets; None: it sets none.
+    """
     close_session()
     keras.utils.clear_session()
     tf.config.run_functions_eagerly(False)
-    keras.utils.set_random_seed(seed)
-    random.seed(seed)
+    _set_seed(seed)
     witness = Witness()
     try:
         model, history = as_main(script, [StopAt(stop), witness, holdfast.Resume(directory=directory, **resume)])
@@ -106,6 +107,15 @@ def once(script: Script, directory: Path, stop: Stop | None = None, seed: int = 
     finally:
         close_session()
     return Ended(None, state_of(model), history.history, witness.seen)
+
+
+def _set_seed(seed: int | None) -> None:
+    if seed is not None:
+        keras.utils.set_random_seed(seed)
+        return
+    tf.random.set_seed(None)
+    random.seed()
+    np.random.seed()
 
 
 def as_main(script: Callable[..., Any], *arguments: Any) -> Any:
