@@ -1,4 +1,6 @@
-"""What launch brings to the machine: the user's code, holdfast's wheel, and the versions for pip, in one archive."""
+"""What launch brings to the machine: an archive of the user's code, with holdfast's wheel and the versions for pip, and
+one of the scripts and units that set the machine up.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,12 @@ import re
 import subprocess
 import sys
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 
 CLONE = Path(__file__).resolve().parents[2]
+SET_UP = ("ec2/machine", "systemd", "docker")
+"""The folders of deploy/ that a machine needs."""
 LEFT_OUT = {".git", ".venv", "venv", "__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache", "runs"}
 
 
@@ -47,21 +52,36 @@ def name(requirement: str) -> str:
 
 
 def pack(folder: Path, wheel: Path) -> bytes:
-    """The archive for the machine. The same content makes the same bytes, so that nothing is updated for nothing."""
+    """The code's archive."""
+    paths = [(path, path.relative_to(folder)) for path in sorted(folder.rglob("*")) if not path.is_dir()]
+    files = {
+        str(inside): path
+        for path, inside in paths
+        if not LEFT_OUT & set(inside.parts) and inside != Path("constraints.txt")
+    }
+    return archive({**files, "constraints.txt": pins(folder).encode(), wheel.name: wheel.read_bytes()})
+
+
+def set_up() -> bytes:
+    """The archive of what sets the machine up."""
+    deploy = CLONE / "deploy"
+    files = [path for folder in SET_UP for path in sorted((deploy / folder).iterdir()) if path.is_file()]
+    return archive({str(path.relative_to(deploy)): path for path in files})
+
+
+def archive(files: Mapping[str, Path | bytes]) -> bytes:
+    """The same content makes the same bytes, so that nothing is updated for nothing."""
     packed = io.BytesIO()
     with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as zipped, tarfile.open(fileobj=zipped, mode="w") as tar:
-        for path in sorted(folder.rglob("*")):
-            inside = path.relative_to(folder)
-            if not LEFT_OUT & set(inside.parts) and inside != Path("constraints.txt") and not path.is_dir():
-                add(tar, tar.gettarinfo(path, f"./{inside}"), path.read_bytes() if not path.is_symlink() else b"")
-        for file, content in (("constraints.txt", pins(folder).encode()), (wheel.name, wheel.read_bytes())):
-            entry = tarfile.TarInfo(f"./{file}")
-            entry.size, entry.mode = len(content), 0o644
-            add(tar, entry, content)
+        for name, content in files.items():
+            if isinstance(content, Path):
+                entry = tar.gettarinfo(content, f"./{name}")
+                content = content.read_bytes() if entry.isreg() else b""
+            else:
+                entry = tarfile.TarInfo(f"./{name}")
+                entry.mode = 0o644
+            entry.size = len(content)
+            entry.uid = entry.gid = entry.mtime = 0
+            entry.uname = entry.gname = "root"
+            tar.addfile(entry, io.BytesIO(content))
     return packed.getvalue()
-
-
-def add(tar: tarfile.TarFile, entry: tarfile.TarInfo, content: bytes) -> None:
-    entry.uid = entry.gid = entry.mtime = 0
-    entry.uname = entry.gname = "root"
-    tar.addfile(entry, io.BytesIO(content) if entry.isreg() else None)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import base64
+import hashlib
+import subprocess
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from cfnlint.decode import cfn_yaml
 EC2 = Path(__file__).parents[2] / "deploy" / "ec2"
 TEMPLATE = EC2 / "holdfast.yaml"
 CODE = "s3://my-code/digits/v1.tar.gz"
+SET_UP = "s3://my-code/set-up.tar.gz"
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,12 @@ def properties(resource: str) -> dict[str, Any]:
     return found
 
 
+def packed_set_up() -> bytes:
+    """As docs/ec2.md has it made by hand."""
+    words = ["tar", "-cz", "--mtime=@0", "-C", str(EC2.parent), "ec2/machine", "systemd", "docker"]
+    return subprocess.run(words, capture_output=True, check=True, timeout=60).stdout
+
+
 def create(endpoint: str, **parameters: str) -> Stack:
     """Creates the stack in a network of its own; parameters as in the template."""
 
@@ -84,6 +93,8 @@ def create(endpoint: str, **parameters: str) -> Stack:
     given = {
         "RunName": "count",
         "Code": CODE,
+        "SetUp": SET_UP,
+        "SetUpSha256": hashlib.sha256(packed_set_up()).hexdigest(),
         "Vpc": vpc,
         "Subnets": ",".join(subnet["SubnetId"] for subnet in subnets),
         **parameters,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -24,6 +25,7 @@ from .stacks import create, properties, template
 
 ROOT = Path(__file__).parents[2]
 BUCKET = "holdfast-123456789012-us-east-1"  # without a policy: moto refuses all calls where one denies any
+NOTHING_PACKED = ("Code=registry.example/digits:1", "SetUp=s3://mine/set-up.tar.gz", f"SetUpSha256={'0' * 64}")
 WHEEL = f"holdfast_train-{holdfast.__version__}-py3-none-any.whl"
 
 
@@ -105,7 +107,7 @@ def run() -> str:
 
 
 def test_a_dry_run_prints_every_call_that_a_launch_makes_and_makes_none(clone: Clone, run: str) -> None:
-    words = (run, "--bucket", f"b-{run}", "Code=registry.example/digits:1")
+    words = (run, "--bucket", f"b-{run}", *NOTHING_PACKED)
     dry = clone.launch(*words, "--dry-run", endpoint="http://127.0.0.1:9")
     assert dry.returncode == 0, dry.stderr
     real = clone.launch(*words)
@@ -198,7 +200,7 @@ def test_a_stack_with_a_bucket_of_its_own_keeps_it(clone: Clone) -> None:
 
 def test_its_bucket_is_like_the_one_that_the_template_makes(clone: Clone, run: str) -> None:
     """Read from the template, as moto makes its bucket without most of these."""
-    assert clone.launch(run, "--bucket", f"b-{run}", "Code=registry.example/digits:1").returncode == 0
+    assert clone.launch(run, "--bucket", f"b-{run}", *NOTHING_PACKED).returncode == 0
     s3, bucket, theirs = clone.client("s3"), {"Bucket": f"b-{run}"}, properties("Bucket")
     access = s3.get_public_access_block(**bucket)["PublicAccessBlockConfiguration"]
     assert access == theirs["PublicAccessBlockConfiguration"]
@@ -216,11 +218,24 @@ def test_its_bucket_is_like_the_one_that_the_template_makes(clone: Clone, run: s
     assert statement["Resource"] == [arn, f"{arn}/*"]
 
 
-def test_an_image_is_launched_as_it_is_and_nothing_is_packed(clone: Clone, run: str) -> None:
-    done = clone.launch(run, "--dry-run", "Code=registry.example/digits:1")
+def test_an_image_is_launched_as_it_is_and_the_set_up_alone_is_packed(clone: Clone, run: str) -> None:
+    done = clone.launch(run, "Code=registry.example/digits:1")
     assert done.returncode == 0, done.stderr
-    assert "put_object" not in done.stdout
-    assert '"registry.example/digits:1"' in done.stdout
+    assert done.stdout.count("s3 put_object") == 1
+    given = clone.parameters(run)
+    assert given["Code"] == "registry.example/digits:1"
+    assert "./ec2/machine/set-up" in clone.archive(given["SetUp"])
+
+
+def test_the_machine_is_set_up_by_the_files_of_the_clone_and_by_no_others(clone: Clone, run: str) -> None:
+    assert clone.launch(run, "Code=registry.example/digits:1").returncode == 0
+    given = clone.parameters(run)
+    deploy = clone.folder / "deploy"
+    files = [*deploy.glob("ec2/machine/*"), *deploy.glob("systemd/*"), *deploy.glob("docker/*")]
+    assert clone.archive(given["SetUp"]) == {f"./{path.relative_to(deploy)}": path.read_bytes() for path in files}
+    bucket, _, key = given["SetUp"].removeprefix("s3://").partition("/")
+    packed = clone.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+    assert given["SetUpSha256"] == hashlib.sha256(packed).hexdigest()
 
 
 @pytest.mark.parametrize(
@@ -242,6 +257,6 @@ def test_a_refusal_of_aws_is_one_line(clone: Clone, run: str) -> None:
 
 
 def test_the_parameters_that_it_sets_are_the_templates(clone: Clone) -> None:
-    assert {"RunName", "Code", "Training", "HoldfastRequirement", "ExistingBucket", "Vpc", "Subnets"} <= set(
+    assert {"RunName", "Code", "Training", "HoldfastRequirement", "SetUp", "Vpc", "Subnets"} <= set(
         template()["Parameters"]
     )

@@ -20,7 +20,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from deploy.stacks import Stack, create
+from deploy.stacks import Stack, create, packed_set_up
 from fakes.aws import Call, Door
 from fakes.moto import moto_server
 from holdfast.drill.metadata import MetadataService
@@ -76,8 +76,10 @@ class Cloud:
         return inside(self.network, call)
 
     def stack(self, **parameters: str) -> Stack:
-        """Created, and the metadata service speaks for the machine that its group started."""
+        """Created, its set-up where it says, and the metadata service speaks for the machine that its group started."""
         stack = self.ask(lambda: create(self.endpoint, **parameters))
+        self.ask(lambda: stack.client("s3").create_bucket(Bucket=CODE_BUCKET))
+        self.ask(lambda: stack.client("s3").put_object(Bucket=CODE_BUCKET, Key="set-up.tar.gz", Body=packed_set_up()))
         self.metadata.documents |= {
             "instance-id": self.ask(stack.group)["Instances"][0]["InstanceId"],
             "placement/region": "us-east-1",

@@ -75,9 +75,7 @@ def judged(machine: Machine, aws: Cloud) -> dict[str, str]:
 
 
 def new_stack(aws: Cloud, **parameters: str) -> Stack:
-    stack = aws.stack(Code=CODE, HoldfastRequirement=WHEEL, **parameters)
-    aws.ask(lambda: stack.client("s3").create_bucket(Bucket=CODE_BUCKET))
-    return stack
+    return aws.stack(Code=CODE, HoldfastRequirement=WHEEL, **parameters)
 
 
 def test_a_new_machine_sets_itself_up_trains_and_after_two_more_boots_the_run_is_complete_and_left_alone(
@@ -140,6 +138,20 @@ def test_code_that_does_not_exist_is_named_and_the_machine_stops_costing_unless_
     assert aws.desired(stack) == machines
     assert (aws.state(stack) == "running") is bool(machines)
     assert f"fetching {CODE} failed" in stored_log(aws, stack)
+
+
+def test_a_set_up_that_is_not_the_given_one_is_not_run(aws: Cloud, root: Path, tmp_path: Path) -> None:
+    stack = new_stack(aws)
+    changed = {"Bucket": CODE_BUCKET, "Key": "set-up.tar.gz", "Body": b"of somebody else"}
+    aws.ask(lambda: stack.client("s3").put_object(**changed))
+    furnish(root, aws, aws.ask(stack.user_data))
+    with boot(root, tmp_path, aws) as machine:
+        set_up(machine)
+        assert not machine.path("/opt/holdfast-set-up").exists()
+    assert "holdfast: this machine could not be set up: checking s3://my-code/set-up.tar.gz failed" in stored_log(
+        aws, stack
+    )
+    assert aws.desired(stack) == 0
 
 
 def stored_log(aws: Cloud, stack: Stack) -> str:
@@ -290,8 +302,9 @@ def test_an_image_is_pulled_with_the_roles_rights_and_run_again_where_that_helps
 
 
 @pytest.mark.parametrize("code", [CODE, "registry.example/digits:1"])
-def test_shellcheck_finds_nothing_in_the_user_data(aws: Cloud, tmp_path: Path, code: str) -> None:
+def test_shellcheck_finds_nothing_in_the_user_data_and_the_set_up(aws: Cloud, tmp_path: Path, code: str) -> None:
     script = tmp_path / "user-data"
     script.write_text(aws.ask(aws.stack(Code=code).user_data))
-    checked = subprocess.run(["shellcheck", str(script)], capture_output=True, text=True, timeout=60, check=False)
+    words = ["shellcheck", str(script), str(ROOT / "deploy/ec2/machine/set-up")]
+    checked = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert (checked.returncode, checked.stdout) == (0, "")
