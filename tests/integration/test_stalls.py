@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,30 @@ def test_a_keras_training_hangs_in_its_data_and_not_in_what_takes_long(local_par
     assert "in fit" in log(local_park), "and the training's"
     assert local_park.kinds("one").count("started") == 2
     assert "10/10" in log(local_park).rpartition("Epoch 2/3")[2], "it went on with the second epoch"
+
+
+@pytest.mark.whole
+def test_a_stop_while_a_batch_is_waited_for_in_vain_stores_the_last_boundary(
+    local_park: Machines, once: str, tmp_path: Path
+) -> None:
+    """As where a signal to all processes has ended those that make the batches."""
+    command = [sys.executable, str(SCRIPTS / "keras_stalls.py")]
+    daemon = local_park.start("one", command=command, ONCE=once)
+    local_park.until_step("one", 15, daemon)
+    assert daemon.terminate() == Exit.STOPPED, daemon.text
+    assert "stored epoch 1, step 15 (SIGTERM" in daemon.text
+    daemon = local_park.start("one", command=command, ONCE=once)
+    assert daemon.wait() == Exit.COMPLETE, daemon.text
+    undisturbed = local_park.start("two", "--run", "undisturbed", command=command, ONCE=once)
+    assert undisturbed.wait() == Exit.COMPLETE, undisturbed.text
+    one, two = (last_metrics(local_park.work_dir(name)) for name in ("one", "two"))
+    assert one == two
+
+
+def last_metrics(work_dir: Path) -> Any:
+    """Of the last epoch's pair, to the last digit."""
+    (manifest,) = work_dir.glob("*/model-0003-*.json")
+    return json.loads(manifest.read_bytes())["metrics"]
 
 
 @pytest.mark.parametrize("how", [pytest.param("compute", marks=pytest.mark.whole), "read"])

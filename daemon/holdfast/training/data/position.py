@@ -34,6 +34,10 @@ class DataPosition(Protocol):
         """Is the new iterator not yet where the earlier process's iterator was as the epoch began?"""
 
     @property
+    def is_awaited(self) -> Callable[[], bool] | None:
+        """Tells whether the training waits for a batch, and computes nothing; None where that cannot be told."""
+
+    @property
     def unkept(self) -> str | None:
         """One line where something of this data is another in each run of the script; else None."""
 

@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from ...core.wording import count
 from . import dataset_passes
+from .awaited import awaited
 from .dataset import pass_counter_of
 from .position import ignore, ignore_earlier
 from .state import DataState, chain_of
@@ -69,6 +70,7 @@ class TfDataPosition:
         self.exact = bool(self._counters) and kinds <= _SAME_ORDER and not self._state.at_once
         self._begins_at_once = not kinds & {"RepeatDataset", "ConcatenateDataset"}
         self.behind = False
+        self.is_awaited = awaited(epoch_iterator)
         self._keras = epoch_iterator
         self._one_iterator = getattr(epoch_iterator, "steps_per_epoch", None) is not None
         self._began = self._next_passes()

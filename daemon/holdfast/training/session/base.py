@@ -38,7 +38,8 @@ class Session:
     run is to do more than before. ``stop_reason`` is None until a stop is requested, and ``save_reason`` until a pair
     is. They cost nothing to read: another thread or a signal handler sets them. ``step`` are the batches done in all
     trainings. ``unfinished`` are the numbers of those of this process that began and are not over. ``on_overdue_stop``
-    is called, in a thread of its own, when a requested stop has not ended the process after OVERDUE_AFTER seconds.
+    is called, in a thread of its own, when a requested stop has not ended the process after OVERDUE_AFTER seconds, and
+    again after as many.
     """
 
     def __init__(
@@ -132,8 +133,9 @@ class Session:
 
     def _report_overdue(self) -> None:
         time.sleep(OVERDUE_AFTER)
-        if self.on_overdue_stop is not None:
-            self.on_overdue_stop()
+        while (report := self.on_overdue_stop) is not None and not self.ending:
+            report()
+            time.sleep(OVERDUE_AFTER)
 
     def saved(self, manifest: Manifest, seconds: float) -> None:
         """The pair and its manifest are in the spool, ``seconds`` after its snapshot."""
@@ -180,6 +182,7 @@ class Session:
 
     def close(self) -> None:
         """Gives back what the session holds of this process: the signal handler, and the lock or the connection."""
+        self.on_overdue_stop = None
         self.restore_signal_handler()
 
     def restore_signal_handler(self) -> None:

@@ -124,7 +124,6 @@ class SupervisedSession(Session):
 
     def close(self) -> None:
         super().close()
-        self.on_overdue_stop = None
         self._stacks.close()
         with contextlib.suppress(OSError):
             self._stream.shutdown(socket.SHUT_RDWR)  # a close alone waits for the thread that reads

@@ -111,7 +111,7 @@ class Fit:
         self._reader = BoundaryReader(
             watched, own_values, data, digests, session, callbacks, self._callbacks, progress, self._say
         )
-        self._stop = FitStop(session, writer, self._reader, progress, self._callbacks)
+        self._stop = FitStop(session, writer, self._reader, progress, self._callbacks, data.is_awaited)
         self._train_function = TrainFunction(
             model,
             callbacks,
@@ -204,6 +204,7 @@ class Fit:
         due = self._policy.at_boundary(progress.step, time.monotonic(), asked)
         if due is not None and progress.unsaved and not self._writer.busy:
             self._save(due)
+        self._stop.boundary_passes(self._model.steps_per_execution)
 
     def batch_begins(self) -> None:
         """All other callbacks have seen it: the step is next."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import keras
 
 from ....core.errors import Exit
+from ...pair.pair import Draft
 from ...pair.writer import Writer
 from ...session.base import Session
 from .. import callback_state
@@ -27,12 +28,16 @@ class FitStop:
         reader: BoundaryReader,
         progress: FitProgress,
         callbacks: Sequence[keras.callbacks.Callback],
+        is_awaited: Callable[[], bool] | None,
     ) -> None:
+        """``is_awaited`` tells whether the training waits for a batch (see DataPosition), if it can be told."""
         self._session = session
         self._writer = writer
         self._reader = reader
         self._progress = progress
         self._callbacks = callbacks
+        self._is_awaited = is_awaited
+        self._last_boundary: Boundary | None = None
         self._finishing = False
         self._before_validation: Boundary | None = None
 
@@ -41,6 +46,14 @@ class FitStop:
         self._writer.wait()
         stored = not self._progress.unsaved and not self._writer.failed
         self._finish(stored or self._writer.write_now(self._reader.draft_now(reason)))
+
+    def boundary_passes(self, steps_per_call: int) -> None:
+        """The next step may wait for its batch for ever: then another thread needs what this one can read only now.
+
+        The variables' values are left out: they stay as they are until the batch is there.
+        """
+        if self._is_awaited is not None and steps_per_call == 1:
+            self._last_boundary = self._reader.read()
 
     def validation_begins(self) -> None:
         """``evaluate`` resets the metrics, and may swap weights: what a stop during validation needs is read now."""
@@ -63,7 +76,8 @@ class FitStop:
         """In a thread of its own: a stop was asked for a while ago, and the training thread reached no boundary.
 
         Where the state of the last boundary is at hand, this thread stores it and ends the process: while the first
-        step is being traced or compiled (nothing is new since the start), and during validation.
+        step is being traced or compiled (nothing is new since the start), during validation, and while a step waits for
+        a batch, as it may for ever after a signal that ended the processes which make them.
         """
         with self._progress.lock:
             reason = self._session.stop_reason or "stop"
@@ -74,6 +88,17 @@ class FitStop:
             if self._progress.calls <= 1 and not self._progress.unsaved:
                 self._writer.wait()
                 self._exit(stored=not self._writer.failed)
+            if (draft := self._draft_while_waiting(reason)) is not None:
+                self._exit(self._writer.write_now(draft))
+
+    def _draft_while_waiting(self, reason: str) -> Draft | None:
+        """None if a batch came before all values were read, or may have: then the next boundary is near."""
+        boundary, calls, is_awaited = self._last_boundary, self._progress.calls, self._is_awaited
+        if boundary is None or is_awaited is None or not is_awaited():
+            return None
+        draft = self._reader.draft(boundary, reason)
+        same = boundary is self._last_boundary and calls == self._progress.calls
+        return draft if same and is_awaited() else None
 
     def _finish(self, stored: bool) -> NoReturn:
         self._finishing = True
