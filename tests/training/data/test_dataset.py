@@ -302,8 +302,8 @@ def test_the_place_of_an_epoch_that_has_begun_is_the_same_before_and_after_its_p
     position.begin_epoch(0, within=False, facts=None)
     batches(dataset)
     position.end_epoch()
-    assert position.facts(within_epoch=False)["data"] == {"pass": 1, "batches": 3}
+    assert position.facts(False, 0)["data"] == {"pass": 1, "batches": 3}
     position.begin_epoch(0, within=False, facts=None)
-    assert position.facts(within_epoch=True)["data"] == {"pass": 1, "batches": 3}
+    assert position.facts(True, 0)["data"] == {"pass": 1, "batches": 3}
     next(iter(dataset))
-    assert position.facts(within_epoch=True)["data"] == {"pass": 1, "batches": 3}
+    assert position.facts(True, 0)["data"] == {"pass": 1, "batches": 3}

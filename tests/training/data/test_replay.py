@@ -18,11 +18,15 @@ class ListPosition:
 
     exact = True
     behind = False
+    verdict = None
 
     def __init__(self) -> None:
         self.arrived = 0
 
-    def facts(self, within_epoch: bool) -> dict[str, Any]:
+    def facts(self, within_epoch: bool, done: int) -> dict[str, Any]:
+        return {}
+
+    def random_state(self, within_epoch: bool, done: int) -> dict[str, Any]:
         return {}
 
     def restore(self, facts: Mapping[str, Any]) -> None: ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .position import DataPosition
+from .python.generator import GeneratorPosition
 from .tf_data import TfDataPosition
 
 
@@ -13,4 +14,6 @@ def position_in(x: Any, epoch_iterator: Any) -> DataPosition:
 
     On TensorFlow, Keras makes a ``tf.data.Dataset`` of whatever it is given.
     """
+    if GeneratorPosition.serves(getattr(epoch_iterator, "data_adapter", None)):
+        return GeneratorPosition(x, epoch_iterator)
     return TfDataPosition(x, epoch_iterator)

@@ -49,8 +49,19 @@ class DataPosition(Protocol):
     def written(self) -> Sequence[Any]:
         """Variables that drawing a batch changes: they are among the ``facts``, and nobody else's to restore."""
 
-    def facts(self, within_epoch: bool) -> dict[str, Any]:
-        """Where the data stands. ``within_epoch``: the epoch has begun, and has not ended."""
+    @property
+    def verdict(self) -> str | None:
+        """Once the batches that are done were dropped: why those to come are other ones, where this data knows it."""
+
+    def facts(self, within_epoch: bool, done: int) -> dict[str, Any]:
+        """Where the data stands. ``within_epoch``: the epoch has begun, and has not ended; ``done`` of its batches are
+        done.
+        """
+
+    def random_state(self, within_epoch: bool, done: int) -> dict[str, Any]:
+        """The global random states as they were before the draw of the next batch, where Python draws ahead. Asked for
+        after the states of now, which count where this is empty.
+        """
 
     def restore(self, facts: Mapping[str, Any]) -> None:
         """Sets all that ``facts`` recorded, and where in the data the next iterator begins."""

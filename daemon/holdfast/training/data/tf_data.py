@@ -99,6 +99,13 @@ class TfDataPosition:
             "same, and this is not kept: map it without num_parallel_calls"
         )
 
+    @property
+    def verdict(self) -> str | None:
+        return None
+
+    def random_state(self, within_epoch: bool, done: int) -> dict[str, Any]:
+        return {}
+
     def restore(self, facts: Mapping[str, Any]) -> None:
         """All datasets' passes as ``facts`` recorded them, and where in the data the next iterator begins."""
         self._set_passes(facts.get("passes", ()), facts.get("places", ()))
@@ -180,7 +187,7 @@ class TfDataPosition:
         continues = self._one_iterator and self._keras._current_iterator is not None
         self._drawn = int(self._keras._steps_seen) if continues else 0
 
-    def facts(self, within_epoch: bool) -> dict[str, Any]:
+    def facts(self, within_epoch: bool, done: int) -> dict[str, Any]:
         """Where the data stands, as plain values."""
         within = within_epoch or self._drawn > 0
         began = self._began if within else self._next_passes()

@@ -74,8 +74,9 @@ class BoundaryReader:
             values=snapshot.read_all(self._watched) if with_values else None,
             callback_states=callback_state.read_states(self._callbacks),
             own_values=self._own_values.read(),
-            random=random_state.get_state(),
-            data={**self._data.facts(within_epoch=progress.begun), "digests": self._digests.facts()},
+            # In this order: what is drawn meanwhile is known to the data.
+            random={**random_state.get_state(), **self._data.random_state(progress.begun, progress.batch)},
+            data={**self._data.facts(progress.begun, progress.batch), "digests": self._digests.facts()},
             ended=bool(self._watched.model.stop_training),
             begun=progress.begun,
             logs=progress.logs,

@@ -264,6 +264,8 @@ class Fit:
             self._say(text)
 
     def _data_verdict(self) -> str | None:
+        if self._data.verdict is not None:
+            return self._data.verdict
         text = self._digests.after_replay()
         draws = draws_in_data(self._x) if self._digests.differ else []
         if text is None or not draws:

@@ -1,0 +1,1 @@
+"""The position in data that Python code feeds: generators, ``PyDataset``, and what tells its own state."""

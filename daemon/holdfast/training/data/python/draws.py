@@ -1,0 +1,113 @@
+"""What is noted of each draw from data that Python feeds, by the draw's number.
+
+TensorFlow draws ahead of the training, in a thread of its own. What counts at a batch boundary is the state before the
+draw of the first batch that is not trained on, not the state of now.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ....core.errors import InvalidPair
+from ...pair.plain import to_plain
+from ...session import random_state
+from ..digests import digest_of, is_sampled
+
+_MOST_SET_BY_OTHERS = 128
+_PRUNED_EVERY = 32
+States = dict[str, Any]
+
+
+class DrawNotes:
+    """The global random states before each draw, and digests of what was drawn.
+
+    A draw leaves the states as the next one finds them, unless something else draws in between. Where it did, the state
+    is kept for good: from there the same batches are drawn again. ``done`` gives a number below which nobody asks.
+    """
+
+    def __init__(self, done: Callable[[], int]) -> None:
+        self.differs = False
+        self._done = done
+        self._before: dict[int, States] = {}
+        self._set_by_others: dict[int, States] = {}
+        self._after: States | None = None
+        self._digests: dict[int, str] = {}
+
+    def before(self, number: int) -> None:
+        states = self._states()
+        if states != self._after and len(self._set_by_others) < _MOST_SET_BY_OTHERS:
+            self._set_by_others[number] = states
+        self._before[number] = self._after = states
+        if number % _PRUNED_EVERY == 0:
+            done = self._done()
+            for old in [n for n in self._before if n < done]:
+                del self._before[old]
+
+    def after(self, number: int, batch: Any) -> None:
+        self._after = self._states()
+        self.look(number, batch)
+
+    def look(self, number: int, batch: Any) -> None:
+        if is_sampled(number):
+            self._digests[number] = digest_of(arrays_in(batch))
+
+    def before_again(self, number: int) -> None:
+        """A draw of an earlier process is repeated."""
+        if number in self._set_by_others:
+            random_state.set_state(plain(self._set_by_others[number]))
+
+    def after_again(self, number: int, batch: Any) -> None:
+        known = self._digests.get(number)
+        if known is not None and known != digest_of(arrays_in(batch)):
+            self.differs = True
+        self._after = self._states()
+
+    def compare(self, digests: Iterable[Sequence[Any]]) -> None:
+        """With those of draws that this process has made before it knew the earlier ones."""
+        self.differs = self.differs or any(self._digests.get(number) != digest for number, digest in digests)
+
+    def states_before(self, number: int) -> States:
+        """As ``random_state.get_state`` gives them; empty if that draw has not begun."""
+        found = self._before.get(number)
+        return {} if found is None else plain(found)
+
+    def facts(self, number: int) -> dict[str, Any]:
+        """What repeats the draws below ``number``, as plain values."""
+        others = [[n, plain(states)] for n, states in self._set_by_others.items() if n < number]
+        return {"states": others, "digests": [[n, digest] for n, digest in self._digests.items() if n < number]}
+
+    def restore(self, facts: Mapping[str, Any]) -> None:
+        """Raises InvalidPair."""
+        try:
+            self._set_by_others = {int(n): dict(states) for n, states in facts["states"]}
+            self._digests = {int(n): str(digest) for n, digest in facts["digests"]}
+        except (KeyError, TypeError, ValueError) as error:
+            raise InvalidPair(f"the .pkl's notes of the data are malformed: {error}") from None
+
+    def _states(self) -> States:
+        """Python's as it comes, which is cheap, and the one before where it is the same."""
+        python = random.getstate()
+        if self._after is not None and self._after["python"] == python:
+            python = self._after["python"]
+        return {"python": python, "numpy": to_plain(np.random.get_state())}
+
+
+def plain(states: States) -> States:
+    return {key: to_plain(value) for key, value in states.items()}
+
+
+def arrays_in(batch: Any) -> Iterator[np.ndarray]:
+    """The arrays of a batch as Python made it, in their order."""
+    if isinstance(batch, Mapping):
+        batch = [batch[key] for key in sorted(batch, key=repr)]
+    if isinstance(batch, list | tuple):
+        for part in batch:
+            yield from arrays_in(part)
+    elif hasattr(batch, "tocsr"):  # sparse, of SciPy
+        yield np.asarray(batch.tocsr().data)
+    elif batch is not None:
+        yield np.asarray(batch)

@@ -1,0 +1,72 @@
+"""What the positions in data that Python feeds have in common: Keras' count, and what is not theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from .. import dataset_passes
+from ..awaited import awaited
+from ..position import ignore, ignore_earlier
+
+
+class PythonPosition:
+    """A DataPosition. Keras makes a new iterator for each epoch, or one that serves until the data is at its end.
+
+    A pass is what one iterator gives. ``_drawn`` batches of this one were trained on in earlier epochs.
+    """
+
+    read_only: Mapping[str, Any] = {}
+    written: Sequence[Any] = ()
+    unkept: str | None = None
+    verdict: str | None = None
+
+    def __init__(self, epoch_iterator: Any) -> None:
+        self.exact = True
+        self.behind = False
+        self.is_awaited = awaited(epoch_iterator)
+        self._keras = epoch_iterator
+        self._one_iterator = epoch_iterator.steps_per_epoch is not None
+        self._drawn = 0
+
+    def facts(self, within_epoch: bool, done: int) -> dict[str, Any]:
+        known = {"pass": 0, "batches": 0} if self.exact else None
+        return {"data": known, "drawn": self._drawn, "passes": dataset_passes.counts(), "places": []}
+
+    def random_state(self, within_epoch: bool, done: int) -> dict[str, Any]:
+        return {}
+
+    def restore(self, facts: Mapping[str, Any]) -> None:
+        dataset_passes.set_counts(facts.get("passes", ()))
+        self._drawn = int(facts["drawn"]) if self._one_iterator else 0
+
+    def difference(self, facts: Mapping[str, Any]) -> str | None:
+        return None
+
+    def begin_epoch(self, done: int, within: bool, facts: Mapping[str, Any] | None) -> None:
+        self.behind = facts is not None and self._drawn > 0
+
+    def catch_up(self, iterator: Any, look: Callable[[int, Any], None] = ignore_earlier) -> None:
+        self.behind = False
+        for _ in range(self._drawn):
+            self.drop_batch(iterator)
+        self._keras._steps_seen += self._drawn
+
+    def drop_batch(self, iterator: Any, look: Callable[[Any], None] = ignore) -> bool:
+        raise NotImplementedError
+
+    def caught_up(self) -> None:
+        """Nothing comes otherwise from here on."""
+
+    def end_epoch(self) -> None:
+        """Keras' iterator serves the next epoch too, unless it was at its end: then it is a new one by now, or none."""
+        continues = self._one_iterator and self._keras._current_iterator is not None
+        self._drawn = int(self._keras._steps_seen) if continues else 0
+
+    def _batch(self, within_epoch: bool, done: int) -> int | None:
+        """How many of this pass are done; None between two passes."""
+        return self._drawn + done if within_epoch or self._drawn else None
+
+    def _surely_done(self) -> int:
+        """Of the batches of this pass: those before the step that is being made."""
+        return max(0, int(self._keras._steps_seen) - int(self._keras.steps_per_execution))
