@@ -47,6 +47,15 @@ def test_what_is_no_whole_traceback_tells_nothing(text: str) -> None:
     assert of(text) is None
 
 
+def test_what_an_interpreter_ignores_as_it_shuts_down_is_no_failure() -> None:
+    ignored = TRACEBACK.replace("ValueError: no such folder: 'out'", "TypeError: 'NoneType' object is not callable")
+    noise = f"Exception ignored in: <function Old.__del__ at 0x7f>\n{ignored}"
+    assert of(f"done\n{noise}") is None
+    found = of(TRACEBACK + noise)
+    assert found is not None
+    assert found.kind == "ValueError"
+
+
 def test_an_exception_without_a_text_is_one() -> None:
     found = of(TRACEBACK.replace("ValueError: no such folder: 'out'", "AssertionError"))
     assert found is not None

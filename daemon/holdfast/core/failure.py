@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ from .errors import one_line
 
 _PLACE = re.compile(r'  File "(?P<file>[^"]+)", line (?P<line>\d+)(, in .*)?')
 _ERROR = re.compile(r"(?P<kind>[A-Za-z_][\w.]*)(: .*)?")
+_IGNORED = "Exception ignored in"  # said as an interpreter shuts down, and no reason for its end
+_EARLY_END = "exit 0"
 # They come of the script and its files: the same exception at the same place will come again. Errors of a network, a
 # disk or a device (ConnectionError, OSError, RuntimeError …) are not here: they may pass.
 _OF_THE_SCRIPT = {
@@ -28,6 +31,7 @@ _OF_THE_SCRIPT = {
     "UnboundLocalError",
     "ValueError",
     "ZeroDivisionError",
+    _EARLY_END,
 }
 
 
@@ -50,6 +54,7 @@ class Failure:
 
 def failure_in(lines: Sequence[str]) -> Failure | None:
     """The exception of the last traceback in ``lines``, if it is there whole."""
+    lines = list(itertools.takewhile(lambda line: not line.startswith(_IGNORED), lines))
     places = [(at, match) for at, line in enumerate(lines) if (match := _PLACE.fullmatch(line.rstrip()))]
     if not places:
         return None
@@ -60,3 +65,8 @@ def failure_in(lines: Sequence[str]) -> Failure | None:
         return None
     where = f"{os.path.basename(place['file'])}, line {place['line']}"
     return Failure(match["kind"], f"{place['file']}:{place['line']}", one_line(f"{error} ({where})", 200))
+
+
+def early_end(step: int, text: str) -> Failure:
+    """An exit code of 0 that is no end of the training, at that step: of an exception that the script caught, say."""
+    return Failure(_EARLY_END, f"step {step}", text)

@@ -21,7 +21,8 @@ from .errors import InvalidPair
 FORMAT = 1
 PARTS = ("h5", "pkl")
 MAX_MANIFEST_BYTES = 1 << 20
-LASTING = ("epoch", "last epoch")
+LAST_EPOCH = "last epoch"
+LASTING = ("epoch", LAST_EPOCH)
 
 MAX_DEPTH = 16
 _LOSS = r"-?(?:0|[1-9]\d{0,6})\.\d{4}|-?[1-9]\.\d{4}e\+\d{2,3}|nan|inf|none"

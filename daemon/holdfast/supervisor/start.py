@@ -15,7 +15,7 @@ from ..core import wire
 from ..core.errors import Exit, HoldfastError, InvalidPair, StoreError
 from ..core.event_sink import EventSink
 from ..core.machine import effects, events
-from ..core.manifest import CheckpointName, Manifest
+from ..core.manifest import LAST_EPOCH, CheckpointName, Manifest
 from ..core.policy import Retention
 from ..core.redact import Redactor
 from ..core.runs import RunId
@@ -151,7 +151,9 @@ class Startup:
         self.resume = resume = self._preparer.bring(prepared, effect.avoid)
         if resume is not None:
             self._report_changes(resume)
-        return events.Restored(checkpoint=str(resume.name) if resume else None, step=resume.name.step if resume else 0)
+        if resume is None:
+            return events.Restored()
+        return events.Restored(checkpoint=str(resume.name), step=resume.name.step, midway=resume.reason != LAST_EPOCH)
 
     def _complete(self, run: RunId | None) -> events.Restored:
         """A complete run that is started by another command is as a rule meant to be a new one."""

@@ -65,12 +65,14 @@ class Restored:
 
     ``over`` says why nothing may be trained now, though an earlier start left pairs here that the store lacks;
     ``out_of_time``, that the reason is the run's age.
+    ``midway`` says that the checkpoint is not one of a training's end.
     ``run`` is the complete run, and ``otherwise`` what is not as it was when that was trained.
     """
 
     complete: bool = False
     checkpoint: str | None = None
     step: int = 0
+    midway: bool = False
     over: str = ""
     out_of_time: bool = False
     run: str = ""

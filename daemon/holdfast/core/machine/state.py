@@ -78,6 +78,9 @@ class State:
     unfinished: frozenset[int] = frozenset()  # trainings of this start that began and are not over
     seen_training: bool = False  # a training began under holdfast, in this start of the command or in an earlier one
     warn_at: float | None = None  # when to warn the user that none has
+    midway: bool | None = (
+        None  # is the run's newest state of a training that never reported its end? None: not known yet
+    )
     trained: bool = False  # the run has trained a batch, ever
     refused: bool = False
     unusable: bool = False

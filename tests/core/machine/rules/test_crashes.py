@@ -320,6 +320,17 @@ def test_another_failure_or_one_that_may_pass_is_tried_again(first: Failure | No
     assert twice(first, second).phase is Phase.BACKOFF
 
 
+@pytest.mark.parametrize("batch", [45, 46])
+def test_an_exit_code_of_0_in_the_middle_repeats_where_it_comes_at_the_same_batch(batch: int) -> None:
+    """An exception that the script swallows, say: nothing more is known of it."""
+    state, _ = go(*TRAIN, Progressed(45), ChildExited(0))
+    due = state.next_time()
+    assert due is not None
+    restarted = (Tick(), Restored(), Spawned(7), TrainingStarted(), Progressed(45), Progressed(batch), ChildExited(0))
+    state, _ = on(state, *restarted, now=due)
+    assert state.phase is (Phase.FLUSHING if batch == 45 else Phase.BACKOFF)
+
+
 def test_the_same_failure_after_progress_is_tried_again() -> None:
     assert twice(BUG, BUG, Progressed(46)).phase is Phase.BACKOFF
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 
 from core.machine.steps import (
@@ -16,6 +18,7 @@ from core.machine.steps import (
     way,
 )
 from holdfast.core.errors import Exit
+from holdfast.core.failure import Failure
 from holdfast.core.machine.effects import (
     DropUploads,
     Effect,
@@ -32,6 +35,7 @@ from holdfast.core.machine.events import (
     Event,
     Finalized,
     LeaseLost,
+    NoNotice,
     PairLost,
     PairSpooled,
     PairStored,
@@ -97,6 +101,47 @@ def test_a_stop_of_what_began_after_another_training_was_over_is_not_completion(
     assert state.outcome is Outcome.STOPPED
     state, _ = go(*TRAIN, TrainingEnded(), STOP, TrainingConnected(), ChildExited(0))
     assert state.outcome is Outcome.STOPPED
+
+
+BUG = Failure("ImportError", "/code/train.py:1", "ImportError: no such module (train.py, line 1)")
+
+
+def why(effects: Iterable[Effect]) -> str:
+    (said,) = (effect for effect in effects if isinstance(effect, Say))
+    return said.text
+
+
+def test_an_exception_behind_an_exit_code_of_0_is_a_failure_before_any_training_too() -> None:
+    state, effects = go(*START, ChildExited(0, failure=BUG))
+    assert state.outcome is Outcome.FAILED
+    assert "before its first batch (exit 0 after ImportError: no such module (train.py, line 1)" in why(effects)
+    assert "pipefail" in why(effects)
+
+
+def test_a_start_that_never_comes_to_a_training_that_is_not_over_completes_nothing() -> None:
+    resumed = (NoNotice(), Restored(checkpoint=FIRST, step=1, midway=True), Spawned(7))
+    state, effects = go(*resumed, ChildExited(0))
+    assert state.phase is Phase.BACKOFF
+    assert "before a training began" in why(effects)
+    assert go(*resumed, TrainingStarted(left=False), TrainingEnded(), ChildExited(0))[0].outcome is Outcome.COMPLETE
+
+
+def test_a_script_that_skips_the_training_that_is_over_is_complete() -> None:
+    state, _ = go(NoNotice(), Restored(checkpoint=FIRST, step=1), Spawned(7), ChildExited(0))
+    assert state.outcome is Outcome.COMPLETE
+
+
+def test_a_training_that_ended_before_the_scripts_tail_failed_is_over_at_the_next_start() -> None:
+    failed = (*TRAIN, Progressed(9), PairSpooled(FIRST), TrainingEnded(), ChildExited(1))
+    state, _ = on(
+        go(*failed)[0], Tick(), Restored(checkpoint=FIRST, midway=True), Spawned(7), ChildExited(0), now=1000.0
+    )
+    assert state.outcome is Outcome.COMPLETE
+
+
+def test_a_helpers_exception_beside_a_training_that_is_over_does_not_matter() -> None:
+    state, _ = go(*TRAIN, PairSpooled(FIRST), TrainingEnded(), ChildExited(0, failure=BUG))
+    assert state.outcome is Outcome.COMPLETE
 
 
 def test_a_command_that_sends_its_work_to_the_background_is_not_complete() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...errors import Exit
-from ...failure import Failure
+from ...failure import Failure, early_end
 from ...wording import count
 from ..effects import AskStop, DumpStacks, Kill, Restore, Say, Spawn, Terminate
 from ..events import (
@@ -83,6 +83,7 @@ def brought(state: State, event: Restored, now: float) -> Step:
         state,
         bringing=False,
         saved_step=event.step,
+        midway=event.midway if state.midway is None else state.midway,
         trained=state.trained or event.checkpoint is not None,
         resumed=event.checkpoint,
         deaths=state.deaths if event.checkpoint == state.resumed else 0,
@@ -127,7 +128,7 @@ def began(state: State, event: TrainingStarted, now: float) -> Step:
 def _begun(state: State, event: TrainingStarted) -> State:
     unfinished = state.unfinished | {event.training}
     state = replace(state, connected=False, training=True, finished=False, whole=not event.left, seen_training=True)
-    return replace(state, unfinished=unfinished)
+    return replace(state, unfinished=unfinished, midway=True)
 
 
 def began_while_draining(state: State, event: TrainingStarted, now: float) -> Step:
@@ -142,12 +143,12 @@ def refused(state: State, event: CheckpointRefused, now: float) -> Step:
 
 def unusable(state: State, event: PairUnusable, now: float) -> Step:
     said = Say("passed-over", f"{event.name}: passed over: {event.error}", warning=True)
-    return replace(state, unusable=True, saved_step=0, avoid=state.avoid | {event.name}), (said,)
+    return replace(state, unusable=True, midway=True, saved_step=0, avoid=state.avoid | {event.name}), (said,)
 
 
 def finished(state: State, event: TrainingEnded, now: float) -> Step:
     unfinished = state.unfinished - {event.training}
-    return replace(state, training=False, finished=True, unfinished=unfinished), ()
+    return replace(state, training=False, finished=True, unfinished=unfinished, midway=bool(unfinished)), ()
 
 
 def finished_while_draining(state: State, event: TrainingEnded, now: float) -> Step:
@@ -182,7 +183,7 @@ def exited(state: State, event: ChildExited, now: float) -> Step:
     if state.fault is not None:
         return flush(state, Outcome.FAILED)
     if unfinished:
-        event = replace(event, how=unfinished)
+        event = replace(event, how=unfinished, failure=event.failure or early_end(state.at, unfinished))
     elif event.code == 0 and state.unprotected and not state.finished:
         said = Say("failed", "the command trained without ever saving, so the run is not complete", warning=True)
         return after(said, flush(state, Outcome.FAILED))
@@ -244,6 +245,15 @@ def _unfinished(state: State, event: ChildExited) -> str:
         return (
             f"its first process ended with exit 0, before a training began, and left {left} running, which holdfast "
             "ended: it must wait for what it starts, as 'setsid --wait', or 'wait' in a shell, does"
+        )
+    if state.finished:
+        return ""
+    if event.failure is not None:
+        return f"exit 0 after {event.failure.text}; behind a pipe, 'set -o pipefail' keeps the exit code"
+    if state.midway:
+        return (
+            "exit 0 before a training began, and the newest checkpoint is of one that is not over: the command must "
+            "come to it again, if only to find nothing left to train"
         )
     return ""
 

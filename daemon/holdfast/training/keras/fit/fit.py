@@ -19,6 +19,7 @@ from typing import Any
 
 import keras
 
+from ....core.manifest import LAST_EPOCH
 from ....core.policy import Cadence
 from ....spool import Board
 from ...data.digests import BatchDigests
@@ -225,7 +226,7 @@ class Fit:
         else:
             if last:
                 self._writer.wait()
-            self._save("last epoch" if last else "epoch", required=last)
+            self._save(LAST_EPOCH if last else "epoch", required=last)
 
     def _notice_missed(self, batches: int) -> None:
         if batches > 0:
