@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from .ledger import Ledger, TrainingRecord, ledger_of
 
 _TRIES = 2
 _OF_NO_MATTER = {"lines", "text", "epochs"}
+RATE = "rate"  # what becomes of another one is said by those who know the optimizer
 
 
 @dataclass(frozen=True)
@@ -22,13 +23,16 @@ class Beginning:
     """``saved`` is the state to resume from, of the pair ``name``; None for a training that begins anew.
 
     ``history`` is all that is known of a finished fit of an early version of holdfast. ``newest``: no other training of
-    the run began after it.
+    the run began after it. ``differences`` are the fields in which the training is another than it was; ``retried``:
+    this process came to it before.
     """
 
     record: TrainingRecord
     saved: Saved | None = None
     name: CheckpointName | None = None
     newest: bool = True
+    differences: Sequence[str] = ()
+    retried: bool = False
 
     @property
     def history(self) -> Mapping[str, Any] | None:
@@ -46,6 +50,7 @@ def begin_training(
     while True:
         ledger = session.ledger or _read_ledger(session)
         known = [one for one in ledger.records if not one.claimed and one.identity is not None]
+        current = ledger.current
         record, differences = ledger.begin(identity, session.extended, holder)
         before = record.pair
         if before is None:
@@ -69,7 +74,7 @@ def begin_training(
         else:
             _say_differences(session, differences, saved)
         session.claim_record(record)
-        return Beginning(record, saved, before, record is ledger.records[-1])
+        return Beginning(record, saved, before, record is ledger.records[-1], differences, record is current)
 
 
 def _read_ledger(session: Session) -> Ledger:
@@ -129,8 +134,7 @@ def _say_anew(session: Session, identity: Identity, known: list[TrainingRecord])
 
 
 def _say_differences(session: Session, differences: list[str], saved: Saved) -> None:
-    if set(differences) - _OF_NO_MATTER:
-        found = [key for key in differences if key not in _OF_NO_MATTER]
+    if found := [key for key in differences if key not in {*_OF_NO_MATTER, RATE}]:
         session.say(
             f"resuming at epoch {saved.position.epoch} a training that is changed ({_listed(found)}): the checkpoint's "
             "state is used"

@@ -16,13 +16,13 @@ from ...pair.pair import Saved
 from ...pair.plain import from_plain
 from ...session.base import Session
 from ...session.identity import Identity
-from ...session.load import Beginning, begin_training
+from ...session.load import RATE, Beginning, begin_training
 from .. import callback_state, facts, random_state, variables
 from ..internals import mute_batch_hooks
 from ..own_values import OwnValues
 from ..restore import matching_values, restore_into
 from ..watched import Watched
-from . import finished_fit
+from . import finished_fit, learning_rate
 from .progress import FitProgress
 
 
@@ -102,6 +102,9 @@ class Resumption:
         position, steps = saved.position, self._progress.steps
         if steps is not None and position.batch > steps:
             raise too_short(steps, position.batch)
+        assert self._begun is not None
+        if RATE in self._begun.differences:
+            learning_rate.say_changed(self._model, saved, self._begun.retried, self._say)
         restore_into(self._watched, saved, self._say)
         logs = None if _is_within(saved, position.epoch) else from_plain(saved.facts["logs"])
         callback_state.set_states(callbacks, saved.facts["callbacks"], self._say, logs)
