@@ -36,9 +36,10 @@ def say_changed(model: keras.Model, saved: Saved, retried: bool, say: Callable[[
         return
     script, used = float(np.asarray(here[0].value)), float(kept[0])
     if script != used:
+        remedy = f"keras.callbacks.LearningRateScheduler(lambda epoch: {script:.6g})"
         say(
             f"the script's learning rate is {script:.6g} now, and the checkpoint's {used:.6g} is used. To train with "
-            f"the script's, set it as an epoch begins: keras.callbacks.LearningRateScheduler(lambda epoch: {script:.6g})"
+            f"the script's, set it as an epoch begins: {remedy}"
         )
 
 
