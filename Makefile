@@ -52,7 +52,7 @@ clean:
 
 $(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) --editable '.[demo]'
+	$(PIP) --editable '.[tensorflow]'
 	touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt

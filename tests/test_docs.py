@@ -139,4 +139,4 @@ def test_the_distribution_has_a_name_of_its_own_and_its_extras_say_so() -> None:
     extras = project["optional-dependencies"].values()
     needed = [*project["dependencies"], *(line for extra in extras for line in extra)]
     own = {line for line in needed if line.startswith("holdfast")}
-    assert own == {"holdfast-train[tensorflow]", "holdfast-train[demo]"}
+    assert own == {"holdfast-train[tensorflow]"}

@@ -135,7 +135,7 @@ def make_tensorflow_base(podman: Podman, slim: str) -> str:
     assert sys.version_info[:2] == (3, 11), "Debian 12's Python 3.11 cannot load packages of another version"
     folder = podman.folder / "tensorflow"
     folder.mkdir()
-    packages = _packages_of("tensorflow", "keras", "h5py", "scikit-learn") - {"tensorflow"}
+    packages = _packages_of("tensorflow", "keras", "h5py") - {"tensorflow"}
     (folder / "packages").write_text("\n".join(sorted(packages)))
     copy = f"cd /from && xargs cp -rt {_SITE} </list/packages && mkdir {_SITE}/tensorflow"
     (folder / "Containerfile").write_text(f"FROM {slim}\nRUN {copy}\n")

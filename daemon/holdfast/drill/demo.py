@@ -183,9 +183,9 @@ class _Demo:
 def _need_training_packages() -> None:
     from importlib.util import find_spec
 
-    missing = [name for name in ("tensorflow", "keras", "h5py", "sklearn") if find_spec(name) is None]
+    missing = [name for name in ("tensorflow", "keras", "h5py") if find_spec(name) is None]
     if missing:
-        raise HoldfastError(f"the demo needs {', '.join(missing)}: pip install '.[demo]' in a clone of it")
+        raise HoldfastError(f"the demo needs {', '.join(missing)}: pip install '.[tensorflow]' in a clone of it")
 
 
 def _expect(code: int, wanted: Exit, who: str) -> None:
