@@ -60,7 +60,7 @@ def lose_machine(park: Machines, words: list[str], where: str, stored: str, done
         pytest.param(command("two_models"), "pupil,1,1", "stored epoch 1, step 12", marks=pytest.mark.whole),
         pytest.param(command("folds"), "fold1,1,0", "stored epoch 1, step 6", marks=pytest.mark.whole),
         pytest.param(command("equal"), "equal,1,1", "stored epoch 1, step 3", marks=pytest.mark.whole),
-        (stages(), "stage2,1,0", "stored epoch 1, step 9"),
+        pytest.param(stages(), "stage2,1,0", "stored epoch 1, step 9", marks=pytest.mark.whole),
         pytest.param(stages(), "after1", "stored epoch 2, step 6", marks=pytest.mark.whole),
         pytest.param(stages(), "after2", "stored epoch 3, step 15", marks=pytest.mark.whole),
     ],
@@ -76,12 +76,10 @@ def test_on_a_new_machine_each_fit_has_its_own_weights_and_history_again(
         assert reports(second) == expected, second.text
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     ("mode", "where", "stored"),
-    [
-        pytest.param("tuner", "trial1,1,1", "stored epoch 1, step 9", marks=pytest.mark.whole),
-        ("tuner", "after0", "stored epoch 2, step 6"),
-    ],
+    [("tuner", "trial1,1,1", "stored epoch 1, step 9"), ("tuner", "after0", "stored epoch 2, step 6")],
 )
 def test_a_tuner_that_skips_what_is_done_gets_the_scores_of_an_undisturbed_search(
     tmp_path: Path, mode: str, where: str, stored: str
@@ -96,6 +94,7 @@ def test_a_tuner_that_skips_what_is_done_gets_the_scores_of_an_undisturbed_searc
         assert len(scores) == 3, "no trial has another's weights"
 
 
+@pytest.mark.whole
 def test_members_of_an_ensemble_that_only_their_turn_tells_apart_are_not_mixed_up(tmp_path: Path) -> None:
     with machines(str(tmp_path / "store"), tmp_path, {}) as park:
         first = lose_machine(park, command("ensemble"), "after0", "stored epoch 2, step 6", tmp_path / "done")

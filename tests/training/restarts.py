@@ -96,7 +96,7 @@ def once(script: Script, directory: Path, stop: Stop | None = None, seed: int | 
     one that it sets; None: it sets none.
     """
     close_session()
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
     tf.config.run_functions_eagerly(False)
     _set_seed(seed)
     witness = Witness()
