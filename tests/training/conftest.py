@@ -7,7 +7,7 @@ import gc
 import keras  # noqa: F401
 import tensorflow as tf  # noqa: F401
 
-# The modules of TensorFlow are a million objects that live as long as the process. Tracing a graph makes many new ones, so
+# TensorFlow's modules are a million objects that live as long as the process. Tracing a graph makes many new ones, so
 # the collector comes often, and went through all of these each time.
 gc.collect()
 gc.freeze()
