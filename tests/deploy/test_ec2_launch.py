@@ -206,8 +206,10 @@ def test_its_bucket_is_like_the_one_that_the_template_makes(clone: Clone, run: s
     assert access == theirs["PublicAccessBlockConfiguration"]
     assert s3.get_bucket_versioning(**bucket)["Status"] == theirs["VersioningConfiguration"]["Status"]
     assert s3.get_bucket_ownership_controls(**bucket)["OwnershipControls"] == theirs["OwnershipControls"]
-    unfinished, noncurrent = s3.get_bucket_lifecycle_configuration(**bucket)["Rules"]
-    wanted, old = theirs["LifecycleConfiguration"]["Rules"]
+    unfinished, wheels, noncurrent = s3.get_bucket_lifecycle_configuration(**bucket)["Rules"]
+    wanted, cache, old = theirs["LifecycleConfiguration"]["Rules"]
+    assert wheels["Filter"]["Prefix"] == cache["Prefix"]["Fn::Sub"].replace("${StorePrefix}", "runs")
+    assert wheels["Expiration"]["Days"] == cache["ExpirationInDays"]
     assert unfinished["AbortIncompleteMultipartUpload"] == wanted["AbortIncompleteMultipartUpload"]
     assert noncurrent["NoncurrentVersionExpiration"] == old["NoncurrentVersionExpiration"]
     assert noncurrent["Expiration"] == {"ExpiredObjectDeleteMarker": old["ExpiredObjectDeleteMarker"]}

@@ -34,10 +34,12 @@ USER_DATA = "/var/lib/cloud/instance/scripts/part-001"
 CLOUD_FINAL = "cloud-final.service"
 _CREDENTIALS = "iam/security-credentials/"
 
-# As cloud-init ships it, but for the command: its last stage is what runs the user data, on an instance's first boot.
+# As cloud-init ships it, but for the command and its number of attempts at a call: its last stage is what runs the
+# user data, on an instance's first boot.
 _CLOUD_FINAL = f"""\
 [Service]
 Type=oneshot
+Environment=AWS_MAX_ATTEMPTS=1
 ExecStart={USER_DATA}
 RemainAfterExit=yes
 KillMode=process

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 import holdfast
-from deploy.stacks import Stack
+from deploy.stacks import SET_UP, Stack
+from fakes.aws import Call
 from integration.daemons import wait_for
 
 from .ec2 import CLOUD_FINAL, CODE_BUCKET, Cloud, boot, cloud, furnish, make_wheels
@@ -48,9 +49,10 @@ def root(tmp_path: Path) -> Iterator[Path]:
 def set_up(machine: Machine) -> None:
     """As cloud-init does at the end of an instance's first boot."""
     machine.run("systemctl", "start", "--no-block", CLOUD_FINAL)
-    wait_for(
-        lambda: machine.show(CLOUD_FINAL, "ActiveState") in ("active", "failed"), "the user data", patience=PATIENCE
-    )
+    try:
+        wait_for(lambda: machine.show(CLOUD_FINAL, "ActiveState") in ("active", "failed"), "its end", patience=PATIENCE)
+    except AssertionError:
+        pytest.fail(f"the user data did not end:\n{machine.log(CLOUD_FINAL)}")
 
 
 def until(machine: Machine, text: str, options: tuple[str, ...] = ()) -> None:
@@ -178,6 +180,93 @@ def test_a_run_that_is_in_the_store_outlives_an_index_that_is_away(aws: Cloud, r
         slept = machine.path("/var/log/sleep.log").read_text().split()
         assert slept == ["10", "30", "60", "120", "300", "10", "30", "60", "120", "600"]
     assert f"runs/{RUN}/complete.json" in aws.keys(stack)
+
+
+def test_a_wheel_that_is_broken_ends_the_machine_and_its_log_says_which(aws: Cloud, root: Path, tmp_path: Path) -> None:
+    stack = new_stack(aws)
+    files = {"requirements.txt": "./broken-1.0-py3-none-any.whl", "broken-1.0-py3-none-any.whl": "no wheel"}
+    aws.upload(stack, "digits/v1.tar.gz", {**ARCHIVE, **files})
+    furnish(root, aws, aws.ask(stack.user_data))
+    with boot(root, tmp_path, aws) as machine:
+        set_up(machine)
+        assert machine.show(CLOUD_FINAL, "Result") == "exit-code"
+        assert machine.path("/var/log/sleep.log").read_text().split() == ["10", "30", "60", "120"]
+    assert aws.desired(stack) == 0
+    log = stored_log(aws, stack)
+    assert "broken-1.0-py3-none-any.whl" in log
+    assert f"this machine could not be set up: installing {WHEEL} and the code's requirements failed" in log
+
+
+def test_a_store_that_is_away_is_waited_for_although_it_cannot_be_asked_for_the_run(
+    aws: Cloud, root: Path, tmp_path: Path
+) -> None:
+    stack = new_stack(aws)
+    aws.upload(stack, "digits/v1.tar.gz", ARCHIVE)
+    user_data = aws.ask(stack.user_data)
+    furnish(root, aws, user_data)
+    back = f"[ $1 != 600 ] || curl -s {aws.endpoint}/is-back\n"
+    (root / "usr/local/bin/sleep").write_text(f'#!/bin/sh\necho "$*" >>/var/log/sleep.log\n{back}')
+    away = True
+
+    def refuse(call: Call) -> bool:
+        nonlocal away
+        away = away and call.service != "unsigned"
+        return away and call.service == "s3"
+
+    aws.door.watch = refuse
+    with boot(root, tmp_path, aws) as machine:
+        set_up(machine)
+        assert machine.show(CLOUD_FINAL, "Result") == "success", machine.log(CLOUD_FINAL)
+        until(machine, "exit 0: the training is complete")
+        slept = machine.path("/var/log/sleep.log").read_text().split()
+        assert slept == ["10", "30", "60", "120", "300", "10", "30", "60", "120", "600"]
+    assert f"runs/{RUN}/complete.json" in aws.keys(stack)
+
+
+def test_a_store_that_stays_away_ends_the_machine_after_five_hours_of_trying(
+    aws: Cloud, root: Path, tmp_path: Path
+) -> None:
+    stack = new_stack(aws)
+    furnish(root, aws, aws.ask(stack.user_data))
+    aws.door.watch = lambda call: call.service == "s3"
+    with boot(root, tmp_path, aws) as machine:
+        set_up(machine)
+        slept = [int(text) for text in machine.path("/var/log/sleep.log").read_text().split()]
+        assert 5 * 3600 * 0.9 < sum(slept) < 5 * 3600 * 1.1
+        log = machine.log(CLOUD_FINAL)
+        assert f"fetching {SET_UP} failed" in log
+        assert "the log could not be stored" in log
+    assert aws.desired(stack) == 0
+
+
+def test_a_second_machine_waits_while_the_first_still_drains_and_has_its_versions_without_an_index(
+    aws: Cloud, root: Path, tmp_path: Path
+) -> None:
+    stack = new_stack(aws, Training="env HOLD_AT=33 EVERY=1000 python train.py")
+    aws.upload(stack, "digits/v1.tar.gz", ARCHIVE)
+    draining = False
+    aws.door.watch = lambda call: draining and "/model-" in call.key and call.operation == "PutObject"
+    user_data = aws.ask(stack.user_data)
+    furnish(root, aws, user_data)
+    (tmp_path / "second").mkdir()
+    with overlay(tmp_path / "second") as other:
+        furnish(other, aws, user_data)
+        (other / "etc/pip.conf").write_text("[global]\nno-index = true\n")
+        with boot(root, tmp_path, aws) as first:
+            set_up(first)
+            wait_for(lambda: "batch 13" in first.show(UNIT, "StatusText"), "step 33", patience=PATIENCE)
+            draining = True
+            first.run("systemctl", "stop", "--no-block", UNIT)
+            with boot(other, tmp_path / "second", aws) as second:
+                set_up(second)
+                assert second.show(CLOUD_FINAL, "Result") == "success", second.log(CLOUD_FINAL)
+                assert "the versions are those of the machine before" in second.log(CLOUD_FINAL)
+                until(second, "waiting")
+                assert first.show(UNIT, "ActiveState") == "deactivating"
+                draining = False
+                until(second, "from step 33")
+                assert "exit 75" in first.log(UNIT)
+    assert f"runs/setup/count-{aws.metadata.documents['instance-id']}.txt" not in aws.keys(stack)
 
 
 WRITES = """\
