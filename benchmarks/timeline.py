@@ -21,7 +21,7 @@ from xml.sax.saxutils import escape
 from daemons import console, events, serving, start, until
 from measure import arguments, machine, table
 
-from holdfast.drill.metadata import MetadataService
+from holdfast.drill.fake_imds import MetadataService
 
 TRAINING = [sys.executable, str(Path(__file__).with_name("training.py"))]
 COLOURS = {"holdfast": "#2a7f9e", "training": "#b5651d"}

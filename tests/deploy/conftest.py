@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fakes.aws import Call, Door
-from holdfast.drill.metadata import MetadataService
+from holdfast.drill.fake_imds import MetadataService
 from integration.daemons import Machines, machines
 
 from .stacks import Stack, create

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from holdfast.drill.causes import of_a_difference, of_a_failure, of_an_unequal_reference
-from holdfast.drill.compare import DataCompared, Difference
+from holdfast.drill.compare_runs import DataCompared, Difference
 
 SAME, OTHER = DataCompared(12, "", exact=False), DataCompared(12, "batch 1 of epoch 3", exact=False)
 EXACT, UNKNOWN = DataCompared(0, "", exact=True), DataCompared(0, "", exact=False)

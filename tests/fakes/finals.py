@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from holdfast.drill.compare import FitState, load_fit
+from holdfast.drill.compare_runs import FitState, load_fit
 from holdfast.store import Store
 from holdfast.store.catalog import list_pairs
 

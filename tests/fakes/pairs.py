@@ -7,7 +7,7 @@ from dataclasses import replace
 from holdfast.core.manifest import PARTS, CheckpointName, Manifest, spell_loss
 from holdfast.spool import Spool, record_of
 from holdfast.store import Store
-from holdfast.supervisor.upload.commit import store_pair
+from holdfast.supervisor.upload.store_pair import store_pair
 
 
 def name_of(save: int, incarnation: int = 1, loss: float | None = 0.5) -> CheckpointName:

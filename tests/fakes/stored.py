@@ -14,7 +14,7 @@ from holdfast.spool import Spool, record_of
 from holdfast.store import Store
 from holdfast.store.catalog import read_contents
 from holdfast.store.contents import Contents
-from holdfast.supervisor.upload.commit import store_pair
+from holdfast.supervisor.upload.store_pair import store_pair
 
 __all__ = ["Run", "name_of"]
 

@@ -27,7 +27,7 @@ from holdfast.store.catalog import list_pairs, remove_pair
 from holdfast.supervisor.report.journal import Journal
 from holdfast.supervisor.restore.prepare import Preparer
 from holdfast.supervisor.settings import RunSettings
-from holdfast.supervisor.upload.commit import store_pair
+from holdfast.supervisor.upload.store_pair import store_pair
 from holdfast.training.pair import pair
 from holdfast.training.pair.pair import Draft, Position, Written
 from holdfast.training.session.base import Session

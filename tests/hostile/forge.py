@@ -17,7 +17,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from holdfast.core import codec
+from holdfast.core import restricted_pickle
 from holdfast.core.manifest import CheckpointName
 
 Edit = Callable[[dict[str, Any]], Any]
@@ -63,9 +63,9 @@ class Forger:
 
     def facts(self, edit: Edit) -> bytes:
         """The real pair's ``.pkl`` with other values."""
-        document = codec.loads(self.pkl)
+        document = restricted_pickle.loads(self.pkl)
         edited = edit(document)
-        return codec.dumps(document if edited is None else edited)
+        return restricted_pickle.dumps(document if edited is None else edited)
 
     def without_offsets(self, *names: str) -> bytes:
         """A ``.pkl`` as older versions wrote it: where the arrays stand is for the HDF5 library to find."""
@@ -89,7 +89,7 @@ def of_a_class() -> bytes:
 
 def deep() -> bytes:
     value: Any = 1
-    for _ in range(codec.MAX_DEPTH + 1):
+    for _ in range(restricted_pickle.MAX_DEPTH + 1):
         value = [value]
     return pickle.dumps(value, protocol=4)
 

@@ -2,7 +2,7 @@
 
 The short form runs with the other tests; ``whole`` runs longer. Only holdfast's own readers are tried, not Python's
 unpickler and not the HDF5 library, which a process apart runs on foreign files (test_h5.py). What was found is kept as
-explicit cases in test_codec.py, test_pkl.py and test_h5.py.
+explicit cases in test_restricted_pickle.py, test_pkl.py and test_h5.py.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from fakes.stores import MemoryStore
-from holdfast.core import codec, wire
+from holdfast.core import restricted_pickle, wire
 from holdfast.core.errors import InvalidPair
 from holdfast.core.manifest import CheckpointName, Manifest
 from holdfast.core.policy import LeaseTimes
@@ -56,8 +56,8 @@ programs = st.lists(st.tuples(st.sampled_from(OPCODES), ARGUMENTS | st.just(b"")
 
 def reads_or_refuses(data: bytes) -> None:
     with contextlib.suppress(InvalidPair):
-        value = codec.loads(data)
-        assert repr(codec.loads(codec.dumps(value))) == repr(value)
+        value = restricted_pickle.loads(data)
+        assert repr(restricted_pickle.loads(restricted_pickle.dumps(value))) == repr(value)
 
 
 pickles = st.binary() | programs | mutated(PKL) | mutated(pickle.dumps({"a": [1, ("b", 2.0)]}, protocol=4))
@@ -100,12 +100,12 @@ def with_offsets() -> bytes:
     """The fixture's ``.pkl`` as it is written today."""
     from holdfast.training.pair import arrays
 
-    document = codec.loads(PKL)
+    document = restricted_pickle.loads(PKL)
     pieces = arrays.note(FORMAT1, [entry["h5"] for entry in document["variables"] if "h5" in entry])
     for entry in document["variables"]:
         if "h5" in entry:
             entry["at"] = pieces[entry["h5"]].plain()
-    return codec.dumps(document)
+    return restricted_pickle.dumps(document)
 
 
 @given(st.data())
@@ -141,9 +141,9 @@ plain = st.recursive(
 def test_any_value_in_the_place_of_another_is_read_or_refused(
     folder: Path, with_offsets: bytes, key: str, index: int, value: Any
 ) -> None:
-    document = codec.loads(with_offsets)
+    document = restricted_pickle.loads(with_offsets)
     document["variables"][index][key] = value
-    loads_or_refuses(folder, H5, codec.dumps(document))
+    loads_or_refuses(folder, H5, restricted_pickle.dumps(document))
 
 
 # --- what the supervisor reads -------------------------------------------------------------------------------------

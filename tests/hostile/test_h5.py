@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import pytest
 
-from holdfast.core import codec
+from holdfast.core import restricted_pickle
 from holdfast.core.errors import InvalidPair
 from holdfast.training.pair import arrays, pair
 from holdfast.training.pair.arrays import Piece
@@ -156,7 +156,7 @@ def claim(folder: Path, offset: int, shape: list[int], count: int = 1) -> Path:
     ]
     position = {"epoch": 0, "batch": 0, "step": 0}
     pkl = folder / "pair.pkl"
-    pkl.write_bytes(codec.dumps({"format": 1, "position": position, "variables": entries}))
+    pkl.write_bytes(restricted_pickle.dumps({"format": 1, "position": position, "variables": entries}))
     return pkl
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from holdfast.core import codec
+from holdfast.core import restricted_pickle
 from holdfast.core.errors import InvalidPair
 from holdfast.training.keras.facts import checked
 from holdfast.training.pair import pair, plain
@@ -71,7 +71,7 @@ def test_an_array_that_pack_did_not_make_is_refused(value: Any) -> None:
     ids=lambda array: f"{array.dtype.str} {array.shape}",
 )
 def test_an_array_that_pack_made_is_read(array: Any) -> None:
-    read = plain.unpack(codec.loads(codec.dumps(plain.pack(np.asarray(array)))))
+    read = plain.unpack(restricted_pickle.loads(restricted_pickle.dumps(plain.pack(np.asarray(array)))))
     assert read.tolist() == array.tolist()
     assert read.shape == array.shape
     assert read.flags.writeable
@@ -157,7 +157,7 @@ def test_the_places_are_those_of_numpys_own_buffers() -> None:
 
 
 def test_random_states_go_on_where_they_were() -> None:
-    state = codec.loads(codec.dumps(random_state.get_state()))
+    state = restricted_pickle.loads(restricted_pickle.dumps(random_state.get_state()))
     first = (random.random(), random.gauss(0, 1), np.random.rand(3).tolist(), np.random.randn())
     random_state.set_state(state)
     assert (random.random(), random.gauss(0, 1), np.random.rand(3).tolist(), np.random.randn()) == first
@@ -264,7 +264,7 @@ VARIABLE: dict[str, Any] = {"group": "model", "index": 0, "path": "x", "value": 
 )
 def test_a_document_that_is_no_pairs_is_refused_in_one_short_line(tmp_path: Path, document: Any) -> None:
     pkl = tmp_path / "pair.pkl"
-    pkl.write_bytes(codec.dumps(document))
+    pkl.write_bytes(restricted_pickle.dumps(document))
     (tmp_path / "pair.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
     with pytest.raises(InvalidPair) as refused:
         pair.load(tmp_path / "pair.h5", pkl)
@@ -301,4 +301,4 @@ def test_a_text_out_of_a_file_is_shown_as_one_line_that_moves_no_cursor() -> Non
 
 def test_a_pickle_of_python_2_is_refused() -> None:
     with pytest.raises(InvalidPair):
-        codec.loads(pickle.dumps({"a": 1}, protocol=0))
+        restricted_pickle.loads(pickle.dumps({"a": 1}, protocol=0))

@@ -15,7 +15,7 @@ from holdfast.inspect.verify import check_pair
 from holdfast.spool import Spool
 from holdfast.store import Store
 from holdfast.store.contents import Contents, Listed
-from holdfast.supervisor.upload.commit import store_pair
+from holdfast.supervisor.upload.store_pair import store_pair
 
 LAST = Retention(last=1)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.drill.metadata import MetadataService
+from holdfast.drill.fake_imds import MetadataService
 
 from .commands import Cli
 from .daemons import Machines, machines

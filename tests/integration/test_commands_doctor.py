@@ -9,7 +9,7 @@ import pytest
 from fakes.aws import Call, Door
 from fakes.http import Answer, AnsweringServer
 from fakes.stored import name_of
-from holdfast.drill.metadata import MetadataService
+from holdfast.drill.fake_imds import MetadataService
 
 from .commands import Cli
 from .conftest import answered_by, on_both

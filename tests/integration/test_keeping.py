@@ -10,7 +10,7 @@ import pytest
 
 from fakes.finals import final_state
 from holdfast.core.errors import Exit
-from holdfast.drill.compare import differences
+from holdfast.drill.compare_runs import differences
 from holdfast.store import Store, StoreSettings, open_store
 from holdfast.store.catalog import list_pairs
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fakes.finals import final_state
 from holdfast.core.errors import Exit
-from holdfast.drill.compare import FitState, differences
+from holdfast.drill.compare_runs import FitState, differences
 from holdfast.store import StoreSettings, open_store
 
 from .daemons import SCRIPTS, Machines, machines

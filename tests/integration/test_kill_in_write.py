@@ -12,7 +12,7 @@ import pytest
 
 from fakes.finals import final_state
 from holdfast.core.errors import Exit
-from holdfast.drill.compare import FitState, differences
+from holdfast.drill.compare_runs import FitState, differences
 from holdfast.spool import TEMPORARY
 from holdfast.store import StoreSettings, open_store
 

@@ -10,7 +10,7 @@ import pytest
 
 from fakes.proxy import FaultProxy
 from holdfast.core.errors import Exit
-from holdfast.drill.metadata import MetadataService
+from holdfast.drill.fake_imds import MetadataService
 from holdfast.store import StoreSettings, open_store
 from holdfast.store.catalog import list_pairs
 

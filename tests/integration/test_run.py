@@ -15,8 +15,8 @@ import pytest
 
 from fakes.finals import final_state
 from holdfast.core.errors import Exit
-from holdfast.drill.compare import differences
-from holdfast.drill.metadata import MetadataService
+from holdfast.drill.compare_runs import differences
+from holdfast.drill.fake_imds import MetadataService
 from holdfast.spool import Spool
 from holdfast.store import Store, StoreSettings, open_store
 from holdfast.store.catalog import list_pairs

@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from fakes.http import Answer, AnsweringServer, unused_endpoint
 from holdfast.core.errors import Exit
-from holdfast.drill.metadata import MetadataService
+from holdfast.drill.fake_imds import MetadataService
 
 from .conftest import answered_by
 from .daemons import PATIENCE, Machines, wait_for

@@ -23,7 +23,7 @@ from typing import TypeVar
 from deploy.stacks import Stack, create, packed_set_up
 from fakes.aws import Call, Door
 from fakes.moto import moto_server
-from holdfast.drill.metadata import MetadataService
+from holdfast.drill.fake_imds import MetadataService
 
 from .nspawn import ROOT, Machine, booted
 from .podman import METADATA_ADDRESS, inside, metadata_network

@@ -15,8 +15,8 @@ import yaml
 
 from fakes.finals import final_state
 from holdfast.core.errors import Exit
-from holdfast.drill.compare import FitState, differences
-from holdfast.drill.metadata import MetadataService
+from holdfast.drill.compare_runs import FitState, differences
+from holdfast.drill.fake_imds import MetadataService
 from holdfast.spool import Board
 from holdfast.store import StoreSettings, open_store
 from integration.daemons import wait_for

@@ -8,7 +8,7 @@ import pytest
 
 from fakes.clocks import Clock
 from fakes.stores import FlakyStore, MemoryStore
-from holdfast.drill.metadata import MetadataService
+from holdfast.drill.fake_imds import MetadataService
 from holdfast.supervisor.notices.imds import MetadataClient
 
 

@@ -16,12 +16,12 @@ from holdfast.core.manifest import CheckpointName
 from holdfast.core.redact import Redactor
 from holdfast.spool import Spool
 from holdfast.store.catalog import list_pairs
+from holdfast.supervisor.messages_to_events import Reports
 from holdfast.supervisor.report.journal import Journal
 from holdfast.supervisor.restore.prepare import Preparer
 from holdfast.supervisor.settings import RunSettings
 from holdfast.supervisor.start import Startup
-from holdfast.supervisor.translate import Reports
-from holdfast.supervisor.upload.commit import store_pair
+from holdfast.supervisor.upload.store_pair import store_pair
 
 RUN = "00001-digits"
 PATIENCE = 30

@@ -22,8 +22,8 @@ from ..supervisor.doctor.probe_store import StoreProbe
 from ..supervisor.doctor.probe_unit import ask_systemctl, unit_facts
 from ..supervisor.notices.imds import client_from_environment
 from . import show
-from .commands import as_json_option, scratch
 from .options import config_option, option, seconds, store_options, the_store
+from .shared import as_json_option, scratch
 from .show import Column
 
 _MIB = 1 << 20

@@ -22,9 +22,9 @@ from ..core.artifacts import shown
 from ..core.errors import Cancelled, Exit, HoldfastError, SettingsError
 from ..core.wording import bytes_text, count
 from ..drill.drill import KINDS, Drill
+from ..drill.fake_imds import MetadataService
 from ..drill.folder_copy import MOST_BYTES, Deployment, remove
-from ..drill.metadata import MetadataService
-from ..drill.report import Report
+from ..drill.result import Report
 from ..drill.stop_signals import StopSignals
 
 _LAST_LINES = 20

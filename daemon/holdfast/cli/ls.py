@@ -15,8 +15,8 @@ from ..store import Store
 from ..store.catalog import existing_run, list_runs, read_contents
 from ..store.contents import Contents, Listed
 from . import show
-from .commands import as_json_option, name_json, store_to_read
 from .options import config_option, store_options
+from .shared import as_json_option, name_json, store_to_read
 from .show import Column
 
 _LISTERS = 8

@@ -14,8 +14,8 @@ from ..inspect.prune import Pruning, plan, remove
 from ..store.catalog import existing_run, read_contents
 from ..store.contents import Listed
 from . import show
-from .commands import as_json_option, name_json, scratch, store_to_read
 from .options import config_option, keep_best, option, retention, store_options
+from .shared import as_json_option, name_json, scratch, store_to_read
 from .show import Column
 
 F = TypeVar("F", bound=Callable[..., Any])

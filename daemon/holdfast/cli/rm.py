@@ -20,11 +20,11 @@ from ..store import HasFolder, Store
 from ..store.catalog import existing_run, is_held, read_contents
 from ..store.conditions import Conditional
 from ..store.contents import Contents
-from ..store.patient import PatientStore
+from ..store.retrying import PatientStore
 from ..supervisor.restore.lease import Lease
 from . import show
-from .commands import as_json_option, to_be_there
 from .options import config_option, seconds, store_options, the_store
+from .shared import as_json_option, to_be_there
 
 _LONGEST_WAIT = 7200.0  # longer than any holder's expiry
 

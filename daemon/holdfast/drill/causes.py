@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ..core.artifacts import shown
 from ..core.wording import count
-from .compare import DataCompared, Difference
+from .compare_runs import DataCompared, Difference
 
 _EARLIER_FITS = "weights at their ends"
 _MOST_NAMED = 3

@@ -21,9 +21,9 @@ from rich.table import Table
 from ..core.errors import Exit, HoldfastError
 from ..spool import Progress
 from ..store.directory import DirectoryStore
-from .compare import compare_runs
-from .machine import DrillMachine
-from .metadata import MetadataService
+from .compare_runs import compare_runs
+from .fake_imds import MetadataService
+from .simulated_machine import DrillMachine
 
 RUN = "00001-digits"
 _FIRST_EPOCHS, _ALL_EPOCHS = 3, 6

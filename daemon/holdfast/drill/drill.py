@@ -23,12 +23,12 @@ from ..core.wording import count
 from ..spool import Progress
 from ..store.directory import DirectoryStore
 from . import causes
-from .compare import DataCompared, compare_runs
+from .compare_files import compare_files, contents, files_below
+from .compare_runs import DataCompared, compare_runs
+from .fake_imds import MetadataService
 from .folder_copy import Deployment, missing
-from .machine import DrillMachine
-from .metadata import MetadataService
-from .report import Interruption, Report
-from .written import compare_files, contents, files_below
+from .result import Interruption, Report
+from .simulated_machine import DrillMachine
 
 KINDS = ("notice", "sigterm", "sigkill")
 RUN = "00001-drill"

@@ -4,11 +4,11 @@ Both sides of the daemon use it, so it imports neither. A file appears in it who
 it is written under a temporary name in the same folder and renamed. Files are 0600, folders 0700.
 """
 
-from .board import Board, Progress
 from .checksums import CHUNK, Sums, check_file, record_of
 from .files import TEMPORARY, append_to, file_lock, read_regular, replacing, sync_file, sync_folder, write_whole
 from .folder import LOG_FILE, STORED, Spool
 from .placement import place
+from .progress_board import Board, Progress
 from .unstored import only_here
 
 __all__ = [

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from ..core.errors import SettingsError
 from ..core.manifest import PARTS, CheckpointName, Manifest
-from .board import Board
 from .checksums import check_file
 from .files import TEMPORARY, file_lock, sync_folder, write_whole
+from .progress_board import Board
 
 STORED = "stored"
 LOG_FILE = "log.txt"

@@ -25,6 +25,7 @@ from ..store import Store
 from .command.channel import Channel
 from .command.reaper import Reaper
 from .command.training_command import TrainingCommand
+from .messages_to_events import Reports
 from .needed_pairs import NeededPairs
 from .notices.watcher import Watcher
 from .perform import Performer
@@ -34,8 +35,7 @@ from .report.systemd import Systemd
 from .restore.prepare import Preparer
 from .settings import RunSettings
 from .start import Startup
-from .translate import Reports
-from .upload.commit import store_pair
+from .upload.store_pair import store_pair
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _HEARTBEAT = 1.0

@@ -17,8 +17,8 @@ from ..core.manifest import CheckpointName
 from ..spool import only_here
 from .command.channel import Channel
 from .command.training_command import TrainingCommand
+from .messages_to_events import Reports
 from .start import Startup
-from .translate import Reports
 
 _FOR_GOOD = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ELOOP, errno.ENOEXEC, errno.E2BIG}
 

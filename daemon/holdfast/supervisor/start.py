@@ -22,12 +22,12 @@ from ..core.runs import RunId
 from ..spool import only_here, write_whole
 from ..store import Store
 from ..store.catalog import list_pairs, read_manifest
+from .messages_to_events import Reports
 from .provenance import changes, training_options
 from .restore.candidates import newest_here
 from .restore.opening import Prepared
 from .restore.prepare import Preparer
 from .settings import RunSettings
-from .translate import Reports
 from .upload.artifacts import Artifacts
 from .upload.between_pairs import Prune, UploadArtifacts, UploadLogs
 from .upload.logs import growing_logs

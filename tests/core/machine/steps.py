@@ -43,7 +43,7 @@ from holdfast.core.machine.events import (
     TrainingStarted,
     TrainingUnprotected,
 )
-from holdfast.core.machine.histories import ALL, NEXT, NOTHING, PAIR, STALLED, STOP
+from holdfast.core.machine.scenarios import ALL, NEXT, NOTHING, PAIR, STALLED, STOP
 from holdfast.core.machine.state import ONE_STOP_TIME
 from holdfast.core.machine.table import Phase, Rules, State, Step, step
 from holdfast.core.policy import Backoff
@@ -152,7 +152,7 @@ def ticks_until_still(state: State, now: float) -> Step:
 
 
 def way(name: str) -> State:
-    """The state that a situation of core/machine/histories.py leads to."""
+    """The state that a situation of core/machine/scenarios.py leads to."""
     return SITUATIONS[name].state(RULES)
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.machine.steps import EVENTS, VARIANTS
-from holdfast.core.machine import explain, histories
+from holdfast.core.machine import explain, scenarios
 from holdfast.core.machine.diagram import edges
 from holdfast.core.machine.effects import Terminate
 from holdfast.core.machine.events import Event, StopRequested
@@ -58,17 +58,17 @@ def test_every_part_has_its_place_in_the_page() -> None:
     assert [name for name in explain.PARTS if f"<!-- table: {name} -->" not in page] == []
 
 
-@pytest.mark.parametrize("situation", histories.SITUATIONS, ids=lambda one: one.words)
-def test_every_situation_is_in_the_phase_that_is_named(situation: histories.Situation) -> None:
+@pytest.mark.parametrize("situation", scenarios.SITUATIONS, ids=lambda one: one.words)
+def test_every_situation_is_in_the_phase_that_is_named(situation: scenarios.Situation) -> None:
     assert situation.state().phase is situation.phase
 
 
 def test_every_living_phase_has_a_situation() -> None:
-    assert {one.phase for one in histories.SITUATIONS} == set(Phase) - {Phase.DONE, Phase.FAILED}
+    assert {one.phase for one in scenarios.SITUATIONS} == set(Phase) - {Phase.DONE, Phase.FAILED}
 
 
 @settings(deadline=None)  # a busy machine is no fault
-@given(st.lists(st.sampled_from((*EVENTS, *VARIANTS, *histories.TRIED)), max_size=25), st.booleans(), st.booleans())
+@given(st.lists(st.sampled_from((*EVENTS, *VARIANTS, *scenarios.TRIED)), max_size=25), st.booleans(), st.booleans())
 def test_no_walk_through_the_machine_leaves_the_diagram(walk: list[Event], late: bool, drain: bool) -> None:
     state = State(rules=Rules(max_restarts=1, rebalance="drain" if drain else "save"))
     for event in walk:

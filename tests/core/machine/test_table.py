@@ -48,7 +48,7 @@ from holdfast.core.machine.events import (
     TrainingEnded,
     TrainingStarted,
 )
-from holdfast.core.machine.histories import FLUSH, START, STOP, TAIL, TRAIN
+from holdfast.core.machine.scenarios import FLUSH, START, STOP, TAIL, TRAIN
 from holdfast.core.machine.table import Phase, State, Step, step
 
 # --- every phase and every event -------------------------------------------------------------------------------------

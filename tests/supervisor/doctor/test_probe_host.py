@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fakes.http import Answer, AnsweringServer, unused_endpoint
-from holdfast.drill.metadata import MetadataService
+from holdfast.drill.fake_imds import MetadataService
 from holdfast.supervisor.doctor import WorkFacts
 from holdfast.supervisor.doctor.probe_host import host_facts, metadata_facts, work_facts
 from holdfast.supervisor.notices.imds import MetadataClient

@@ -14,7 +14,7 @@ from fakes.clocks import Clock
 from fakes.http import Answer, AnsweringServer, Request, unused_endpoint
 from holdfast.core.machine.events import Event, NoNotice, NoticeStands, RebalanceRecommended
 from holdfast.core.metadata_paths import LIFECYCLE, MAINTENANCE, REBALANCE, SPOT
-from holdfast.drill.metadata import MetadataService
+from holdfast.drill.fake_imds import MetadataService
 from holdfast.supervisor.notices.imds import MetadataClient
 from holdfast.supervisor.notices.watcher import PATHS, Reading, Watcher, interpret
 

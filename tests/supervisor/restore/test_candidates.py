@@ -13,7 +13,7 @@ from holdfast.spool import Spool
 from holdfast.store import Store
 from holdfast.store.catalog import list_pairs
 from holdfast.supervisor.restore.candidates import bring_newest, candidates, newest_here, owed
-from holdfast.supervisor.upload.commit import store_pair
+from holdfast.supervisor.upload.store_pair import store_pair
 
 RUN = "00001-digits"
 DIGITS = RunId(1, "digits")

@@ -17,7 +17,7 @@ from holdfast.store.catalog import list_pairs, remove_pair
 from holdfast.supervisor.restore.fenced_store import FencedStore
 from holdfast.supervisor.restore.lease import Lease
 from holdfast.supervisor.restore.reopen import Reopened
-from holdfast.supervisor.upload.commit import store_pair
+from holdfast.supervisor.upload.store_pair import store_pair
 from store.conformance import Make, StoreConformance
 
 RUN = "00001-digits"

@@ -12,7 +12,7 @@ from holdfast.core.manifest import PARTS, CheckpointName
 from holdfast.core.runs import ForkSource, RunId
 from holdfast.spool import Spool
 from holdfast.supervisor.restore.fork import Fork, adopt, done_before, fetch, locate, note, waiting_room
-from holdfast.supervisor.upload.commit import store_pair
+from holdfast.supervisor.upload.store_pair import store_pair
 
 RUN = "00001-digits"
 SOURCE = ForkSource("digits", 20)

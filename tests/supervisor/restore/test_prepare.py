@@ -21,7 +21,7 @@ from holdfast.store.directory import DirectoryStore
 from holdfast.supervisor.restore.opening import Prepared
 from holdfast.supervisor.restore.prepare import Preparer
 from holdfast.supervisor.settings import RunSettings
-from holdfast.supervisor.upload.commit import store_pair
+from holdfast.supervisor.upload.store_pair import store_pair
 
 RUN = "00001-digits"
 Start = Callable[..., Preparer]

@@ -11,7 +11,7 @@ from holdfast.core.errors import Transient
 from holdfast.spool import Spool
 from holdfast.store.catalog import is_complete, list_pairs
 from holdfast.supervisor.restore.reopen import Reopened
-from holdfast.supervisor.upload.commit import store_pair
+from holdfast.supervisor.upload.store_pair import store_pair
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from holdfast.supervisor.restore.prepare import Preparer
 from holdfast.supervisor.settings import RunSettings
 from holdfast.supervisor.upload.artifacts import Artifacts
 from holdfast.supervisor.upload.between_pairs import Prune
-from holdfast.supervisor.upload.commit import store_pair
+from holdfast.supervisor.upload.store_pair import store_pair
 
 RUN = "00001-digits"
 LATER = 2 * 10**18

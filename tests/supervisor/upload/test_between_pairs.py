@@ -12,8 +12,8 @@ from holdfast.core.policy import Best, Retention
 from holdfast.spool import Spool
 from holdfast.store.catalog import list_pairs
 from holdfast.supervisor.upload.between_pairs import Closing, Prune, UploadLogs
-from holdfast.supervisor.upload.commit import store_pair
 from holdfast.supervisor.upload.logs import growing_logs
+from holdfast.supervisor.upload.store_pair import store_pair
 
 RUN = "00001-digits"
 

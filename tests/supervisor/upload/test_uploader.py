@@ -14,7 +14,7 @@ from holdfast.core.manifest import PARTS, CheckpointName, Manifest
 from holdfast.core.policy import Backoff, Retention
 from holdfast.spool import Spool
 from holdfast.supervisor.upload.between_pairs import Closing, Job, Task
-from holdfast.supervisor.upload.commit import store_pair
+from holdfast.supervisor.upload.store_pair import store_pair
 from holdfast.supervisor.upload.uploader import Uploader
 
 RUN = "00001-digits"

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 
-from holdfast.core import codec
+from holdfast.core import restricted_pickle
 from holdfast.core.errors import InvalidPair
 from holdfast.training.keras.callback_state import (
     continue_csv_files,
@@ -177,7 +177,7 @@ class Tracked(list[Any]):
 
 def test_a_list_of_another_kind_is_kept_as_a_list() -> None:
     entries, said = taken(Mine(Tracked([np.float32(1), np.ones(2)])))
-    codec.dumps(entries)
+    restricted_pickle.dumps(entries)
     assert said == []
 
 
@@ -192,13 +192,18 @@ ENDLESS: list[Any] = []
 ENDLESS.append(ENDLESS)
 
 
-UNFIT = {"deep": nested(codec.MAX_DEPTH - 2), "deeper": nested(2000), "endless": ENDLESS, "key": {((1,),): 2}}
+UNFIT = {
+    "deep": nested(restricted_pickle.MAX_DEPTH - 2),
+    "deeper": nested(2000),
+    "endless": ENDLESS,
+    "key": {((1,),): 2},
+}
 
 
 @pytest.mark.parametrize("kind", UNFIT)
 def test_a_state_that_no_pair_can_hold_is_left_out_and_keeps_no_pair_from_being_written(kind: str) -> None:
     entries, said = taken(Mine(UNFIT[kind]), Mine(2))
-    codec.dumps({"callbacks": entries})
+    restricted_pickle.dumps({"callbacks": entries})
     assert [entry["state"] for entry in entries] == [None, 2]
     assert "the callback Mine is not kept: it holds" in said[0]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import holdfast
-from holdfast.core import codec
+from holdfast.core import restricted_pickle
 from holdfast.core.errors import InvalidPair, Mismatch
 from holdfast.training.keras import layer_state
 from holdfast.training.keras.layer_state import LayerStates
@@ -42,7 +42,7 @@ def test_a_layer_that_adapts_has_what_it_had_learned(kind: str) -> None:
     before, after = adapted(make(), first), adapted(make(), second)
     answer = np.asarray(before(np.array(question)))
     found = Watched(keras.Sequential([before])).found
-    state = codec.loads(codec.dumps(LayerStates().read(found.layers)))
+    state = restricted_pickle.loads(restricted_pickle.dumps(LayerStates().read(found.layers)))
     weights = dict(found.variables)
     model, said = keras.Sequential([after]), []
     assert layer_state.restore(Watched(model).found.layers, state, said.append)

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 
-from holdfast.core import codec
+from holdfast.core import restricted_pickle
 from holdfast.core.errors import InvalidPair
 from holdfast.training.keras.own_values import OwnValues
 from holdfast.training.keras.watched import Watched
@@ -72,7 +72,7 @@ def watched(model: keras.Model, *callbacks: Any) -> tuple[OwnValues, list[str]]:
 
 
 def through_a_file(values: Any) -> Any:
-    return codec.loads(codec.dumps(values))
+    return restricted_pickle.loads(restricted_pickle.dumps(values))
 
 
 def test_what_changes_comes_back_and_what_does_not_is_the_scripts(model: keras.Model) -> None:

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 import holdfast
-from holdfast.core import codec
+from holdfast.core import restricted_pickle
 from holdfast.core.errors import InvalidPair
 from holdfast.training.keras import spec
 from holdfast.training.pair.plain import from_plain, to_plain
@@ -32,7 +32,7 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_specification_comes_back_as_that_of_a_dataset_without_batches(kind: str) -> None:
-    plain = codec.loads(codec.dumps(to_plain(spec.to_plain(KINDS[kind]))))
+    plain = restricted_pickle.loads(restricted_pickle.dumps(to_plain(spec.to_plain(KINDS[kind]))))
     empty = spec.empty_dataset(from_plain(plain))
     assert empty.element_spec == KINDS[kind]
     assert list(empty) == []

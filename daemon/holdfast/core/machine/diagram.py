@@ -19,7 +19,7 @@ from .events import (
     Tick,
     TrainingStarted,
 )
-from .histories import (
+from .scenarios import (
     ALL,
     TRIED,
     after_events,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ..crash_signature import Failure
 from ..errors import Exit
-from ..failure import Failure
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What the supervisor does in which phase, as the machine itself answers: docs/supervision.md is made of it.
 
-Nothing here is typed from memory: each table puts the same questions to all of core/machine/histories.py, and describes
+Nothing here is typed from memory: each table puts the same questions to all of core/machine/scenarios.py, and describes
 the state and the effects that come back.
 """
 
@@ -25,7 +25,7 @@ from .events import (
     Stalled,
     Tick,
 )
-from .histories import (
+from .scenarios import (
     NEXT,
     NOTHING,
     PAIR,

@@ -11,8 +11,8 @@ from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from typing import Any
 
+from ..crash_signature import Failure
 from ..errors import Exit
-from ..failure import Failure
 from ..policy import Backoff
 from .events import Event
 from .state import Outcome, Phase, Rules, State

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
+from ..crash_signature import Failure
 from ..errors import Exit
-from ..failure import Failure
 from ..policy import Backoff
 from .effects import Effect
 from .events import NoticeStands

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import IO
 
 from ...core import wire
+from ...core.crash_signature import failure_in
 from ...core.errors import Exit
 from ...core.event_sink import EventSink
-from ...core.failure import failure_in
 from ...core.machine.events import ChildExited
 from ...spool import LOG_FILE, Board, Progress, Spool
 from .channel import Channel

@@ -17,7 +17,7 @@ from .fork import Fork, adopt, done_before, fetch, locate, note, waiting_room
 from .store_retry import StoreRetry
 
 StorePair = Callable[[Store, Spool, CheckpointName], object]
-"""Commits a pair of the spool to the store (upload/commit.py)."""
+"""Commits a pair of the spool to the store (upload/store_pair.py)."""
 
 
 class ForkOnce:

@@ -27,7 +27,7 @@ from ...core.errors import NotFound, TooLarge
 from ...core.event_sink import EventSink
 from ...spool import TEMPORARY, Spool, place, record_of
 from ...store import Store
-from .artifact_files import opened, seen_at
+from .artifact_scan import opened, seen_at
 from .transfer import SHARE, GivenUp
 
 INDEX = f"../{INDEX_FILE}"  # no artifact has such a path

@@ -26,7 +26,7 @@ from ...core.event_sink import EventSink
 from ...core.wording import bytes_text, count
 from ...spool import Spool
 from ...store import Store
-from .artifact_files import look
+from .artifact_scan import look
 from .artifact_transfer import INDEX, ArtifactTransfer
 from .transfer import RELEASE_TIME, GivenUp
 

@@ -19,7 +19,7 @@ from ...core.policy import Backoff, Owed, Retention, must_give_way, next_upload,
 from ...spool import Spool
 from ...store import Store
 from .between_pairs import Closing, Job, ScheduledTask, Task
-from .commit import store_pair
+from .store_pair import store_pair
 from .transfer import GivenUp, PairTransfer, Rate
 
 BACKOFF = Backoff(first=0.5, most=30.0)

@@ -19,10 +19,10 @@ import tensorflow as tf
 
 from ...core.wording import count
 from . import dataset_passes
-from .awaited import awaited
 from .dataset import pass_counter_of
 from .position import ignore, ignore_earlier
 from .state import DataState, chain_of
+from .waits_for_batch import awaited
 
 # Each batch of ours comes out as it went in, and passes follow upon each other whole.
 _SAME_BATCHES = {"RepeatDataset", "PrefetchDataset", "OptionsDataset", "AssertCardinalityDataset"}

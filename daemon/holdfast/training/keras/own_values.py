@@ -24,7 +24,7 @@ import tensorflow as tf
 
 from ...core.errors import InvalidPair, one_line
 from ..pair.plain import from_plain, to_plain_part
-from .reach import INSIDE, Slot
+from .object_graph import INSIDE, Slot
 from .watched import Watched
 
 _MOST_LOOKED_AT = 2000

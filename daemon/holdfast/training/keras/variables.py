@@ -4,7 +4,7 @@ A variable is known by its group and its place in that group; its path is for pe
 seed generators), ``optimizer`` (``optimizer:<name>`` for further ones; with a ``+`` behind it, what an optimizer keeps
 beside its list of variables), ``metrics``. Under a distribution strategy each replica has a copy of its own, and some
 of them differ (BatchNormalization's statistics, metrics): the copies beyond the first are in groups of their own,
-``model@1`` and so on. What none of Keras' lists has, and the walk of reach.py finds, is a group of its own each:
+``model@1`` and so on. What none of Keras' lists has, and the walk of object_graph.py finds, is a group of its own each:
 ``reached:`` and the attributes that lead to it.
 """
 

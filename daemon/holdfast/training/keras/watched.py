@@ -10,7 +10,7 @@ import keras
 from ..pair.pair import Place
 from . import callback_state, variables
 from .layer_state import LayerStates
-from .reach import MODEL, MOST_OBJECTS, Reached, reach
+from .object_graph import MODEL, MOST_OBJECTS, Reached, reach
 from .variables import Part
 
 

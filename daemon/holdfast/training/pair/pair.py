@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core import codec
+from ...core import restricted_pickle
 from ...core.errors import InvalidPair, one_line
 from ...core.manifest import CheckpointName, FileRecord, Manifest
 from ...core.wording import bytes_text
@@ -140,7 +140,7 @@ def _write(target: PairTarget, draft: Draft, most_dirty: int | None) -> Manifest
         with replacing(h5, target.durable) as temporary:
             written = draft.write_h5(temporary, most_dirty)
         pieces = arrays.note(h5, written.inside.values())
-        write_whole(pkl, codec.dumps(_document(draft, written.inside, pieces)), target.durable)
+        write_whole(pkl, restricted_pickle.dumps(_document(draft, written.inside, pieces)), target.durable)
         manifest = Manifest(
             name=name,
             run=spool.run,
@@ -213,7 +213,7 @@ def load(h5: Path, pkl: Path) -> Saved:
 
     Whoever wrote the files wrote the checksums too: nothing in them is taken on trust.
     """
-    document = codec.loads(_content(pkl))
+    document = restricted_pickle.loads(_content(pkl))
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise InvalidPair(f"{pkl.name}: its format is not known; upgrade holdfast")
     try:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core import codec
+from ...core import restricted_pickle
 from ...core.errors import InvalidPair
 from .layout import WIDER
 
@@ -44,7 +44,7 @@ def to_plain_part(value: Any) -> Any:
         plain = to_plain(value)
     except RecursionError:
         raise TypeError("values that are nested too deep, or hold themselves") from None
-    codec.check([[[plain]]], TypeError)  # where it stands in a pair
+    restricted_pickle.check([[[plain]]], TypeError)  # where it stands in a pair
     return plain
 
 

@@ -42,7 +42,7 @@ from holdfast.core.machine.events import (
     TrainingEnded,
     TrainingStarted,
 )
-from holdfast.core.machine.histories import EARLY, LATE, NOTHING, STALLED, START, STOP, TRAIN
+from holdfast.core.machine.scenarios import EARLY, LATE, NOTHING, STALLED, START, STOP, TRAIN
 from holdfast.core.machine.table import Phase, step
 
 # --- before the command runs -----------------------------------------------------------------------------------------

@@ -19,8 +19,8 @@ from core.machine.steps import (
     on,
     way,
 )
+from holdfast.core.crash_signature import Failure
 from holdfast.core.errors import Exit
-from holdfast.core.failure import Failure
 from holdfast.core.machine.effects import (
     DumpStacks,
     Finalize,
@@ -47,7 +47,7 @@ from holdfast.core.machine.events import (
     TrainingEnded,
     TrainingStarted,
 )
-from holdfast.core.machine.histories import EARLY, STALLED, START, STOP, TRAIN
+from holdfast.core.machine.scenarios import EARLY, STALLED, START, STOP, TRAIN
 from holdfast.core.machine.state import State
 from holdfast.core.machine.table import Phase, Step, step
 

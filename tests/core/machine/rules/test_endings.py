@@ -17,8 +17,8 @@ from core.machine.steps import (
     on,
     way,
 )
+from holdfast.core.crash_signature import Failure
 from holdfast.core.errors import Exit
-from holdfast.core.failure import Failure
 from holdfast.core.machine.effects import (
     DropUploads,
     Effect,
@@ -49,7 +49,7 @@ from holdfast.core.machine.events import (
     TrainingStarted,
     TrainingUnprotected,
 )
-from holdfast.core.machine.histories import START, STOP, TAIL, TRAIN
+from holdfast.core.machine.scenarios import START, STOP, TAIL, TRAIN
 from holdfast.core.machine.table import Outcome, Phase, step
 
 # --- complete or stopped ---------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from holdfast.core.machine.events import (
     PairStored,
     Restored,
 )
-from holdfast.core.machine.histories import EARLY, FLUSH, START, STOP, TAIL, TRAIN
+from holdfast.core.machine.scenarios import EARLY, FLUSH, START, STOP, TAIL, TRAIN
 from holdfast.core.machine.table import Phase
 
 STORED = (ChildExited(75), NO_LONGER_OWED, Finalized())

@@ -33,7 +33,7 @@ from holdfast.core.machine.events import (
     Tick,
     TrainingEnded,
 )
-from holdfast.core.machine.histories import FLUSH, START, STOP, TRAIN
+from holdfast.core.machine.scenarios import FLUSH, START, STOP, TRAIN
 from holdfast.core.machine.table import Phase, step
 
 

@@ -39,7 +39,7 @@ from holdfast.core.machine.events import (
     TrainingStarted,
     in_order,
 )
-from holdfast.core.machine.histories import FLUSH, NOTHING, START, STOP, TRAIN
+from holdfast.core.machine.scenarios import FLUSH, NOTHING, START, STOP, TRAIN
 from holdfast.core.machine.table import Phase, step
 
 # --- stops and the drain ---------------------------------------------------------------------------------------------

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ...crash_signature import Failure, early_end
 from ...errors import Exit
-from ...failure import Failure, early_end
 from ...wording import count
 from ..effects import AskStop, DumpStacks, Kill, Restore, Say, Spawn, Terminate
 from ..events import (

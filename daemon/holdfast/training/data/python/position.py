@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .. import dataset_passes
-from ..awaited import awaited
 from ..position import ignore, ignore_earlier
+from ..waits_for_batch import awaited
 
 
 class PythonPosition:

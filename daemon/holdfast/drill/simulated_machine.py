@@ -19,7 +19,7 @@ import psutil
 
 from ..core.errors import HoldfastError
 from ..spool import Board, Progress
-from . import tied
+from . import die_with_parent
 from .folder_copy import remove
 
 _LOOK, _WAIT = 0.01, 0.05
@@ -56,7 +56,7 @@ class DrillMachine:
         self._below: list[psutil.Process] = []
         # Nothing of this machine's own settings takes part in a rehearsal.
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("HOLDFAST_")}
-        first = [sys.executable, "-I", "-S", tied.__file__, str(os.getpid())]
+        first = [sys.executable, "-I", "-S", die_with_parent.__file__, str(os.getpid())]
         run = [sys.executable, "-P", "-m", "holdfast", "run", "--config", os.devnull]
         argv = [*first, *run, "--store", store, "--work-dir", str(self.work_dir), *arguments]
         self._process = subprocess.Popen(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ..core import codec
+from ..core import restricted_pickle
 from ..core.errors import HoldfastError
 from ..core.manifest import CheckpointName
 from ..spool import Spool
@@ -111,7 +111,7 @@ def _scan(store: Store, run: str) -> tuple[dict[int, CheckpointName], _Batches]:
             listed = look_up(store, run, name)
             path = Path(folder, "pkl")
             fetch_part(store, run, listed, "pkl", announced(store, run, listed).files["pkl"], path)
-            document = codec.loads(path.read_bytes())
+            document = restricted_pickle.loads(path.read_bytes())
             fit = int(document.get("fit", 0))
             found.setdefault(fit, name)
             for epoch, batch, digest in document.get("digests", []):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from holdfast.core.failure import Failure, failure_in
+from holdfast.core.crash_signature import Failure, failure_in
 
 TRACEBACK = """epoch 1 done
 Traceback (most recent call last):

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from holdfast.core import codec
-from holdfast.core.codec import MAX_DEPTH, MAX_OF_ONE_HASH, dumps, loads
+from holdfast.core import restricted_pickle
 from holdfast.core.errors import InvalidPair
+from holdfast.core.restricted_pickle import MAX_DEPTH, MAX_OF_ONE_HASH, dumps, loads
 
 START, STOP = b"\x80\x04", b"."
 
@@ -140,7 +140,7 @@ def test_what_is_not_plain_is_not_written(value: Any) -> None:
 
 @pytest.fixture
 def few_values(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(codec, "MAX_VALUES", 20)
+    monkeypatch.setattr(restricted_pickle, "MAX_VALUES", 20)
 
 
 @pytest.mark.usefixtures("few_values")
@@ -154,7 +154,7 @@ def test_more_values_than_may_be_read_are_not_written() -> None:
 
 
 def test_texts_that_are_repeated_beyond_what_may_be_read_are_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(codec, "MAX_REPEATED", 10_000)
+    monkeypatch.setattr(restricted_pickle, "MAX_REPEATED", 10_000)
     text, other = "x" * 1000, b"y" * 50_000
     value = {"a": [text] * 11, "b": other}
     assert loads(dumps(value)) == value
@@ -362,14 +362,14 @@ def test_more_values_than_the_limit_are_refused(few_values: None) -> None:
 
 
 def test_more_instructions_than_the_limit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(codec, "MAX_INSTRUCTIONS", 20)
+    monkeypatch.setattr(restricted_pickle, "MAX_INSTRUCTIONS", 20)
     assert loads(START + b"(" + b"N" * 17 + b"t" + STOP) == (None,) * 17
     with pytest.raises(InvalidPair, match="more than 20 instructions"):
         loads(START + b"(" + b"N" * 18 + b"t" + STOP)
 
 
 def test_texts_that_are_repeated_to_more_than_the_limit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(codec, "MAX_REPEATED", 10_000)
+    monkeypatch.setattr(restricted_pickle, "MAX_REPEATED", 10_000)
     for text in ("x" * 1000, b"x" * 1000):
         assert loads(pickle.dumps([text] * 11, protocol=4)) == [text] * 11
         for value in ([text] * 12, [{text: None} for _ in range(12)]):

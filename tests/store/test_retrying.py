@@ -6,7 +6,7 @@ import pytest
 
 from fakes.stores import FlakyStore, MemoryStore
 from holdfast.core.errors import Conflict, NotFound, Permanent, Transient
-from holdfast.store.patient import PatientStore
+from holdfast.store.retrying import PatientStore
 from store.conformance import Make, StoreConformance
 
 

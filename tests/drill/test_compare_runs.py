@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from fakes.pairs import name_of, save_pair
-from holdfast.core import codec
+from holdfast.core import restricted_pickle
 from holdfast.core.errors import HoldfastError
-from holdfast.drill.compare import DataCompared, Difference, compare_runs
+from holdfast.drill.compare_runs import DataCompared, Difference, compare_runs
 from holdfast.spool import Spool, record_of
 from holdfast.store.directory import DirectoryStore
-from holdfast.supervisor.upload.commit import store_pair
+from holdfast.supervisor.upload.store_pair import store_pair
 from holdfast.training.pair.plain import pack
 
 RUN = "00001-drill"
@@ -56,7 +56,7 @@ class Training:
         else:
             document |= {"values": None}
         manifest = save_pair(self._spool, name)
-        self._spool.file(name.file("pkl")).write_bytes(codec.dumps(document))
+        self._spool.file(name.file("pkl")).write_bytes(restricted_pickle.dumps(document))
         h5py.File(self._spool.file(name.file("h5")), "w").close()
         files = {part: record_of(self._spool.file(name.file(part))) for part in manifest.files}
         self._spool.commit(replace(manifest, files=files), durable=False)

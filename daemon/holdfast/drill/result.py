@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from .compare import Difference
+from .compare_runs import Difference
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Called as ``python -I -S tied.py PARENT COMMAND…``: becomes COMMAND, which is killed when the process PARENT dies.
+"""``python -I -S die_with_parent.py PARENT COMMAND…`` becomes COMMAND, which is killed when the process PARENT dies.
 
 A rehearsal that is killed outright can end nothing by itself: the kernel does it.
 """

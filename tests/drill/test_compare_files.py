@@ -12,8 +12,8 @@ from pathlib import Path
 import h5py
 import pytest
 
+from holdfast.drill.compare_files import compare_files, contents, files_below
 from holdfast.drill.event_files import summaries
-from holdfast.drill.written import compare_files, contents, files_below
 
 
 def digests(folder: Path) -> dict[str, str]:

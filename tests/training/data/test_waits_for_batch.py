@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.training.data.awaited import awaited
+from holdfast.training.data.waits_for_batch import awaited
 
 
 class Enqueuer:

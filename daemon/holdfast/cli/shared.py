@@ -16,7 +16,7 @@ from ..core.runs import RunId
 from ..store import HasFolder, Store
 from ..store.catalog import existing_run, newest_run
 from ..store.contents import Contents
-from ..store.patient import PatientStore
+from ..store.retrying import PatientStore
 from .options import the_store
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="The result as JSON on standard output.")
