@@ -23,7 +23,8 @@ from daemons import ENVIRONMENT
 from measure import Spread, Verdict, arguments, conclude, machine, table
 from small_s3 import Object, Server
 
-from holdfast.core.manifest import PARTS, CheckpointName
+from holdfast.core.checkpoint_name import CheckpointName
+from holdfast.core.manifest import PARTS
 from holdfast.core.policy import Retention
 from holdfast.core.runs import RunId
 from holdfast.spool import Spool

@@ -9,7 +9,7 @@ import socket
 import sys
 from pathlib import Path
 
-from holdfast.core.manifest import CheckpointName
+from holdfast.core.checkpoint_name import CheckpointName
 from holdfast.core.wire import PairSaved, Welcome, decode, encode
 from holdfast.spool import Spool
 

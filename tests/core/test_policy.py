@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from holdfast.core.checkpoint_name import CheckpointName
 from holdfast.core.errors import SettingsError
-from holdfast.core.manifest import CheckpointName
 from holdfast.core.policy import (
     Backoff,
     Best,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from holdfast.core.manifest import PARTS, CheckpointName, Manifest, spell_loss
+from holdfast.core.checkpoint_name import CheckpointName, spell_loss
+from holdfast.core.manifest import PARTS, Manifest
 from holdfast.spool import Spool, record_of
 from holdfast.store import Store
 from holdfast.supervisor.upload.store_pair import store_pair

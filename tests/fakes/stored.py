@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from fakes.pairs import name_of, save_pair
-from holdfast.core.manifest import CheckpointName, Manifest
+from holdfast.core.checkpoint_name import CheckpointName
+from holdfast.core.manifest import Manifest
 from holdfast.core.runs import COMPLETE_FILE, LEASE_FILE, RUN_FILE, RunId
 from holdfast.spool import Spool, record_of
 from holdfast.store import Store

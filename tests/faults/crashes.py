@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from holdfast.core.manifest import CheckpointName
+from holdfast.core.checkpoint_name import CheckpointName
 from holdfast.spool import Spool, check_file
 from holdfast.store import StoreSettings, open_store
 from holdfast.store.catalog import list_pairs, read_manifest

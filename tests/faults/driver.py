@@ -20,7 +20,7 @@ import numpy as np
 
 import holdfast.store.s3  # noqa: F401  (loaded before the fork)
 from fakes.sdk import share_descriptions
-from holdfast.core.manifest import CheckpointName
+from holdfast.core.checkpoint_name import CheckpointName
 from holdfast.spool import record_of
 from holdfast.store import StoreSettings, open_store
 from holdfast.store.catalog import list_pairs, remove_pair

@@ -11,8 +11,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 from fakes.clocks import Clock
 from fakes.stores import FlakyStore
+from holdfast.core.checkpoint_name import CheckpointName
 from holdfast.core.errors import Transient
-from holdfast.core.manifest import PARTS, CheckpointName, Manifest
+from holdfast.core.manifest import PARTS, Manifest
 from holdfast.core.policy import Backoff, Retention
 from holdfast.spool import Spool
 from holdfast.store import Store

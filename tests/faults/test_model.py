@@ -26,8 +26,9 @@ from fakes.clocks import Clock, Passing
 from fakes.events import RecordedEvents
 from fakes.stores import FlakyStore, MemoryStore
 from holdfast.core.artifacts import Limits
+from holdfast.core.checkpoint_name import CheckpointName
 from holdfast.core.errors import Conflict, Fenced, NoValidPair, StoreError, Transient
-from holdfast.core.manifest import PARTS, CheckpointName, FileRecord, Manifest
+from holdfast.core.manifest import PARTS, FileRecord, Manifest
 from holdfast.core.policy import LeaseTimes, Retention
 from holdfast.core.runs import RunId
 from holdfast.inspect.prune import plan, remove

@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 
 from holdfast.core import restricted_pickle
-from holdfast.core.manifest import CheckpointName
+from holdfast.core.checkpoint_name import CheckpointName
 
 Edit = Callable[[dict[str, Any]], Any]
 

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 
 from fakes.stores import MemoryStore
 from holdfast.core import restricted_pickle, wire
+from holdfast.core.checkpoint_name import CheckpointName
 from holdfast.core.errors import InvalidPair
-from holdfast.core.manifest import CheckpointName, Manifest
+from holdfast.core.manifest import Manifest
 from holdfast.core.policy import LeaseTimes
 from holdfast.spool import Spool
 from holdfast.supervisor.restore.candidates import bring_newest, candidates

@@ -7,8 +7,8 @@ import pytest
 from fakes.pairs import save_pair
 from fakes.stored import Run, name_of
 from fakes.stores import FlakyStore, MemoryStore
+from holdfast.core.checkpoint_name import CheckpointName
 from holdfast.core.errors import SettingsError, Transient
-from holdfast.core.manifest import CheckpointName
 from holdfast.core.policy import Best, Retention
 from holdfast.inspect.prune import Pruning, plan, remove
 from holdfast.inspect.verify import check_pair

@@ -9,8 +9,8 @@ import pytest
 from fakes.pairs import content_of
 from fakes.stored import Run, name_of
 from fakes.stores import FlakyStore, MemoryStore
+from holdfast.core.checkpoint_name import CheckpointName
 from holdfast.core.errors import SettingsError, Transient
-from holdfast.core.manifest import CheckpointName
 from holdfast.inspect.pull import Puller
 from holdfast.inspect.pull_artifacts import pull_artifacts
 from holdfast.spool import Spool

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from fakes.pairs import name_of, save_pair
+from holdfast.core.checkpoint_name import CheckpointName
 from holdfast.core.errors import Busy, InvalidPair
-from holdfast.core.manifest import CheckpointName, Manifest
+from holdfast.core.manifest import Manifest
 from holdfast.spool import (
     TEMPORARY,
     Board,

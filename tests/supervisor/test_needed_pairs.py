@@ -9,8 +9,8 @@ import pytest
 
 from fakes.pairs import name_of
 from holdfast.core import wire
+from holdfast.core.checkpoint_name import CheckpointName
 from holdfast.core.errors import InvalidPair
-from holdfast.core.manifest import CheckpointName
 from holdfast.supervisor.needed_pairs import NeededPairs
 
 

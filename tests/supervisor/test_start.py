@@ -10,9 +10,9 @@ import pytest
 from fakes.clocks import Clock
 from fakes.pairs import name_of, save_pair
 from fakes.stores import FlakyStore, MemoryStore
+from holdfast.core.checkpoint_name import CheckpointName
 from holdfast.core.errors import Transient
 from holdfast.core.machine import effects, events
-from holdfast.core.manifest import CheckpointName
 from holdfast.core.redact import Redactor
 from holdfast.spool import Spool
 from holdfast.store.catalog import list_pairs

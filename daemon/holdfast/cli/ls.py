@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ..core.manifest import CheckpointName
+from ..core.checkpoint_name import CheckpointName
 from ..core.runs import RunId
 from ..core.wording import bytes_text, count
 from ..store import Store

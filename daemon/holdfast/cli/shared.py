@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
+from ..core.checkpoint_name import CheckpointName
 from ..core.errors import SettingsError
-from ..core.manifest import CheckpointName
 from ..core.runs import RunId
 from ..store import HasFolder, Store
 from ..store.catalog import existing_run, newest_run

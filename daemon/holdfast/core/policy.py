@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from .checkpoint_name import CheckpointName
 from .errors import SettingsError
-from .manifest import CheckpointName
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from datetime import datetime
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from .manifest import CheckpointName
+from .checkpoint_name import CheckpointName
 
 _MOST = 1 << 63  # more than any count or time; NaN and Infinity are not below it
 F = TypeVar("F")

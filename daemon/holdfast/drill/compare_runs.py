@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from ..core import restricted_pickle
+from ..core.checkpoint_name import CheckpointName
 from ..core.errors import HoldfastError
-from ..core.manifest import CheckpointName
 from ..spool import Spool
 from ..store import Store
 from ..store.catalog import list_pairs

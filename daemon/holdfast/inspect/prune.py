@@ -13,8 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..core.checkpoint_name import CheckpointName
 from ..core.errors import InvalidPair, SettingsError
-from ..core.manifest import CheckpointName, Manifest
+from ..core.manifest import Manifest
 from ..core.policy import Best, Retention
 from ..store import Store
 from ..store.catalog import is_held, remove_pair

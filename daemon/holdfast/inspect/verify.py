@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..core.checkpoint_name import CheckpointName
 from ..core.errors import InvalidPair
-from ..core.manifest import CheckpointName
 from ..core.runs import RunId
 from ..store import Store
 from ..store.contents import Contents, Listed

@@ -10,8 +10,9 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..core.checkpoint_name import CheckpointName
 from ..core.errors import SettingsError
-from ..core.manifest import PARTS, CheckpointName, Manifest
+from ..core.manifest import PARTS, Manifest
 from .checksums import check_file
 from .files import TEMPORARY, file_lock, sync_folder, write_whole
 from .progress_board import Board

@@ -6,7 +6,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from ..core.manifest import CheckpointName
+from ..core.checkpoint_name import CheckpointName
 from ..core.runs import RunId
 from .folder import STORED
 

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from ..core.checkpoint_name import CheckpointName
 from ..core.errors import Conflict, InvalidPair, NotFound, SettingsError, TooLarge
-from ..core.manifest import PARTS, CheckpointName, Manifest
+from ..core.manifest import PARTS, Manifest
 from ..core.runs import COMPLETE_FILE, LEASE_FILE, RUN_FILE, RunId, check_name, next_id
 from .base import Store
 from .contents import Contents, contents_of

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from ..core.manifest import PARTS, CheckpointName
+from ..core.checkpoint_name import CheckpointName
+from ..core.manifest import PARTS
 from ..core.runs import COMPLETE_FILE, RUN_FILE, RunId
 from .base import Entry
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
+from ..core.checkpoint_name import CheckpointName
 from ..core.errors import Corrupted, HoldfastError, InvalidPair, NotFound, SettingsError, TooLarge
-from ..core.manifest import MAX_MANIFEST_BYTES, CheckpointName, FileRecord, Manifest
+from ..core.manifest import MAX_MANIFEST_BYTES, FileRecord, Manifest
 from ..core.runs import RunId
 from ..core.wording import bytes_text
 from ..spool import Spool, check_file, record_of, replacing

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..core import wire
+from ..core.checkpoint_name import CheckpointName
 from ..core.event_sink import EventSink
 from ..core.machine import events
-from ..core.manifest import CheckpointName
 from ..core.wording import bytes_text
 
 

@@ -9,8 +9,8 @@ import threading
 from collections.abc import Callable
 
 from ..core import wire
+from ..core.checkpoint_name import CheckpointName
 from ..core.errors import HoldfastError, InvalidPair
-from ..core.manifest import CheckpointName
 
 
 class NeededPairs:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ..core import wire
+from ..core.checkpoint_name import CheckpointName
 from ..core.event_sink import EventSink
 from ..core.machine import effects, events
 from ..core.machine.last_line import FinalPairs, last_line
 from ..core.machine.state import State
-from ..core.manifest import CheckpointName
 from ..spool import only_here
 from .command.channel import Channel
 from .command.training_command import TrainingCommand

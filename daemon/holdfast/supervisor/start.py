@@ -12,10 +12,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..core import wire
+from ..core.checkpoint_name import CheckpointName
 from ..core.errors import Exit, HoldfastError, InvalidPair, StoreError
 from ..core.event_sink import EventSink
 from ..core.machine import effects, events
-from ..core.manifest import LAST_EPOCH, CheckpointName, Manifest
+from ..core.manifest import LAST_EPOCH, Manifest
 from ..core.policy import Retention
 from ..core.redact import Redactor
 from ..core.runs import RunId

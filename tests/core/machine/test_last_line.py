@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from holdfast.core.checkpoint_name import CheckpointName
 from holdfast.core.errors import Exit
 from holdfast.core.machine.last_line import FinalPairs, last_line
 from holdfast.core.machine.state import Outcome, State
-from holdfast.core.manifest import CheckpointName
 
 STOPPED, COMPLETE = (
     State(outcome=Outcome.STOPPED, begun=True, seen_training=True),

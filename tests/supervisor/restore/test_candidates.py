@@ -6,8 +6,9 @@ import pytest
 
 from fakes.pairs import content_of, name_of, save_pair, store_only, stored_objects
 from fakes.stores import FlakyStore, MemoryStore
+from holdfast.core.checkpoint_name import CheckpointName
 from holdfast.core.errors import Corrupted, NoValidPair, StoreError, Transient
-from holdfast.core.manifest import PARTS, CheckpointName, Manifest
+from holdfast.core.manifest import PARTS, Manifest
 from holdfast.core.runs import RunId
 from holdfast.spool import Spool
 from holdfast.store import Store

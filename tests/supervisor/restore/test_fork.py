@@ -7,8 +7,9 @@ import pytest
 
 from fakes.pairs import content_of, name_of, save_pair, store_only
 from fakes.stores import MemoryStore
+from holdfast.core.checkpoint_name import CheckpointName
 from holdfast.core.errors import Conflict, SettingsError
-from holdfast.core.manifest import PARTS, CheckpointName
+from holdfast.core.manifest import PARTS
 from holdfast.core.runs import ForkSource, RunId
 from holdfast.spool import Spool
 from holdfast.supervisor.restore.fork import Fork, adopt, done_before, fetch, locate, note, waiting_room

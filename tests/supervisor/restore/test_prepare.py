@@ -12,8 +12,8 @@ from fakes.events import RecordedEvents
 from fakes.pairs import name_of, save_pair
 from fakes.stored import Run
 from fakes.stores import FlakyStore, MemoryStore
+from holdfast.core.checkpoint_name import CheckpointName
 from holdfast.core.errors import Fenced, Permanent, SettingsError, Transient
-from holdfast.core.manifest import CheckpointName
 from holdfast.core.runs import ForkSource
 from holdfast.store import Store
 from holdfast.store.catalog import list_pairs

@@ -13,8 +13,9 @@ from fakes.events import RecordedEvents
 from fakes.pairs import name_of, save_pair
 from fakes.stores import FlakyStore, MemoryStore
 from holdfast.core.artifacts import Limits
+from holdfast.core.checkpoint_name import CheckpointName
 from holdfast.core.errors import Fenced, NoValidPair
-from holdfast.core.manifest import CheckpointName, Manifest
+from holdfast.core.manifest import Manifest
 from holdfast.core.policy import Retention
 from holdfast.store.catalog import is_complete, list_pairs, read_manifest
 from holdfast.supervisor.restore.opening import Prepared

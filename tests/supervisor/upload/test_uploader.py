@@ -9,8 +9,9 @@ import pytest
 from fakes.clocks import Clock
 from fakes.pairs import content_of, name_of, save_pair
 from fakes.stores import FlakyStore, MemoryStore
+from holdfast.core.checkpoint_name import CheckpointName
 from holdfast.core.errors import Conflict, Corrupted, Fenced, InvalidPair, NotFound, Permanent, StoreError, Transient
-from holdfast.core.manifest import PARTS, CheckpointName, Manifest
+from holdfast.core.manifest import PARTS, Manifest
 from holdfast.core.policy import Backoff, Retention
 from holdfast.spool import Spool
 from holdfast.supervisor.upload.between_pairs import Closing, Job, Task

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from holdfast.core.checkpoint_name import CheckpointName
 from holdfast.core.errors import InvalidPair
-from holdfast.core.manifest import CheckpointName
 from holdfast.training.pair.pair import Position, Saved
 from holdfast.training.session.identity import Identity
 from holdfast.training.session.ledger import Ledger, TrainingRecord, ledger_of

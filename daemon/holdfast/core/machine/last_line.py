@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..checkpoint_name import CheckpointName
 from ..errors import EXIT_MEANINGS, Exit
-from ..manifest import CheckpointName
 from .state import Outcome, State
 
 

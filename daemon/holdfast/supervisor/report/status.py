@@ -14,8 +14,8 @@ from typing import Any
 
 import psutil
 
+from ...core.checkpoint_name import CheckpointName
 from ...core.errors import Busy
-from ...core.manifest import CheckpointName
 from ...core.runs import RunId
 from ...core.view import Facts, Mark, checked, goodput
 from ...spool import STORED, Board, Progress, file_lock, read_regular, write_whole

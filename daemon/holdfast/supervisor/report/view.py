@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...core.checkpoint_name import CheckpointName
 from ...core.machine.events import Event, NoNotice, NoticeStands, RebalanceRecommended
-from ...core.manifest import CheckpointName
 from ...core.view import Facts, goodput
 from ...spool import STORED, Board, Progress
 from .journal import Journal

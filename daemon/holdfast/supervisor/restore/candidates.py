@@ -6,8 +6,9 @@ import contextlib
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
+from ...core.checkpoint_name import CheckpointName
 from ...core.errors import HoldfastError, InvalidPair, NoValidPair, SettingsError
-from ...core.manifest import CheckpointName, Manifest
+from ...core.manifest import Manifest
 from ...core.wording import count
 from ...spool import Spool
 from ...store import Store

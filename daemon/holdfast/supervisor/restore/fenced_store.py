@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ...core.checkpoint_name import CheckpointName
 from ...core.errors import Permanent, StoreError, Transient
-from ...core.manifest import PARTS, CheckpointName
+from ...core.manifest import PARTS
 from ...store import OnSent, Store
 from ...store.wrapper import Wrapper
 from .lease import Lease

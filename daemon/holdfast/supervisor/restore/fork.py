@@ -15,8 +15,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ...core.checkpoint_name import CheckpointName
 from ...core.errors import InvalidPair, SettingsError
-from ...core.manifest import CheckpointName, Manifest
+from ...core.manifest import Manifest
 from ...core.runs import ForkSource, RunId
 from ...spool import Spool
 from ...store import Store

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from ...core.checkpoint_name import CheckpointName
 from ...core.errors import Conflict
 from ...core.event_sink import EventSink
-from ...core.manifest import CheckpointName
 from ...core.runs import ForkSource, RunId
 from ...spool import Spool
 from ...store import Store

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from ...core.checkpoint_name import CheckpointName
 from ...core.errors import Permanent
 from ...core.event_sink import EventSink
-from ...core.manifest import CheckpointName
 from ...core.runs import LEASE_FILE, RunId
 from ...core.wording import count
 from ...spool import Spool, only_here

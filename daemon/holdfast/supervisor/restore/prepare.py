@@ -7,9 +7,10 @@ import threading
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+from ...core.checkpoint_name import CheckpointName
 from ...core.errors import Conflict, NoValidPair, Permanent, StoreError
 from ...core.event_sink import EventSink
-from ...core.manifest import CheckpointName, Manifest
+from ...core.manifest import Manifest
 from ...core.runs import COMPLETE_FILE, RunId
 from ...spool import Spool
 from ...store import Store

@@ -5,7 +5,7 @@ So a training that fails before its first checkpoint, or has no epoch left, leav
 
 from __future__ import annotations
 
-from ...core.manifest import CheckpointName
+from ...core.checkpoint_name import CheckpointName
 from ...core.runs import COMPLETE_FILE, RunId
 from ...store import Store
 from ...store.wrapper import Wrapper

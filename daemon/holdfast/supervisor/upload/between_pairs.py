@@ -10,8 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from ...core.checkpoint_name import CheckpointName
 from ...core.errors import InvalidPair, Permanent, SourceError, StoreError
-from ...core.manifest import CheckpointName, Manifest
+from ...core.manifest import Manifest
 from ...core.policy import Backoff, Retention
 from ...store import Store
 from ...store.catalog import read_manifest, remove_pair

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ...core.checkpoint_name import CheckpointName
 from ...core.errors import Conflict, Corrupted, InvalidPair, NotFound, Transient
-from ...core.manifest import PARTS, CheckpointName, Manifest
+from ...core.manifest import PARTS, Manifest
 from ...spool import Spool
 from ...store import OnSent, Store
 

@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
+from ...core.checkpoint_name import CheckpointName
 from ...core.errors import Conflict, Fenced, InvalidPair, Permanent, SourceError, StoreError
-from ...core.manifest import CheckpointName
 from ...core.policy import Backoff, Owed, Retention, must_give_way, next_upload, superseded
 from ...spool import Spool
 from ...store import Store

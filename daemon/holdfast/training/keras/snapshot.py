@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ...core.manifest import CheckpointName
+from ...core.checkpoint_name import CheckpointName
 from ..pair.pair import Draft, Place, Position, Written
 from . import model_file
 from .variables import Part, is_reached

@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from ...core import restricted_pickle
+from ...core.checkpoint_name import CheckpointName
 from ...core.errors import InvalidPair, one_line
-from ...core.manifest import CheckpointName, FileRecord, Manifest
+from ...core.manifest import FileRecord, Manifest
 from ...core.wording import bytes_text
 from ...spool import Spool, record_of, replacing, write_whole
 from . import arrays

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from ...core.manifest import CheckpointName, Manifest
+from ...core.checkpoint_name import CheckpointName
+from ...core.manifest import Manifest
 from ...spool import Spool
 
 

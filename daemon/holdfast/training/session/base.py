@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any, NoReturn
 
+from ...core.checkpoint_name import CheckpointName, spell_loss
 from ...core.errors import Exit, SettingsError
-from ...core.manifest import CheckpointName, Manifest, spell_loss
+from ...core.manifest import Manifest
 from ...spool import Board, Spool
 from ..pair.writer import Writer
 from .ledger import Ledger, TrainingRecord

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ...core.checkpoint_name import CheckpointName
 from ...core.errors import InvalidPair
-from ...core.manifest import CheckpointName
 from ..pair.pair import Saved
 from .identity import Identity, choose, difference, is_edited
 

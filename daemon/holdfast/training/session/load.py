@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...core.checkpoint_name import CheckpointName
 from ...core.errors import InvalidPair
-from ...core.manifest import CheckpointName
 from ..pair.pair import Saved, load_from
 from .base import Session
 from .identity import NAMES, Identity, difference

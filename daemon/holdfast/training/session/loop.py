@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 
+from ...core.checkpoint_name import MOST_EPOCHS, MOST_STEPS, CheckpointName
 from ...core.errors import InvalidPair
-from ...core.manifest import MOST_EPOCHS, MOST_STEPS, CheckpointName
 from ...core.policy import Cadence
 from ...core.wording import count
 from ...spool import Board, Progress

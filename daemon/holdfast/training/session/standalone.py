@@ -12,8 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+from ...core.checkpoint_name import CheckpointName
 from ...core.errors import Exit, InvalidPair, NoValidPair
-from ...core.manifest import CheckpointName, Manifest
+from ...core.manifest import Manifest
 from ...core.policy import Retention
 from ...core.runs import COMPLETE_FILE, RunId, next_id
 from ...spool import Spool, write_whole

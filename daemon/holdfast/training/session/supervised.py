@@ -12,8 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+from ...core.checkpoint_name import CheckpointName
 from ...core.errors import Exit, HoldfastError
-from ...core.manifest import CheckpointName, Manifest
+from ...core.manifest import Manifest
 from ...core.wire import (
     MAX_LINE_BYTES,
     SOCKET_VARIABLE,

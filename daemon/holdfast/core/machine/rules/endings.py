@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ...checkpoint_name import CheckpointName
 from ...errors import Exit
-from ...manifest import CheckpointName
 from ...wording import count
 from ..effects import DropUploads, Effect, ExitWith, Finalize, Kill, Say, ScanSpool, Upload
 from ..events import Finalized, LeaseLost, SpoolScanned

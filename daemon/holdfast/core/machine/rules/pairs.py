@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ...manifest import CheckpointName
+from ...checkpoint_name import CheckpointName
 from ..effects import Say, Upload
 from ..events import PairLeftBehind, PairLost, PairSkipped, PairSpooled, PairStored, SavingFailed
 from ..state import Outcome, State, Step
