@@ -11,7 +11,6 @@ setting it would not bring back what an undisturbed training computes. What has 
 from __future__ import annotations
 
 import itertools
-import random
 import types
 import zlib
 from collections import deque
@@ -24,12 +23,12 @@ import tensorflow as tf
 
 from ...core.errors import InvalidPair, one_line
 from ..pair.plain import from_plain, to_plain_part
+from ..session.random_state import GENERATORS, set_state_of, state_of
 from .object_graph import INSIDE, Slot
 from .watched import Watched
 
 _MOST_LOOKED_AT = 2000
 _ALL_LOOKED_AT_BYTES = 16 << 20
-_RANDOM = (np.random.Generator, np.random.RandomState, random.Random)
 _WALKED = (keras.Variable, tf.Variable, keras.Layer, keras.optimizers.Optimizer, types.FunctionType, type)
 _UNKNOWN = object()
 Say = Callable[[str], None]
@@ -122,8 +121,8 @@ def _mark(value: Any, looked_at: Iterator[int]) -> Any:
         return _mark_of_array(value)
     if isinstance(value, tf.Tensor):
         return _mark_of_array(np.asarray(value)) if hasattr(value, "numpy") and value.dtype != tf.string else _UNKNOWN
-    if isinstance(value, _RANDOM):
-        return repr(_random_state(value))
+    if isinstance(value, GENERATORS):
+        return repr(state_of(value))
     if isinstance(value, dict):
         return _mark_of_items(len(value), itertools.chain.from_iterable(value.items()), looked_at)
     if isinstance(value, list | tuple | deque):
@@ -169,8 +168,8 @@ def _described(value: Any) -> Any:
     """What ``to_plain`` lacks, as dicts of one key. Raises TypeError for texts and for what is no plain value."""
     if isinstance(value, str | bytes):
         raise TypeError("a text")
-    if isinstance(value, _RANDOM):
-        return {"~random": _random_state(value)}
+    if isinstance(value, GENERATORS):
+        return {"~random": state_of(value)}
     if isinstance(value, set | frozenset | deque):
         items = sorted(value, key=repr) if not isinstance(value, deque) else value
         return {f"~{type(value).__name__}": [_described(item) for item in items]}
@@ -181,12 +180,6 @@ def _described(value: Any) -> Any:
     if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
         return [_described(item) for item in value] if isinstance(value, list) else tuple(map(_described, value))
     return value
-
-
-def _random_state(value: Any) -> Any:
-    if isinstance(value, random.Random):
-        return value.getstate()
-    return value.bit_generator.state if isinstance(value, np.random.Generator) else value.get_state(legacy=False)
 
 
 def _is_plain_state(plain: Any) -> bool:
@@ -206,8 +199,8 @@ def _put(slot: Slot, value: Any) -> None:
         return
     value = _made(value)
     try:
-        if isinstance(now, _RANDOM):
-            _set_random_state(now, value)
+        if isinstance(now, GENERATORS):
+            set_state_of(now, value["~random"])
         elif isinstance(now, list) and isinstance(value, list):
             now[:] = value
         elif isinstance(now, dict | set) and isinstance(value, dict | set):
@@ -242,14 +235,3 @@ def _made(value: Any) -> Any:
 
 def _is_like(now: np.ndarray, value: np.ndarray) -> bool:
     return now.shape == value.shape and now.dtype == value.dtype and bool(now.flags.writeable)
-
-
-def _set_random_state(generator: Any, value: Any) -> None:
-    state = value["~random"]
-    if isinstance(generator, random.Random):
-        version, inner, gauss = state
-        generator.setstate((version, tuple(inner), gauss))
-    elif isinstance(generator, np.random.Generator):
-        generator.bit_generator.state = state
-    else:
-        generator.set_state(state)

@@ -13,6 +13,7 @@ from ..pair.plain import from_plain, to_plain
 _MT19937_WORDS = 624
 PLACES = range(_MT19937_WORDS + 1)  # in a Mersenne twister's buffer; at its end it is used up
 PHILOX_PLACES = range(5)
+GENERATORS = (np.random.Generator, np.random.RandomState, random.Random)
 
 
 def get_state() -> dict[str, Any]:
@@ -30,6 +31,27 @@ def set_state(state: Any) -> None:
     except (ValueError, TypeError, KeyError, OverflowError, AttributeError) as error:
         random.setstate(before)
         raise InvalidPair(f"the .pkl's random states are malformed: {error}") from None
+
+
+def state_of(generator: Any) -> Any:
+    """Of one of GENERATORS."""
+    if isinstance(generator, random.Random):
+        return generator.getstate()
+    if isinstance(generator, np.random.Generator):
+        return generator.bit_generator.state
+    return generator.get_state(legacy=False)
+
+
+def set_state_of(generator: Any, state: Any) -> None:
+    """What ``state_of`` gave, as plain values or not. Raises ValueError and the like for anything else."""
+    state = from_plain(state)
+    if isinstance(generator, random.Random):
+        version, inner, gauss = state
+        generator.setstate((version, tuple(inner), gauss))
+    elif isinstance(generator, np.random.Generator):
+        generator.bit_generator.state = state
+    else:
+        generator.set_state(state)
 
 
 def _checked(state: Any) -> Any:

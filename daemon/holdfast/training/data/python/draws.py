@@ -22,33 +22,60 @@ _PRUNED_EVERY = 32
 States = dict[str, Any]
 
 
-class DrawNotes:
-    """The global random states before each draw, and digests of what was drawn.
+class StatesBefore:
+    """The global random states before each draw, and what ``more`` gives. Nobody asks below the number ``done``."""
 
-    A draw leaves the states as the next one finds them, unless something else draws in between. Where it did, the state
-    is kept for good: from there the same batches are drawn again. ``done`` gives a number below which nobody asks.
-    """
-
-    def __init__(self, done: Callable[[], int]) -> None:
-        self.differs = False
+    def __init__(self, done: Callable[[], int], more: Callable[[], States] = dict) -> None:
         self._done = done
+        self._more = more
         self._before: dict[int, States] = {}
-        self._set_by_others: dict[int, States] = {}
-        self._after: States | None = None
-        self._digests: dict[int, str] = {}
+        self._last: States | None = None
 
     def before(self, number: int) -> None:
-        states = self._states()
-        if states != self._after and len(self._set_by_others) < _MOST_SET_BY_OTHERS:
-            self._set_by_others[number] = states
-        self._before[number] = self._after = states
+        self._before[number] = self._last = self._now()
         if number % _PRUNED_EVERY == 0:
             done = self._done()
             for old in [n for n in self._before if n < done]:
                 del self._before[old]
 
+    def states_before(self, number: int) -> States:
+        """The global ones as ``random_state.get_state`` gives them; empty if that draw has not begun."""
+        found = self._before.get(number)
+        return {} if found is None else plain(found)
+
+    def begin_pass(self) -> None:
+        """Draws are counted from 0 again."""
+        self._before = {}
+
+    def _now(self) -> States:
+        """Python's as it comes, which is cheap, and the one before where it is the same."""
+        python = random.getstate()
+        if self._last is not None and self._last["python"] == python:
+            python = self._last["python"]
+        return {"python": python, "numpy": to_plain(np.random.get_state()), **self._more()}
+
+
+class DrawNotes(StatesBefore):
+    """And digests of what was drawn.
+
+    A draw leaves the states as the next one finds them, unless something else draws in between. Where it did, the state
+    is kept for good: from there the same batches are drawn again.
+    """
+
+    def __init__(self, done: Callable[[], int]) -> None:
+        super().__init__(done)
+        self.differs = False
+        self._set_by_others: dict[int, States] = {}
+        self._digests: dict[int, str] = {}
+
+    def before(self, number: int) -> None:
+        after = self._last
+        super().before(number)
+        if self._last != after and len(self._set_by_others) < _MOST_SET_BY_OTHERS:
+            self._set_by_others[number] = self._before[number]
+
     def after(self, number: int, batch: Any) -> None:
-        self._after = self._states()
+        self._last = self._now()
         self.look(number, batch)
 
     def look(self, number: int, batch: Any) -> None:
@@ -64,16 +91,11 @@ class DrawNotes:
         known = self._digests.get(number)
         if known is not None and known != digest_of(arrays_in(batch)):
             self.differs = True
-        self._after = self._states()
+        self._last = self._now()
 
     def compare(self, digests: Iterable[Sequence[Any]]) -> None:
         """With those of draws that this process has made before it knew the earlier ones."""
         self.differs = self.differs or any(self._digests.get(number) != digest for number, digest in digests)
-
-    def states_before(self, number: int) -> States:
-        """As ``random_state.get_state`` gives them; empty if that draw has not begun."""
-        found = self._before.get(number)
-        return {} if found is None else plain(found)
 
     def facts(self, number: int) -> dict[str, Any]:
         """What repeats the draws below ``number``, as plain values."""
@@ -87,13 +109,6 @@ class DrawNotes:
             self._digests = {int(n): str(digest) for n, digest in facts["digests"]}
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidPair(f"the .pkl's notes of the data are malformed: {error}") from None
-
-    def _states(self) -> States:
-        """Python's as it comes, which is cheap, and the one before where it is the same."""
-        python = random.getstate()
-        if self._after is not None and self._after["python"] == python:
-            python = self._after["python"]
-        return {"python": python, "numpy": to_plain(np.random.get_state())}
 
 
 def plain(states: States) -> States:

@@ -96,7 +96,7 @@ class Fit:
         self._callbacks: list[keras.callbacks.Callback] = []  # the list's without ours, once the training begins
         self._said: set[str] = set()
         self._x = local.get("x")
-        self._data = data = position_in(self._x, local.get("epoch_iterator"))
+        self._data = data = position_in(self._x, local.get("epoch_iterator"), self._say)
         progress = FitProgress(session.step, int(head.params.get("epochs") or 0), head.params.get("steps"))
         executed = Board.read(session.spool.file(Board.FILE)).executed
         self._progress = progress

@@ -1,0 +1,195 @@
+"""The position in a ``keras.utils.PyDataset``: batches that are done are not made again, as each is asked for by its
+number.
+
+What such an object changed in itself is kept (object_state.py) as it was when the epoch began: a resumed ``fit`` calls
+``on_epoch_begin`` and ``on_epoch_end`` as the first one did. What making batches changed (random generators, counters)
+is set to what it was before the first batch that was not trained on.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from ....core.errors import InvalidPair
+from ...pair.plain import to_plain
+from ...session import random_state
+from ..position import ignore
+from .batches import Batches
+from .draws import StatesBefore
+from .object_state import ObjectState
+from .position import PythonPosition
+from .told_state import NotTold, ToldState, tells
+
+_PARTS = ("object", "drawn", "random")
+_SEVERAL = (
+    "making a batch of the PyDataset draws random numbers, and its workers make several at once, so no two runs see "
+    "the same: give it workers=1, or let __getitem__ draw from np.random.default_rng([seed, index])"
+)
+_AHEAD = (
+    "the PyDataset changes in on_epoch_end while Keras reads on ahead in it, so no two runs see the same batches: "
+    "leave out steps_per_epoch, or do not change it there"
+)
+
+
+class PyDatasetPosition(PythonPosition):
+    """``say`` receives what is not exact, at each start."""
+
+    def __init__(self, dataset: Any, epoch_iterator: Any, say: Callable[[str], None]) -> None:
+        super().__init__(epoch_iterator)
+        self._dataset = dataset
+        self._say = say
+        self._adapter = adapter = epoch_iterator.data_adapter
+        self._workers, self._shuffle = adapter.enqueuer, adapter.shuffle
+        self._state = state_of(dataset, say)
+        self._notes = StatesBefore(self._surely_done, lambda: {"object": self._state.small()})
+        self._object_began = self._state.read()
+        self._random_began = random_state.get_state()
+        self._ended: dict[str, Any] | None = None  # the states before ``on_epoch_end``, once that was called
+        self._shuffled: Any = None  # Python's random state from which Keras shuffled this pass
+        self._saved: Mapping[str, Any] = {}
+        self._done = self._dropped = 0
+        self._drew = multiprocessing.RawValue("b", 0)
+        self._wrap(adapter)
+        self._feed_whole()
+
+    @staticmethod
+    def serves(epoch_iterator: Any) -> bool:
+        """Not with workers and a pass over several epochs: Keras begins it anew in the midst of it."""
+        adapter: Any = getattr(epoch_iterator, "data_adapter", None)
+        if not all(hasattr(adapter, name) for name in ("py_dataset", "enqueuer", "_finite_generator", "shuffle")):
+            return False
+        steps, batches = epoch_iterator.steps_per_epoch, adapter.num_batches
+        return adapter.enqueuer is None or steps is None or steps == batches
+
+    # --- what a pair keeps
+
+    def facts(self, within_epoch: bool, done: int) -> dict[str, Any]:
+        self._name_what_is_not_exact()
+        mine = {
+            "object": self._object_began if within_epoch else self._state.read(),
+            "drawn": self._before(within_epoch, done).get("object", {}),
+            "shuffled": None if self._shuffled is None else to_plain(self._shuffled),
+        }
+        if within_epoch:
+            mine["random"] = self._random_began
+        return {**super().facts(within_epoch, done), "py_dataset": mine}
+
+    def random_state(self, within_epoch: bool, done: int) -> dict[str, Any]:
+        before = self._before(within_epoch, done)
+        return {key: before[key] for key in ("python", "numpy") if key in before}
+
+    def _before(self, within_epoch: bool, done: int) -> dict[str, Any]:
+        """The states from which the next batch is made; empty if they are those of now."""
+        if within_epoch and not done:
+            return self._random_began  # ``on_epoch_begin`` is called again
+        if within_epoch and self._ended is not None:
+            return self._ended
+        return self._notes.states_before(batch) if (batch := self._batch(within_epoch, done)) is not None else {}
+
+    def _name_what_is_not_exact(self) -> None:
+        several = bool(self._drew.value) and self._workers is not None
+        if several or (self._drawn and self._state.changes):
+            self.exact = False
+            self._say(_SEVERAL if several else _AHEAD)
+
+    # --- the way back
+
+    def begin_epoch(self, done: int, within: bool, facts: Mapping[str, Any] | None) -> None:
+        super().begin_epoch(done, within, facts)
+        self._saved = saved = _checked((facts or {}).get("py_dataset", {}))
+        self._state.put(saved.get("object", {}))
+        if within and "random" in saved:
+            random_state.set_state(saved["random"])
+        self._object_began, self._random_began, self._ended = self._state.read(), random_state.get_state(), None
+        self._dropped, self._done = 0, self._drawn + done if facts is not None else 0
+        if not self._drawn:
+            self._shuffled = None
+            self._notes.begin_pass()
+        if self._done:
+            self._feed_rest(self._done)
+        self._name_what_is_not_exact()
+
+    def drop_batch(self, iterator: Any, look: Callable[[Any], None] = ignore) -> bool:
+        """Nothing is drawn: the pass begins where the training is."""
+        batches = self._dataset.num_batches
+        self._dropped += 1
+        return batches is None or self._dropped <= batches
+
+    def caught_up(self) -> None:
+        self._state.put(self._saved.get("drawn", {}))
+
+    # --- what Keras calls
+
+    def _wrap(self, adapter: Any) -> None:
+        begins, ends = adapter.on_epoch_begin, adapter.on_epoch_end
+        finite, infinite = adapter._finite_generator, adapter._infinite_generator
+
+        def on_epoch_begin() -> None:
+            if self._workers is not None and self._workers.shuffle:
+                self._shuffled = random.getstate()
+            begins()
+
+        def on_epoch_end() -> None:
+            self._ended = {**random_state.get_state(), "object": self._state.small()}
+            ends()
+            if self._workers is not None:
+                self._feed_whole()
+
+        adapter.on_epoch_begin, adapter.on_epoch_end = on_epoch_begin, on_epoch_end
+        adapter._finite_generator = lambda: self._open(finite)
+        adapter._infinite_generator = lambda: self._open(infinite)
+
+    def _open(self, batches: Callable[[], Iterator[Any]]) -> Iterator[Any]:
+        """A pass without workers begins, in a thread of TensorFlow's."""
+        number, self._done = self._done, 0
+        if not number:
+            self._feed_whole()
+            self._shuffled = random.getstate() if self._shuffle else None
+        source = batches()
+        while True:
+            self._notes.before(number)
+            try:
+                batch = next(source)
+            except StopIteration:
+                return
+            number += 1
+            yield batch
+
+    def _feed_whole(self) -> None:
+        whole = self._dataset if self._workers is None else Batches(self._dataset, self._drew, self._state.generators)
+        self._feed(whole, self._shuffle)
+
+    def _feed_rest(self, done: int) -> None:
+        """In the order in which Keras shuffled them."""
+        places = None
+        if self._shuffle and self._saved.get("shuffled") is not None and self._dataset.num_batches is not None:
+            random_state.set_state_of(chance := random.Random(), self._saved["shuffled"])
+            self._shuffled = chance.getstate()
+            chance.shuffle(places := list(range(self._dataset.num_batches)))
+        self._feed(Batches(self._dataset, self._drew, self._state.generators, places, done), shuffle=False)
+
+    def _feed(self, batches: Any, shuffle: bool) -> None:
+        self._adapter.py_dataset, self._adapter.shuffle = batches, shuffle
+        if self._workers is not None:
+            self._workers.py_dataset, self._workers.shuffle = batches, shuffle
+
+
+def state_of(dataset: Any, say: Callable[[str], None]) -> ObjectState | ToldState:
+    """What it tells itself, or what is seen to change in it."""
+    if tells(dataset):
+        try:
+            return ToldState(dataset, say)
+        except NotTold as error:
+            say(str(error))
+    return ObjectState(dataset, say)
+
+
+def _checked(saved: Any) -> Mapping[str, Any]:
+    """Raises InvalidPair."""
+    whole = isinstance(saved, dict) and all(isinstance(saved.get(part, {}), dict) for part in _PARTS)
+    if not whole:
+        raise InvalidPair("the .pkl's state of the PyDataset is malformed")
+    return dict(saved)

@@ -1,0 +1,128 @@
+"""What a dataset object changes in itself is kept as plain values, whatever it is made of."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+
+from holdfast.core.errors import InvalidPair
+from holdfast.training.data.python.object_state import ObjectState
+
+
+class Helper:
+    def __init__(self) -> None:
+        self.chance = random.Random(3)
+        self.seen = {"batches": 0}
+
+
+class Data:
+    def __init__(self, folder: str = "/a") -> None:
+        self.index = np.arange(6)
+        self.files = [f"{folder}/{n}.png" for n in range(6)]
+        self.pairs = [(f"{n}", n) for n in range(6)]
+        self.names = np.asarray(["c", "a", "b"])
+        self.images = [np.zeros(2) + n for n in range(4)]
+        self.weights = np.ones((2, 2))
+        self.count = 0
+        self.losses = [0.5, 0.5]
+        self.mine = np.random.default_rng(1)
+        self.helper = Helper()
+
+    def change(self) -> None:
+        self.index = np.random.default_rng(5).permutation(self.index)
+        random.Random(5).shuffle(self.files)
+        random.Random(6).shuffle(self.pairs)
+        self.names[:] = ["b", "c", "a"]
+        self.images.reverse()
+        self.weights *= 0.5
+        self.count += 3
+        self.losses.append(0.1)
+        self.mine.random()
+        self.helper.chance.random()
+        self.helper.seen["batches"] = 4
+
+
+def shown(data: Data) -> list[Any]:
+    return [
+        data.index.tolist(),
+        [file[-5:] for file in data.files],
+        data.pairs,
+        data.names.tolist(),
+        [float(image[0]) for image in data.images],
+        data.weights.tolist(),
+        data.count,
+        data.losses,
+        data.mine.bit_generator.state,
+        data.helper.chance.getstate(),
+        data.helper.seen,
+    ]
+
+
+def test_everything_that_changed_is_put_back_in_a_new_object(said: list[str]) -> None:
+    first = Data()
+    state = ObjectState(first, said.append)
+    first.change()
+    saved = state.read()
+    second = Data("/b")
+    ObjectState(second, said.append).put(saved)
+    assert shown(second) == shown(first)
+    assert second.files[0].startswith("/b/")
+    assert said == []
+
+
+def test_an_order_is_kept_though_it_is_unchanged_and_another_start_makes_another_one(said: list[str]) -> None:
+    first, second = Data(), Data()
+    random.Random(1).shuffle(first.files)
+    ObjectState(second, said.append).put(ObjectState(first, said.append).read())
+    assert second.files == first.files
+
+
+def test_what_is_unchanged_costs_next_to_nothing(said: list[str]) -> None:
+    data = Data()
+    data.x = np.zeros((1000, 1000))  # type: ignore[attr-defined]
+    data.y = np.arange(100_000)  # type: ignore[attr-defined]
+    assert len(repr(ObjectState(data, said.append).read())) < 40_000
+
+
+def test_what_cannot_be_kept_is_named_with_its_remedy(said: list[str]) -> None:
+    data = Data()
+    state = ObjectState(data, said.append)
+    data.files = ["/a/other.png"]
+    state.read()
+    assert said == [
+        "Data.files changes as the training goes on, and is not kept: shuffle an array of indices instead, or give the "
+        "dataset get_state() and set_state(state)"
+    ]
+
+
+def test_an_order_of_other_items_is_named(said: list[str]) -> None:
+    first, second = Data(), Data()
+    second.files[0] = "/a/new.png"
+    ObjectState(second, said.append).put(ObjectState(first, said.append).read())
+    assert said == ["Data.files has other items than when the checkpoint was made: its order is not restored"]
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [
+        {"Data.index": {"~order": [9, 9, 9, 9, 9, 9], "of": 0}},
+        {"Data.count": "a text"},
+        {"Data.mine": {"~random": 3}},
+        {"Data.mine": 3},
+        {"Data.weights": {"~array": ["object", [1], b""]}},
+    ],
+)
+def test_malformed_values_are_refused(saved: dict[str, Any], said: list[str]) -> None:
+    data = Data()
+    if "Data.index" in saved:
+        saved["Data.index"]["of"] = ObjectState(data, said.append).read()["Data.index"]["of"]
+    with pytest.raises(InvalidPair, match="malformed"):
+        ObjectState(data, said.append).put(saved)
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []

@@ -1,0 +1,89 @@
+"""A PyDataset continues exactly; where it cannot, that is said. The conformance suite has its kinds too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+import pytest
+
+from ...restarts import Script, assert_same, interrupted, once
+from ..conformance import BATCHES
+from . import kinds
+
+SEVERAL = "its workers make several at once"
+AHEAD = "while Keras reads on ahead"
+
+
+def train(make: Callable[[], Any], **fit: Any) -> Script:
+    def run(callbacks: list[keras.callbacks.Callback]) -> tuple[keras.Model, Any]:
+        model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(1)])
+        model.compile(keras.optimizers.SGD(0.05, momentum=0.9), "mse")
+        return model, model.fit(make(), callbacks=callbacks, **{"epochs": 3, "verbose": 0, **fit})
+
+    return run
+
+
+def check(script: Script, tmp_path: Path, *stops: tuple[int, int]) -> None:
+    undisturbed = once(script, tmp_path / "undisturbed")
+    assert_same(interrupted(script, tmp_path / "stopped", *stops), undisturbed)
+
+
+def test_one_that_shuffles_its_index_continues_exactly(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    check(train(kinds.ShufflesItsIndex), tmp_path, (0, 3), (2, 0))
+    assert "batches:" not in capfd.readouterr().err
+
+
+class Counts(kinds.ShufflesItsIndex):
+    made: ClassVar[list[int]] = []
+
+    def __getitem__(self, index: int) -> Any:
+        self.made.append(index)
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.whole)])
+def test_batches_that_are_done_are_not_made_again(tmp_path: Path, workers: int) -> None:
+    script = train(lambda: Counts(workers=workers), epochs=1, shuffle=False)
+    once(script, tmp_path, (0, BATCHES - 3))
+    Counts.made.clear()
+    once(script, tmp_path)
+    looked_at = [0, 1]  # by Keras, for their shapes
+    assert sorted(Counts.made) == [*looked_at, BATCHES - 2, BATCHES - 1]
+
+
+class DrawsInWorkers(kinds.InOrder):
+    def __getitem__(self, index: int) -> Any:
+        x, y = super().__getitem__(index)
+        return x + np.random.normal(size=x.shape), y
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("processes", [False, True])
+def test_workers_that_draw_from_one_generator_are_named(
+    tmp_path: Path, processes: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    interrupted(train(lambda: DrawsInWorkers(workers=2, use_multiprocessing=processes)), tmp_path, (1, 2))
+    assert capfd.readouterr().err.count(SEVERAL) == 2
+
+
+@pytest.mark.whole
+def test_one_that_changes_while_keras_reads_on_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    interrupted(train(kinds.ShufflesItsIndex, steps_per_epoch=BATCHES - 2), tmp_path, (1, 1))
+    assert capfd.readouterr().err.count(AHEAD) == 2
+
+
+class Raises(kinds.ShufflesItsIndex):
+    def get_state(self) -> Any:
+        raise RuntimeError("no state today")
+
+    def set_state(self, state: Any) -> None: ...
+
+
+@pytest.mark.whole
+def test_one_that_raises_in_get_state_costs_a_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    check(train(Raises), tmp_path, (0, 3))
+    assert "Raises has no state: its get_state() raised RuntimeError: no state today" in capfd.readouterr().err
