@@ -177,6 +177,9 @@ class GatedUploader:
                 self._rest("idle")
         return None
 
+    def prepare(self, manifest: Manifest) -> None:
+        pass
+
     def stored(self, name: CheckpointName | Manifest, size: int = 0, seconds: float = 0.0) -> None:
         """Said to the listener of a name, and to the tasks of a manifest."""
         if isinstance(name, CheckpointName):

@@ -190,7 +190,7 @@ class Startup:
                 self._put(events.PairSpooled(str(name)))
 
     def _pressed(self) -> bool:
-        return self.uploader is not None and self.uploader.pressed
+        return self.uploader is not None and self.uploader.gives_way
 
     def _seconds_left(self) -> float | None:
         return None if self.uploader is None else self.uploader.seconds_left()

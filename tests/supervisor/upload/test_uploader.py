@@ -633,7 +633,7 @@ class Preparing(Counting):
 def test_what_a_pair_depends_on_comes_before_it_and_does_not_give_way_to_it(store: FlakyStore, spool: Spool) -> None:
     task = Preparing()
     uploading = Uploading(store, spool, task)
-    task.pressed = lambda: uploading.uploader.pressed
+    task.pressed = lambda: uploading.uploader.gives_way
     task.go_on.set()
     uploading.uploader.start()
     uploading.save(name_of(1))
@@ -646,7 +646,7 @@ def test_what_a_pair_depends_on_comes_before_it_and_does_not_give_way_to_it(stor
 def test_a_deadline_that_comes_meanwhile_puts_the_pair_first(store: FlakyStore, spool: Spool) -> None:
     task = Preparing()
     uploading = Uploading(store, spool, task)
-    task.pressed = lambda: uploading.uploader.pressed
+    task.pressed = lambda: uploading.uploader.gives_way
     uploading.uploader.start()
     uploading.save(name_of(1))
     assert task.began.wait(30)

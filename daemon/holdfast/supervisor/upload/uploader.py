@@ -81,12 +81,13 @@ class Uploader:
 
     @property
     def pressed(self) -> bool:
-        """Is a pair waiting, so that the long job of a task should give way?
+        """Is a pair waiting?"""
+        return bool(self._owed) or self._dropped
 
-        The job for which that pair waits goes on, until there is a deadline: then the pair comes first.
-        """
-        waiting = bool(self._owed) and not (self._preparing and self._deadline is None)
-        return waiting or self._dropped
+    @property
+    def gives_way(self) -> bool:
+        """Should the long job of a task give way? One for which a pair waits goes on, until there is a deadline."""
+        return self.pressed and not (self._preparing and self._deadline is None and not self._dropped)
 
     def seconds_left(self) -> float | None:
         """Seconds to the deadline, if there is one."""
