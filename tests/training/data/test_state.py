@@ -14,7 +14,7 @@ import tensorflow as tf
 import holdfast
 from holdfast.training.data.state import DataState, chain_of, writes_variables
 
-from ..restarts import Script, assert_same, interrupted, once
+from ..restarts import VALIDATION, Script, assert_same, interrupted, once
 
 layers = keras.layers
 X = np.random.default_rng(3).random((40, 6)).astype("float32")
@@ -71,6 +71,26 @@ def test_what_is_drawn_is_the_same_after_a_resume(
     whole = once(script(make, **fit), tmp_path / "whole")
     assert_same(whole, interrupted(script(make, **fit), tmp_path / "stopped", (0, 2), (1, 3)))
     assert "another order" not in capfd.readouterr().err
+
+
+def test_what_validation_draws_is_the_same_after_a_resume(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def run(callbacks: Any) -> Any:
+        """The state of the noise goes on from one validation to the next."""
+        validation = tf.data.Dataset.from_tensor_slices((X, Y)).batch(8).map(noise())
+        return script(in_ours, validation_data=validation)(callbacks)
+
+    whole = once(run, tmp_path / "whole")
+    assert_same(whole, interrupted(run, tmp_path / "stopped", (1, 1), (1, VALIDATION)))
+    assert "draws from" not in capfd.readouterr().err
+
+
+def test_what_validation_draws_and_cannot_be_kept_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    data = tf.data.Dataset.from_tensor_slices((X, Y)).batch(8)
+    stateful = data.map(lambda x, y: (x * tf.random.uniform([], seed=3), y))
+    once(script(in_ours, validation_data=stateful), tmp_path / "one")
+    assert capfd.readouterr().err.count("the validation data draws from tf.random (RandomUniform)") == 1
+    once(script(in_ours, validation_data=data.map(noise(), num_parallel_calls=2)), tmp_path / "two")
+    assert capfd.readouterr().err.count("the validation data draws from a seed generator for several batches") == 1
 
 
 def test_a_function_that_draws_for_several_batches_at_once_is_named(

@@ -63,7 +63,7 @@ class TfDataPosition:
         parts = list(_parts(x, set()))
         self._counters = [counter for part in parts if (counter := pass_counter_of(part)) is not None]
         kinds = {_kind(part) for part in parts if pass_counter_of(part) is None}
-        self._state = DataState(_all_parts(x))
+        self._state = DataState(all_parts(x))
         self._cheap = len(self._counters) == 1 and self._counters[0].batches > 0 and kinds <= _SAME_BATCHES
         self._cheap = self._cheap and not self._state.written
         self._round = 0 if self._state.written else self._counters[0].batches if self._cheap else _round_of(parts)
@@ -224,7 +224,7 @@ def _kind(part: Any) -> str:
     return type(part).__name__.lstrip("_")
 
 
-def _all_parts(x: Any) -> Iterator[Any]:
+def all_parts(x: Any) -> Iterator[Any]:
     """Those that ours are made of too; of a function of passes, the first one."""
     for part in _parts(x, set()):
         counted = pass_counter_of(part) is not None

@@ -26,6 +26,7 @@ from ...data.digests import BatchDigests
 from ...data.kinds import position_in
 from ...data.replay import Replay
 from ...data.tf_random import draws_in_data
+from ...data.validation import ValidationData
 from ...session.base import Session
 from ...session.identity import Identity
 from .. import random_state, variables
@@ -106,7 +107,9 @@ class Fit:
         self._replay = Replay(
             data, random_state, session.refuse, sampler.look, sampler.look_back, self._data_verdict, self._say
         )
-        self._watched = watched = Watched(model, self._callbacks, self._say, data.read_only, data.written)
+        self._validation = validation = ValidationData(local.get("validation_data"))
+        used = {**data.read_only, **validation.variables}
+        self._watched = watched = Watched(model, self._callbacks, self._say, used, data.written)
         self._own_values = own_values = OwnValues(watched, self._say)
         self._resumption = Resumption(watched, own_values, session, data, digests, self._replay, progress, self._say)
         self._reader = BoundaryReader(
@@ -149,6 +152,8 @@ class Fit:
         self._own_values.begin()
         if self._data.unkept is not None:
             self._say(self._data.unkept)
+        for text in self._validation.unkept():
+            self._say(text)
         if self._resumption.train_begins(self._callbacks):
             self._policy.resumed_at(self._progress.step)
         self._train_function.install()
