@@ -71,6 +71,7 @@ class Machine:
     def prune(self, *stored: CheckpointName) -> None:
         """Down to the newest, as between two pairs."""
         task = Prune(self._preparer.run_store, RUN, Retention(1), stored, lambda text: None)
+        task.stored(self.at.spool.manifest(stored[-1]))
         while (job := task.job(self._clock(), None)) is not None:
             job()
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,10 @@ from fakes.clocks import Clock
 from fakes.pairs import name_of, save_pair, store_only
 from fakes.stores import FlakyStore, MemoryStore
 from holdfast.core.errors import Permanent, Transient
+from holdfast.core.manifest import CheckpointName
 from holdfast.core.policy import Best, Retention
 from holdfast.spool import Spool
-from holdfast.store.catalog import list_pairs
+from holdfast.store.catalog import list_pairs, read_manifest
 from holdfast.supervisor.upload.between_pairs import Closing, Prune, UploadLogs
 from holdfast.supervisor.upload.logs import growing_logs
 from holdfast.supervisor.upload.store_pair import store_pair
@@ -229,8 +231,14 @@ def test_a_file_that_is_gone_is_forgotten(memory: MemoryStore, logs: Logs, spool
 # --- pruning -------------------------------------------------------------------------------------------------------
 
 
-def pruning(store: FlakyStore, keep: Retention, *stored: int) -> Prune:
-    return Prune(store, RUN, keep, [name_of(save) for save in stored], lambda text: None)
+def pruning(
+    store: FlakyStore, keep: Retention, *stored: int | CheckpointName, say: Callable[[str], None] = lambda text: None
+) -> Prune:
+    """The newest of ``stored`` has just been stored by this start, if the store has it."""
+    names = [name_of(one) if isinstance(one, int) else one for one in stored]
+    prune = Prune(store, RUN, keep, names, say)
+    prune.stored(read_manifest(store, RUN, names[-1]))
+    return prune
 
 
 def saves(memory: MemoryStore) -> list[int]:
@@ -248,6 +256,19 @@ def test_what_retention_lets_go_is_removed_as_pairs_come_in(
     run_all(prune, 0)
     assert saves(memory) == [4, 5]
     assert {key.rpartition(".")[0] for key in memory.objects} == {f"{RUN}/{name_of(4)}", f"{RUN}/{name_of(5)}"}
+
+
+def test_a_start_removes_nothing_before_it_has_stored_a_pair_itself(
+    memory: MemoryStore, store: FlakyStore, spool: Spool
+) -> None:
+    """The newest pair that it found may be damaged, and an older one the only one that is whole."""
+    manifests = [store_only(memory, spool, name_of(save)) for save in (1, 2)]
+    prune = Prune(store, RUN, Retention(1), [name_of(1)], lambda text: None)
+    assert run_all(prune, 0, closing=CLOSING) == 0
+    assert saves(memory) == [1, 2]
+    prune.stored(manifests[1])
+    run_all(prune, 0)
+    assert saves(memory) == [2]
 
 
 def test_without_rules_nothing_is_removed(memory: MemoryStore, store: FlakyStore, spool: Spool) -> None:
@@ -285,10 +306,11 @@ def test_the_best_by_loss_needs_no_manifest_but_those_of_the_pairs_that_stay(
     for save in (2, 3):
         store_only(memory, spool, name_of(save))
     memory.reads.clear()
-    prune = Prune(store, RUN, Retention(1, best=Best()), [best, name_of(2), name_of(3)], lambda text: None)
+    prune = pruning(store, Retention(1, best=Best()), best, 2, 3)
+    memory.reads.clear()
     run_all(prune, 0)
     assert saves(memory) == [1, 3]
-    assert memory.reads == [f"{RUN}/{name.file('json')}" for name in (best, name_of(3))]
+    assert memory.reads == [f"{RUN}/{best.file('json')}"], "the newest one's is known"
 
 
 def test_a_metric_that_no_pair_has_removes_nothing_and_is_told_of_once(
@@ -301,7 +323,7 @@ def test_a_metric_that_no_pair_has_removes_nothing_and_is_told_of_once(
         store_only_saved(memory, spool, save)
     said: list[str] = []
     keep = Retention(best=Best("vall_acc", greatest=True))
-    prune = Prune(store, RUN, keep, names[:3], said.append)
+    prune = pruning(store, keep, *names[:3], say=said.append)
     run_all(prune, 0)
     prune.stored(save_pair(spool, name_of(4), accuracy=0.9, loss=0.5))
     run_all(prune, 0)
@@ -341,7 +363,7 @@ def test_an_outage_in_the_middle_is_made_good_later(memory: MemoryStore, store: 
 def test_who_has_no_right_to_delete_is_told_once(memory: MemoryStore, store: FlakyStore, spool: Spool) -> None:
     manifests = [store_only(memory, spool, name_of(save)) for save in range(1, 4)]
     said: list[str] = []
-    prune = Prune(store, RUN, Retention(1), [manifest.name for manifest in manifests], said.append)
+    prune = pruning(store, Retention(1), 1, 2, 3, say=said.append)
     store.fail("delete", Permanent("AccessDenied"), times=9)
     run_all(prune, 0)
     prune.stored(manifests[2])

@@ -163,6 +163,8 @@ class UploadLogs:
 class Prune:
     """Removes pairs from the store as soon as retention lets them go, oldest first.
 
+    It goes by names, and what an earlier start stored may be damaged: so it begins when this start has stored a pair.
+
     While no pair has the metric of ``keep.best``, nothing is removed, which is reported once: a run's first pairs, in
     the middle of an epoch, may have no validation yet.
     """
@@ -181,7 +183,7 @@ class Prune:
         self._reported_metric = False
         self._say = say
         self._given_up = keep.unlimited
-        self._looked = False
+        self._looked = True
 
     def job(self, now: float, closing: Closing | None) -> Job | None:
         if self._given_up or self._looked:
