@@ -240,6 +240,14 @@ def test_the_machine_is_set_up_by_the_files_of_the_clone_and_by_no_others(clone:
     assert given["SetUpSha256"] == hashlib.sha256(packed).hexdigest()
 
 
+def test_instance_types_of_several_sizes_are_refused_before_anything_is_made(clone: Clone, run: str) -> None:
+    mixed = clone.launch(run, *NOTHING_PACKED, "InstanceType1=m7i.xlarge", "InstanceType2=r7i.xlarge")
+    assert mixed.returncode == 1
+    assert "m7i.xlarge: 16 GiB, 4 vCPUs; r7i.xlarge: 32 GiB, 4 vCPUs" in mixed.stderr
+    assert "create_" not in mixed.stdout
+    assert clone.launch(run, *NOTHING_PACKED, "InstanceType1=r7i.xlarge", "InstanceType2=r7iz.xlarge").returncode == 0
+
+
 @pytest.mark.parametrize(
     ("words", "named"),
     [(["Nonsense=1"], "Nonsense"), (["MaxHours"], "MaxHours"), (["--stack", "1_x"], "1_x"), (["--what"], "--what")],

@@ -10,6 +10,7 @@ from datetime import UTC
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
 import holdfast
@@ -49,8 +50,22 @@ def test_the_group_is_of_one_machine_over_several_types_and_zones(s3_server: str
     assert policy["InstancesDistribution"]["SpotAllocationStrategy"] == "price-capacity-optimized"
     assert policy["InstancesDistribution"]["OnDemandPercentageAboveBaseCapacity"] == 0
     types = [override["InstanceType"] for override in policy["LaunchTemplate"]["Overrides"]]
-    assert len(set(types)) == 4
-    assert {re.sub(r"^[a-z](7i)z?[.]", r"\1.", name) for name in types} == {"7i.xlarge"}, "one CPU family and size"
+    assert types == ["m7i.xlarge", "m7i-flex.xlarge"]
+
+
+def test_all_machines_have_the_memory_that_was_asked_for_one_cpu_family_and_one_number_of_cpus(s3_server: str) -> None:
+    """A replacement with less memory would fail where the first machine did not."""
+    known = boto3.client("ec2", endpoint_url=s3_server)
+    parameter, types = template()["Parameters"]["MemoryGiB"], template()["Mappings"]["TypesOfMemory"]
+    assert parameter["AllowedValues"] == list(types)
+    for size, pair in types.items():
+        names = list(pair.values())
+        assert all(re.match(r"[cmr]7i(z|-flex)?[.]", name) for name in names), "Sapphire Rapids"
+        found = known.describe_instance_types(InstanceTypes=names)["InstanceTypes"]
+        assert {entry["MemoryInfo"]["SizeInMiB"] for entry in found} == {int(size) * 1024}
+        assert len({entry["VCpuInfo"]["DefaultVCpus"] for entry in found}) == 1
+    overrides = create(s3_server, MemoryGiB="64").group()["MixedInstancesPolicy"]["LaunchTemplate"]["Overrides"]
+    assert [override["InstanceType"] for override in overrides] == ["r7i.2xlarge", "r7iz.2xlarge"]
 
 
 def test_a_machine_at_risk_trains_until_it_is_taken() -> None:
@@ -96,10 +111,11 @@ def test_with_an_address_the_topic_hears_of_launches_that_fail_and_machines_that
 
 
 def test_types_that_are_left_empty_are_left_out_and_on_demand_is_a_choice(s3_server: str) -> None:
-    policy = create(s3_server, InstanceType2="", InstanceType3="", InstanceType4="", OnDemand="yes").group()[
+    policy = create(s3_server, InstanceType1="g6.xlarge", InstanceType3="gr6.xlarge", OnDemand="yes").group()[
         "MixedInstancesPolicy"
     ]
-    assert [override["InstanceType"] for override in policy["LaunchTemplate"]["Overrides"]] == ["m7i.xlarge"]
+    overrides = [override for override in policy["LaunchTemplate"]["Overrides"] if override]  # moto keeps AWS::NoValue
+    assert [override["InstanceType"] for override in overrides] == ["g6.xlarge", "gr6.xlarge"]
     assert policy["InstancesDistribution"]["OnDemandPercentageAboveBaseCapacity"] == 100
 
 
@@ -246,7 +262,7 @@ def test_every_parameter_says_what_it_is_for_and_has_a_default_where_one_can_be(
         (
             "InstanceType1",
             ["m7i.xlarge", "m7i-flex.large", "r7iz.metal-16xl", "g4dn.xlarge", "gr6.4xlarge", "p6-b200.48xlarge"],
-            ["", "m7g.xlarge", "c8gd.large", "g5g.xlarge", "im4gn.large", "t4g.small", "p6e-gb200.36xlarge", "m7i"],
+            ["m7g.xlarge", "c8gd.large", "g5g.xlarge", "im4gn.large", "t4g.small", "p6e-gb200.36xlarge", "m7i"],
         ),
         ("InstanceType2", ["", "u-6tb1.56xlarge", "u7i-6tb.112xlarge"], ["m7gd.metal"]),
         ("SetUp", ["s3://my-code/code/set-up/0123.tar.gz"], ["", "registry.example/img:1", "s3://my-code/x'.tar.gz"]),
