@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import base64
 import hashlib
+import json
 import subprocess
 import uuid
 from collections.abc import Mapping
@@ -120,3 +121,23 @@ def create(endpoint: str, **parameters: str) -> Stack:
         },
         {output["OutputKey"]: output["OutputValue"] for output in found["Outputs"]},
     )
+
+
+def evaluate(endpoint: str, expression: object, **parameters: str) -> str:
+    """What CloudFormation makes of an expression of the template, for what moto leaves out of its resources."""
+    whole = template()
+    document = {
+        **{section: whole[section] for section in ("Parameters", "Mappings", "Conditions")},
+        "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}},
+        "Outputs": {"It": {"Value": expression}},
+    }
+    given = {"RunName": "count", "Code": CODE, "SetUp": SET_UP, "SetUpSha256": "0" * 64, "Vpc": "v", "Subnets": "s"}
+    client = boto3.client("cloudformation", endpoint_url=endpoint)
+    name = f"expression-{uuid.uuid4().hex[:12]}"
+    client.create_stack(
+        StackName=name,
+        TemplateBody=json.dumps(document),
+        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in (given | parameters).items()],
+    )
+    (output,) = client.describe_stacks(StackName=name)["Stacks"][0]["Outputs"]
+    return str(output["OutputValue"])

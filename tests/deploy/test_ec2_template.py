@@ -17,7 +17,7 @@ import holdfast
 from holdfast.core.errors import Exit
 from integration.daemons import SCRIPTS, Daemon
 
-from .stacks import TEMPLATE, create, properties, template
+from .stacks import TEMPLATE, create, evaluate, properties, template
 
 
 def words(*command: str, given: str = "") -> str:
@@ -132,15 +132,64 @@ def test_the_machine_takes_imdsv2_only_and_has_an_encrypted_disk_and_no_key(s3_s
     assert "KeyName" not in data
 
 
+@pytest.mark.parametrize(
+    ("given", "image"),
+    [
+        ({}, "{{resolve:ssm:/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64}}"),
+        ({"Image": "ami-0123456789abcdef0"}, "ami-0123456789abcdef0"),
+        ({"Image": "/my/own"}, "{{resolve:ssm:/my/own}}"),
+        ({"Image": "/my/own", "Gpu": "yes"}, "{{resolve:ssm:/my/own}}"),
+    ],
+)
+def test_the_image_is_amazons_or_ones_own_by_its_id_or_its_parameter(
+    s3_server: str, given: dict[str, str], image: str
+) -> None:
+    expression = properties("LaunchTemplate")["LaunchTemplateData"]["ImageId"]
+    assert evaluate(s3_server, expression, **given) == image
+
+
+def test_gpus_need_types_of_their_own_and_a_disk_that_their_image_fits_on() -> None:
+    """Read from the template, as moto keeps no rules."""
+    resources = template()
+    rule = resources["Rules"]["ForGpus"]
+    assert rule["RuleCondition"] == {"Fn::Equals": [{"Ref": "Gpu"}, "yes"]}
+    types, disk = [assertion["Assert"] for assertion in rule["Assertions"]]
+    assert types == {"Fn::Not": [{"Fn::Equals": [{"Ref": "InstanceType1"}, ""]}]}
+    (contained,) = disk["Fn::Not"]
+    least = resources["Parameters"]["DiskGiB"]["MinValue"]
+    assert contained == {"Fn::Contains": [[str(size) for size in range(least, 100)], {"Ref": "DiskGiB"}]}
+    chosen = properties("LaunchTemplate")["LaunchTemplateData"]["ImageId"]["Fn::If"][2]["Fn::If"]
+    assert (chosen[0], "nvidia" in chosen[1], "nvidia" in chosen[2]) == ("WithGpu", True, False)
+
+
 def test_the_disk_is_as_large_and_as_fast_as_asked(s3_server: str) -> None:
     (disk,) = create(s3_server, DiskGiB="500", DiskMiBps="500").launch_data()["BlockDeviceMappings"]
     assert (int(disk["Ebs"]["VolumeSize"]), int(disk["Ebs"]["Throughput"])) == (500, 500)
 
 
-def test_nothing_comes_in_and_https_alone_goes_out() -> None:
-    group = properties("SecurityGroup")
+@pytest.mark.parametrize(
+    ("given", "ports"),
+    [
+        ({}, {443}),
+        ({"Code": "host.example/team/img:1"}, {443}),
+        ({"Code": "host.example:5000/team/img:1"}, {443, 5000}),
+        ({"Code": "team/img:1@sha256:" + "0" * 64}, {443}),
+        ({"HoldfastRequirement": "holdfast-train @ https://h.example:8443/h.whl"}, {443, 8443}),
+        ({"HoldfastRequirement": "holdfast-train @ https://h.example/h.whl"}, {443}),
+    ],
+)
+def test_nothing_comes_in_and_https_alone_goes_out_but_to_the_ports_that_the_parameters_name(
+    s3_server: str, given: dict[str, str], ports: set[int]
+) -> None:
+    group, found = properties("SecurityGroup"), set()
     assert "SecurityGroupIngress" not in group
-    assert {(rule["FromPort"], rule["ToPort"]) for rule in group["SecurityGroupEgress"]} == {(443, 443)}
+    for rule in group["SecurityGroupEgress"]:
+        condition, taken, left = rule.get("Fn::If", ["", rule, None])
+        assert left in (None, {"Ref": "AWS::NoValue"})
+        assert taken["FromPort"] == taken["ToPort"]
+        port = {"Fn::If": [condition, taken["FromPort"], "0"]} if condition else str(taken["FromPort"])
+        found.add(int(evaluate(s3_server, port, **given)))
+    assert found - {0} == ports
 
 
 def test_the_bucket_is_versioned_and_encrypted_and_tidies_up() -> None:
@@ -236,7 +285,7 @@ def test_every_parameter_says_what_it_is_for_and_has_a_default_where_one_can_be(
         (
             "Code",
             ["s3://my-code/a/b-1.tar.gz", "host.example:5000/team/img:1@sha256:" + "0" * 64],
-            ["s3://my-code/x.zip", "a b", "'"],
+            ["s3://my-code/x.zip", "a b", "'", "img:1"],
         ),
         ("Training", ["python train.py --epochs=3 --x a,b"], ["python 'a b'", "echo $HOME", "a;b", "a\nb", ""]),
         (
@@ -267,6 +316,7 @@ def test_every_parameter_says_what_it_is_for_and_has_a_default_where_one_can_be(
         ("InstanceType2", ["", "u-6tb1.56xlarge", "u7i-6tb.112xlarge"], ["m7gd.metal"]),
         ("SetUp", ["s3://my-code/code/set-up/0123.tar.gz"], ["", "registry.example/img:1", "s3://my-code/x'.tar.gz"]),
         ("SetUpSha256", ["0a" * 32], ["", "0A" * 32, "0a" * 31]),
+        ("Image", ["", "ami-0123456789abcdef0", "/aws/service/x/ami-id"], ["al2023", "ami-", "/a}}b", "{{resolve"]),
         ("StorePrefix", ["runs", "team/runs"], ["", "/runs", "runs/", "a//b", "a b"]),
         ("ExistingBucket", ["", "my-bucket"], ["My", "s3://my-bucket"]),
     ],
