@@ -19,6 +19,7 @@ from cfnlint.decode import cfn_yaml
 EC2 = Path(__file__).parents[2] / "deploy" / "ec2"
 TEMPLATE = EC2 / "holdfast.yaml"
 CODE = "s3://my-code/digits/v1.tar.gz"
+KEY = "arn:aws:kms:us-east-1:123456789012:key/01234567-89ab-cdef-0123-456789abcdef"
 SET_UP = "s3://my-code/set-up.tar.gz"
 
 

@@ -21,7 +21,7 @@ import pytest
 
 import holdfast
 
-from .stacks import create, properties, template
+from .stacks import KEY, create, properties, template
 
 ROOT = Path(__file__).parents[2]
 BUCKET = "holdfast-123456789012-us-east-1"  # without a policy: moto refuses all calls where one denies any
@@ -200,7 +200,8 @@ def test_a_stack_with_a_bucket_of_its_own_keeps_it(clone: Clone) -> None:
 
 def test_its_bucket_is_like_the_one_that_the_template_makes(clone: Clone, run: str) -> None:
     """Read from the template, as moto makes its bucket without most of these."""
-    assert clone.launch(run, "--bucket", f"b-{run}", *NOTHING_PACKED).returncode == 0
+    given = ("NoncurrentDays=9", f"KmsKey={KEY}")
+    assert clone.launch(run, "--bucket", f"b-{run}", *NOTHING_PACKED, *given).returncode == 0
     s3, bucket, theirs = clone.client("s3"), {"Bucket": f"b-{run}"}, properties("Bucket")
     access = s3.get_public_access_block(**bucket)["PublicAccessBlockConfiguration"]
     assert access == theirs["PublicAccessBlockConfiguration"]
@@ -211,7 +212,11 @@ def test_its_bucket_is_like_the_one_that_the_template_makes(clone: Clone, run: s
     assert wheels["Filter"]["Prefix"] == cache["Prefix"]["Fn::Sub"].replace("${StorePrefix}", "runs")
     assert wheels["Expiration"]["Days"] == cache["ExpirationInDays"]
     assert unfinished["AbortIncompleteMultipartUpload"] == wanted["AbortIncompleteMultipartUpload"]
-    assert noncurrent["NoncurrentVersionExpiration"] == old["NoncurrentVersionExpiration"]
+    assert noncurrent["NoncurrentVersionExpiration"] == {"NoncurrentDays": 9}
+    assert old["NoncurrentVersionExpiration"] == {"NoncurrentDays": {"Ref": "NoncurrentDays"}}
+    (encrypted,) = s3.get_bucket_encryption(**bucket)["ServerSideEncryptionConfiguration"]["Rules"]
+    assert encrypted["ApplyServerSideEncryptionByDefault"] == {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": KEY}
+    assert encrypted["BucketKeyEnabled"]
     assert noncurrent["Expiration"] == {"ExpiredObjectDeleteMarker": old["ExpiredObjectDeleteMarker"]}
     (statement,) = json.loads(s3.get_bucket_policy(**bucket)["Policy"])["Statement"]
     (same,) = properties("BucketPolicy")["PolicyDocument"]["Statement"]

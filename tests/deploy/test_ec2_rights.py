@@ -20,7 +20,7 @@ from fakes.aws import Call, Door
 from holdfast.core.errors import Exit
 
 from .conftest import Site
-from .stacks import CODE, SET_UP, create
+from .stacks import CODE, KEY, SET_UP, create
 
 SOURCE = Path(holdfast.__file__).parent
 ACTIONS = {
@@ -156,6 +156,15 @@ def test_the_machine_reads_its_set_up_and_its_code_and_no_other_object_there(
     assert set(policies) == {"holdfast-daemon", "holdfast-code"}
     arns = [uri.replace("s3://", "arn:aws:s3:::") for uri in read]
     assert granted(policies["holdfast-code"]) == {"s3:GetObject": arns}
+
+
+def test_a_key_of_ones_own_may_be_used_for_the_buckets_objects_alone(s3_server: str) -> None:
+    """What S3 asks of KMS for uploads in one piece and in parts, copies and downloads."""
+    (statement,) = create(s3_server, KmsKey=KEY).policies()["holdfast-key"]["Statement"]
+    assert statement["Action"] == ["kms:Decrypt", "kms:GenerateDataKey"]
+    assert statement["Resource"] == KEY
+    assert statement["Condition"] == {"StringEquals": {"kms:ViaService": "s3.us-east-1.amazonaws.com"}}
+    assert "holdfast-key" not in create(s3_server).policies()
 
 
 def test_another_bucket_and_folder_get_the_rights_instead(s3_server: str) -> None:

@@ -12,12 +12,14 @@ from typing import Any
 
 import boto3
 import pytest
+from click import Option
 
 import holdfast
+from holdfast.cli.run import run
 from holdfast.core.errors import Exit
 from integration.daemons import SCRIPTS, Daemon
 
-from .stacks import TEMPLATE, create, evaluate, properties, template
+from .stacks import KEY, TEMPLATE, create, evaluate, properties, template
 
 
 def words(*command: str, given: str = "") -> str:
@@ -163,8 +165,9 @@ def test_gpus_need_types_of_their_own_and_a_disk_that_their_image_fits_on() -> N
 
 
 def test_the_disk_is_as_large_and_as_fast_as_asked(s3_server: str) -> None:
-    (disk,) = create(s3_server, DiskGiB="500", DiskMiBps="500").launch_data()["BlockDeviceMappings"]
+    (disk,) = create(s3_server, DiskGiB="500", DiskMiBps="500", KmsKey=KEY).launch_data()["BlockDeviceMappings"]
     assert (int(disk["Ebs"]["VolumeSize"]), int(disk["Ebs"]["Throughput"])) == (500, 500)
+    assert disk["Ebs"]["KmsKeyId"] == KEY
 
 
 @pytest.mark.parametrize(
@@ -201,7 +204,12 @@ def test_the_bucket_is_versioned_and_encrypted_and_tidies_up() -> None:
         assert rule["Status"] == "Enabled"
         rules |= rule
     assert rules["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 2}
-    assert rules["NoncurrentVersionExpiration"] == {"NoncurrentDays": 3}
+    assert rules["NoncurrentVersionExpiration"] == {"NoncurrentDays": {"Ref": "NoncurrentDays"}}
+    condition, own, amazons = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"][0]["Fn::If"]
+    assert condition == "HasKey"
+    assert own["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": {"Ref": "KmsKey"}}
+    assert own["BucketKeyEnabled"] is True, "else each object costs a call of KMS"
+    assert amazons["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
 
 
 def test_the_bucket_is_private_and_outlives_the_stack() -> None:
@@ -252,6 +260,18 @@ def test_the_settings_that_the_machine_gets_are_settings_that_holdfast_takes(s3_
     assert daemon.wait() == Exit.COMPLETE, daemon.text
     daemon.close()
     assert "giving the machine back failed" in daemon.text, "it was asked for, and there is no metadata service here"
+
+
+def test_which_checkpoints_stay_is_as_asked_and_all_by_default(s3_server: str) -> None:
+    def settings(**given: str) -> dict[str, Any]:
+        text = written_by(create(s3_server, **given).user_data(), "/etc/holdfast/holdfast.toml")
+        return {key: value for key, value in tomllib.loads(text).items() if key.startswith("keep-")}
+
+    assert settings() == {}
+    kept = settings(KeepLast="3", KeepEvery="10", KeepBest="accuracy:max")
+    assert kept == {"keep-last": 3, "keep-every": 10, "keep-best": "accuracy:max"}
+    known = {max(option.opts, key=len) for option in run.params if isinstance(option, Option)}
+    assert {f"--{key}" for key in kept} <= known
 
 
 def test_the_hook_that_the_daemon_completes_is_the_groups(s3_server: str) -> None:
@@ -317,6 +337,8 @@ def test_every_parameter_says_what_it_is_for_and_has_a_default_where_one_can_be(
         ("SetUp", ["s3://my-code/code/set-up/0123.tar.gz"], ["", "registry.example/img:1", "s3://my-code/x'.tar.gz"]),
         ("SetUpSha256", ["0a" * 32], ["", "0A" * 32, "0a" * 31]),
         ("Image", ["", "ami-0123456789abcdef0", "/aws/service/x/ami-id"], ["al2023", "ami-", "/a}}b", "{{resolve"]),
+        ("KmsKey", ["", KEY], ["alias/mine", "arn:aws:kms:us-east-1:123456789012:alias/mine"]),
+        ("KeepBest", ["", "val_loss", "accuracy:max"], ["a b", 'x"', "x:most", "a'"]),
         ("StorePrefix", ["runs", "team/runs"], ["", "/runs", "runs/", "a//b", "a b"]),
         ("ExistingBucket", ["", "my-bucket"], ["My", "s3://my-bucket"]),
     ],
