@@ -98,7 +98,7 @@ class Watched(Wrapper):
     def delete(self, key: str) -> None:
         name = CheckpointName.of_manifest_file(key.rpartition("/")[2])
         if name is not None:
-            self._model.let_go(name)
+            self._model.complete_hook(name)
         self._store.delete(key)
         self._judge("delete", key)
 
@@ -585,7 +585,7 @@ class Holders(RuleBasedStateMachine):
         prune = Prune(store, str(RUN), Retention(KEPT), stored, lambda text: None)
         return [prune, UploadArtifacts(artifacts)]
 
-    def let_go(self, name: CheckpointName) -> None:
+    def complete_hook(self, name: CheckpointName) -> None:
         """A holder's retention begins to remove that pair."""
         self.stored.discard(name)
         self.removed.add(name)

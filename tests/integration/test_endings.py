@@ -101,7 +101,7 @@ def test_a_last_state_that_could_not_be_stored_keeps_its_machine_until_it_is(loc
         wrong = local_park.start("one", *limits, command=["no-such-program"])
         assert wrong.wait() == Exit.USAGE
         for daemon in (first, away, wrong):
-            assert "the last state is on this machine alone, which is kept" in daemon.text
+            assert "this machine is kept: the last checkpoint" in daemon.text
             assert "giving the machine back" not in daemon.text
     last = local_park.start("one", *limits)
     assert last.wait() == Exit.FAILED

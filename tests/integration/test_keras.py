@@ -23,16 +23,16 @@ def test_a_users_script_outlives_its_machine_and_a_changed_model_is_refused(
     tmp_path: Path, s3_server: str, bucket: str
 ) -> None:
     environment = {"HOLDFAST_ENDPOINT_URL": s3_server}
-    let_go = tmp_path / "go"
+    complete_hook = tmp_path / "go"
     with (
         machines(f"s3://{bucket}/a", tmp_path / "a", environment) as park,
         machines(f"s3://{bucket}/b", tmp_path / "b", environment) as undisturbed,
     ):
-        first = park.start("one", command=COMMAND, HOLD_AT="3", LET_GO=str(let_go))
+        first = park.start("one", command=COMMAND, HOLD_AT="3", LET_GO=str(complete_hook))
         first.until("holding")
         first.process.send_signal(signal.SIGTERM)
         first.until("draining")
-        let_go.touch()
+        complete_hook.touch()
         assert first.wait() == Exit.STOPPED
         assert "evaluated" not in first.text, "the script's tail does not run on a half-trained model"
         shutil.rmtree(park.work_dir("one"))

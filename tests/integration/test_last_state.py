@@ -74,7 +74,7 @@ def test_a_start_that_cannot_use_its_store_is_74_where_a_state_waits_for_it(
 ) -> None:
     again = local_park.start("one", HOLD_AT="40")
     assert again.wait() == Exit.UNSTORED, again.text
-    assert "the last state is on this machine alone" in again.text
+    assert "this machine is kept: the last checkpoint" in again.text
     back(local_park, unstored)
 
 

@@ -374,7 +374,7 @@ def test_a_second_session_in_one_command_ends_the_run_with_what_the_first_one_st
     ]
     daemon = local_park.start("one", command=[sys.executable, "-c", "\n".join(lines)])
     assert daemon.wait() == Exit.FAILED, daemon.text
-    assert "this process has a training already" in daemon.text
+    assert "this process already has a training" in daemon.text
     assert local_park.kinds("one").count("started") == 1
     assert sum(key.endswith(".json") and key.startswith("model") for key in keys(local_park)) == 1
     assert "complete.json" not in keys(local_park)

@@ -11,7 +11,7 @@ from holdfast.supervisor.command.reaper import Ended
         (Ended(3), False, "exit 3"),
         (Ended(0, 9), False, "killed by SIGKILL"),
         (Ended(0, 9), True, "killed by SIGKILL: out of memory"),
-        (Ended(1), True, "exit 1, after the kernel killed one of it: out of memory"),
+        (Ended(1), True, "exit 1; the kernel killed one of its processes: out of memory"),
         (Ended(0, 40), False, "killed by signal 40"),
     ],
 )

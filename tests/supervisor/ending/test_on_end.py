@@ -55,7 +55,7 @@ class FakeGroup:
     def give_back(self, decrement: bool) -> None:
         self.calls.append(f"give back, decrement {decrement}")
 
-    def let_go(self, hook: Hook) -> None:
+    def complete_hook(self, hook: Hook) -> None:
         if self._clock() < self._waits_at:
             raise AutoScalingError("no active lifecycle action")
         self.calls.append(f"let go {hook.group} {hook.name}")

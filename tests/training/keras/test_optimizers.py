@@ -130,4 +130,4 @@ def test_an_optimizer_that_only_an_earlier_training_used_does_not_keep_a_run_fro
 
     assert once(taught(True), tmp_path, STOP).code == 75
     assert once(taught(False), tmp_path).code is None
-    assert "optimizer:teacher.optimizer: what it knew is not restored" in capfd.readouterr().err
+    assert "optimizer:teacher.optimizer: its state is not restored" in capfd.readouterr().err

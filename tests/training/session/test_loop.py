@@ -341,7 +341,7 @@ def test_a_second_loop_of_a_process_is_refused_before_it_trains_and_costs_the_fi
     with resumed(tmp_path) as first:
         first.boundary(6)
         first.commit({"a": np.ones(2)})
-    with pytest.raises(SettingsError, match=r"^this process has a training already, .*one session[^\n]*$"):
+    with pytest.raises(SettingsError, match=r"^this process already has a training: .*one session[^\n]*$"):
         holdfast.session(directory=str(tmp_path))
     assert resumed(tmp_path).resume_from.arrays["a"].tolist() == [1, 1]
     close_session()
@@ -350,7 +350,7 @@ def test_a_second_loop_of_a_process_is_refused_before_it_trains_and_costs_the_fi
 def test_a_loop_that_failed_is_not_followed_by_another_in_its_process(run: Any, tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), run:
         run.boundary(1 // 0)
-    with pytest.raises(SettingsError, match="this process has a training already"):
+    with pytest.raises(SettingsError, match="this process already has a training"):
         holdfast.session(directory=str(tmp_path))
 
 

@@ -40,7 +40,9 @@ class Ended:
         text = f"killed by {_name(self.signal)}" if self.signal else f"exit {self.status}"
         if out_of_memory:
             killed = self.signal == signal.SIGKILL
-            return f"{text}: out of memory" if killed else f"{text}, after the kernel killed one of it: out of memory"
+            return (
+                f"{text}: out of memory" if killed else f"{text}; the kernel killed one of its processes: out of memory"
+            )
         return text
 
 

@@ -61,7 +61,7 @@ def leftovers(facts: DoctorFacts) -> Finding | None:
 def conditions(facts: DoctorFacts) -> Finding | None:
     check, found = "conditional writes", facts.store
     if found.unkept:
-        remedy = "the run's lease is made of them: see to it that small objects can be written and read"
+        remedy = "the run's lease requires them: see to it that small objects can be written and read"
         return Finding(check, "problem", f"could not be tried: {found.unkept}", remedy)
     if found.kept is None:
         return None
@@ -71,8 +71,8 @@ def conditions(facts: DoctorFacts) -> Finding | None:
             "Amazon S3; holdfast looks before and after it writes, which leaves a small gap"
         )
         return Finding(check, "warning", f"this store {found.kept.missing}", remedy)
-    bare = "" if found.kept.quotes else "; this store compares tags without their quotes, and gets them so"
-    return Finding(check, "ok", f"kept, as the run's lease needs them{bare}")
+    bare = "" if found.kept.quotes else "; this store compares ETags without their quotes, so they are sent without"
+    return Finding(check, "ok", f"supported; the run's lease requires them{bare}")
 
 
 def clock(facts: DoctorFacts) -> Finding | None:

@@ -1,1 +1,1 @@
-"""What happens when all is over: what ends the costs, and states that only this machine has."""
+"""Actions after the run ends: commands, giving the machine back, states that only this machine has."""

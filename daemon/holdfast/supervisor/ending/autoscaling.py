@@ -56,7 +56,7 @@ class Member:
             ShouldDecrementDesiredCapacity=decrement,
         )
 
-    def let_go(self, hook: Hook) -> None:
+    def complete_hook(self, hook: Hook) -> None:
         """Completes the hook's action: the group need not wait any longer. Raises AutoScalingError."""
         self._call(
             "complete_lifecycle_action",

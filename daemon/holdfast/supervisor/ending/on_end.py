@@ -25,7 +25,7 @@ SCALE_IN = "scale-in"
 NONE = "none"
 COMMAND_TIME = 120.0
 GIVE_BACK_TIME = 60.0
-LET_GO_TIME = 10.0  # after a drain that used up a notice's time, little is left
+HOOK_TIME = 10.0  # after a drain that used up a notice's time, little is left
 LEAVING_TIME = 60.0
 _LOOK = 2.0
 _NAP = 0.1
@@ -123,7 +123,7 @@ class Group(Protocol):
 
     def leaving(self) -> bool: ...
     def give_back(self, decrement: bool) -> None: ...
-    def let_go(self, hook: Hook) -> None: ...
+    def complete_hook(self, hook: Hook) -> None: ...
 
 
 class Running(Protocol):
@@ -167,29 +167,30 @@ class Closer:
         if isinstance(action, RunCommand):
             self._command(action.words, run, code)
         elif isinstance(action, Keep):
-            text = f"the last state is on this machine alone, which is kept: {action.pair}.*; the next start stores it"
+            pair = f"the last checkpoint ({action.pair}.*)"
+            text = f"this machine is kept: {pair} is not in the store yet; the next start stores it"
             self._say("kept", text, True)
         elif isinstance(action, GiveBack):
             self._bounded(GIVE_BACK_TIME, "giving the machine back", lambda: self._give_back(action.decrement))
         else:
-            patience = LET_GO_TIME + (LEAVING_TIME if action.await_it else 0.0)
-            self._bounded(patience, "completing the lifecycle action", lambda: self._let_go(action))
+            patience = HOOK_TIME + (LEAVING_TIME if action.await_it else 0.0)
+            self._bounded(patience, "completing the lifecycle action", lambda: self._complete_hook(action))
 
     def _give_back(self, decrement: bool) -> None:
         self._group.give_back(decrement)
         kept = "" if decrement else "; the group keeps its desired capacity"
         self._say("scaled-in", f"this machine was given back to its Auto Scaling group{kept}", False)
 
-    def _let_go(self, action: LetGo) -> None:
+    def _complete_hook(self, action: LetGo) -> None:
         """A hook begins to wait a little after the machine is on its way out; refusals before that are expected."""
         until = self._clock() + (LEAVING_TIME if action.await_it else 0.0)
         while not self._group.leaving():
             if self._clock() >= until or self._hurry.wait(_LOOK):
                 return
-        until = self._clock() + LET_GO_TIME / 2
+        until = self._clock() + HOOK_TIME / 2
         while True:
             try:
-                self._group.let_go(action.hook)
+                self._group.complete_hook(action.hook)
                 break
             except AutoScalingError:
                 if self._clock() >= until or self._hurry.wait(_LOOK):

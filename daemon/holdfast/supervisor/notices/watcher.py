@@ -17,11 +17,10 @@ from ...core.machine.events import Event, NoNotice, NoticeStands, RebalanceRecom
 from ...core.metadata_paths import LIFECYCLE, MAINTENANCE, REBALANCE, SPOT
 from .imds import MetadataAbsent, MetadataClient, MetadataError, MetadataRefused, MetadataUnheard
 
-PATHS = (SPOT, REBALANCE, MAINTENANCE, LIFECYCLE)
 _LEAVING = ("Terminated", "Warmed:Terminated", "Warmed:Stopped", "Warmed:Hibernated")
 _UNHEARD = (
-    "the metadata service takes the question for a token and its answer does not arrive, as in a container on an"
-    " instance with a hop limit of 1, so only signals can announce an interruption; set the limit to 2:"
+    "the metadata service gives no token, as in a container on an instance with a hop limit of 1. Spot notices are"
+    " not seen, only signals. Set the limit to 2:"
     " aws ec2 modify-instance-metadata-options --instance-id ID --http-put-response-hop-limit 2"
 )
 
@@ -48,7 +47,7 @@ def interpret(documents: Mapping[str, str | None], now: datetime, drain_time: fl
             warnings.append(f"{path}: not understood: {text[:80]!r}" if text else f"{path}: empty answer")
             found[path] = None
     due, scheduled = _maintenance_due(found[MAINTENANCE], drain_time)
-    stands = [notice for notice in (found[SPOT], found[LIFECYCLE], due) if notice is not None]
+    stands = [notice for notice in (*found.values(), due) if isinstance(notice, NoticeStands)]
     soonest = min(stands, key=lambda n: drain_time if n.seconds is None else n.seconds, default=None)
     return Reading(soonest, bool(found[REBALANCE]), scheduled, tuple(warnings))
 
@@ -104,6 +103,8 @@ _READERS: dict[str, Callable[[str, datetime], Any]] = {
     MAINTENANCE: _maintenance,
     LIFECYCLE: _lifecycle,
 }
+PATHS = tuple(_READERS)
+"""The documents that are asked for."""
 
 
 @dataclass

@@ -27,7 +27,7 @@ _LAST_WORDS = 2.0
 
 
 class Notifier:
-    """Hears the journal. ``close`` waits a little for what is on its way.
+    """Posts the journal's events. ``close`` waits a little for what is on its way.
 
     A failed post is repeated after ``pause`` seconds, and after twice as many.
     """

@@ -45,8 +45,8 @@ def candidates(store: Store, spool: Spool) -> Candidates:
     for name in found.newest_first:
         if max(name.incarnation, name.save) >= _MAX_NUMBER:
             raise HoldfastError(
-                f"run {spool.run}: {name} was not written by holdfast, and its numbers leave none for further "
-                "checkpoints: remove it from the store, and see who else can write there"
+                f"run {spool.run}: {name} was not written by holdfast, and its numbers are so large that no later "
+                "checkpoint could be named: remove it from the store, and see who else can write there"
             )
     return found
 

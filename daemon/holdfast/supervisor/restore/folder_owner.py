@@ -1,7 +1,7 @@
-"""Whose is the run's folder on this machine? Two stores number their runs alike, and may share a work dir.
+"""Checks which store the run's folder on this machine belongs to.
 
-The folder notes the identity of its run. So the checkpoints of one store's run are never taken for another's, and their
-"stored" marks never count for another store.
+Two stores number their runs alike, and may share a work dir. The folder notes the identity of its run. So the
+checkpoints of one store's run are never taken for another's, and their "stored" marks never count for another store.
 """
 
 from __future__ import annotations

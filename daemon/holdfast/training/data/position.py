@@ -10,11 +10,11 @@ from typing import Any, Protocol
 
 
 def ignore(batch: Any) -> None:
-    """A batch that nobody looks at."""
+    """Does nothing with the batch."""
 
 
 def ignore_earlier(before: int, batch: Any) -> None:
-    """The same, of a batch of an earlier epoch."""
+    """Does nothing with a batch of an earlier epoch."""
 
 
 class DataPosition(Protocol):

@@ -108,7 +108,7 @@ def _distrust_best(callback: Any, state: Any, fresh: Any, say: Callable[[str], N
         return
     what = "is missing" if here is None else "is older than the checkpoint"
     if isinstance(logs, dict) and logs.get(callback.monitor) == callback.best and _write_best(callback, path):
-        say(f"{path} {what}: the checkpoint is of that best model, which is written there again")
+        say(f"{path} {what}: it is written again, as the checkpoint is of that best model")
         return
     say(
         f"{path} {what}: the best model so far ({callback.monitor} {callback.best:.6g}) is lost, and the next epoch's "

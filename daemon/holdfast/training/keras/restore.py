@@ -44,7 +44,7 @@ def _say_what_is_left_out(saved: Saved, here: Places, matching: Places, say: Cal
         path = one_line(saved.values[place][0])[:200]
         say(f"the checkpoint holds the variable {path}, and this script has none there")
     for group in dict.fromkeys(place.group for place in missing if not is_metric(place) and not is_reached(place)):
-        say(f"{group}: what it knew is not restored, for this script's step does not use it")
+        say(f"{group}: its state is not restored, because this script does not use it")
     if "layers" not in saved.facts:  # an older pair
         return
     for place in here:

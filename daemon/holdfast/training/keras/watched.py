@@ -69,8 +69,8 @@ class Watched:
                 self._say(f"{path} is a variable that holds texts: it is not kept")
         if not found.whole:
             self._say(
-                f"the model and the callbacks lead to more than {MOST_OBJECTS:,} objects: a variable beyond them that "
-                "Keras does not list is not kept"
+                f"the model and the callbacks hold more than {MOST_OBJECTS:,} objects, and no more are searched: a "
+                "variable beyond them that Keras does not list is not saved"
             )
 
 

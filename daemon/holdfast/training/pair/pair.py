@@ -164,7 +164,7 @@ def _write(target: PairTarget, draft: Draft, most_dirty: int | None) -> Manifest
 
 
 def _check(manifest: Manifest) -> None:
-    """A pair that no start would find, or take, must not push out a good one. Raises ValueError or InvalidPair."""
+    """Raises ValueError or InvalidPair for a pair that no start could use: it must not replace a good one."""
     if CheckpointName.parse(str(manifest.name)) != manifest.name:
         raise ValueError(f"{manifest.name} is no checkpoint's name: a count in it is negative or too large")
     Manifest.from_json(manifest.to_json(), manifest.name)

@@ -98,7 +98,7 @@ def unpack(value: Any) -> np.ndarray:
 def narrow_type(name: Any) -> np.dtype[Any]:
     """A type that HDF5 lacks, by its name. Raises TypeError for any other."""
     if name not in WIDER:
-        raise TypeError("a type is none that HDF5 lacks")
+        raise TypeError("an array has an unexpected type")
     return _dtype(name)
 
 

@@ -25,8 +25,8 @@ from .signals import TakenSignal
 OVERDUE_AFTER = 1.0
 FIT, LOOP = "fit", "loop"
 _ONE_LOOP = (
-    "this process has a training already, and a holdfast.session cannot share its run with another: start each as a "
-    "process and a run of its own, or keep the state of all in one session (docs/session.md)"
+    "this process already has a training: use one holdfast.session in a process, and start other trainings as "
+    "processes and runs of their own, or keep the state of all in one session (docs/session.md)"
 )
 
 

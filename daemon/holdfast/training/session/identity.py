@@ -19,7 +19,12 @@ from .call_site import digest
 Identity = dict[str, Any]
 
 # What differs in one of these is another training, whatever was edited.
-_FIXED = {"kind": "kind of training", "model": "model", "optimizer": "optimizer", "loops": "turn of the loop around it"}
+_FIXED = {
+    "kind": "kind of training",
+    "model": "model",
+    "optimizer": "optimizer",
+    "loops": "iteration of the enclosing loop",
+}
 _PLACE = {
     "script": "script",
     "arguments": "arguments",

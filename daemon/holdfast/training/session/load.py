@@ -125,10 +125,11 @@ def _say_anew(session: Session, identity: Identity, known: list[TrainingRecord])
     for record in reversed(known):
         found = difference(record.identity, identity)
         if not {"kind", "script", "site"} & set(found):
-            why = f"its {_listed(found)} differ" if found else "what it builds upon was trained further since"
+            why = f"its {_listed(found)} differ" if found else "an earlier training that it depends on has changed"
+            epoch = record.pair.epoch if record.pair else 0
             session.say(
-                f"this training is not the run's at epoch {record.pair.epoch if record.pair else 0}: {why}; it begins "
-                "anew, and the other one is kept (--extend continues one that is changed on purpose)"
+                f"this training does not match the checkpoint at epoch {epoch}: {why}. "
+                "It starts from the beginning, and the old state is kept; --extend continues it all the same"
             )
             return
 

@@ -49,7 +49,7 @@ def _watch() -> None:
 
 
 def _look() -> bool:
-    """Was there a ``fit`` in its epochs?"""
+    """Is a ``fit`` running its epochs now?"""
     if "keras" not in sys.modules and "tf_keras" not in sys.modules:
         return False
     found = any(_trains(frame) for frame in sys._current_frames().values())

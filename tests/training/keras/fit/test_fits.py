@@ -216,7 +216,7 @@ def test_a_loop_behind_a_fit_is_refused_and_leaves_it_its_pairs(tmp_path: Path) 
     fit(compiled(), 2, holdfast.Resume(str(tmp_path)))
     (run,) = tmp_path.iterdir()
     before = Spool(run).pairs()
-    with pytest.raises(SettingsError, match="this process has a training already"):
+    with pytest.raises(SettingsError, match="this process already has a training"):
         holdfast.session(directory=str(tmp_path))
     assert Spool(run).pairs() == before
     close_session()
@@ -229,7 +229,7 @@ def test_a_fit_behind_a_loop_is_refused_before_its_first_batch(tmp_path: Path) -
         loop.commit({"a": X})
     model = compiled()
     before = model.get_weights()[0].copy()
-    with pytest.raises(SettingsError, match="this process has a training already"):
+    with pytest.raises(SettingsError, match="this process already has a training"):
         fit(model, 2, holdfast.Resume(str(tmp_path)))
     assert np.array_equal(model.get_weights()[0], before)
     close_session()

@@ -27,8 +27,8 @@ def skip(model: keras.Model, known: Mapping[str, Any], session: Session) -> None
         raise InvalidPair("its .pkl is malformed: a fit without a history") from None
     dataset_passes.set_counts(history.get("passes", ()))
     session.say(
-        "an early version of holdfast finished this fit: it is not trained again, and the weights at its end were not "
-        "kept. What the script does before the next fit (evaluate, predict, save) sees other weights"
+        "this fit was finished by an early version of holdfast, which did not keep its final weights. It is not "
+        "trained again, so evaluate, predict or save before the next fit use other weights"
     )
     if session.resume is None:
         return

@@ -265,7 +265,7 @@ class Fit:
         self._policy.taken(self._progress.step, time.monotonic())
 
     def _first_step(self, train_function: Any) -> None:
-        """Its graphs are there now."""
+        """Called after the first step, when its graphs exist."""
         for text in random_layers.warnings(self._model, train_function):
             self._say(text)
 
