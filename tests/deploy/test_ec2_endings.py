@@ -83,6 +83,25 @@ def test_the_hook_is_completed_when_the_drain_is_stored_and_not_before(site: Sit
     assert any("-00000020-" in key and key.endswith(".json") for key in stored), "the manifest of the drain's pair"
 
 
+@pytest.mark.parametrize("holder", ["another stack", "the same stack", "no stack"])
+def test_of_two_stacks_with_one_run_the_second_says_so_and_starts_no_machine_after_another(
+    site: Site, holder: str
+) -> None:
+    hooks = {"another stack": ("--lifecycle-hook", "other/hook"), "the same stack": ("--lifecycle-hook", site.hook)}
+    first = site.park.start("one", *hooks.get(holder, ()), HOLD_AT="20")
+    site.park.until_step("one", 20, first)
+    second = site.park.start("two", "--lifecycle-hook", site.hook, "--on-failure", "scale-in", "--lease-wait", "0.1")
+    assert second.wait() == Exit.FENCED, second.text
+    assert site.state() in ("shutting-down", "terminated")
+    if holder == "the same stack":
+        assert site.desired() == 1, "the holder may be this group's next machine"
+        assert "outside of" not in second.text
+    else:
+        assert site.desired() == 0, second.text
+        assert f"the run is trained outside of the Auto Scaling group {site.stack.name}, by " in second.text
+        assert ("of the Auto Scaling group other (" in second.text) is (holder == "another stack")
+
+
 def test_a_run_that_is_too_old_is_stored_and_ends_its_machine_for_good(site: Site) -> None:
     hours = "0.0015"  # some five seconds
     daemon = site.park.start("one", "--max-hours", hours, "--on-failure", "scale-in", HOLD_AT="20")

@@ -37,6 +37,7 @@ from ..supervisor.report.journal import Journal
 from ..supervisor.report.monitoring import watched
 from ..supervisor.report.systemd import Systemd, is_journal
 from ..supervisor.report.view import announcing
+from ..supervisor.restore.lease_record import holder_outside
 from ..supervisor.settings import RunSettings
 from .options import (
     config_option,
@@ -133,13 +134,14 @@ def run(**settings: Any) -> int:
             code = error.exit_code
             raise
         finally:
-            actions = decide(code, endings, only_here(settings["work_dir"], settings["run"]))
+            outside = _holder_outside(settings, code, endings, journal)
+            actions = decide(code, endings, only_here(settings["work_dir"], settings["run"]), outside)
             _end(actions, settings["run"], code, client, journal, reaper)
     return code
 
 
 def _supervise(settings: dict[str, Any], client: MetadataClient | None, journal: Journal, reaper: Reaper) -> Exit:
-    store = Conditional(the_store(settings), lambda text: journal.event("conditions", text, warning=True))
+    store = Conditional(the_store(dict(settings)), lambda text: journal.event("conditions", text, warning=True))
     run_settings = _settings(settings)
     with contextlib.suppress(OSError, ValueError, RuntimeError):  # standard error may be closed, or no real file
         faulthandler.enable()  # a watchdog's SIGABRT shows where the supervisor hung
@@ -161,6 +163,20 @@ def _supervise(settings: dict[str, Any], client: MetadataClient | None, journal:
         return Supervisor(
             run_settings, store, journal, watcher, os.environ, sys.stdout.buffer if sys.stdout else None, reaper
         ).run()
+
+
+def _holder_outside(settings: dict[str, Any], code: Exit, endings: Endings, journal: Journal) -> bool:
+    """Has a machine outside of this one's Auto Scaling group the run? That is said."""
+    if code is not Exit.FENCED or endings.hook is None:
+        return False
+    holder = holder_outside(the_store(dict(settings)), settings["run"], endings.hook.group)
+    if holder:
+        text = (
+            f"the run is trained outside of the Auto Scaling group {endings.hook.group}, by {holder}: give only one of "
+            "them this run, or another name to one"
+        )
+        journal.event("held-outside", text, warning=True)
+    return bool(holder)
 
 
 def _end(
@@ -220,6 +236,7 @@ def _settings(given: dict[str, Any]) -> RunSettings:
         source=ForkSource.parse(given["source"]) if given["source"] else None,
         stall_timeout=_stall_timeout(given["stall_timeout"]),
         max_hours=given["max_hours"],
+        group=hook.group if (hook := Hook.parse(given["lifecycle_hook"] or "")) else "",
     )
 
 

@@ -145,6 +145,9 @@ SECTIONS: dict[str, dict[str, Kind]] = {
         ),
     },
     "After the end": {
+        "held-outside": Kind(
+            f"{_WARNED}: a machine outside of this Auto Scaling group has the run; the group wants none"
+        ),
         "scaled-in": Kind("the machine was given back to its Auto Scaling group (`--on-complete`, `--on-failure`)"),
         "kept": Kind(
             f"{_WARNED}: the last state is in this machine's work dir alone, so the machine is not given back"

@@ -19,6 +19,7 @@ class RunSettings:
     ``source`` is the checkpoint of ``--from``. ``restore_first``: the command waits until its pair is here.
     ``stall_timeout``: the seconds without a sign of life after which the command hangs; 0 for never.
     ``max_hours``: the age that the run may reach, over all its machines; None for any.
+    ``group``: this machine's Auto Scaling group; '' if it has none.
     """
 
     name: str
@@ -36,3 +37,4 @@ class RunSettings:
     artifacts: Limits = Limits()
     stall_timeout: float = 0.0
     max_hours: float | None = None
+    group: str = ""

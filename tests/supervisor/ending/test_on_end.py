@@ -113,6 +113,11 @@ def test_a_machine_whose_run_another_one_has_goes_but_the_group_stays_as_large()
     assert decide(Exit.FENCED, Endings(on_failure="scale-in")) == (GiveBack(decrement=False),)
 
 
+def test_a_group_whose_run_is_trained_outside_of_it_wants_no_other_machine() -> None:
+    assert decide(Exit.FENCED, Endings(on_failure="scale-in"), outside=True) == (GiveBack(decrement=True),)
+    assert decide(Exit.FENCED, Endings(), outside=True) == ()
+
+
 def test_a_hook_is_completed_after_every_exit_but_the_one_that_leaves_the_last_state_on_this_machine() -> None:
     assert decide(Exit.STOPPED, Endings(hook=HOOK)) == (LetGo(HOOK),)
     assert decide(Exit.UNSTORED, Endings(hook=HOOK)) == ()

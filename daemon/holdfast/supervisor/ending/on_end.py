@@ -75,17 +75,18 @@ class Endings:
     hook: Hook | None = None
 
 
-def decide(code: Exit, endings: Endings, only_here: Path | None = None) -> tuple[Action, ...]:
+def decide(code: Exit, endings: Endings, only_here: Path | None = None, outside: bool = False) -> tuple[Action, ...]:
     """A run that was stopped resumes on another machine, so 75 and 74 give nothing back.
 
-    After 69 another holder trains. It may be this group's next machine, so the group's desired capacity stays.
+    After 69 another holder trains. It may be this group's next machine, so the group's desired capacity stays, unless
+    the holder is ``outside`` of this group: else the group would start machines for it for as long as that one trains.
     ``only_here`` is a last state that the store lacks (spool.only_here): a machine that has it stays, and its hook is
     left waiting, which keeps the disk for a while. After 0 it is stored, and after 69 another's state counts.
     """
     if code is Exit.COMPLETE:
         done = _chosen(endings.on_complete, decrement=True)
     elif code is Exit.FENCED:
-        done = _chosen(endings.on_failure, decrement=False)
+        done = _chosen(endings.on_failure, decrement=outside)
     elif code in (Exit.FAILED, Exit.USAGE):
         done = _chosen(endings.on_failure, decrement=True)
     else:

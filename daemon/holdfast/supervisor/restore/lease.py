@@ -40,6 +40,7 @@ class Lease:
 
     ``on_lost`` is called once, with the new holder, by whichever thread finds out; ``on_defect`` by the lease's own
     thread, with an error that is no StoreError. ``clock`` must count the time that the machine is suspended.
+    ``group`` is the machine's Auto Scaling group.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Lease:
         on_lost: Callable[[str], None],
         clock: Callable[[], float] = boot_time,
         on_defect: Callable[[Exception], None] = lambda error: None,
+        group: str = "",
     ) -> None:
         self._store = store
         self._key = key
@@ -60,7 +62,12 @@ class Lease:
         self._observer = LeaseObserver(store, key, times.expiry, clock)
         self._heartbeat = Heartbeat(times.heartbeat, self.renew, on_defect)
         self._mine = LeaseRecord(
-            "held", holder=secrets.token_hex(8), host=socket.gethostname(), spool=spool_id, expiry=times.expiry
+            "held",
+            holder=secrets.token_hex(8),
+            host=socket.gethostname(),
+            spool=spool_id,
+            expiry=times.expiry,
+            group=group,
         )
         self._tag = ""
         self._renewing = threading.Lock()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from ...core.errors import NotFound, TooLarge, one_line
+from ...core.errors import HoldfastError, NotFound, TooLarge, one_line
+from ...core.runs import LEASE_FILE
 from ...store import Store
+from ...store.catalog import existing_run
 
 FORMAT = 1
 _MAX_INCARNATION = 10**8
@@ -17,7 +19,8 @@ _LONGEST_EXPIRY = 3600
 class LeaseRecord:
     """What others wrote is read leniently: a value that makes no sense is left out. ``expiry`` is in seconds.
 
-    ``spool`` is the identity of the holder's folder, ``beat`` counts its renewals.
+    ``spool`` is the identity of the holder's folder, ``beat`` counts its renewals. ``group`` is the Auto Scaling
+    group of its machine; '' if it has none, None if it did not say.
     """
 
     state: object = None
@@ -27,6 +30,7 @@ class LeaseRecord:
     spool: object = None
     beat: int = 0
     expiry: float | None = None
+    group: object = None
     readable: bool = True
 
     @classmethod
@@ -45,6 +49,7 @@ class LeaseRecord:
             document.get("host"),
             document.get("spool"),
             expiry=float(expiry) if isinstance(expiry, int | float) and 0 < expiry < _LONGEST_EXPIRY else None,
+            group=document.get("group"),
         )
 
     def to_json(self) -> bytes:
@@ -58,6 +63,7 @@ class LeaseRecord:
                 "spool": self.spool,
                 "beat": self.beat,
                 "expiry": self.expiry,
+                "group": self.group,
             }
         ).encode()
 
@@ -65,7 +71,8 @@ class LeaseRecord:
         """Who holds it, for people."""
         if not self.readable:
             return "an unreadable holder"
-        return f"{one_line(str(self.host), 80)} (incarnation {self.incarnation})"
+        of_it = f" of the Auto Scaling group {one_line(str(self.group), 80)}" if self.group else ""
+        return f"{one_line(str(self.host), 80)}{of_it} (incarnation {self.incarnation})"
 
 
 def read_lease(store: Store, key: str) -> tuple[LeaseRecord | None, str]:
@@ -77,3 +84,16 @@ def read_lease(store: Store, key: str) -> tuple[LeaseRecord | None, str]:
     except TooLarge as error:
         return LeaseRecord(host="an unreadable holder, whose lease is far too large"), error.tag
     return LeaseRecord.from_json(data), tag
+
+
+def holder_outside(store: Store, run: str, group: str) -> str:
+    """Who has the run, if that is no machine of ``group``; '' if it is one, or cannot be known. ``run`` may be a name.
+
+    For the end of a run that another machine has: whether this group is to start machines for it again and again.
+    """
+    try:
+        record, _ = read_lease(store, f"{existing_run(store, run)}/{LEASE_FILE}")
+    except HoldfastError:
+        return ""
+    outside = record is not None and record.state == "held" and record.group is not None and record.group != group
+    return str(record) if outside else ""

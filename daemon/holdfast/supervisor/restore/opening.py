@@ -171,6 +171,7 @@ class RunOpener:
             self._on_lease_lost,
             self._clock,
             self._report_defect,
+            self._settings.group,
         )
         waiting = partial(self._report_waiting, lease)
         self._retry.patiently(lambda: lease.acquire(found.incarnation, self._retry.cancelled, waiting))
