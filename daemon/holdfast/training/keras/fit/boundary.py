@@ -20,6 +20,7 @@ from ..own_values import OwnValues
 from ..watched import Watched
 from .callback_files import artifacts_of
 from .progress import FitProgress
+from .recompiled import FACT, WARNING, Compiled
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ class BoundaryReader:
         self._progress = progress
         self._say = say
         self._stepped = False
+        self._compiled = Compiled(watched.model)
+        self._recompiled = False
 
     def read(self, with_values: bool = False) -> Boundary:
         """The state now. Without values the draft reads them, so it must be made before the next step."""
@@ -104,7 +107,14 @@ class BoundaryReader:
             "spec": self._progress.spec or None,
             **self._ledger.facts(),
             "ended": boundary.ended,
+            **self._compile_facts(),
         }
+
+    def _compile_facts(self) -> dict[str, Any]:
+        if not self._recompiled and self._compiled.is_another():
+            self._recompiled = True
+            self._say(WARNING)
+        return {FACT: True} if self._recompiled else {}
 
     @property
     def _ledger(self) -> Ledger:

@@ -22,7 +22,7 @@ from ..internals import mute_batch_hooks
 from ..own_values import OwnValues
 from ..restore import matching_values, restore_into
 from ..watched import Watched
-from . import finished_fit, learning_rate
+from . import finished_fit, learning_rate, recompiled
 from .progress import FitProgress
 
 
@@ -103,9 +103,14 @@ class Resumption:
         if steps is not None and position.batch > steps:
             raise too_short(steps, position.batch)
         assert self._begun is not None
+        if not (self._begun.retried or self._is_over(saved)):
+            recompiled.refuse(saved, self._model, self._begun.differences)
         if RATE in self._begun.differences:
             learning_rate.say_changed(self._model, saved, self._begun.retried, self._say)
-        restore_into(self._watched, saved, self._say)
+        if recompiled.is_of_recompiled(saved) and not self._begun.retried:
+            recompiled.restore_finished(saved, self._watched.parts(), self._say)
+        else:
+            restore_into(self._watched, saved, self._say)
         logs = None if _is_within(saved, position.epoch) else from_plain(saved.facts["logs"])
         callback_state.set_states(callbacks, saved.facts["callbacks"], self._say, logs)
         self._own_values.restore(saved.facts.get("own", {}))
@@ -114,9 +119,12 @@ class Resumption:
         self._digests.restore(saved.facts, position.epoch, position.batch)
         self._say_differences(saved)
         self._progress.resume_at(position, from_plain(saved.facts["logs"]))
-        # By EarlyStopping, say: training on would not be the same training.
-        ended = saved.facts["ended"] and not _is_within(saved, position.epoch)
-        self._model._initial_epoch = self._progress.epochs if ended else position.epoch
+        self._model._initial_epoch = self._progress.epochs if self._is_over(saved) else position.epoch
+
+    def _is_over(self, saved: Saved) -> bool:
+        """Ended by EarlyStopping, say, it is over as well: training on would not be the same training."""
+        epoch = saved.position.epoch
+        return epoch >= self._progress.epochs or (saved.facts["ended"] and not _is_within(saved, epoch))
 
     def _say_differences(self, saved: Saved) -> None:
         if difference := self._data.difference(saved.facts):

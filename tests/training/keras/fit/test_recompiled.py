@@ -1,0 +1,89 @@
+"""``compile`` within a ``fit``, and another optimizer at the next start: never is one optimizer's state another's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+import holdfast
+from holdfast.core.errors import Mismatch
+
+from ...restarts import Stop, once
+
+X = np.random.default_rng(6).random((12, 3), "float32")
+EPOCHS = 3
+Optimizer = Callable[[], keras.optimizers.Optimizer]
+
+
+def momentum() -> keras.optimizers.Optimizer:
+    return keras.optimizers.SGD(0.1, momentum=0.9)
+
+
+class CompilesAnew(keras.callbacks.Callback):
+    """With an optimizer whose slots are as many, and of the same shapes."""
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        if epoch == 1:
+            self.model.compile(keras.optimizers.RMSprop(0.1), "mse")
+            self.model.make_train_function(force=True)  # as Keras wants it within fit
+
+
+def start(
+    directory: Path, optimizer: Optimizer = momentum, anew: bool = True, stop: Stop | None = None
+) -> list[np.ndarray]:
+    weights: list[np.ndarray] = []
+
+    def script(callbacks: list[keras.callbacks.Callback]) -> tuple[keras.Model, Any]:
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+        model.compile(optimizer(), "mse")
+        data = holdfast.dataset(X, X[:, :1], batch_size=6, seed=5)
+        others = [CompilesAnew()] if anew else []
+        history = model.fit(data, epochs=EPOCHS, verbose=0, callbacks=[*others, *callbacks], shuffle=False)
+        weights.extend(model.get_weights())
+        return model, history
+
+    once(script, directory, stop)
+    return weights
+
+
+def test_a_state_from_after_a_compile_within_fit_is_named_and_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    start(tmp_path, stop=(2, 0))
+    assert capfd.readouterr().err.count("a callback has compiled the model anew within fit") == 1
+    with pytest.raises(Mismatch, match="call fit once for each compile"):
+        start(tmp_path)
+
+
+def test_a_stop_before_it_changes_nothing(tmp_path: Path) -> None:
+    start(tmp_path / "stopped", stop=(0, 0))
+    stopped, whole = start(tmp_path / "stopped"), start(tmp_path / "whole")
+    assert all(np.array_equal(one, other) for one, other in zip(stopped, whole, strict=True))
+
+
+def test_such_a_fit_that_is_over_has_its_weights_again(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def fails_at_its_end(callbacks: list[keras.callbacks.Callback]) -> tuple[keras.Model, Any]:
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+        model.compile(momentum(), "mse")
+        data = holdfast.dataset(X, X[:, :1], batch_size=6, seed=5)
+        model.fit(data, epochs=EPOCHS, verbose=0, callbacks=[CompilesAnew(), *callbacks], shuffle=False)
+        ends.append(model.get_weights())
+        raise ConnectionError
+
+    ends: list[list[np.ndarray]] = []
+    for _ in range(2):
+        with pytest.raises(ConnectionError):
+            once(fails_at_its_end, tmp_path)
+    first, second = ends
+    assert all(np.array_equal(one, other) for one, other in zip(first, second, strict=True))
+
+
+def test_another_optimizer_of_the_same_slots_is_refused(tmp_path: Path) -> None:
+    start(tmp_path, keras.optimizers.Adam, anew=False, stop=(1, 0))
+    with pytest.raises(Mismatch, match="the script's optimizer is AdamW"):
+        start(tmp_path, keras.optimizers.AdamW, anew=False)
