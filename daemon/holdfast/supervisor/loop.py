@@ -140,6 +140,7 @@ class Supervisor:
         for event in self._arrived(wait):
             self._take(event)
         self._look_at_board()
+        self._command.look_at_libraries(self._clock())
         self._look_for_stall()
         due = self._state.next_time()
         if due is not None and self._clock() >= due:

@@ -203,7 +203,7 @@ class ChildExited:
 
     ``how`` is for people: what ended it, where the code alone does not say it. ``failure`` is the exception that its
     last lines show. ``left_running`` is how many processes that it had started did not end with it; they were ended
-    after it.
+    after it. ``tensorflow``: it had loaded that library.
     """
 
     code: int
@@ -211,6 +211,7 @@ class ChildExited:
     how: str = ""
     failure: Failure | None = None
     left_running: int = 0
+    tensorflow: bool = False
 
 
 @dataclass(frozen=True)

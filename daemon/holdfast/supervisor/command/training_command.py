@@ -15,6 +15,7 @@ from ...core.machine.events import ChildExited
 from ...spool import LOG_FILE, Board, Progress, Spool
 from .channel import Channel
 from .child import Child
+from .library import LibraryWatch
 from .output import Tee
 from .reaper import Ended, Reaper
 from .stall import Stall, describe, measure
@@ -57,6 +58,7 @@ class TrainingCommand:
         self._child: Child | None = None
         self._tee: Tee | None = None
         self._stall: Stall | None = None
+        self._library = LibraryWatch()
         self._orphans = 0
         self._executed = 0
         self.progress = Progress()
@@ -76,6 +78,7 @@ class TrainingCommand:
             wire.RUN_DIR_VARIABLE: str(spool.path.absolute()),
         }
         self._stall = Stall(self._stall_timeout) if self._stall_timeout else None
+        self._library = LibraryWatch()
         with self._spawning:
             self._tee = tee = Tee(spool.file(LOG_FILE), self._console)
             tee.start()
@@ -93,7 +96,12 @@ class TrainingCommand:
             return False
         self.progress = Board.read(self._spool.file(Board.FILE))
         before, self._executed = self._executed, max(self._executed, self.progress.executed)
+        self._library.over |= self._executed > before  # what it trains is known
         return self._executed > before
+
+    def look_at_libraries(self, now: float) -> None:
+        if self._child is not None:
+            self._library.look(now, self._child.tree)
 
     def stalled_for(self, now: float) -> float | None:
         """The seconds without a sign of life, once they are too many."""
@@ -152,4 +160,4 @@ class TrainingCommand:
         may_show = ended.code in (_UNCAUGHT, _SWALLOWED)
         failure = failure_in(tee.last_lines(_TRACEBACK)) if may_show and tee is not None else None
         how, left = child.describe(ended), child.left_running
-        self._on_exit(ChildExited(ended.code, random.random(), how, failure, left))
+        self._on_exit(ChildExited(ended.code, random.random(), how, failure, left, self._library.seen))

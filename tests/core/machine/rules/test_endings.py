@@ -158,6 +158,15 @@ def test_a_command_that_trains_without_a_session_is_not_complete() -> None:
     assert on(state, ChildExited(0), NO_LONGER_OWED, Finalized())[0].exit_code is Exit.FAILED
 
 
+def test_a_command_that_uses_tensorflow_and_never_reports_a_training_is_not_complete() -> None:
+    state, effects = go(*START, ChildExited(0, tensorflow=True))
+    assert state.outcome is Outcome.FAILED
+    assert "Add holdfast.Resume()" in why(effects)
+    assert go(*START, ChildExited(0))[0].outcome is Outcome.COMPLETE, "another command has nothing to save"
+    trained = (*TRAIN, PairSpooled(FIRST), TrainingEnded(), ChildExited(0, tensorflow=True))
+    assert go(*trained)[0].outcome is Outcome.COMPLETE
+
+
 def test_what_trains_beside_a_training_that_is_saved_does_not_matter() -> None:
     state, effects = go(*TRAIN, TrainingUnprotected("nothing of it is saved"))
     assert effects == ()

@@ -184,6 +184,12 @@ def exited(state: State, event: ChildExited, now: float) -> Step:
         return flush(state, Outcome.FAILED)
     if unfinished:
         event = replace(event, how=unfinished, failure=event.failure or early_end(state.at, unfinished))
+    elif event.code == 0 and event.tensorflow and not (state.trained or state.seen_training or state.unprotected):
+        text = (
+            "the command used TensorFlow, and no training of it reported to holdfast: nothing is saved, so the run is "
+            "not complete. Add holdfast.Resume() to the callbacks of fit, or use holdfast.session() in a loop"
+        )
+        return after(Say("failed", text, warning=True), flush(state, Outcome.FAILED))
     elif event.code == 0 and state.unprotected and not state.finished:
         said = Say("failed", "the command trained without ever saving, so the run is not complete", warning=True)
         return after(said, flush(state, Outcome.FAILED))
