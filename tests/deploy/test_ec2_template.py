@@ -12,9 +12,11 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from click import Option
 
 import holdfast
+from fakes.aws import Door
 from holdfast.cli.run import run
 from holdfast.core.errors import Exit
 from integration.daemons import SCRIPTS, Daemon
@@ -110,6 +112,46 @@ def test_with_an_address_the_topic_hears_of_launches_that_fail_and_machines_that
     assert told["TopicARN"] == {"Ref": "AlarmTopic"}
     assert "autoscaling:EC2_INSTANCE_LAUNCH_ERROR" in told["NotificationTypes"]
     assert "topic=''" in create(s3_server).user_data()
+
+
+def test_without_a_spot_machine_for_so_long_the_group_takes_one_at_the_full_price(
+    s3_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The function's call is looked at, as moto wants a launch template in it; the alarm is read from the template."""
+    stack = create(s3_server, OnDemandAfterMinutes="20")
+    scope: dict[str, Any] = {}
+    exec(properties("FallBack")["Code"]["ZipFile"], scope)  # noqa: S102
+    with Door(s3_server, lambda call: True) as door:
+        environment = {"GROUP": stack.name, "AWS_ENDPOINT_URL": door.endpoint, "AWS_MAX_ATTEMPTS": "1"}
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(ClientError):
+            scope["handler"]({}, None)
+    (call,) = door.calls
+    assert (call.operation, dict(call.fields)["AutoScalingGroupName"]) == ("UpdateAutoScalingGroup", stack.name)
+    price = "MixedInstancesPolicy.InstancesDistribution.OnDemandPercentageAboveBaseCapacity"
+    assert dict(call.fields)[price] == "100"
+    alarm = properties("NoSpotAlarm")
+    assert alarm["EvaluationPeriods"] == alarm["DatapointsToAlarm"] == {"Ref": "OnDemandAfterMinutes"}
+    assert alarm["AlarmActions"][0] == {"Fn::GetAtt": ["FallBack", "Arn"]}
+    assert alarm["Metrics"] == properties("NoMachineAlarm")["Metrics"]
+    statement = properties("FallBackRole")["Policies"][0]["PolicyDocument"]["Statement"]
+    assert [entry["Action"] for entry in statement] == ["autoscaling:UpdateAutoScalingGroup"]
+    for given in ({}, {"OnDemandAfterMinutes": "20", "OnDemand": "yes"}):
+        assert "FallBack" not in create(s3_server, **given).resources
+
+
+def test_cloudwatch_gets_the_logs_if_asked_and_keeps_them_for_so_long(s3_server: str) -> None:
+    stack = create(s3_server, LogDays="7")
+    (group,) = stack.client("logs").describe_log_groups(logGroupNamePrefix=f"/holdfast/{stack.name}")["logGroups"]
+    assert group["retentionInDays"] == 7
+    assert f"log_group='{group['logGroupName']}'" in stack.user_data()
+    (statement,) = stack.policies()["holdfast-logs"]["Statement"]
+    arn = f"arn:aws:logs:us-east-1:123456789012:log-group:{group['logGroupName']}"
+    assert statement["Resource"] == [arn, f"{arn}:*"]
+    without = create(s3_server)
+    assert "log_group=''" in without.user_data()
+    assert "holdfast-logs" not in without.policies()
 
 
 def test_types_that_are_left_empty_are_left_out_and_on_demand_is_a_choice(s3_server: str) -> None:

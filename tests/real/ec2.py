@@ -50,7 +50,7 @@ _DNF = """\
 echo "$*" >>/var/log/dnf.log
 for word; do
   case $word in
-    install | -y | -q | python3.11-pip) ;;
+    install | -y | -q | python3.11-pip | amazon-cloudwatch-agent) ;;
     python3.11) printf '#!/bin/sh\\nexec /opt/python/bin/python3.11 "$@"\\n' >/usr/local/bin/python3.11 ;;
     *) echo "no package $word" >&2 && exit 1 ;;
   esac

@@ -330,9 +330,13 @@ def test_where_nvidias_driver_is_the_training_sees_its_devices_and_they_are_made
     aws: Cloud, root: Path, tmp_path: Path
 ) -> None:
     look = "import os; print('the training sees', sorted(n for n in os.listdir('/dev') if n.startswith('nvidia')))"
-    stack = new_stack(aws)
+    stack = new_stack(aws, LogDays="7")
     aws.upload(stack, "digits/v1.tar.gz", {"train.py": look})
     furnish(root, aws, aws.ask(stack.user_data))
+    agent = root / "opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent-ctl"
+    agent.parent.mkdir(parents=True)
+    agent.write_text('#!/bin/sh\necho "$*" >>/var/log/agent.log\n')
+    agent.chmod(0o755)
     for name, made in (("nvidia-smi", "/dev/nvidiactl /dev/nvidia0"), ("nvidia-modprobe", "/dev/nvidia-uvm")):
         (root / "usr/local/bin" / name).write_text(f'#!/bin/sh\necho "$0 $*" >>/var/log/nvidia.log\ntouch {made}\n')
         (root / "usr/local/bin" / name).chmod(0o755)
@@ -341,6 +345,11 @@ def test_where_nvidias_driver_is_the_training_sees_its_devices_and_they_are_made
         until(machine, "the training sees ['nvidia-uvm', 'nvidia0', 'nvidiactl']")
         until_it_ended(machine)
         assert machine.show(UNIT, "PrivateDevices") == "no"
+        assert "-c file:/etc/holdfast/cloudwatch.json" in machine.path("/var/log/agent.log").read_text()
+        sent = json.loads(machine.path("/etc/holdfast/cloudwatch.json").read_text())
+        files = sent["logs"]["logs_collected"]["files"]["collect_list"]
+        assert {entry["log_group_name"] for entry in files} == {f"/holdfast/{stack.name}"}
+        assert len(machine.run("sh", "-c", f"ls {' '.join(entry['file_path'] for entry in files[:2])}").split()) == 2
         assert machine.show(UNIT, "DevicePolicy") == "closed"
         assert "char-nvidia* rw" in machine.show(UNIT, "DeviceAllow").splitlines()
         assert [line.rpartition("/")[2] for line in machine.path("/var/log/nvidia.log").read_text().splitlines()] == [
