@@ -120,7 +120,7 @@ def test_a_state_whose_callback_is_gone_is_named_once() -> None:
     mine = Mine()
     set_states([mine], entries, said.append)
     assert mine.state == 1
-    assert said == ["the checkpoint holds the state of a Mine that the script no longer uses"]
+    assert said == ["the checkpoint's state of a Mine is left out: this script gives fit no such callback"]
     said.clear()
     set_states([], [{"class": "Mine", "state": None}], said.append)
     assert said == [], "it had none"
