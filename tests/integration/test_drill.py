@@ -167,6 +167,7 @@ def test_a_script_that_reads_back_what_it_wrote_in_its_folder_fails_as_on_a_seco
     assert list(tmp_path.iterdir()) == [], "nothing was written to the folder itself"
 
 
+@pytest.mark.whole
 def test_a_setting_lets_all_machines_share_the_folder(tmp_path: Path) -> None:
     code, report, text = drill(*ONE, "--share-folder", command=READS_BACK, folder=tmp_path)
     assert code == 0, text
@@ -181,6 +182,7 @@ def test_what_is_under_artifacts_can_be_read_back(tmp_path: Path) -> None:
     assert report["notes"] == []
 
 
+@pytest.mark.whole
 def test_a_script_that_does_without_the_file_and_ends_otherwise_is_told_of_the_file(tmp_path: Path) -> None:
     code, report, text = drill(*ONE, command=READS_BACK, folder=tmp_path, WHERE="maybe")
     assert code == Exit.FAILED, text
@@ -188,12 +190,14 @@ def test_a_script_that_does_without_the_file_and_ends_otherwise_is_told_of_the_f
     assert any("first_loss.txt" in note for note in report["notes"])
 
 
+@pytest.mark.whole
 def test_a_file_that_is_written_by_an_absolute_path_is_named_as_shared(tmp_path: Path) -> None:
     code, report, text = drill(*ONE, command=READS_BACK, folder=tmp_path, FOLDER=str(tmp_path))
     assert code == 0, text
     assert any("first_loss.txt" in note and "absolute path" in note for note in report["notes"])
 
 
+@pytest.mark.whole
 def test_a_script_by_a_relative_path_works_in_the_copy(tmp_path: Path) -> None:
     (tmp_path / "src").mkdir()
     (tmp_path / "work").mkdir()

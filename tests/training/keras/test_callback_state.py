@@ -120,7 +120,7 @@ def test_a_state_whose_callback_is_gone_is_named_once() -> None:
     mine = Mine()
     set_states([mine], entries, said.append)
     assert mine.state == 1
-    assert said == ["the checkpoint's state of a Mine is left out: this script gives fit no such callback"]
+    assert said == ["the checkpoint holds the state of a Mine that the script no longer uses"]
     said.clear()
     set_states([], [{"class": "Mine", "state": None}], said.append)
     assert said == [], "it had none"
@@ -319,7 +319,7 @@ def test_a_lost_best_model_that_is_the_checkpoints_own_is_written_again(tmp_path
     fresh.set_model(model)
     set_states([fresh], entries, said.append, {"val_loss": 0.25})
     assert fresh.best == 0.25
-    assert "it is written again" in said[0]
+    assert "written there again" in said[0]
     read = keras.models.load_model(path)
     assert [w.tolist() for w in read.get_weights()] == [w.tolist() for w in model.get_weights()]
     set_states([checkpoint(path.with_name("other.keras"))], entries, said.append, {"val_loss": 0.5})

@@ -28,10 +28,10 @@ Y = X.sum(axis=1, keepdims=True)
 
 @pytest.fixture(autouse=True)
 def names_begin_anew() -> Iterator[None]:
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
     yield
     close_session()
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
 
 
 def sequential() -> keras.Model:
@@ -73,7 +73,7 @@ BUILDS = [sequential, functional, subclassed]
 
 
 def trained(build: Callable[[], keras.Model], *callbacks: keras.callbacks.Callback) -> keras.Model:
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
     keras.utils.set_random_seed(3)
     model = build()
     y = {"a": Y, "b": Y} if build is functional else Y

@@ -190,7 +190,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-RARE = ("initial_epoch", "weighted metrics", "no validation", "class_weight", "sample_weight", "validation_freq")
+RARE = ("steps_per_epoch", "jit_compile", "initial_epoch", "weighted metrics", "no validation", "class_weight", "sample_weight", "validation_freq")
 
 
 @pytest.mark.parametrize("option", [pytest.param(one, marks=WHOLE if one in RARE else ()) for one in OPTIONS])
@@ -245,7 +245,7 @@ def check_callback(tmp_path: Path, kind: str, stop: Stop) -> None:
     check(script(small, optimizer, others=lambda: CALLBACKS[kind](tmp_path), epochs=4), tmp_path, stop)
 
 
-@pytest.mark.parametrize("kind", ["EarlyStopping", "ModelCheckpoint", "SwapEMAWeights"])  # all of them: the next test
+@pytest.mark.parametrize("kind", ["EarlyStopping", "SwapEMAWeights"])  # all of them: the next test
 def test_the_state_of_some_other_callbacks(tmp_path: Path, kind: str) -> None:
     check_callback(tmp_path, kind, (2, VALIDATION if kind.startswith("SwapEMA") else 2))
 
@@ -280,6 +280,7 @@ def test_a_csv_file_has_each_epoch_once(tmp_path: Path) -> None:
     assert (stopped / "log.csv").read_text() == (undisturbed / "log.csv").read_text()
 
 
+@pytest.mark.whole
 def test_tensorboard_continues_its_steps(tmp_path: Path) -> None:
     def logged(folder: Path) -> Script:
         return script(small, others=lambda: [keras.callbacks.TensorBoard(str(folder / "logs"), update_freq=1)])

@@ -34,6 +34,7 @@ def check(build: Callable[[], keras.Model], tmp_path: Path) -> None:
     assert_same(interrupted(script(build), tmp_path / "stopped", STOP), once(script(build), tmp_path / "undisturbed"))
 
 
+@pytest.mark.whole
 def test_nadam_under_a_loss_scale_goes_on_as_it_was(tmp_path: Path) -> None:
     def build() -> keras.Model:
         model = keras.Sequential([layers.Input((5,)), layers.Dense(2)])
@@ -93,7 +94,7 @@ class OfModels(Two):
         return self.one.optimizer, self.two.optimizer
 
 
-@pytest.mark.parametrize("kind", [InList, pytest.param(InDict, marks=pytest.mark.whole), OfModels])
+@pytest.mark.parametrize("kind", [InList, *(pytest.param(kind, marks=pytest.mark.whole) for kind in (InDict, OfModels))])
 def test_optimizers_of_a_step_of_its_own_go_on_as_they_were(tmp_path: Path, kind: type[Two]) -> None:
     def build() -> keras.Model:
         model = kind()

@@ -28,9 +28,9 @@ WHOLE, WEIGHTS = "model", "weights"
 
 @pytest.fixture(autouse=True)
 def names_begin_anew() -> Iterator[None]:
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
     yield
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ STEPS = 20
 
 def gradient_tape(directory: Path, stop: int | None) -> bytes:
     """A custom loop over Keras variables, with an optimizer, a seed generator and NumPy's random numbers."""
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
     keras.utils.set_random_seed(3)
     noise = keras.random.SeedGenerator(5)
     model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(8, "tanh"), keras.layers.Dense(1)])

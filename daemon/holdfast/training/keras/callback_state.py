@@ -70,7 +70,7 @@ def set_states(callbacks: Iterable[Any], entries: Any, say: Callable[[str], None
             _distrust_best(callback, from_plain(state), fresh, say, logs)
     for name, states in waiting.items():
         if any(state is not None for state in states):
-            say(f"the checkpoint's state of a {name} is left out: this script gives fit no such callback")
+            say(f"the checkpoint holds the state of a {name} that the script no longer uses")
 
 
 def _best_file(callback: Any) -> str | None:

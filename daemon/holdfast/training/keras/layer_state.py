@@ -51,7 +51,7 @@ def restore(layers: Mapping[str, keras.layers.Layer], saved: Mapping[str, Any], 
         layer = layers.get(path)
         if layer is None:
             name = one_line(str(path))[:200]
-            say(f"what the layer {name} had learned is left out: this script has no such layer")
+            say(f"the checkpoint holds what the layer {name} had learned, and this script has no such layer")
         elif states.read({path: layer}) != {path: state}:
             _set(path, layer, state)
             say(f"the layer {path} has what it learned before the checkpoint, not what this start's adapt found")

@@ -50,7 +50,7 @@ def write(
             if (layout := _lay_out_whole(path, model, held)) is not None:
                 return Written(WHOLE, held.standing(layout), layout.write(held, most_dirty))
         except NotStorable as error:
-            say(f"the model cannot be stored whole, so its .h5 is a weights file ({error}); it resumes all the same")
+            say(f"the model cannot be stored whole, so its .h5 is a weights file: {error}")
         path.write_bytes(b"")
         _not_whole.add(model)
     layout = _lay_out_weights(path, model, held)

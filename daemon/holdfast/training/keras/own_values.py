@@ -72,7 +72,7 @@ class OwnValues:
         for path, plain in saved.items():
             if path not in slots:
                 self._say(
-                    f"the checkpoint's value of {one_line(str(path))[:200]} is left out: this script has none there"
+                    f"the checkpoint holds the value of {one_line(str(path))[:200]}, and this script has none there"
                 )
                 continue
             if not _is_plain_state(plain):

@@ -42,7 +42,7 @@ def _say_what_is_left_out(saved: Saved, here: Places, matching: Places, say: Cal
         say("the metrics of the resumed epoch begin anew: they are made later than can be restored")
     for place in filter(is_reached, missing):
         path = one_line(saved.values[place][0])[:200]
-        say(f"the checkpoint's variable {path} is left out: this script has none there")
+        say(f"the checkpoint holds the variable {path}, and this script has none there")
     for group in dict.fromkeys(place.group for place in missing if not is_metric(place) and not is_reached(place)):
         say(f"{group}: its state is not restored, because this script does not use it")
     if "layers" not in saved.facts:  # an older pair
@@ -99,4 +99,4 @@ def _build_eager_model(model: keras.Model, empty: Any, say: Callable[[str], None
     try:
         tf.function(model.train_step).get_concrete_function(empty.element_spec)
     except Exception as error:
-        say(f"the resumed epoch's metrics begin anew: the eager step could not be traced ({type(error).__name__})")
+        say(f"the model's eager step could not be traced ({type(error).__name__}) to restore its metrics")

@@ -174,7 +174,7 @@ def assign(parts: dict[Place, Part], values: dict[Place, tuple[str, np.ndarray]]
         more = f" (and {len(differences) - 3} more)" if len(differences) > 3 else ""
         raise Mismatch(
             f"the checkpoint does not fit the model that the script builds: {'; '.join(differences[:3])}{more}. "
-            "If layers or the optimizer were changed, undo that, or start a new run under another name"
+            "Restore the script that wrote it, or start a new run under another name"
         )
     for place, part in parts.items():
         value = values.get(place) or values.get(_first_replica(place))
@@ -208,7 +208,7 @@ def _differences(parts: dict[Place, Part], values: dict[Place, tuple[str, np.nda
         part = parts.get(place)
         if part is None:
             if "@" not in place.group:
-                yield f"{path} {value.shape} is in the checkpoint alone"
+                yield f"{path} {value.shape} has no counterpart in the model"
         elif part.shape != value.shape:
             yield f"{path} is {value.shape} in the checkpoint and {part.shape} in the model"
         elif part.dtype != str(value.dtype):
@@ -216,4 +216,4 @@ def _differences(parts: dict[Place, Part], values: dict[Place, tuple[str, np.nda
     groups = {place.group for place in values}
     for place, part in parts.items():
         if place not in values and place.group in groups:
-            yield f"{part.path} {part.shape} is in the model alone"
+            yield f"{part.path} {part.shape} is not in the checkpoint"

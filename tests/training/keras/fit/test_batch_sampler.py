@@ -93,7 +93,7 @@ def test_a_training_whose_batches_are_looked_at_is_the_same_bit_for_bit(
 ) -> None:
     ends, tracings = [], []
     for callbacks in ([], [Sampling()]):
-        keras.utils.clear_session()
+        keras.utils.clear_session(free_memory=False)
         keras.utils.set_random_seed(3)
         trained = model(**settings)
         history = trained.fit(**data(), epochs=2, verbose=0, callbacks=callbacks)

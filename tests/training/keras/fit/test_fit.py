@@ -238,7 +238,7 @@ def test_each_model_of_a_script_has_its_own_last_weights_after_a_resume(tmp_path
         stop, _, _ = callbacks
         for fold in range(3):
             if cleared:
-                keras.utils.clear_session()
+                keras.utils.clear_session(free_memory=False)
             model = made("accuracy")
             history = fitted(model, [*([stop] if fold == 2 else []), holdfast.Resume(tmp_path)], epochs=1)
             ends.append([weight.tobytes() for weight in model.get_weights()])

@@ -102,7 +102,7 @@ class ObjectState:
             slot = self._slots.get(path)
             if slot is None:
                 self._say(
-                    f"the checkpoint's value of {str(path)[:200]!r} is left out: this script's data has none there"
+                    f"the checkpoint holds the value of {str(path)[:200]!r}, and this script's data has none there"
                 )
                 continue
             try:

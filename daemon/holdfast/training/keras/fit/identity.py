@@ -6,12 +6,14 @@ Nothing in it is a name that Keras numbers, as those depend on what was made bef
 from __future__ import annotations
 
 from collections.abc import Mapping
+from inspect import isfunction
 from types import FrameType
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from keras import tree
 
 from ...data.fingerprint import fingerprint, sample
 from ...session.base import FIT, Session
@@ -44,6 +46,14 @@ def fit_identity(model: keras.Model, frame: FrameType | None, local: Mapping[str
         "data": fingerprint(*given),
         "weights": _weights(model),
     }
+
+
+def compile_settings(model: keras.Model) -> list[Any]:
+    """What ``compile`` was given, but the learning rate. Functions stand for themselves: their names may be equal."""
+    _, optimizer = _optimizer(model.optimizer)
+    metrics = getattr(getattr(model, "_compile_metrics", None), "_user_metrics", None)
+    given = [getattr(model, "loss", None), metrics]
+    return [type(model.optimizer).__qualname__, optimizer, _described(given), *filter(isfunction, tree.flatten(given))]
 
 
 def _model(model: keras.Model) -> Any:

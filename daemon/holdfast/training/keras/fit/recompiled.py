@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import keras
 
@@ -12,6 +10,7 @@ from ....core.errors import Mismatch
 from ...pair.pair import Place, Saved
 from .. import variables
 from ..variables import Part
+from .identity import compile_settings
 
 FACT = "recompiled"
 _REMEDY = "call fit once for each compile(), with initial_epoch="
@@ -22,19 +21,14 @@ WARNING = (
 
 
 class Compiled:
-    """What ``compile`` has made, as a ``fit`` begins. It keeps none of it alive."""
+    """How the model is compiled as a ``fit`` begins. What is compiled the same way once more may be resumed."""
 
     def __init__(self, model: keras.Model) -> None:
         self._model = model
-        self._before = [None if one is None else weakref.ref(one) for one in self._now()]
+        self._before = compile_settings(model)
 
     def is_another(self) -> bool:
-        before = [None if one is None else one() for one in self._before]
-        return any(one is not now for one, now in zip(before, self._now(), strict=True))
-
-    def _now(self) -> tuple[Any, ...]:
-        model = self._model
-        return tuple(getattr(model, name, None) for name in ("optimizer", "_compile_loss", "_compile_metrics"))
+        return compile_settings(self._model) != self._before
 
 
 def is_of_recompiled(saved: Saved) -> bool:
