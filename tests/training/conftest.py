@@ -5,11 +5,13 @@ from __future__ import annotations
 import gc
 
 import keras  # noqa: F401
-import tensorflow as tf  # noqa: F401
+import tensorflow as tf
+
+# These graphs are small and run a few times: optimizing them takes longer than they do.
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 # TensorFlow's modules are a million objects that live as long as the process. Tracing a graph makes many new ones, so
 # the collector comes often, and went through all of these each time.
-#tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 gc.collect()
 gc.freeze()
 gc.set_threshold(50_000, 20, 20)

@@ -190,7 +190,16 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-RARE = ("steps_per_epoch", "jit_compile", "initial_epoch", "weighted metrics", "no validation", "class_weight", "sample_weight", "validation_freq")
+RARE = (
+    "steps_per_epoch",
+    "jit_compile",
+    "initial_epoch",
+    "weighted metrics",
+    "no validation",
+    "class_weight",
+    "sample_weight",
+    "validation_freq",
+)
 
 
 @pytest.mark.parametrize("option", [pytest.param(one, marks=WHOLE if one in RARE else ()) for one in OPTIONS])

@@ -94,7 +94,9 @@ class OfModels(Two):
         return self.one.optimizer, self.two.optimizer
 
 
-@pytest.mark.parametrize("kind", [InList, *(pytest.param(kind, marks=pytest.mark.whole) for kind in (InDict, OfModels))])
+@pytest.mark.parametrize(
+    "kind", [InList, *(pytest.param(kind, marks=pytest.mark.whole) for kind in (InDict, OfModels))]
+)
 def test_optimizers_of_a_step_of_its_own_go_on_as_they_were(tmp_path: Path, kind: type[Two]) -> None:
     def build() -> keras.Model:
         model = kind()

@@ -77,7 +77,9 @@ CHANGES = {
 FEW = ("compiled", "wrapped")
 
 
-@pytest.mark.parametrize("change", [pytest.param(one, marks=() if one in FEW else pytest.mark.whole) for one in CHANGES])
+@pytest.mark.parametrize(
+    "change", [pytest.param(one, marks=() if one in FEW else pytest.mark.whole) for one in CHANGES]
+)
 def test_steps_are_counted_and_a_resume_is_exact_whatever_becomes_of_the_train_function(
     tmp_path: Path, change: str
 ) -> None:
