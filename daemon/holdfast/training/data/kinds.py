@@ -7,6 +7,7 @@ from typing import Any
 
 from .position import DataPosition
 from .python.generator import GeneratorPosition
+from .python.iterable import of_grain, of_torch
 from .python.py_dataset import PyDatasetPosition
 from .tf_data import TfDataPosition
 
@@ -19,6 +20,16 @@ def position_in(x: Any, epoch_iterator: Any, say: Callable[[str], None]) -> Data
     """
     if GeneratorPosition.serves(getattr(epoch_iterator, "data_adapter", None)):
         return GeneratorPosition(x, epoch_iterator)
+    if _has(epoch_iterator, "GrainDatasetAdapter", "_dataset"):
+        return of_grain(x, epoch_iterator, say)
+    if _has(epoch_iterator, "TorchDataLoaderAdapter", "_dataloader"):
+        return of_torch(x, epoch_iterator, say)
     if PyDatasetPosition.serves(epoch_iterator):
         return PyDatasetPosition(x, epoch_iterator, say)
     return TfDataPosition(x, epoch_iterator)
+
+
+def _has(epoch_iterator: Any, kind: str, source: str) -> bool:
+    """An adapter of that kind, with what it reads from where it is looked for."""
+    adapter = getattr(epoch_iterator, "data_adapter", None)
+    return type(adapter).__name__ == kind and hasattr(adapter, source)

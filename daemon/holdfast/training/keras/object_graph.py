@@ -50,6 +50,7 @@ _NOT_ENTERED = {"Node", "KerasTensor", "DTypePolicy", "QuantizedDTypePolicy", "T
 _NOT_FOLLOWED = {
     *("_nodes", "_nodes_by_depth", "_operations_by_depth", "_inbound_nodes", "_outbound_nodes", "_tracker"),
     *("train_function", "test_function", "predict_function", "_distribute_strategy", "params", "_name_scope_stack"),
+    "_eval_epoch_iterator",  # the validation data, whose state is not the model's
     *("token_counts", "token_document_counts"),  # of a lookup layer: empty but while it adapts
 }
 # Of a compiled model inside. variables.py finds those that the step of the model around it may use.

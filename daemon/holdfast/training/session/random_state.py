@@ -1,8 +1,9 @@
-"""The global random states of Python and NumPy, as plain values and back. Needs no framework."""
+"""The global random states of Python, NumPy and, if it is loaded, PyTorch, as plain values and back."""
 
 from __future__ import annotations
 
 import random
+import sys
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,13 @@ GENERATORS = (np.random.Generator, np.random.RandomState, random.Random)
 
 
 def get_state() -> dict[str, Any]:
-    return {"python": to_plain(random.getstate()), "numpy": to_plain(np.random.get_state())}
+    return {"python": to_plain(random.getstate()), "numpy": to_plain(np.random.get_state()), **of_torch()}
+
+
+def of_torch() -> dict[str, Any]:
+    """PyTorch's, on the CPU, where the script has loaded it: its loaders draw their order from it."""
+    torch: Any = sys.modules.get("torch")
+    return {"torch": torch.get_rng_state().numpy().tobytes()} if hasattr(torch, "get_rng_state") else {}
 
 
 def set_state(state: Any) -> None:
@@ -28,7 +35,10 @@ def set_state(state: Any) -> None:
         numbers = _checked(from_plain(state["numpy"]))
         random.setstate((version, words, None if gauss is None else float(gauss)))
         np.random.set_state(numbers)
-    except (ValueError, TypeError, KeyError, OverflowError, AttributeError) as error:
+        torch: Any = sys.modules.get("torch")
+        if "torch" in state and hasattr(torch, "set_rng_state"):
+            torch.set_rng_state(torch.frombuffer(bytearray(state["torch"]), dtype=torch.uint8))
+    except (RuntimeError, ValueError, TypeError, KeyError, OverflowError, AttributeError) as error:
         random.setstate(before)
         raise InvalidPair(f"the .pkl's random states are malformed: {error}") from None
 

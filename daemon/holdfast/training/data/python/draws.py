@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -20,23 +20,41 @@ from ..digests import digest_of, is_sampled
 _MOST_SET_BY_OTHERS = 128
 _PRUNED_EVERY = 32
 States = dict[str, Any]
+Value = TypeVar("Value")
+
+
+class Recent(Generic[Value]):
+    """A value for each of the latest numbers. Nobody asks below the number ``done``."""
+
+    def __init__(self, done: Callable[[], int]) -> None:
+        self._done = done
+        self._values: dict[int, Value] = {}
+
+    def put(self, number: int, value: Value) -> None:
+        self._values[number] = value
+        if number % _PRUNED_EVERY == 0:
+            done = self._done()
+            for old in [n for n in self._values if n < done]:
+                del self._values[old]
+
+    def get(self, number: int) -> Value | None:
+        return self._values.get(number)
+
+    def clear(self) -> None:
+        self._values = {}
 
 
 class StatesBefore:
-    """The global random states before each draw, and what ``more`` gives. Nobody asks below the number ``done``."""
+    """The global random states before each draw, and what ``more`` gives."""
 
     def __init__(self, done: Callable[[], int], more: Callable[[], States] = dict) -> None:
-        self._done = done
         self._more = more
-        self._before: dict[int, States] = {}
+        self._before: Recent[States] = Recent(done)
         self._last: States | None = None
 
     def before(self, number: int) -> None:
-        self._before[number] = self._last = self._now()
-        if number % _PRUNED_EVERY == 0:
-            done = self._done()
-            for old in [n for n in self._before if n < done]:
-                del self._before[old]
+        self._last = self._now()
+        self._before.put(number, self._last)
 
     def states_before(self, number: int) -> States:
         """The global ones as ``random_state.get_state`` gives them; empty if that draw has not begun."""
@@ -45,14 +63,14 @@ class StatesBefore:
 
     def begin_pass(self) -> None:
         """Draws are counted from 0 again."""
-        self._before = {}
+        self._before.clear()
 
     def _now(self) -> States:
         """Python's as it comes, which is cheap, and the one before where it is the same."""
         python = random.getstate()
         if self._last is not None and self._last["python"] == python:
             python = self._last["python"]
-        return {"python": python, "numpy": to_plain(np.random.get_state()), **self._more()}
+        return {"python": python, "numpy": to_plain(np.random.get_state()), **random_state.of_torch(), **self._more()}
 
 
 class DrawNotes(StatesBefore):
@@ -71,8 +89,8 @@ class DrawNotes(StatesBefore):
     def before(self, number: int) -> None:
         after = self._last
         super().before(number)
-        if self._last != after and len(self._set_by_others) < _MOST_SET_BY_OTHERS:
-            self._set_by_others[number] = self._before[number]
+        if self._last is not None and self._last != after and len(self._set_by_others) < _MOST_SET_BY_OTHERS:
+            self._set_by_others[number] = self._last
 
     def after(self, number: int, batch: Any) -> None:
         self._last = self._now()
@@ -81,6 +99,10 @@ class DrawNotes(StatesBefore):
     def look(self, number: int, batch: Any) -> None:
         if is_sampled(number):
             self._digests[number] = digest_of(arrays_in(batch))
+
+    def begin_pass(self) -> None:
+        super().begin_pass()
+        self._set_by_others, self._digests, self._last = {}, {}, None
 
     def before_again(self, number: int) -> None:
         """A draw of an earlier process is repeated."""

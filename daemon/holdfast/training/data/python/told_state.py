@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ....core.errors import InvalidPair
+from ....core.errors import InvalidPair, one_line
 from ...pair.plain import from_plain, to_plain_part
 
 
@@ -17,6 +17,28 @@ def tells(thing: Any) -> bool:
     return callable(getattr(thing, "get_state", None)) and callable(getattr(thing, "set_state", None))
 
 
+def told(thing: Any) -> dict[str, Any] | None:
+    """As plain values; None where it tells none. Raises NotTold."""
+    if not tells(thing):
+        return None
+    try:
+        return {"told": to_plain_part(thing.get_state())}
+    except Exception as error:  # of the script's, whatever it is: the training must not die of it
+        name = type(thing).__name__
+        raise NotTold(
+            f"{name} has no state: its get_state() raised {type(error).__name__}: {one_line(str(error))}"
+        ) from None
+
+
+def put_told(thing: Any, state: Mapping[str, Any]) -> None:
+    """What ``told`` gave. Raises NotTold if ``thing`` refuses it."""
+    try:
+        thing.set_state(from_plain(state["told"]))
+    except Exception as error:
+        name = type(thing).__name__
+        raise NotTold(f"{name}.set_state() raised {type(error).__name__}: {one_line(str(error))}") from None
+
+
 class ToldState:
     """Of ``root``. Raises NotTold as it is made if there is none to be had; what comes later is named once."""
 
@@ -26,11 +48,11 @@ class ToldState:
     def __init__(self, root: Any, say: Callable[[str], None]) -> None:
         self._root = root
         self._say = say
-        self._last = self._told()
+        self._last = told(root) or {}
 
     def read(self) -> dict[str, Any]:
         try:
-            self._last = self._told()
+            self._last = told(self._root) or {}
         except NotTold as error:
             self._say(str(error))
         return self._last
@@ -39,17 +61,8 @@ class ToldState:
 
     def put(self, saved: Mapping[str, Any]) -> None:
         """Raises InvalidPair if ``root`` refuses it."""
-        if "told" not in saved:
-            return
-        try:
-            self._root.set_state(from_plain(saved["told"]))
-        except Exception as error:
-            name = type(self._root).__name__
-            raise InvalidPair(f"{name}.set_state() raised {type(error).__name__}: {error}") from None
-
-    def _told(self) -> dict[str, Any]:
-        try:
-            return {"told": to_plain_part(self._root.get_state())}
-        except Exception as error:  # of the script's, whatever it is: the training must not die of it
-            name = type(self._root).__name__
-            raise NotTold(f"{name} has no state: its get_state() raised {type(error).__name__}: {error}") from None
+        if "told" in saved:
+            try:
+                put_told(self._root, saved)
+            except NotTold as error:
+                raise InvalidPair(str(error)) from None

@@ -1,0 +1,166 @@
+"""The position in what Python iterates over anew for each pass: Grain's datasets, PyTorch's ``DataLoader``.
+
+An iterator that tells its state (Grain's do) is set to it, and nothing is drawn again. Another one is drawn from once
+more, with the global random states as they were as the pass began.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from ....core.errors import InvalidPair
+from ...session import random_state
+from ..position import ignore
+from .draws import DrawNotes, Recent
+from .position import PythonPosition
+from .told_state import NotTold, put_told, told
+
+_AGAIN = "Batches that are done are drawn again"
+_OTHER = (
+    "resuming at the right batch, but the data gives other batches than it gave before, so some samples of this epoch "
+    "are seen twice and others not at all: seed what it draws from"
+)
+
+
+class IterablePosition(PythonPosition):
+    """``open`` gives a pass, in a thread of TensorFlow's. ``say`` receives a line where a state is not to be had."""
+
+    def __init__(self, iterable: Any, epoch_iterator: Any, say: Callable[[str], None]) -> None:
+        super().__init__(epoch_iterator)
+        self._iterable = iterable
+        self._say = say
+        self._notes = DrawNotes(self._surely_done)
+        self._states: Recent[dict[str, Any]] = Recent(self._surely_done)
+        self._random_began: dict[str, Any] = {}
+        self._ready: Iterator[Any] | None = None  # what the next pass goes on with
+        self._number = 0  # of its batches that are done
+        self._is_set = False
+
+    @property
+    def verdict(self) -> str | None:  # type: ignore[override]
+        return _OTHER if self._notes.differs else None
+
+    def facts(self, within_epoch: bool, done: int) -> dict[str, Any]:
+        batch = self._batch(within_epoch, done)
+        if batch is None:
+            return super().facts(within_epoch, done)
+        mine = {"state": self._states.get(batch) or {}, "random": self._random_began, **self._notes.facts(batch)}
+        return {**super().facts(within_epoch, done), "iterable": mine}
+
+    def random_state(self, within_epoch: bool, done: int) -> dict[str, Any]:
+        batch = self._batch(within_epoch, done)
+        return {} if batch is None else self._notes.states_before(batch)
+
+    def begin_epoch(self, done: int, within: bool, facts: Mapping[str, Any] | None) -> None:
+        super().begin_epoch(done, within, facts)
+        saved = None if facts is None else facts.get("iterable")
+        if not self._drawn:
+            self._ready, self._is_set, self._number = None, False, 0
+            self._notes.begin_pass()
+            self._states.clear()
+        if saved is not None and self._drawn + done:
+            before = random_state.get_state()
+            self._begin_at(saved)
+            random_state.set_state(before)
+
+    def _begin_at(self, saved: Any) -> None:
+        try:
+            state, self._random_began = dict(saved["state"]), dict(saved["random"])
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise InvalidPair(f"the .pkl's state of the data is malformed: {error}") from None
+        self._notes.restore(saved)
+        if state:
+            self._ready = iter(self._iterable)
+            try:
+                put_told(self._ready, state)
+            except NotTold as error:
+                self._say(f"{error}. {_AGAIN}")
+            else:
+                self._is_set = True
+                return
+        random_state.set_state(self._random_began)
+        self._ready = iter(self._iterable)
+
+    def drop_batch(self, iterator: Any, look: Callable[[Any], None] = ignore) -> bool:
+        """Drawn here, before TensorFlow draws ahead, unless the iterator stands where the training is."""
+        if self._ready is None:  # of an older pair
+            return super().drop_batch(iterator, look)
+        if not self._is_set:
+            self._notes.before_again(self._number)
+            try:
+                batch = next(self._ready)
+            except StopIteration:
+                return False
+            self._notes.after_again(self._number, batch)
+            self.exact = not self._notes.differs
+        self._number += 1
+        return True
+
+    def open(self) -> Iterator[Any]:
+        if self._ready is None:
+            self._random_began, self._ready, self._number = random_state.get_state(), iter(self._iterable), 0
+        iterator, self._ready, number = self._ready, None, self._number
+        tells = self._note_state(number, iterator)
+        while True:
+            self._notes.before(number)
+            try:
+                batch = next(iterator)
+            except StopIteration:
+                return
+            self._notes.after(number, batch)
+            number += 1
+            tells = tells and self._note_state(number, iterator)
+            yield batch
+
+    def _note_state(self, number: int, iterator: Any) -> bool:
+        try:
+            state = told(iterator)
+        except NotTold as error:
+            self._say(f"{error}. {_AGAIN}")
+            return False
+        if state is not None:
+            self._states.put(number, state)
+        return state is not None
+
+
+def of_grain(dataset: Any, epoch_iterator: Any, say: Callable[[str], None]) -> IterablePosition:
+    """Keras makes a ``tf.data.Dataset`` of it that nothing can be put into: it makes another one."""
+    import grain  # the script's own: it is loaded already
+
+    position = IterablePosition(dataset, epoch_iterator, say)
+
+    class Pass(grain.DatasetIterator):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self._batches = position.open()
+
+        def __next__(self) -> Any:
+            return next(self._batches)
+
+        def get_state(self) -> dict[str, Any]:
+            raise NotImplementedError
+
+        def set_state(self, state: dict[str, Any]) -> None:
+            raise NotImplementedError
+
+    class Passes(grain.IterDataset):  # type: ignore[misc]
+        def __iter__(self) -> Pass:
+            return Pass()
+
+    adapter = epoch_iterator.data_adapter
+    adapter._dataset = Passes()
+    made = adapter.get_tf_dataset()
+    epoch_iterator._distributed_dataset = epoch_iterator._distribute_strategy.experimental_distribute_dataset(made)
+    return position
+
+
+def of_torch(loader: Any, epoch_iterator: Any, say: Callable[[str], None]) -> IterablePosition:
+    position = IterablePosition(loader, epoch_iterator, say)
+
+    class Passes:
+        def __iter__(self) -> Iterator[Any]:
+            return position.open()
+
+    epoch_iterator.data_adapter._dataloader = Passes()
+    return position
