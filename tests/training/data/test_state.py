@@ -73,6 +73,21 @@ def test_what_is_drawn_is_the_same_after_a_resume(
     assert "another order" not in capfd.readouterr().err
 
 
+def test_a_map_of_ours_that_draws_from_tf_random_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """It runs for several batches at once, and where they are dropped it does not run at all."""
+
+    def make() -> Any:
+        return holdfast.dataset(X, Y, batch_size=8, seed=1, map=lambda x, y: (x * tf.random.uniform([]), y))
+
+    def stateless(x: Any, y: Any, seed: Any) -> Any:
+        return x * tf.random.stateless_uniform([], seed), y
+
+    once(script(make), tmp_path / "one")
+    assert capfd.readouterr().err.count("the map of holdfast.dataset draws from tf.random (RandomUniform)") == 1
+    once(script(lambda: holdfast.dataset(X, Y, batch_size=8, seed=1, map=stateless)), tmp_path / "two")
+    assert "draws from tf.random" not in capfd.readouterr().err
+
+
 def test_what_validation_draws_is_the_same_after_a_resume(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     def run(callbacks: Any) -> Any:
         """The state of the noise goes on from one validation to the next."""

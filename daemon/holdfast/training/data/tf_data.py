@@ -22,6 +22,7 @@ from . import dataset_passes
 from .dataset import pass_counter_of
 from .position import ignore, ignore_earlier
 from .state import DataState, chain_of
+from .tf_random import draws_in_data
 from .waits_for_batch import awaited
 
 # Each batch of ours comes out as it went in, and passes follow upon each other whole.
@@ -68,6 +69,9 @@ class TfDataPosition:
         self._cheap = self._cheap and not self._state.written
         self._round = 0 if self._state.written else self._counters[0].batches if self._cheap else _round_of(parts)
         self.exact = bool(self._counters) and kinds <= _SAME_ORDER and not self._state.at_once
+        self._draws = sorted(
+            {one for part in parts if pass_counter_of(part) is not None for one in draws_in_data(part)}
+        )
         self._begins_at_once = not kinds & {"RepeatDataset", "ConcatenateDataset"}
         self.behind = False
         self.is_awaited = awaited(epoch_iterator)
@@ -92,6 +96,12 @@ class TfDataPosition:
 
     @property
     def unkept(self) -> str | None:
+        if self._draws:
+            return (
+                f"the map of holdfast.dataset draws from tf.random ({', '.join(self._draws)}) for several batches at "
+                "once, so no two runs see the same, and this is not kept: take its keyword seed, for "
+                "tf.random.stateless_…"
+            )
         if not self._state.at_once:
             return None
         return (

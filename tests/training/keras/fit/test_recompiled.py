@@ -33,8 +33,23 @@ class CompilesAnew(keras.callbacks.Callback):
             self.model.make_train_function(force=True)  # as Keras wants it within fit
 
 
+class Freezes(keras.callbacks.Callback):
+    def __init__(self, anew: bool) -> None:
+        super().__init__()
+        self.anew = anew
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        if epoch == 1:
+            self.model.layers[0].trainable = False
+            if self.anew:
+                self.model.make_train_function(force=True)
+
+
 def start(
-    directory: Path, optimizer: Optimizer = momentum, anew: bool = True, stop: Stop | None = None
+    directory: Path,
+    optimizer: Optimizer = momentum,
+    others: Callable[[], Any] = lambda: [CompilesAnew()],
+    stop: Stop | None = None,
 ) -> list[np.ndarray]:
     weights: list[np.ndarray] = []
 
@@ -42,8 +57,7 @@ def start(
         model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
         model.compile(optimizer(), "mse")
         data = holdfast.dataset(X, X[:, :1], batch_size=6, seed=5)
-        others = [CompilesAnew()] if anew else []
-        history = model.fit(data, epochs=EPOCHS, verbose=0, callbacks=[*others, *callbacks], shuffle=False)
+        history = model.fit(data, epochs=EPOCHS, verbose=0, callbacks=[*others(), *callbacks], shuffle=False)
         weights.extend(model.get_weights())
         return model, history
 
@@ -55,7 +69,7 @@ def test_a_state_from_after_a_compile_within_fit_is_named_and_refused(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     start(tmp_path, stop=(2, 0))
-    assert capfd.readouterr().err.count("a callback has compiled the model anew within fit") == 1
+    assert capfd.readouterr().err.count("a callback has compiled the model anew") == 1
     with pytest.raises(Mismatch, match="call fit once for each compile"):
         start(tmp_path)
 
@@ -84,6 +98,21 @@ def test_such_a_fit_that_is_over_has_its_weights_again(tmp_path: Path, capfd: py
 
 
 def test_another_optimizer_of_the_same_slots_is_refused(tmp_path: Path) -> None:
-    start(tmp_path, keras.optimizers.Adam, anew=False, stop=(1, 0))
+    start(tmp_path, keras.optimizers.Adam, list, stop=(1, 0))
     with pytest.raises(Mismatch, match="the script's optimizer is AdamW"):
-        start(tmp_path, keras.optimizers.AdamW, anew=False)
+        start(tmp_path, keras.optimizers.AdamW, list)
+
+
+def test_a_layer_that_is_frozen_within_fit_by_a_new_train_function_is_named_and_refused(tmp_path: Path) -> None:
+    start(tmp_path, others=lambda: [Freezes(anew=True)], stop=(2, 0))
+    with pytest.raises(Mismatch, match="changed settings of its layers"):
+        start(tmp_path, others=lambda: [Freezes(anew=True)])
+
+
+def test_a_setting_that_the_train_function_has_read_before_changes_nothing(tmp_path: Path) -> None:
+    def freezes() -> Any:
+        return [Freezes(anew=False)]
+
+    start(tmp_path / "stopped", others=freezes, stop=(2, 0))
+    stopped, whole = start(tmp_path / "stopped", others=freezes), start(tmp_path / "whole", others=freezes)
+    assert all(np.array_equal(one, other) for one, other in zip(stopped, whole, strict=True))

@@ -111,7 +111,7 @@ class BoundaryReader:
         }
 
     def _compile_facts(self) -> dict[str, Any]:
-        if not self._recompiled and self._compiled.is_another():
+        if not self._recompiled and self._compiled.is_another(self._progress.remade):
             self._recompiled = True
             self._say(WARNING)
         return {FACT: True} if self._recompiled else {}

@@ -37,7 +37,7 @@ def fit_identity(model: keras.Model, frame: FrameType | None, local: Mapping[str
         **of_process(session.origin.get("command")),
         **call_site(frame, _LIBRARIES),
         "model": _model(model),
-        "layers": digest([_settings(layer) for layer in _layers(model)]),
+        "layers": settings_of(model),
         "optimizer": type(model.optimizer).__qualname__,
         "rate": rate,
         "compile": digest([settings, _described(getattr(model, "loss", None))]),
@@ -65,6 +65,11 @@ def _model(model: keras.Model) -> Any:
 def _layers(model: keras.Model) -> list[Any]:
     flatten = getattr(model, "_flatten_layers", None)
     return list(flatten(include_self=False)) if flatten is not None else list(model.layers)
+
+
+def settings_of(model: keras.Model) -> str:
+    """Of its layers: what they do, and whether they are trained."""
+    return digest([_settings(layer) for layer in _layers(model)])
 
 
 def _settings(layer: Any) -> Any:

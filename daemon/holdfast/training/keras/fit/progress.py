@@ -16,7 +16,8 @@ class FitProgress:
     ``epochs`` is how far this ``fit`` is to train, and ``steps`` the batches of an epoch, where Keras knows it.
     ``begun``: callbacks have seen the beginning of this epoch. ``calls`` of the train function have begun; ``logs`` are
     what the last one returned. ``unsaved``: something is new since the last pair. ``spec`` describes the batches, once
-    there was one (False where it cannot be described).
+    there was one (False where it cannot be described). ``bypassed``: somebody does steps without the train function,
+    and ``remade``: a callback has made it anew.
 
     Only the training thread changes it, and what a step changes only under ``lock``: a thread that ends the process
     holds the lock, so that nothing is new meanwhile.
@@ -33,6 +34,7 @@ class FitProgress:
         self.logs: Any = None
         self.unsaved = False
         self.bypassed = False
+        self.remade = False
         self.spec: Any = None
         self.lock = threading.Lock()
 

@@ -1,4 +1,4 @@
-"""A model that a callback compiles anew within its ``fit``: a later start has the script's own ``compile`` instead."""
+"""A model that a callback compiles or changes within its ``fit``: a later start has the script's own instead."""
 
 from __future__ import annotations
 
@@ -10,25 +10,31 @@ from ....core.errors import Mismatch
 from ...pair.pair import Place, Saved
 from .. import variables
 from ..variables import Part
-from .identity import compile_settings
+from .identity import compile_settings, settings_of
 
 FACT = "recompiled"
 _REMEDY = "call fit once for each compile(), with initial_epoch="
 WARNING = (
-    "a callback has compiled the model anew within fit: a later start would have the script's own compile() again, so "
-    f"it cannot resume from here on. {_REMEDY}"
+    "a callback has compiled the model anew, or changed settings of its layers, within fit: a later start would have "
+    f"the script's own again, so it cannot resume from here on. {_REMEDY}"
 )
 
 
 class Compiled:
-    """How the model is compiled as a ``fit`` begins. What is compiled the same way once more may be resumed."""
+    """How the model is compiled as a ``fit`` begins, and its layers' settings. What is compiled the same way once more
+    may be resumed.
+
+    A layer's settings (trainable, a rate) count where the train function was ``remade``: the old one has read them.
+    """
 
     def __init__(self, model: keras.Model) -> None:
         self._model = model
         self._before = compile_settings(model)
+        self._layers = settings_of(model)
 
-    def is_another(self) -> bool:
-        return compile_settings(self._model) != self._before
+    def is_another(self, remade: bool) -> bool:
+        compiled = compile_settings(self._model) != self._before
+        return compiled or (remade and settings_of(self._model) != self._layers)
 
 
 def is_of_recompiled(saved: Saved) -> bool:
@@ -41,8 +47,8 @@ def refuse(saved: Saved, model: keras.Model, differences: Sequence[str]) -> None
     """
     if is_of_recompiled(saved):
         raise Mismatch(
-            "the checkpoint was taken after a callback had compiled the model anew within fit, and this start has the "
-            f"script's own compile() again: {_REMEDY}. Start a new run under another name"
+            "the checkpoint was taken after a callback had compiled the model anew, or changed settings of its layers, "
+            f"within fit, and this start has the script's own again: {_REMEDY}. Start a new run under another name"
         )
     if "optimizer" in differences:
         raise Mismatch(
@@ -55,6 +61,6 @@ def restore_finished(saved: Saved, parts: dict[Place, Part], say: Callable[[str]
     """Of a fit with nothing left to train: weights, and what else has a counterpart."""
     variables.assign_matching(parts, dict(saved.values))
     say(
-        "a callback compiled the model anew within this fit, which is over: its weights are restored, and its "
-        "optimizer's state is not"
+        "a callback compiled the model anew, or changed settings of its layers, within this fit, which is over: its "
+        "weights are restored, and the rest is the script's own again"
     )

@@ -77,6 +77,7 @@ class TrainFunction:
         if self._model.train_function not in (self._installed, None):
             variables.build_optimizers(self._model)  # of a new ``compile``, before its first pair
             self._sampler.decide_again()
+            self._progress.remade = True
             self.install()
 
     def remove(self) -> None:
