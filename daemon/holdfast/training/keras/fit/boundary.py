@@ -11,6 +11,7 @@ import keras
 from ....core.artifacts import FOLDER
 from ...data.digests import BatchDigests
 from ...data.position import DataPosition
+from ...data.python.validation import PythonValidation
 from ...pair.pair import Draft, Place, Position
 from ...session.base import Session
 from ...session.ledger import Ledger
@@ -46,6 +47,7 @@ class BoundaryReader:
         watched: Watched,
         own_values: OwnValues,
         data: DataPosition,
+        held_out: PythonValidation,
         digests: BatchDigests,
         session: Session,
         callback_list: keras.callbacks.CallbackList,
@@ -56,6 +58,7 @@ class BoundaryReader:
         self._watched = watched
         self._own_values = own_values
         self._data = data
+        self._held_out = held_out
         self._digests = digests
         self._session = session
         self._callback_list = callback_list
@@ -78,8 +81,16 @@ class BoundaryReader:
             callback_states=callback_state.read_states(self._callbacks),
             own_values=self._own_values.read(),
             # In this order: what is drawn meanwhile is known to the data.
-            random={**random_state.get_state(), **self._data.random_state(progress.begun, progress.batch)},
-            data={**self._data.facts(progress.begun, progress.batch), "digests": self._digests.facts()},
+            random={
+                **random_state.get_state(),
+                **self._held_out.random_state(),
+                **self._data.random_state(progress.begun, progress.batch),
+            },
+            data={
+                **self._data.facts(progress.begun, progress.batch),
+                **self._held_out.facts(),
+                "digests": self._digests.facts(),
+            },
             ended=bool(self._watched.model.stop_training),
             begun=progress.begun,
             logs=progress.logs,

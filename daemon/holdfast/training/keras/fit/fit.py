@@ -24,6 +24,7 @@ from ....core.policy import Cadence
 from ....spool import Board
 from ...data.digests import BatchDigests
 from ...data.kinds import position_in
+from ...data.python.validation import PythonValidation
 from ...data.replay import Replay
 from ...data.tf_random import draws_in_data
 from ...data.validation import ValidationData
@@ -111,9 +112,14 @@ class Fit:
         used = {**data.read_only, **validation.variables}
         self._watched = watched = Watched(model, self._callbacks, self._say, used, data.written)
         self._own_values = own_values = OwnValues(watched, self._say)
-        self._resumption = Resumption(watched, own_values, session, data, digests, self._replay, progress, self._say)
+        self._held_out = held_out = PythonValidation(
+            local.get("validation_data"), local.get("epoch_iterator"), self._say
+        )
+        self._resumption = Resumption(
+            watched, own_values, session, data, held_out, digests, self._replay, progress, self._say
+        )
         self._reader = BoundaryReader(
-            watched, own_values, data, digests, session, callbacks, self._callbacks, progress, self._say
+            watched, own_values, data, held_out, digests, session, callbacks, self._callbacks, progress, self._say
         )
         self._stop = FitStop(session, writer, self._reader, progress, self._callbacks, data.is_awaited)
         self._train_function = TrainFunction(
@@ -242,6 +248,7 @@ class Fit:
             )
 
     def validation_begins(self) -> None:
+        self._held_out.begin(getattr(self._model, "_eval_epoch_iterator", None))
         if self._replay.left == 0 and self._progress.unsaved:
             self._stop.validation_begins()
 
@@ -249,6 +256,7 @@ class Fit:
         self._stop.in_validation()
 
     def validation_ends(self) -> None:
+        self._held_out.end()
         self._stop.validation_ends()
 
     def _save(self, reason: str, required: bool = False) -> None:

@@ -11,6 +11,7 @@ from ....core.errors import HoldfastError, InvalidPair
 from ....core.wording import count
 from ...data.digests import BatchDigests
 from ...data.position import DataPosition
+from ...data.python.validation import PythonValidation
 from ...data.replay import Replay, too_short
 from ...pair.pair import Saved
 from ...pair.plain import from_plain
@@ -35,6 +36,7 @@ class Resumption:
         own_values: OwnValues,
         session: Session,
         data: DataPosition,
+        held_out: PythonValidation,
         digests: BatchDigests,
         replay: Replay,
         progress: FitProgress,
@@ -45,6 +47,7 @@ class Resumption:
         self._model: keras.Model = watched.model
         self._session = session
         self._data = data
+        self._held_out = held_out
         self._digests = digests
         self._replay = replay
         self._progress = progress
@@ -83,6 +86,8 @@ class Resumption:
         saved, self._saved = self._saved, None
         within = saved is not None and _is_within(saved, epoch)
         skip = saved.position.batch if saved is not None and within else 0
+        if saved is not None:
+            self._held_out.restore(saved.facts)
         self._data.begin_epoch(skip, within, None if saved is None else saved.facts)
         if saved is None or not within:
             return

@@ -1,0 +1,87 @@
+"""The validation data that Python feeds, beside the training's.
+
+Keras looks at its first batches when it validates for the first time in a process, which may draw random numbers. In a
+resumed training this was done long ago: so the states are put back as they were just before.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+
+from ....core.errors import InvalidPair
+from ...session import random_state
+from .py_dataset import state_of
+
+_DROPPED = (
+    "validation_data is a Python generator: TensorFlow draws ahead of it, and what it drew ahead is dropped at each "
+    "validation's end, so no two runs see the same batches: give a keras.utils.PyDataset or arrays"
+)
+
+
+class PythonValidation:
+    """``given`` to ``fit`` as ``validation_data``, beside what ``epoch_iterator`` goes through."""
+
+    def __init__(self, given: Any, epoch_iterator: Any, say: Callable[[str], None]) -> None:
+        x = given[0] if isinstance(given, tuple | list) and given else given
+        self._state = state_of(x, say) if isinstance(x, keras.utils.PyDataset) else None
+        self._object = self._read()
+        self._is_generator = isinstance(x, types.GeneratorType)
+        self._say = say
+        self._happened = False  # in this training, in whatever process
+        self._begun = False  # in this process
+        self._within = False
+        self._random_before: dict[str, Any] = {}
+        if (adapter := getattr(epoch_iterator, "data_adapter", None)) is not None:
+            self._note_states_after(adapter)
+
+    def facts(self) -> dict[str, Any]:
+        return {"validation": {"happened": self._happened, "object": self._object}}
+
+    def random_state(self) -> dict[str, Any]:
+        """The global states before this validation; empty outside of one."""
+        return self._random_before if self._within else {}
+
+    def restore(self, facts: Mapping[str, Any]) -> None:
+        """As the first epoch after the checkpoint begins. Raises InvalidPair."""
+        saved = facts.get("validation", {})
+        if not isinstance(saved, dict) or not isinstance(saved.get("object", {}), dict):
+            raise InvalidPair("the .pkl's state of the validation data is malformed")
+        self._happened = bool(saved.get("happened"))
+        if self._state is not None:
+            self._state.put(saved.get("object", {}))
+            self._object = self._read()
+
+    def begin(self, epoch_iterator: Any) -> None:
+        """With Keras' iterator for validation, which has been reset just now."""
+        if epoch_iterator is None:  # of an ``evaluate`` of somebody's own
+            return
+        if self._happened and not self._begun and self._random_before:
+            random_state.set_state(self._random_before)
+            if self._state is not None:
+                self._state.put(self._object)
+            epoch_iterator.reset()
+        if self._is_generator:
+            self._say(_DROPPED)
+        self._begun = self._within = True
+
+    def end(self) -> None:
+        if self._within:
+            self._within, self._happened = False, True
+            self._object = self._read()
+
+    def _read(self) -> dict[str, Any]:
+        return {} if self._state is None else self._state.read()
+
+    def _note_states_after(self, adapter: Any) -> None:
+        """After the training's epoch, which Keras tells its data: validation is next."""
+        ends = adapter.on_epoch_end
+
+        def on_epoch_end() -> None:
+            ends()
+            self._random_before = random_state.get_state()
+
+        adapter.on_epoch_end = on_epoch_end
