@@ -18,6 +18,24 @@ OF_FITS = "those before it are not trained again, and the weights at their ends 
 NOT_KEPT = "the state of callback Counter is not kept"
 
 
+SEVERAL = "making a batch draws random numbers, so no two runs see the same: give it workers=1"
+GENERATOR = (
+    "resuming at the right batch, but the generator gives other batches than it gave before: seed what it draws from"
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "cause", "remedy"),
+    [
+        (SEVERAL, "the data: making a batch draws random numbers, so no two runs see the same", "give it workers=1"),
+        (GENERATOR, "the data: the generator gives other batches than it gave before", "seed what it draws from"),
+    ],
+)
+def test_data_that_names_itself_comes_with_its_own_remedy(said: str, cause: str, remedy: str) -> None:
+    assert of_a_difference([said, said], EXACT, []) == (cause, remedy)
+    assert of_an_unequal_reference([], EXACT, [said]) == (cause, remedy)
+
+
 def test_other_batches_are_a_proof_against_the_data() -> None:
     found = of_a_difference([], OTHER, [])
     assert found.cause.startswith("the data: batch 1 of epoch 3 is not the one")

@@ -13,6 +13,7 @@ from .compare_runs import DataCompared, Difference
 _EARLIER_FITS = "weights at their ends"
 _MOST_NAMED = 3
 _DRAWS = "draws from tf.random"
+_OF_DATA = ("no two runs see the same", "other batches than it gave before")
 _SEED = "call keras.utils.set_random_seed(…) first of all"
 _OWN_DATA = "feed fit from holdfast.dataset(x, y, batch_size=, seed=), or holdfast.dataset(make_epoch, seed=)"
 _ARTIFACTS = "write it under holdfast.run_dir() / 'artifacts', which is stored and restored"
@@ -35,6 +36,8 @@ def of_an_unequal_reference(found: Iterable[Difference], data: DataCompared, sai
             f"the data: {data.other} is another one in each start",
             f"{_SEED}, and feed fit from holdfast.dataset(…, seed=)",
         )
+    if named := _named_data(said):
+        return named[0]
     if draws := [text for text in said if _DRAWS in text]:
         return Cause(draws[0].partition(";")[0].partition(",")[0], _SEED)
     cause = "unseeded initial weights, or nondeterministic kernels"
@@ -73,7 +76,7 @@ def of_a_difference(said: Sequence[str], data: DataCompared, missing: Collection
 
     What is proved comes first, and all of it; a guess is called one.
     """
-    proved = [*_of_data(said, data), *_of_draws(said)]
+    proved = [*(_named_data(said) or _of_data(said, data)), *_of_draws(said)]
     if proved:
         return Cause(". And ".join(one.cause for one in proved), ". And ".join(one.remedy for one in proved))
     kept = [text for text in dict.fromkeys(said) if "not kept" in text and _EARLIER_FITS not in text]
@@ -100,6 +103,12 @@ def of_a_difference(said: Sequence[str], data: DataCompared, missing: Collection
         + (same if data.compared else ""),
         "move it into a layer, a callback with get_state() and set_state(), or holdfast.session's values",
     )
+
+
+def _named_data(said: Sequence[str]) -> list[Cause]:
+    """What the data itself has named, with the least remedy."""
+    found = [text.rpartition(": ") for text in dict.fromkeys(said) if any(part in text for part in _OF_DATA)]
+    return [Cause(f"the data: {cause.partition('batch, but ')[2] or cause}", remedy) for cause, _, remedy in found[:1]]
 
 
 def _of_data(said: Sequence[str], data: DataCompared) -> list[Cause]:

@@ -147,6 +147,16 @@ def test_data_that_is_shorter_than_before_ends(said: list[str]) -> None:
     assert not second.drop_batch(None)
 
 
+def test_a_pair_of_an_older_version_is_gone_through_by_keras_iterator_and_not_called_exact(said: list[str]) -> None:
+    position = position_in(Shuffled(), said)
+    position.restore({"drawn": 0})
+    position.begin_epoch(2, within=True, facts={"drawn": 0})
+    drawn = iter([1, 2, 3])
+    assert [position.drop_batch(drawn) for _ in range(2)] == [True, True]
+    assert next(drawn) == 3
+    assert not position.exact
+
+
 @pytest.mark.parametrize("saved", [{}, 3, {"state": {}, "random": {}}, {"state": {}, "random": {"python": 1}}])
 def test_a_malformed_state_is_refused(saved: Any, said: list[str]) -> None:
     position = position_in(Shuffled(), said)

@@ -92,6 +92,8 @@ class GeneratorSource:
 class GeneratorPosition(PythonPosition):
     """What is done is drawn again here, before TensorFlow draws ahead."""
 
+    key = "generator"
+
     def __init__(self, generator: Any, epoch_iterator: Any) -> None:
         super().__init__(epoch_iterator)
         adapter = epoch_iterator.data_adapter
@@ -108,7 +110,7 @@ class GeneratorPosition(PythonPosition):
 
     def facts(self, within_epoch: bool, done: int) -> dict[str, Any]:
         mine = self._source.facts(self._batch(within_epoch, done))
-        return {**super().facts(within_epoch, done), "generator": mine}
+        return {**super().facts(within_epoch, done), self.key: mine}
 
     def random_state(self, within_epoch: bool, done: int) -> dict[str, Any]:
         batch = self._batch(within_epoch, done)
@@ -116,7 +118,7 @@ class GeneratorPosition(PythonPosition):
 
     def begin_epoch(self, done: int, within: bool, facts: Mapping[str, Any] | None) -> None:
         super().begin_epoch(done, within, facts)
-        if facts is not None and "generator" in facts:
+        if facts is not None and self.key in facts:
             before = random_state.get_state()
             self._source.restore(facts["generator"], self._drawn + done)
             random_state.set_state(before)
@@ -125,7 +127,7 @@ class GeneratorPosition(PythonPosition):
 
     def drop_batch(self, iterator: Any, look: Callable[[Any], None] = ignore) -> bool:
         there = self._source.skip()
-        self.exact = not self._source.notes.differs
+        self.exact = self.exact and not self._source.notes.differs
         return there
 
 

@@ -26,6 +26,8 @@ _OTHER = (
 class IterablePosition(PythonPosition):
     """``open`` gives a pass, in a thread of TensorFlow's. ``say`` receives a line where a state is not to be had."""
 
+    key = "iterable"
+
     def __init__(self, iterable: Any, epoch_iterator: Any, say: Callable[[str], None]) -> None:
         super().__init__(epoch_iterator)
         self._iterable = iterable
@@ -46,7 +48,7 @@ class IterablePosition(PythonPosition):
         if batch is None:
             return super().facts(within_epoch, done)
         mine = {"state": self._states.get(batch) or {}, "random": self._random_began, **self._notes.facts(batch)}
-        return {**super().facts(within_epoch, done), "iterable": mine}
+        return {**super().facts(within_epoch, done), self.key: mine}
 
     def random_state(self, within_epoch: bool, done: int) -> dict[str, Any]:
         batch = self._batch(within_epoch, done)
@@ -54,7 +56,7 @@ class IterablePosition(PythonPosition):
 
     def begin_epoch(self, done: int, within: bool, facts: Mapping[str, Any] | None) -> None:
         super().begin_epoch(done, within, facts)
-        saved = None if facts is None else facts.get("iterable")
+        saved = None if facts is None else facts.get(self.key)
         if not self._drawn:
             self._ready, self._is_set, self._number = None, False, 0
             self._notes.begin_pass()
@@ -84,7 +86,7 @@ class IterablePosition(PythonPosition):
 
     def drop_batch(self, iterator: Any, look: Callable[[Any], None] = ignore) -> bool:
         """Drawn here, before TensorFlow draws ahead, unless the iterator stands where the training is."""
-        if self._ready is None:  # of an older pair
+        if self._ready is None:  # a pair of an older version
             return super().drop_batch(iterator, look)
         if not self._is_set:
             self._notes.before_again(self._number)
@@ -93,7 +95,7 @@ class IterablePosition(PythonPosition):
             except StopIteration:
                 return False
             self._notes.after_again(self._number, batch)
-            self.exact = not self._notes.differs
+            self.exact = self.exact and not self._notes.differs
         self._number += 1
         return True
 

@@ -13,9 +13,12 @@ from ..waits_for_batch import awaited
 class PythonPosition:
     """A DataPosition. Keras makes a new iterator for each epoch, or one that serves until the data is at its end.
 
-    A pass is what one iterator gives. ``_drawn`` batches of this one were trained on in earlier epochs.
+    A pass is what one iterator gives. ``_drawn`` batches of this one were trained on in earlier epochs. A pair of an
+    older version has no facts of such a class: then batches that are done are drawn by Keras' iterator, and that is
+    not exact.
     """
 
+    key = ""  # of its own facts
     read_only: Mapping[str, Any] = {}
     written: Sequence[Any] = ()
     unkept: str | None = None
@@ -28,6 +31,7 @@ class PythonPosition:
         self._keras = epoch_iterator
         self._one_iterator = epoch_iterator.steps_per_epoch is not None
         self._drawn = 0
+        self._of_older_version = False
 
     def facts(self, within_epoch: bool, done: int) -> dict[str, Any]:
         known = {"pass": 0, "batches": 0} if self.exact else None
@@ -45,6 +49,9 @@ class PythonPosition:
 
     def begin_epoch(self, done: int, within: bool, facts: Mapping[str, Any] | None) -> None:
         self.behind = facts is not None and self._drawn > 0
+        self._of_older_version = facts is not None and self.key not in facts
+        if self._of_older_version and (done or self._drawn):
+            self.exact = False
 
     def catch_up(self, iterator: Any, look: Callable[[int, Any], None] = ignore_earlier) -> None:
         self.behind = False
@@ -53,7 +60,10 @@ class PythonPosition:
         self._keras._steps_seen += self._drawn
 
     def drop_batch(self, iterator: Any, look: Callable[[Any], None] = ignore) -> bool:
-        raise NotImplementedError
+        batch = next(iterator, None)
+        if batch is not None:
+            look(batch)
+        return batch is not None
 
     def caught_up(self) -> None:
         """Nothing comes otherwise from here on."""

@@ -37,6 +37,8 @@ _AHEAD = (
 class PyDatasetPosition(PythonPosition):
     """``say`` receives what is not exact, at each start."""
 
+    key = "py_dataset"
+
     def __init__(self, dataset: Any, epoch_iterator: Any, say: Callable[[str], None]) -> None:
         super().__init__(epoch_iterator)
         self._dataset = dataset
@@ -75,7 +77,7 @@ class PyDatasetPosition(PythonPosition):
         }
         if within_epoch:
             mine["random"] = self._random_began
-        return {**super().facts(within_epoch, done), "py_dataset": mine}
+        return {**super().facts(within_epoch, done), self.key: mine}
 
     def random_state(self, within_epoch: bool, done: int) -> dict[str, Any]:
         before = self._before(within_epoch, done)
@@ -99,12 +101,13 @@ class PyDatasetPosition(PythonPosition):
 
     def begin_epoch(self, done: int, within: bool, facts: Mapping[str, Any] | None) -> None:
         super().begin_epoch(done, within, facts)
-        self._saved = saved = _checked((facts or {}).get("py_dataset", {}))
+        self._saved = saved = _checked((facts or {}).get(self.key, {}))
         self._state.put(saved.get("object", {}))
         if within and "random" in saved:
             random_state.set_state(saved["random"])
         self._object_began, self._random_began, self._ended = self._state.read(), random_state.get_state(), None
-        self._dropped, self._done = 0, self._drawn + done if facts is not None else 0
+        known = facts is not None and not self._of_older_version
+        self._dropped, self._done = 0, self._drawn + done if known else 0
         if not self._drawn:
             self._shuffled = None
             self._notes.begin_pass()
@@ -114,6 +117,8 @@ class PyDatasetPosition(PythonPosition):
 
     def drop_batch(self, iterator: Any, look: Callable[[Any], None] = ignore) -> bool:
         """Nothing is drawn: the pass begins where the training is."""
+        if self._of_older_version:
+            return super().drop_batch(iterator, look)
         batches = self._dataset.num_batches
         self._dropped += 1
         return batches is None or self._dropped <= batches
