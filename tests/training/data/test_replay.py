@@ -127,13 +127,10 @@ def test_each_batch_that_is_dropped_is_seen_with_its_number(position: ListPositi
     assert seen == [(0, "a"), (1, "b"), (2, "c"), (3, "d"), (4, "e")]
 
 
-@pytest.mark.parametrize(
-    ("exact", "verdict", "said"), [(True, "other", []), (False, "other", ["other"]), (False, None, [])]
-)
-def test_what_is_said_of_data_that_is_not_exact_is_what_the_batches_show(
-    position: ListPosition, exact: bool, verdict: str | None, said: list[str]
+@pytest.mark.parametrize(("verdict", "said"), [("other", ["other"]), (None, [])])
+def test_what_is_said_of_the_data_is_what_the_batches_show(
+    position: ListPosition, verdict: str | None, said: list[str]
 ) -> None:
-    position.exact = exact
     heard: list[str] = []
     replay = replay_of(position, verdict=verdict, said=heard)
     replay.begin(1, lambda: None)

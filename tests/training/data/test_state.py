@@ -73,6 +73,24 @@ def test_what_is_drawn_is_the_same_after_a_resume(
     assert "another order" not in capfd.readouterr().err
 
 
+def drawn_in_python(x: Any, y: Any) -> Any:
+    scaled = tf.numpy_function(lambda batch: (batch * np.random.rand()).astype("float32"), [x], tf.float32)
+    return tf.ensure_shape(scaled, x.shape), y
+
+
+def doubled_in_python(x: Any, y: Any) -> Any:
+    return tf.ensure_shape(tf.numpy_function(lambda batch: batch * 2, [x], tf.float32), x.shape), y
+
+
+@pytest.mark.parametrize(("function", "warned"), [(drawn_in_python, True), (doubled_in_python, False)])
+def test_python_code_in_a_map_is_named_where_it_gives_other_batches(
+    tmp_path: Path, function: Any, warned: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = script(lambda: holdfast.dataset(X, Y, batch_size=8, seed=1).map(function))
+    interrupted(run, tmp_path, (0, 2), (2, 1))
+    assert ("Python code that it calls" in capfd.readouterr().err) is warned
+
+
 def test_a_map_of_ours_that_draws_from_tf_random_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """It runs for several batches at once, and where they are dropped it does not run at all."""
 

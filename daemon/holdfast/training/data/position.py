@@ -34,6 +34,10 @@ class DataPosition(Protocol):
         """Is the new iterator not yet where the earlier process's iterator was as the epoch began?"""
 
     @property
+    def calls_python(self) -> bool:
+        """Do functions of the data call Python code? Then data that is ``exact`` otherwise may still draw from it."""
+
+    @property
     def is_awaited(self) -> Callable[[], bool] | None:
         """Tells whether the training waits for a batch, and computes nothing; None where that cannot be told."""
 

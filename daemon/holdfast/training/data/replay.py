@@ -32,7 +32,7 @@ class Replay:
 
     ``refuse`` receives the text of a Mismatch before it is raised. ``look`` sees each batch that is dropped, with its
     number in the epoch, and ``look_back`` what an earlier epoch drew (see DataPosition.catch_up). ``verdict`` then
-    gives what the user should know about data that is not exact by itself, or None; ``say`` receives it.
+    gives what the user should know about the data, or None; ``say`` receives it.
     """
 
     def __init__(
@@ -96,8 +96,7 @@ class Replay:
 
     def _caught_up(self) -> None:
         self._data.caught_up()
-        text = None if self._data.exact else self._verdict()
-        if text is not None:
+        if (text := self._verdict()) is not None:
             self._say(text)
 
 

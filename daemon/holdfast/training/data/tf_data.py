@@ -22,7 +22,7 @@ from . import dataset_passes
 from .dataset import pass_counter_of
 from .position import ignore, ignore_earlier
 from .state import DataState, chain_of
-from .tf_random import draws_in_data
+from .tf_random import calls_python, draws_in_data
 from .waits_for_batch import awaited
 
 # Each batch of ours comes out as it went in, and passes follow upon each other whole.
@@ -72,6 +72,8 @@ class TfDataPosition:
         self._draws = sorted(
             {one for part in parts if pass_counter_of(part) is not None for one in draws_in_data(part)}
         )
+        theirs = (part for part in all_parts(x) if isinstance(part, tf.data.Dataset) and pass_counter_of(part) is None)
+        self.calls_python = any(calls_python(function) for part in theirs for function in part._functions())
         self._begins_at_once = not kinds & {"RepeatDataset", "ConcatenateDataset"}
         self.behind = False
         self.is_awaited = awaited(epoch_iterator)

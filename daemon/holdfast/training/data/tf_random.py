@@ -33,6 +33,9 @@ _STATEFUL = {
 }
 
 
+_PYTHON = {"EagerPyFunc", "PyFunc", "PyFuncStateless"}
+
+
 class Draw(NamedTuple):
     """``name`` is the operation's in its graph: the scopes that it is in, and its own."""
 
@@ -51,6 +54,13 @@ def draws_in_data(data: Any) -> list[str]:
     """Which operations the functions of a tf.data pipeline draw with (in ``map``, say)."""
     found = {draw.operation for function in _functions(data, set()) for draw in draws_in(function.function.graph)}
     return sorted(found)
+
+
+def calls_python(function: Any) -> bool:
+    """Does a function of a pipeline call Python code, which may draw from whatever it likes?"""
+    definition = function.function.graph.as_graph_def()
+    bodies = [definition.node, *(inner.node_def for inner in definition.library.function)]
+    return any(node.op in _PYTHON for body in bodies for node in body)
 
 
 def _functions(data: Any, seen: set[int]) -> Iterator[Any]:

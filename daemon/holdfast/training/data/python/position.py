@@ -23,6 +23,7 @@ class PythonPosition:
     written: Sequence[Any] = ()
     unkept: str | None = None
     verdict: str | None = None
+    calls_python = False
 
     def __init__(self, epoch_iterator: Any) -> None:
         self.exact = True

@@ -104,7 +104,8 @@ class Fit:
         self._progress = progress
         self._policy = SavePolicy(cadence, time.monotonic())
         self._digests = digests = BatchDigests()
-        sampler = BatchSampler(digests, progress, not data.exact, self._say)
+        looks = not data.exact or data.calls_python
+        sampler = BatchSampler(digests, progress, looks, _nothing if data.exact else self._say)
         self._replay = Replay(
             data, random_state, session.refuse, sampler.look, sampler.look_back, self._data_verdict, self._say
         )
@@ -280,15 +281,25 @@ class Fit:
     def _data_verdict(self) -> str | None:
         if self._data.verdict is not None:
             return self._data.verdict
+        if self._data.exact and not self._digests.differ:
+            return None
         text = self._digests.after_replay()
-        draws = draws_in_data(self._x) if self._digests.differ else []
-        if text is None or not draws:
+        if text is None or not self._digests.differ:
             return text
-        return (
-            f"{text}. It draws from tf.random ({', '.join(draws)}): tf.random.stateless_… gives the same numbers again"
-        )
+        if draws := draws_in_data(self._x):
+            return (
+                f"{text}. It draws from tf.random ({', '.join(draws)}): tf.random.stateless_… gives the same numbers "
+                "again"
+            )
+        if self._data.calls_python:
+            return f"{text}. Python code that it calls (numpy_function, say) may draw random numbers: give it a seed"
+        return text
 
     def _say(self, text: str) -> None:
         if text not in self._said:
             self._said.add(text)
             self._session.say(text)
+
+
+def _nothing(text: str) -> None:
+    """Data that is exact, as far as is known: only a batch that is another one is worth a word."""
