@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fakes.pairs import name_of, save_pair
 from holdfast.core.errors import Exit
-from holdfast.core.machine.record import Record
+from holdfast.core.machine.flight_recorder import Record
 from holdfast.spool import Spool
 from integration.daemons import wait_for
 
@@ -27,7 +27,7 @@ from holdfast.store.directory import DirectoryStore
 from holdfast.supervisor.command.reaper import Reaper
 from holdfast.supervisor.report.journal import Journal
 from holdfast.supervisor.loop import Supervisor
-from holdfast.supervisor.notices.watcher import Watcher
+from holdfast.supervisor.notices.imds_watcher import Watcher
 from holdfast.core.policy import LeaseTimes
 from holdfast.supervisor.settings import RunSettings
 

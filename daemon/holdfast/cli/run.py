@@ -32,7 +32,7 @@ from ..supervisor.ending.on_end import Action, Closer, Endings, check_choice, de
 from ..supervisor.loop import Supervisor
 from ..supervisor.notices.hardware import is_ec2
 from ..supervisor.notices.imds import ENDPOINT_VARIABLE, MetadataClient, client_from_environment
-from ..supervisor.notices.watcher import Watcher
+from ..supervisor.notices.imds_watcher import Watcher
 from ..supervisor.report.journal import Journal
 from ..supervisor.report.monitoring import watched
 from ..supervisor.report.systemd import Systemd, is_journal

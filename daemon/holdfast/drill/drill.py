@@ -23,7 +23,7 @@ from ..core.wording import count
 from ..spool import Progress
 from ..store.directory import DirectoryStore
 from . import causes
-from .compare_files import compare_files, contents, files_below
+from .compare_outputs import compare_files, contents, files_below
 from .compare_runs import DataCompared, compare_runs
 from .fake_imds import MetadataService
 from .folder_copy import Deployment, missing

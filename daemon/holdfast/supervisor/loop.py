@@ -18,7 +18,7 @@ from typing import IO
 from ..core import wire
 from ..core.errors import Exit
 from ..core.machine import events, table
-from ..core.machine.record import Recorder
+from ..core.machine.flight_recorder import Recorder
 from ..core.redact import Redactor
 from ..spool import only_here, write_whole
 from ..store import Store
@@ -27,14 +27,14 @@ from .command.reaper import Reaper
 from .command.training_command import TrainingCommand
 from .messages_to_events import Reports
 from .needed_pairs import NeededPairs
-from .notices.watcher import Watcher
+from .notices.imds_watcher import Watcher
 from .perform import Performer
 from .provenance import origin
 from .report.journal import Journal
 from .report.systemd import Systemd
 from .restore.prepare import Preparer
+from .restorer import Restorer
 from .settings import RunSettings
-from .start import Startup
 from .upload.store_pair import store_pair
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -78,10 +78,10 @@ class Supervisor:
             on_lease_lost=lambda holder: put(events.LeaseLost(holder)),
             on_out_of_time=lambda: put(events.OutOfTime()),
         )
-        self._startup = Startup(settings, store, say, self._preparer, reports, put, redactor, made_by, clock)
-        self._needed = NeededPairs(self._startup.bring_needed, lambda message: self._channel.send(message))
+        self._restorer = Restorer(settings, store, say, self._preparer, reports, put, redactor, made_by, clock)
+        self._needed = NeededPairs(self._restorer.bring_needed, lambda message: self._channel.send(message))
         self._reports = reports
-        self._channel = Channel(self._heard, self._startup.welcome, self._startup.brought)
+        self._channel = Channel(self._heard, self._restorer.welcome, self._restorer.brought)
         self._command = TrainingCommand(
             settings.command,
             made_by["command"],
@@ -94,7 +94,7 @@ class Supervisor:
             on_exit=put,
         )
         self._performer = Performer(
-            settings.work_dir, settings.name, self._startup, self._command, self._channel, reports, say, put
+            settings.work_dir, settings.name, self._restorer, self._command, self._channel, reports, say, put
         )
         self._systemd = Systemd(environment, clock)
         journal.listen(self._systemd.heard)
@@ -126,7 +126,7 @@ class Supervisor:
         return self._state.exit_code
 
     def _keep_record(self, code: Exit, defect: str = "") -> None:
-        """Beside events.jsonl: an end that should not have come can be stepped again (core/machine/record.py)."""
+        """Beside events.jsonl: core/machine/flight_recorder.py steps through an end that should not have come."""
         folder, record = self._journal.folder, self._recorder.record(code, defect)
         if code in _RECORDED and folder is not None and record is not None:
             document = self._redactor.value(record.to_plain())
@@ -176,8 +176,8 @@ class Supervisor:
             self._say("phase", phase=self._state.phase.value, seconds_left=seconds)
         for effect in effects:
             self._performer.perform(effect, self._state)
-        if self._startup.uploader is not None:
-            self._startup.uploader.hurry(self._state.deadline)
+        if self._restorer.uploader is not None:
+            self._restorer.uploader.hurry(self._state.deadline)
 
     def _signalled(self, number: int, frame: object) -> None:
         if number == signal.SIGHUP:  # the shell and the kernel both send one when a session is dropped
@@ -205,7 +205,7 @@ class Supervisor:
 
     def _close(self) -> None:
         self._watcher.stop()
-        if self._startup.uploader is not None:
-            self._startup.uploader.close()
+        if self._restorer.uploader is not None:
+            self._restorer.uploader.close()
         self._preparer.close()
         self._channel.close()

@@ -18,7 +18,7 @@ from ..spool import only_here
 from .command.channel import Channel
 from .command.training_command import TrainingCommand
 from .messages_to_events import Reports
-from .start import Startup
+from .restorer import Restorer
 
 _FOR_GOOD = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ELOOP, errno.ENOEXEC, errno.E2BIG}
 
@@ -30,7 +30,7 @@ class Performer:
         self,
         work_dir: Path,
         name: str,
-        startup: Startup,
+        restorer: Restorer,
         command: TrainingCommand,
         channel: Channel,
         reports: Reports,
@@ -39,14 +39,14 @@ class Performer:
     ) -> None:
         self._work_dir = work_dir
         self._name = name
-        self._startup = startup
+        self._restorer = restorer
         self._command = command
         self._channel = channel
         self._reports = reports
         self._say = say
         self._put = put
         self._perform: dict[type[Any], Callable[[Any], None]] = {
-            effects.Restore: self._startup.start,
+            effects.Restore: self._restorer.start,
             effects.Spawn: self._spawn,
             effects.AskSave: self._ask_save,
             effects.AskStop: self._ask_stop,
@@ -68,10 +68,10 @@ class Performer:
             self._perform[type(effect)](effect)
 
     def _spawn(self, effect: effects.Spawn) -> None:
-        assert self._startup.prepared is not None
+        assert self._restorer.prepared is not None
         self._reports.command_starts()
         try:
-            self._put(events.Spawned(self._command.start(self._startup.prepared.spool)))
+            self._put(events.Spawned(self._command.start(self._restorer.prepared.spool)))
         except (OSError, RuntimeError) as error:  # the latter where there can be no further thread
             for_good = isinstance(error, OSError) and error.errno in _FOR_GOOD
             self._put(events.SpawnFailed(_words(error), for_good, random.random()))
@@ -89,16 +89,16 @@ class Performer:
 
     def _upload(self, effect: effects.Upload) -> None:
         name = CheckpointName.parse(effect.name)
-        if name is not None and self._startup.uploader is not None:
-            self._startup.uploader.add(name)
+        if name is not None and self._restorer.uploader is not None:
+            self._restorer.uploader.add(name)
 
     def _drop_uploads(self, effect: effects.DropUploads) -> None:
-        if self._startup.uploader is not None:
-            self._startup.uploader.drop()
+        if self._restorer.uploader is not None:
+            self._restorer.uploader.drop()
 
     def _scan_spool(self, effect: effects.ScanSpool) -> None:
         """Finds pairs whose message was lost when the command died."""
-        prepared, uploader = self._startup.prepared, self._startup.uploader
+        prepared, uploader = self._restorer.prepared, self._restorer.uploader
         assert prepared is not None
         assert uploader is not None
         try:
@@ -110,9 +110,9 @@ class Performer:
         self._put(events.SpoolScanned(frozenset(str(name) for name in mine if name not in uploader.settled)))
 
     def _finalize(self, effect: effects.Finalize) -> None:
-        uploader = self._startup.uploader
+        uploader = self._restorer.uploader
         assert uploader is not None
-        if effect.complete and self._startup.resume is None and not uploader.settled:
+        if effect.complete and self._restorer.resume is None and not uploader.settled:
             text = "the command stored no checkpoint: does the script use holdfast.Resume? (--extend runs it again)"
             self._say("no-checkpoint", text, warning=True)
         uploader.finalize(effect.complete)
@@ -121,7 +121,7 @@ class Performer:
         self._say(effect.kind, effect.text, warning=effect.warning)
 
     def _final_pairs(self) -> FinalPairs:
-        prepared, uploader = self._startup.prepared, self._startup.uploader
+        prepared, uploader = self._restorer.prepared, self._restorer.uploader
         here = only_here(self._work_dir, self._name)
         return FinalPairs(
             pairs=bool((prepared and prepared.found.newest_first) or (uploader and uploader.settled)),

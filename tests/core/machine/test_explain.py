@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.machine.steps import EVENTS, VARIANTS
+from holdfast.core.imds_paths import SPOT
 from holdfast.core.machine import explain, scenarios
 from holdfast.core.machine.diagram import edges
 from holdfast.core.machine.effects import Terminate
 from holdfast.core.machine.events import Event, StopRequested
 from holdfast.core.machine.table import TABLE, Phase, Rules, State, step
-from holdfast.core.metadata_paths import SPOT
-from holdfast.supervisor.notices.watcher import interpret
+from holdfast.supervisor.notices.imds_watcher import interpret
 
 ROOT = Path(__file__).parents[3]
 LATE = 1e6

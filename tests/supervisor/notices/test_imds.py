@@ -7,7 +7,7 @@ import pytest
 from fakes.clocks import Clock
 from fakes.http import Answer, AnsweringServer, Request, unused_endpoint
 from holdfast.core.errors import SettingsError
-from holdfast.core.metadata_paths import LIFECYCLE, SPOT
+from holdfast.core.imds_paths import LIFECYCLE, SPOT
 from holdfast.drill.fake_imds import MetadataService
 from holdfast.supervisor.notices.imds import MetadataAbsent, MetadataClient, MetadataError, client_from_environment
 

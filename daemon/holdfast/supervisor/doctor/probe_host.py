@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from ...core.errors import Busy
-from ...core.metadata_paths import SPOT
+from ...core.imds_paths import SPOT
 from ...spool import file_lock, replacing
 from ..notices.hardware import is_ec2
 from ..notices.imds import MetadataAbsent, MetadataClient, MetadataError

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ...core.errors import HoldfastError
-from ...core.metadata_paths import INSTANCE, LIFECYCLE, REGION
+from ...core.imds_paths import INSTANCE, LIFECYCLE, REGION
 
 
 class AutoScalingError(HoldfastError):

@@ -10,8 +10,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Sequence
 
+from ..session.detect_unprotected import pass_begins
 from ..session.open import at_close
-from ..session.unprotected import pass_begins
 
 _lock = threading.Lock()
 _counters: list[PassCounter] = []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...core.policy import Retention
 from ...core.wire import RUN_DIR_VARIABLE, SOCKET_VARIABLE
-from . import unprotected
+from . import detect_unprotected
 from .base import Session
 from .standalone import open_standalone
 from .supervised import connect
@@ -27,7 +27,7 @@ def open_session(directory: str | os.PathLike[str] | None = None, keep: int = 5,
     global _open
     pairs = Retention.of(keep)
     if _open is None:
-        unprotected.has_session()
+        detect_unprotected.has_session()
         address = os.environ.get(SOCKET_VARIABLE)
         _open = connect(address) if address else open_standalone(Path(directory or DEFAULT_DIRECTORY), pairs, epochs)
     return _open

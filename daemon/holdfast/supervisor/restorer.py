@@ -49,7 +49,7 @@ def _origin_of(store: Store, run: RunId) -> Mapping[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-class Startup:
+class Restorer:
     """``start`` once at first, and again for each restart of the command.
 
     ``prepared``, ``resume`` and ``uploader`` are there before the first event that tells of them; the uploader is one

@@ -12,7 +12,7 @@ from pathlib import Path
 import h5py
 import pytest
 
-from holdfast.drill.compare_files import compare_files, contents, files_below
+from holdfast.drill.compare_outputs import compare_files, contents, files_below
 from holdfast.drill.event_files import summaries
 
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from ...core.imds_paths import LIFECYCLE, MAINTENANCE, REBALANCE, SPOT
 from ...core.machine.events import Event, NoNotice, NoticeStands, RebalanceRecommended
-from ...core.metadata_paths import LIFECYCLE, MAINTENANCE, REBALANCE, SPOT
 from .imds import MetadataAbsent, MetadataClient, MetadataError, MetadataRefused, MetadataUnheard
 
 _LEAVING = ("Terminated", "Warmed:Terminated", "Warmed:Stopped", "Warmed:Hibernated")

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from fakes.clocks import Clock
 from fakes.http import Answer, AnsweringServer, Request, unused_endpoint
+from holdfast.core.imds_paths import LIFECYCLE, MAINTENANCE, REBALANCE, SPOT
 from holdfast.core.machine.events import Event, NoNotice, NoticeStands, RebalanceRecommended
-from holdfast.core.metadata_paths import LIFECYCLE, MAINTENANCE, REBALANCE, SPOT
 from holdfast.drill.fake_imds import MetadataService
 from holdfast.supervisor.notices.imds import MetadataClient
-from holdfast.supervisor.notices.watcher import PATHS, Reading, Watcher, interpret
+from holdfast.supervisor.notices.imds_watcher import PATHS, Reading, Watcher, interpret
 
 NOW = datetime(2026, 11, 22, 16, 17, 6, tzinfo=UTC)
 DRAIN_TIME = 110.0

@@ -8,7 +8,7 @@ import pytest
 from core.machine.steps import EVENTS, RULES, SITUATIONS, allowed, name_of, way
 from holdfast.core.errors import Exit, IllegalTransition
 from holdfast.core.machine.events import ChildExited, Event, LeaseLost, NoNotice, Progressed, Restored
-from holdfast.core.machine.record import Record, Recorder
+from holdfast.core.machine.flight_recorder import Record, Recorder
 from holdfast.core.machine.table import State, step
 
 RECORDS = Path(__file__).parents[2] / "data" / "records"

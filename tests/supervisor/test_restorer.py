@@ -19,8 +19,8 @@ from holdfast.store.catalog import list_pairs
 from holdfast.supervisor.messages_to_events import Reports
 from holdfast.supervisor.report.journal import Journal
 from holdfast.supervisor.restore.prepare import Preparer
+from holdfast.supervisor.restorer import Restorer
 from holdfast.supervisor.settings import RunSettings
-from holdfast.supervisor.start import Startup
 from holdfast.supervisor.upload.store_pair import store_pair
 
 RUN = "00001-digits"
@@ -28,7 +28,7 @@ PATIENCE = 30
 
 
 class Started:
-    """A startup, and the events that it puts; what a training process does in between is the test's."""
+    """A restorer, and the events that it puts; what a training process does in between is the test's."""
 
     def __init__(self, store: FlakyStore, work_dir: Path) -> None:
         self.spool = Spool(work_dir / RUN)
@@ -40,13 +40,13 @@ class Started:
             settings, store, journal.event, journal.attach, store_pair, lambda who: None, lambda: None
         )
         reports = Reports(journal.event, self._queue.put)
-        self.startup = Startup(
+        self.restorer = Restorer(
             settings, store, journal.event, self._preparer, reports, self._queue.put, Redactor({}), {}, self.clock
         )
 
     def start(self) -> list[str]:
         """Begins, or begins again; the pairs that the loop is told of, in order."""
-        self.startup.start(effects.Restore())
+        self.restorer.start(effects.Restore())
         heard = self.until(events.Restored)
         return [event.name for event in heard if isinstance(event, events.PairSpooled)]
 
@@ -60,21 +60,21 @@ class Started:
 
     def upload(self, *names: str | CheckpointName) -> None:
         """As the loop does when it hears of a pair."""
-        assert self.startup.uploader is not None
+        assert self.restorer.uploader is not None
         for name in names:
             parsed = CheckpointName.parse(str(name))
             assert parsed is not None
-            self.startup.uploader.add(parsed)
+            self.restorer.uploader.add(parsed)
             self.until(events.PairStored)
 
     def conclude(self) -> None:
-        assert self.startup.uploader is not None
-        self.startup.uploader.finalize(False)
+        assert self.restorer.uploader is not None
+        self.restorer.uploader.finalize(False)
         self.until(events.Finalized)
 
     def close(self) -> None:
-        if self.startup.uploader is not None:
-            self.startup.uploader.close()
+        if self.restorer.uploader is not None:
+            self.restorer.uploader.close()
         self._preparer.close()
 
 
@@ -142,8 +142,8 @@ def test_a_restart_tells_of_no_pair_again(store: FlakyStore, start: Callable[[],
     started.upload(name_of(1))
     save_pair(started.spool, name_of(2))
     store.before = away_for_data
-    assert started.startup.uploader is not None
-    started.startup.uploader.add(name_of(2))
+    assert started.restorer.uploader is not None
+    started.restorer.uploader.add(name_of(2))
     assert started.start() == []
 
 
@@ -170,7 +170,7 @@ def test_a_log_that_is_being_sent_gives_way_and_comes_at_the_end(
 
     def meddle(operation: str, key: str) -> None:
         nonlocal tries
-        uploader = started.startup.uploader
+        uploader = started.restorer.uploader
         tries += key == log
         if key == log and tries == 1 and uploader is not None:
             if reason == "a deadline":
