@@ -4,12 +4,12 @@
 #   docker build -t my-training --build-arg BASE=tensorflow/tensorflow:2.21.0-gpu --build-arg EXTRA= .
 #   docker run --stop-timeout 120 -v runs:/runs my-training --store s3://bucket/runs --run digits -- python train.py
 #
-# BASE is any image with Python 3.11 or later and its pip. EXTRA names what is installed with holdfast (demo, tensorflow,
+# BASE is any image with Python 3.11 or later and its pip. EXTRA names what is installed with holdfast (tensorflow,
 # gpu); an image that brings its own TensorFlow takes none, and keeps the TensorFlow that it has.
 ARG BASE=python:3.11-slim
 
 FROM ${BASE} AS dependencies
-ARG EXTRA=demo
+ARG EXTRA=tensorflow
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_CONSTRAINT=/source/constraints.txt
 WORKDIR /source
 COPY pyproject.toml constraints.txt ./

@@ -140,3 +140,14 @@ def test_the_distribution_has_a_name_of_its_own_and_its_extras_say_so() -> None:
     needed = [*project["dependencies"], *(line for extra in extras for line in extra)]
     own = {line for line in needed if line.startswith("holdfast")}
     assert own == {"holdfast-train[tensorflow]"}
+
+
+EXTRAS = re.compile(r"\bEXTRA=([\w,]+)|\bholdfast-train\[([\w,]+)\]|pip install '?\.\[([\w,]+)\]")
+
+
+def test_every_extra_that_is_named_is_one_that_the_package_has() -> None:
+    """pip only warns of another one."""
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"].keys()
+    named = [("".join(found), name(file)) for file in SHIPPED for found in EXTRAS.findall(file.read_text())]
+    assert named
+    assert [(extras, file) for extras, file in named if not {*extras.split(",")} <= known] == []

@@ -30,8 +30,7 @@ ENTRIES = {
 }
 MOST_MODULES = 15
 RIDDLES = re.compile(r"\b(mend(s|ed|ing)?|errands?|whoever|(is|are) told|(goes|went) on)\b", re.IGNORECASE)
-PLAIN = [path for room in ("cli", "inspect", "spool", "store") for path in (PACKAGE / room).rglob("*.py")]
-PLAIN += [*(PACKAGE / "core").glob("*.py"), *ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+PLAIN = [*PACKAGE.rglob("*.py"), *ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 
 
 def imports(*links: tuple[str, str]) -> grimp.ImportGraph:

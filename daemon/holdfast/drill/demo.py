@@ -1,6 +1,6 @@
 """``holdfast demo``: the main job, seen from a chair.
 
-A training of handwritten digits loses its machine to a spot notice in the middle of an epoch, goes on upon a new one,
+A training of handwritten digits loses its machine to a spot notice in the middle of an epoch, continues on a new one,
 is completed, and is later extended. Beside it the same training runs undisturbed. All processes, files, signals and
 HTTP requests are real; the store is a directory and the metadata service is on loopback.
 """
@@ -103,7 +103,7 @@ class _Demo:
             _expect(machine.wait(_PATIENCE), Exit.COMPLETE, "machine 2")
             self._executed += machine.vanish().executed
         where = f"epoch {stopped.epoch + 1}, batch {stopped.batch}"
-        self._story.tell("machine 2", f"went on from {where} and completed {_FIRST_EPOCHS} epochs")
+        self._story.tell("machine 2", f"continued from {where} and completed {_FIRST_EPOCHS} epochs")
 
     def _extended(self) -> None:
         self._story.tell("machine 3", f"extends the complete run to {_ALL_EPOCHS} epochs (--extend)")

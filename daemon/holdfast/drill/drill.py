@@ -184,7 +184,7 @@ class Drill:
         redone = last.step - machine.resumed_at() if trains else 0
         report.interruptions.append(Interruption(kind, planned, last.step, redone, round(took, 2)))
         if trains:
-            self._tell(f"{machine.name}: goes on, {_batches(redone)} to redo, first new batch after {took:.1f} s")
+            self._tell(f"{machine.name}: continues, {_batches(redone)} to redo, first new batch after {took:.1f} s")
 
     def _failed(self, machine: DrillMachine, code: int, report: Report) -> None:
         report.executed += machine.progress().executed

@@ -1,4 +1,4 @@
-"""A metadata service on loopback that speaks IMDSv2 as EC2's does, and gives what notices it is told to give."""
+"""A metadata service on loopback that speaks IMDSv2 as EC2's does, and gives the notices that the drill sets."""
 
 from __future__ import annotations
 

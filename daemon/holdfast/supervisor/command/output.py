@@ -66,4 +66,4 @@ class Tee:
             self._console.write(chunk)
             self._console.flush()
         except (OSError, ValueError):
-            self._console = None  # whoever watched is gone; the log goes on
+            self._console = None  # nobody watches any more; the log continues

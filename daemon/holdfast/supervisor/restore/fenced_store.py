@@ -1,6 +1,6 @@
 """The store as the holder of a run's lease uses it: a holder that was replaced changes nothing in it.
 
-A machine that was cut off or suspended does not know that another one goes on with the run. Whatever it meant to delete
+A machine that was cut off or suspended does not know that another one continues the run. Whatever it meant to delete
 or overwrite next may be what the other one relies on.
 """
 

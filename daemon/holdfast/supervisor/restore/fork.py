@@ -55,7 +55,7 @@ class Fork:
 
 
 def done_before(store: Store, source: ForkSource, target: str) -> str | None:
-    """The mark that says that the run ``target`` went on from there before.
+    """The mark that says that the run ``target`` continued from there before.
 
     A name stands for whichever run had it then: the same command does the same thing once, though that name has a newer
     run by now.

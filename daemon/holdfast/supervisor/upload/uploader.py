@@ -86,7 +86,7 @@ class Uploader:
 
     @property
     def gives_way(self) -> bool:
-        """Should the long job of a task give way? One for which a pair waits goes on, until there is a deadline."""
+        """Should the long job of a task give way? One for which a pair waits continues, until there is a deadline."""
         return self.pressed and not (self._preparing and self._deadline is None and not self._dropped)
 
     def seconds_left(self) -> float | None:

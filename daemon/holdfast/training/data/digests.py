@@ -31,7 +31,7 @@ def digest_of(arrays: Iterable[np.ndarray]) -> str:
     found = hashlib.blake2b(digest_size=8)
     for array in arrays:
         flat = array.reshape(-1)
-        some = flat[:: max(1, flat.size // _VALUES)]
+        some = flat[:: max(1, -(-flat.size // _VALUES))]
         found.update(f"{array.dtype} {array.shape} ".encode())
         found.update(repr(some.tolist()).encode() if array.dtype.hasobject else np.ascontiguousarray(some).tobytes())
     return found.hexdigest()

@@ -17,7 +17,7 @@ import keras
 from ...core.errors import InvalidPair
 from ..pair.plain import from_plain, to_plain_part
 
-# Attributes that change while a training goes on.
+# Attributes that change during a training.
 _KEPT: dict[str, tuple[str, ...]] = {
     "EarlyStopping": ("wait", "stopped_epoch", "best", "best_weights", "best_epoch"),
     "ReduceLROnPlateau": ("wait", "best", "cooldown_counter"),

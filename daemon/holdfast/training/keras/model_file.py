@@ -40,9 +40,9 @@ def write(
 ) -> Written:
     """Writes ``path``. The kind of file that it became is WHOLE, or WEIGHTS where Keras can't store it so.
 
-    Which value stands under which dataset is told as it was written: two variables may have one name, so names don't
-    tell. What is missing there goes into the ``.pkl``. ``say`` is told why a model is not stored whole, once, unless it
-    is subclassed: then nothing else is to be expected. At most ``most_dirty`` bytes wait for the disk. Raises OSError.
+    Which value stands under which dataset is noted as it is written: two variables may have one name. What is missing
+    there goes into the ``.pkl``. ``say`` receives why a model is not stored whole, once, unless it is subclassed: then
+    nothing else is to be expected. At most ``most_dirty`` bytes wait for the disk. Raises OSError.
     """
     held = _Held(variables, values)
     if model not in _not_whole:

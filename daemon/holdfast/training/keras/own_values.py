@@ -1,4 +1,4 @@
-"""Plain Python values of the script's own objects that change while a training goes on: counters, lists, generators.
+"""Plain Python values of the script's own objects that change during a training: counters, lists, generators.
 
 They are found where callbacks lead to: attributes of a callback, of its helpers, and what its functions refer to. Which
 of them are state is not known beforehand. What has changed since the training began is: it is kept, and set again as a
@@ -97,7 +97,7 @@ class OwnValues:
         before = now if self._of_model is None else self._of_model
         for path in now:
             if now[path] is not _UNKNOWN and now[path] != before.get(path, now[path]):
-                self._say(f"{path} changes as the training goes on, and is not kept: make it a keras.Variable")
+                self._say(f"{path} changes during the training, and is not kept: make it a keras.Variable")
         self._of_model = {**now, **before}
 
 

@@ -1,4 +1,4 @@
-"""The variables that make up a training's state, and how one is told from another in a later process.
+"""The variables that make up a training's state, and how a later process tells one from another.
 
 A variable is known by its group and its place in that group; its path is for people. Groups: ``model`` (weights and
 seed generators), ``optimizer`` (``optimizer:<name>`` for further ones; with a ``+`` behind it, what an optimizer keeps
@@ -168,7 +168,7 @@ def assign(parts: dict[Place, Part], values: dict[Place, tuple[str, np.ndarray]]
     """
     replicas = {place for place in {*parts, *values} if "@" in place.group}
     if any((place in parts) != (place in values) for place in replicas):
-        say("the number of replicas is another than before: the training goes on, but not bit for bit")
+        say("the number of replicas is another than before: the training continues, but not bit for bit")
     differences = list(_differences(parts, values))
     if differences:
         more = f" (and {len(differences) - 3} more)" if len(differences) > 3 else ""

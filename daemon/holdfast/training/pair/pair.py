@@ -212,7 +212,7 @@ class Saved:
 def load(h5: Path, pkl: Path) -> Saved:
     """Reads a pair whose checksums were verified; arrays and plain values only. Raises InvalidPair.
 
-    Whoever wrote the files wrote the checksums too: nothing in them is taken on trust.
+    The checksums were written with the files: nothing in them is taken on trust.
     """
     document = restricted_pickle.loads(_content(pkl))
     if not isinstance(document, dict) or document.get("format") != FORMAT:

@@ -45,7 +45,7 @@ def begin_training(
     """The training of that identity begins. ``holder`` is its model (see Ledger.begin).
 
     ``check`` raises InvalidPair for a state that is none of such a training. A newest pair that is no good is marked
-    unusable, and the next older one is read; where another one is, the training begins anew, and the user is told.
+    unusable, and the next older one is read; where another one is, the training begins anew, and a line says so.
     """
     while True:
         ledger = session.ledger or _read_ledger(session)

@@ -21,5 +21,5 @@ def test_an_interrupted_training_ends_as_an_undisturbed_one(
 
     check_identical(kinds_of_grain.KINDS[kind], SITUATIONS[situation], tmp_path)
     shown = capfd.readouterr().err
-    assert "changes as the training goes on" not in shown
+    assert "changes during the training" not in shown
     assert ("are drawn again" in shown) is ("nameless" in kind)

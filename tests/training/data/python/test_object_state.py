@@ -93,7 +93,7 @@ def test_what_cannot_be_kept_is_named_with_its_remedy(said: list[str]) -> None:
     data.files = ["/a/other.png"]
     state.read()
     assert said == [
-        "Data.files changes as the training goes on, and is not kept: shuffle an array of indices instead, or give the "
+        "Data.files changes during the training, and is not kept: shuffle an array of indices instead, or give the "
         "dataset get_state() and set_state(state)"
     ]
 

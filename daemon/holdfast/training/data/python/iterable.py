@@ -35,7 +35,7 @@ class IterablePosition(PythonPosition):
         self._notes = DrawNotes(self._surely_done)
         self._states: Recent[dict[str, Any]] = Recent(self._surely_done)
         self._random_began: dict[str, Any] = {}
-        self._ready: Iterator[Any] | None = None  # what the next pass goes on with
+        self._ready: Iterator[Any] | None = None  # what the next pass continues
         self._number = 0  # of its batches that are done
         self._is_set = False
 

@@ -93,7 +93,7 @@ class ObjectState:
                 if _is_numbers(value):
                     found[path] = to_plain(value)
                 else:
-                    self._say(f"{path} changes as the training goes on, and is not kept: {_REMEDY}")
+                    self._say(f"{path} changes during the training, and is not kept: {_REMEDY}")
         return found
 
     def put(self, saved: Mapping[str, Any]) -> None:
