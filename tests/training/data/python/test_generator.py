@@ -11,6 +11,8 @@ import keras
 import numpy as np
 import pytest
 
+import holdfast
+
 from ...restarts import Script, Stop, assert_same, interrupted, once
 
 RNG = np.random.default_rng(1)
@@ -90,3 +92,14 @@ def test_a_generator_that_ends_goes_on_exactly(tmp_path: Path) -> None:
 def test_an_unseeded_generator_of_its_own_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     interrupted(train(has_its_own_unseeded), tmp_path, (1, 2))
     assert capfd.readouterr().err.count(OTHER) == 1
+
+
+@pytest.mark.whole
+def test_one_that_is_given_to_two_fits_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def script(callbacks: list[keras.callbacks.Callback]) -> tuple[keras.Model, Any]:
+        same = draws_from_numpy()
+        train(lambda: same)([holdfast.Resume(tmp_path)])
+        return train(lambda: same)(callbacks)
+
+    once(script, tmp_path)
+    assert capfd.readouterr().err.count("was given to an earlier fit too") == 1

@@ -7,6 +7,8 @@ the global random states as they were, before the first batch that it trains on.
 
 from __future__ import annotations
 
+import itertools
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +16,9 @@ from ....core.errors import InvalidPair
 from ...session import random_state
 from ..position import ignore
 from .draws import DrawNotes
-from .position import PythonPosition
+from .position import PythonPosition, is_distributed
+
+_given: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 class GeneratorSource:
@@ -99,6 +103,12 @@ class GeneratorPosition(PythonPosition):
         adapter = epoch_iterator.data_adapter
         self._source = GeneratorSource(generator, adapter._first_batches, self._surely_done)
         adapter.generator = self._source.open
+        self._there = 0  # batches that are done and were drawn again
+        if generator in _given:
+            self.unkept = _GIVEN_BEFORE
+        elif is_distributed(epoch_iterator):
+            self.unkept = _DISTRIBUTED
+        _given.add(generator)
 
     @staticmethod
     def serves(adapter: Any) -> bool:
@@ -118,19 +128,29 @@ class GeneratorPosition(PythonPosition):
 
     def begin_epoch(self, done: int, within: bool, facts: Mapping[str, Any] | None) -> None:
         super().begin_epoch(done, within, facts)
+        batches = self._drawn + done
+        before = random_state.get_state()
         if facts is not None and self.key in facts:
-            before = random_state.get_state()
-            self._source.restore(facts["generator"], self._drawn + done)
-            random_state.set_state(before)
+            self._source.restore(facts[self.key], batches)
         elif not self._drawn:
             self._source.begin_pass()
+        if facts is not None:  # before Keras opens an iterator, which may draw at once
+            self._there = sum(itertools.takewhile(bool, (self._source.skip() for _ in range(batches))))
+            random_state.set_state(before)
+        self.exact = self.exact and not self._source.notes.differs
 
     def drop_batch(self, iterator: Any, look: Callable[[Any], None] = ignore) -> bool:
-        there = self._source.skip()
-        self.exact = self.exact and not self._source.notes.differs
-        return there
+        self._there -= 1
+        return self._there >= 0
 
 
+_GIVEN_BEFORE = (
+    "the generator was given to an earlier fit too, and where that one left it is not kept: make a new one for each fit"
+)
+_DISTRIBUTED = (
+    "under a distribution strategy the place in a Python generator is not kept exactly, as TensorFlow draws from it "
+    "before fit begins: give a keras.utils.PyDataset"
+)
 _OTHER = (
     "resuming at the right batch, but the generator gives other batches than it gave before, so some samples may be "
     "seen twice and others not at all: seed what it draws from (keras.utils.set_random_seed(…) at the script's start, "

@@ -37,7 +37,7 @@ class IterablePosition(PythonPosition):
         self._random_began: dict[str, Any] = {}
         self._ready: Iterator[Any] | None = None  # what the next pass continues
         self._number = 0  # of its batches that are done
-        self._is_set = False
+        self._there = self._dropped = 0
 
     @property
     def verdict(self) -> str | None:  # type: ignore[override]
@@ -58,18 +58,20 @@ class IterablePosition(PythonPosition):
         super().begin_epoch(done, within, facts)
         saved = None if facts is None else facts.get(self.key)
         if not self._drawn:
-            self._ready, self._is_set, self._number = None, False, 0
+            self._ready, self._number = None, 0
             self._notes.begin_pass()
             self._states.clear()
         if saved is not None and self._drawn + done:
             before = random_state.get_state()
-            self._begin_at(saved)
+            self._begin_at(saved, self._drawn + done)
             random_state.set_state(before)
+        self._there, self._dropped = self._number, 0
 
-    def _begin_at(self, saved: Any) -> None:
+    def _begin_at(self, saved: Any, batch: int) -> None:
+        """Before Keras opens an iterator, which may draw at once."""
         try:
             state, self._random_began = dict(saved["state"]), dict(saved["random"])
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise InvalidPair(f"the .pkl's state of the data is malformed: {error}") from None
         self._notes.restore(saved)
         if state:
@@ -79,25 +81,26 @@ class IterablePosition(PythonPosition):
             except NotTold as error:
                 self._say(f"{error}. {_AGAIN}")
             else:
-                self._is_set = True
+                self._number = batch
                 return
         random_state.set_state(self._random_began)
         self._ready = iter(self._iterable)
+        for number in range(batch):
+            self._notes.before_again(number)
+            try:
+                again = next(self._ready)
+            except StopIteration:
+                break
+            self._notes.after_again(number, again)
+            self._number = number + 1
+        self.exact = not self._notes.differs
 
     def drop_batch(self, iterator: Any, look: Callable[[Any], None] = ignore) -> bool:
-        """Drawn here, before TensorFlow draws ahead, unless the iterator stands where the training is."""
-        if self._ready is None:  # a pair of an older version
+        """Nothing is drawn: the pass begins where the training is."""
+        if self._of_older_version:
             return super().drop_batch(iterator, look)
-        if not self._is_set:
-            self._notes.before_again(self._number)
-            try:
-                batch = next(self._ready)
-            except StopIteration:
-                return False
-            self._notes.after_again(self._number, batch)
-            self.exact = self.exact and not self._notes.differs
-        self._number += 1
-        return True
+        self._dropped += 1
+        return self._dropped <= self._there
 
     def open(self) -> Iterator[Any]:
         if self._ready is None:

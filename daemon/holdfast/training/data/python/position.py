@@ -81,3 +81,9 @@ class PythonPosition:
     def _surely_done(self) -> int:
         """Of the batches of this pass: those before the step that is being made."""
         return max(0, int(self._keras._steps_seen) - int(self._keras.steps_per_execution))
+
+
+def is_distributed(epoch_iterator: Any) -> bool:
+    """Over several replicas: then an iterator draws ahead from the moment in which it is opened."""
+    strategy = getattr(epoch_iterator, "_distribute_strategy", None)
+    return int(getattr(strategy, "num_replicas_in_sync", 1)) > 1

@@ -20,13 +20,17 @@ from ..position import ignore
 from .batches import Batches
 from .draws import StatesBefore
 from .object_state import ObjectState
-from .position import PythonPosition
+from .position import PythonPosition, is_distributed
 from .told_state import NotTold, ToldState, tells
 
 _PARTS = ("object", "drawn", "random")
 _SEVERAL = (
     "making a batch of the PyDataset draws random numbers, and its workers make several at once, so no two runs see "
     "the same: give it workers=1, or let __getitem__ draw from np.random.default_rng([seed, index])"
+)
+_DISTRIBUTED = (
+    "under a distribution strategy the place in a PyDataset with workers is not kept exactly, as its next pass begins "
+    "before an epoch ends: give it workers=1"
 )
 _AHEAD = (
     "the PyDataset changes in on_epoch_end while Keras reads on ahead in it, so no two runs see the same batches: "
@@ -54,6 +58,8 @@ class PyDatasetPosition(PythonPosition):
         self._saved: Mapping[str, Any] = {}
         self._done = self._dropped = 0
         self._drew = multiprocessing.RawValue("b", 0)
+        if self._workers is not None and is_distributed(epoch_iterator):
+            self.unkept = _DISTRIBUTED
         self._wrap(adapter)
         self._feed_whole()
 
