@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 if "HOLDFAST_SOCKET" in os.environ:  # under `holdfast run`: a script may have forgotten to use it
-    importlib.import_module(".training.session.unprotected", __name__).watch()
+    importlib.import_module(".training.session.detect_unprotected", __name__).watch()
 
 
 def __getattr__(name: str) -> Any:
