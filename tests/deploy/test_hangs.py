@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import re
+import tarfile
 from pathlib import Path
 
 import pytest
 import yaml
 
-from .stacks import create
+from .stacks import packed_set_up
 
 DEPLOY = Path(__file__).parent.parent.parent / "deploy"
 ON = "HOLDFAST_STALL_TIMEOUT=1800"
@@ -19,15 +21,18 @@ def test_the_units_do(folder: str) -> None:
     assert f"\nEnvironment={ON}\n" in (DEPLOY / folder / "holdfast@.service").read_text()
 
 
-def test_the_machines_on_ec2_do(s3_server: str) -> None:
-    assert f"\nEnvironment={ON}\n" in create(s3_server).user_data()
+@pytest.mark.parametrize("folder", ["systemd", "docker"])
+def test_the_machines_on_ec2_do(folder: str) -> None:
+    """Their set-up brings the same units."""
+    with tarfile.open(fileobj=io.BytesIO(packed_set_up())) as archive:
+        unit = archive.extractfile(f"{folder}/holdfast@.service")
+        assert unit is not None
+        assert f"\nEnvironment={ON}\n" in unit.read().decode()
 
 
-def test_the_containers_on_ec2_do(s3_server: str) -> None:
+def test_the_containers_do() -> None:
     """docker passes a variable on that is named without a value."""
-    text = create(s3_server, Code="registry.example/my-training:1").user_data()
-    (unit,) = re.findall(r"Requires=docker.service.*?^CONTAINER$", text, re.DOTALL | re.MULTILINE)
-    assert f"\nEnvironment={ON}\n" in unit
+    unit = (DEPLOY / "docker" / "holdfast@.service").read_text()
     (command,) = re.findall(r"^ExecStart=(.*?[^\\])$", unit, re.DOTALL | re.MULTILINE)
     assert "--env HOLDFAST_STALL_TIMEOUT \\\n" in command
 

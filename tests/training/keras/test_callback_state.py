@@ -319,7 +319,7 @@ def test_a_lost_best_model_that_is_the_checkpoints_own_is_written_again(tmp_path
     fresh.set_model(model)
     set_states([fresh], entries, said.append, {"val_loss": 0.25})
     assert fresh.best == 0.25
-    assert "written there again" in said[0]
+    assert "written again, as the checkpoint is of that best model" in said[0]
     read = keras.models.load_model(path)
     assert [w.tolist() for w in read.get_weights()] == [w.tolist() for w in model.get_weights()]
     set_states([checkpoint(path.with_name("other.keras"))], entries, said.append, {"val_loss": 0.5})
