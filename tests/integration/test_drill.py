@@ -128,7 +128,9 @@ def started(temporary: Path, steps: Path) -> tuple[Daemon, list[psutil.Process]]
     return daemon, psutil.Process(daemon.pid).children(recursive=True)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, *(pytest.param(one, marks=pytest.mark.whole) for one in (signal.SIGINT, signal.SIGHUP))]
+)
 def test_a_drill_that_is_stopped_ends_its_training_and_removes_its_folders(
     number: signal.Signals, temporary: Path, tmp_path: Path
 ) -> None:
@@ -175,6 +177,7 @@ def test_a_setting_lets_all_machines_share_the_folder(tmp_path: Path) -> None:
     assert (tmp_path / "first_loss.txt").exists()
 
 
+@pytest.mark.whole
 def test_what_is_under_artifacts_can_be_read_back(tmp_path: Path) -> None:
     code, report, text = drill(*ONE, command=READS_BACK, folder=tmp_path, WHERE="artifacts")
     assert code == 0, text

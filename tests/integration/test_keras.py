@@ -8,6 +8,8 @@ import signal
 import sys
 from pathlib import Path
 
+import pytest
+
 from fakes.finals import final_state
 from holdfast.core.errors import Exit
 from holdfast.drill.compare_runs import FitState, differences
@@ -19,6 +21,7 @@ COMMAND = [sys.executable, str(SCRIPTS / "keras_fit.py")]
 RUN = "00001-count"
 
 
+@pytest.mark.whole
 def test_a_users_script_outlives_its_machine_and_a_changed_model_is_refused(
     tmp_path: Path, s3_server: str, bucket: str
 ) -> None:

@@ -81,7 +81,9 @@ def everything(path: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("build", [small, large, nested_and_shared, with_many_names, of_halves])
+@pytest.mark.parametrize(
+    "build", [small, large, nested_and_shared, pytest.param(with_many_names, marks=pytest.mark.whole), of_halves]
+)
 def test_the_file_is_what_keras_itself_writes(tmp_path: Path, build: Any) -> None:
     model = build()
     if model.compiled:
