@@ -1,7 +1,8 @@
 """The validation data that Python feeds, beside the training's.
 
 Keras looks at its first batches when it validates for the first time in a process, which may draw random numbers. In a
-resumed training this was done long ago: so the states are put back as they were just before.
+resumed training this was done long ago: so the states are put back as they were just before. Not so where TensorFlow
+reads on in the training's data meanwhile: its draws are not to be repeated.
 """
 
 from __future__ import annotations
@@ -20,6 +21,12 @@ _DROPPED = (
     "validation_data is a Python generator: TensorFlow draws ahead of it, and what it drew ahead is dropped at each "
     "validation's end, so no two runs see the same batches: give a keras.utils.PyDataset or arrays"
 )
+_BOTH = (
+    "fit's data and its validation_data are both fed by Python, and with steps_per_epoch TensorFlow reads on in the "
+    "first one while the other is read. Global random numbers are drawn meanwhile: if both draw them, no two runs "
+    "see the same. Leave out steps_per_epoch, or let one of them draw from np.random.default_rng(seed) of its own"
+)
+_NOT_FED_BY_PYTHON = ("ArrayDataAdapter", "TFDatasetAdapter")
 
 
 class PythonValidation:
@@ -34,7 +41,9 @@ class PythonValidation:
         self._happened = False  # in this training, in whatever process
         self._begun = False  # in this process
         self._within = False
+        self._both_fed = False
         self._random_before: dict[str, Any] = {}
+        self._read_on = _is_fed(epoch_iterator) and epoch_iterator.steps_per_epoch is not None
         if (adapter := getattr(epoch_iterator, "data_adapter", None)) is not None:
             self._note_states_after(adapter)
 
@@ -59,19 +68,24 @@ class PythonValidation:
         """With Keras' iterator for validation, which has been reset just now."""
         if epoch_iterator is None:  # of an ``evaluate`` of somebody's own
             return
-        if self._happened and not self._begun and self._random_before:
-            random_state.set_state(self._random_before)
+        is_fed = _is_fed(epoch_iterator)
+        if is_fed and self._happened and not self._begun and self._random_before:
+            if not self._read_on:
+                random_state.set_state(self._random_before)
             if self._state is not None:
                 self._state.put(self._object)
             epoch_iterator.reset()
         if self._is_generator:
             self._say(_DROPPED)
         self._begun = self._within = True
+        self._both_fed = self._read_on and is_fed
 
     def end(self) -> None:
         if self._within:
             self._within, self._happened = False, True
             self._object = self._read()
+            if self._both_fed and random_state.get_state() != self._random_before:
+                self._say(_BOTH)
 
     def _read(self) -> dict[str, Any]:
         return {} if self._state is None else self._state.read()
@@ -85,3 +99,9 @@ class PythonValidation:
             self._random_before = random_state.get_state()
 
         adapter.on_epoch_end = on_epoch_end
+
+
+def _is_fed(epoch_iterator: Any) -> bool:
+    """By Python, batch by batch."""
+    adapter = getattr(epoch_iterator, "data_adapter", None)
+    return adapter is not None and type(adapter).__name__ not in _NOT_FED_BY_PYTHON

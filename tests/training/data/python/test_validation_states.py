@@ -1,0 +1,70 @@
+"""The first validation of a resumed training leaves the global random states to whoever draws from them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from holdfast.training.data.python.validation import PythonValidation
+
+from . import kinds
+
+HAPPENED = {"validation": {"happened": True, "object": {}}}
+BOTH = "both fed by Python"
+
+
+class ArrayDataAdapter:
+    def on_epoch_end(self) -> None: ...
+
+
+class PyDatasetAdapter(ArrayDataAdapter): ...
+
+
+class Data:
+    """As much of Keras' iterator as is looked at."""
+
+    def __init__(self, adapter: Any, steps_per_epoch: int | None = None) -> None:
+        self.data_adapter = adapter
+        self.steps_per_epoch = steps_per_epoch
+
+    def reset(self) -> None: ...
+
+
+def drawn_after(training: Data, held_out: Data, said: list[str], given: Any = None) -> float:
+    """The first number after a resumed training's first validation began, one having been drawn just before."""
+    validation = PythonValidation(given, training, said.append)
+    validation.restore(HAPPENED)
+    np.random.seed(3)
+    training.data_adapter.on_epoch_end()
+    np.random.random()
+    validation.begin(held_out)
+    found = float(np.random.random())
+    validation.end()
+    return found
+
+
+FIRST, SECOND = np.random.RandomState(3).random(2)
+
+
+def test_validation_in_arrays_does_not_rewind_what_the_training_data_draws_ahead(said: list[str]) -> None:
+    assert drawn_after(Data(PyDatasetAdapter(), 5), Data(ArrayDataAdapter()), said) == SECOND
+    assert said == []
+
+
+def test_validation_that_python_feeds_begins_with_the_states_before_keras_looked_at_it(said: list[str]) -> None:
+    assert drawn_after(Data(ArrayDataAdapter(), 5), Data(PyDatasetAdapter()), said, kinds.InOrder()) == FIRST
+    assert drawn_after(Data(PyDatasetAdapter()), Data(PyDatasetAdapter()), said, kinds.InOrder()) == FIRST
+    assert said == []
+
+
+def test_draws_during_validation_are_named_where_tensorflow_reads_on(said: list[str]) -> None:
+    assert drawn_after(Data(PyDatasetAdapter(), 5), Data(PyDatasetAdapter()), said, kinds.InOrder()) == SECOND
+    assert len(said) == 1
+    assert BOTH in said[0]
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
