@@ -40,7 +40,7 @@ from .boundary import BoundaryReader
 from .progress import FitProgress, StepsTaken
 from .resumption import Resumption
 from .save_policy import SavePolicy
-from .stop import FitStop
+from .stop import FitStop, stays_until_batch
 from .train_function import TrainFunction
 
 
@@ -217,7 +217,7 @@ class Fit:
         due = self._policy.at_boundary(progress.step, time.monotonic(), asked)
         if due is not None and progress.unsaved and not self._writer.busy:
             self._save(due)
-        self._stop.boundary_passes(self._model.steps_per_execution)
+        self._stop.boundary_passes(stays_until_batch(self._model, self._callbacks))
 
     def batch_begins(self) -> None:
         """All other callbacks have seen it: the step is next."""

@@ -18,6 +18,27 @@ from .boundary import Boundary, BoundaryReader
 from .progress import FitProgress
 
 
+def stays_until_batch(model: keras.Model, callbacks: Sequence[keras.callbacks.Callback]) -> bool:
+    """Does nothing of the state change between a boundary and the arrival of the next step's batch?
+
+    An eager step, or one that XLA has compiled whole, begins when its batch is there. Of any other graph TensorFlow
+    runs at once what needs no batch: it counts the iteration, draws a seed, decays weights. Several replicas fetch
+    batches ahead. What another callback does as the batch begins comes after the boundary.
+    """
+    if model.steps_per_execution != 1 or model.distribute_strategy.num_replicas_in_sync != 1:
+        return False
+    begins_whole = model.run_eagerly or model.jit_compile
+    own_function = type(model).make_train_function is not keras.Model.make_train_function
+    return bool(begins_whole) and not own_function and not any(map(_sees_batch_begin, callbacks))
+
+
+def _sees_batch_begin(callback: keras.callbacks.Callback) -> bool:
+    base = keras.callbacks.Callback
+    hooks = (callback.on_train_batch_begin, callback.on_batch_begin)
+    own = (base.on_train_batch_begin, base.on_batch_begin)
+    return any(getattr(hook, "__func__", None) is not one for hook, one in zip(hooks, own, strict=True))
+
+
 class FitStop:
     """Ends the process in the training thread, between batches or within validation; or else in another thread."""
 
@@ -47,13 +68,12 @@ class FitStop:
         stored = not self._progress.unsaved and not self._writer.failed
         self._finish(stored or self._writer.write_now(self._reader.draft_now(reason)))
 
-    def boundary_passes(self, steps_per_call: int) -> None:
+    def boundary_passes(self, stays: bool) -> None:
         """The next step may wait for its batch for ever: then another thread needs what this one can read only now.
 
-        The variables' values are left out: they stay as they are until the batch is there.
+        The variables' values are left out: where the state ``stays``, they are the same until the batch is there.
         """
-        if self._is_awaited is not None and steps_per_call == 1:
-            self._last_boundary = self._reader.read()
+        self._last_boundary = self._reader.read() if self._is_awaited is not None and stays else None
 
     def validation_begins(self) -> None:
         """``evaluate`` resets the metrics, and may swap weights: what a stop during validation needs is read now."""
@@ -76,8 +96,9 @@ class FitStop:
         """In a thread of its own: a stop was asked for a while ago, and the training thread reached no boundary.
 
         Where the state of the last boundary is at hand, this thread stores it and ends the process: while the first
-        step is being traced or compiled (nothing is new since the start), during validation, and while a step waits for
-        a batch, as it may for ever after a signal that ended the processes which make them.
+        step is being traced or compiled (nothing is new since the start), during validation, and while a step that has
+        changed nothing yet waits for a batch, as it may for ever after a signal that ended the processes which make
+        them.
         """
         with self._progress.lock:
             reason = self._session.stop_reason or "stop"
