@@ -131,6 +131,20 @@ def test_a_turn_of_a_loop_is_another_training_even_if_the_script_was_edited() ->
     assert begins(known(fit(loops=[["i", "0"]])), fit(loops=[["i", "1"]], source="edited", epochs=9)) is None
 
 
+@pytest.mark.parametrize("done", [True, False], ids=["finished", "unfinished"])
+def test_a_stage_that_is_skipped_gives_nothing_to_the_next_script(done: bool) -> None:
+    """As of ``[ -f pre.out ] || python pre.py; python train.py``: two main files differ, and nobody edited one."""
+    ledger = known(fit(script="pre.py", source="p"), done=done)
+    assert begins(ledger, fit(script="train.py", source="t", epochs=6)) is None
+    assert not ledger.diverged
+
+
+@pytest.mark.parametrize("done", [True, False], ids=["finished", "unfinished"])
+def test_a_script_of_another_name_in_another_command_goes_on(done: bool) -> None:
+    another = fit(script="train2.py", source="t", command="edited", epochs=6)
+    assert begins(known(fit(), done=done), another) == 1
+
+
 def test_what_could_be_either_of_two_is_neither() -> None:
     ledger = known(fit(lines=[10]), fit(lines=[20]), done=False)
     assert begins(ledger, fit(lines=[15])) is None

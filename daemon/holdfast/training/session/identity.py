@@ -88,8 +88,15 @@ def _source(path: Path) -> str | None:
 
 
 def is_edited(before: Identity | None, now: Identity) -> bool:
-    """Did a person change the command or the script since?"""
-    return before is not None and any(before.get(key) != now.get(key) for key in ("command", "source"))
+    """Did a person change the command or the script since? The file of another script says nothing about that."""
+    if before is None:
+        return False
+    same_script = before.get("script") == now.get("script")
+    return _is_of_another_command(before, now) or (same_script and before.get("source") != now.get("source"))
+
+
+def _is_of_another_command(before: Identity, now: Identity) -> bool:
+    return bool(before.get("command") != now.get("command"))
 
 
 def choose(known: Sequence[T], now: Identity, extended: bool, diverged: bool) -> tuple[T | None, list[str]]:
@@ -131,9 +138,11 @@ def _may_differ(one: Known, found: list[str], now: Identity, extended: bool) -> 
     """May a person have made that difference, where no other training of the script can have?"""
     if not found or _FIXED.keys() & set(found):
         return False
+    before = one.identity or {}
+    if "script" in found and not (extended or _is_of_another_command(before, now)):
+        return False  # two scripts of one command: the other one's turn was skipped, say
     if not one.done:
         return True
-    before = one.identity or {}
     more = before.get("epochs", 0) < now.get("epochs", 0)
     return (extended or is_edited(before, now)) and (more or not _SETTINGS.keys() & set(found))
 
