@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...session.random_state import state_of
+from ...session.random_state import of_torch, state_of
 
 
 class Batches:
@@ -49,5 +49,6 @@ class Batches:
     def on_epoch_end(self) -> None:
         self._whole.on_epoch_end()
 
-    def _random_states(self) -> list[str]:
-        return [repr(random.getstate()), repr(np.random.get_state()), *(repr(state_of(g)) for g in self._generators)]
+    def _random_states(self) -> list[Any]:
+        of_all = [repr(random.getstate()), repr(np.random.get_state()), of_torch()]
+        return [*of_all, *(repr(state_of(generator)) for generator in self._generators)]

@@ -76,9 +76,10 @@ class PyDatasetPosition(PythonPosition):
 
     def facts(self, within_epoch: bool, done: int) -> dict[str, Any]:
         self._name_what_is_not_exact()
+        now = self._state.small() if within_epoch and done else {}  # first: a draw may begin meanwhile, and is noted
         mine = {
             "object": self._object_began if within_epoch else self._state.read(),
-            "drawn": self._before(within_epoch, done).get("object", {}),
+            "drawn": self._before(within_epoch, done).get("object", now),
             "shuffled": None if self._shuffled is None else to_plain(self._shuffled),
         }
         if within_epoch:
@@ -87,15 +88,21 @@ class PyDatasetPosition(PythonPosition):
 
     def random_state(self, within_epoch: bool, done: int) -> dict[str, Any]:
         before = self._before(within_epoch, done)
-        return {key: before[key] for key in ("python", "numpy") if key in before}
+        return {key: state for key, state in before.items() if key != "object"}
 
     def _before(self, within_epoch: bool, done: int) -> dict[str, Any]:
         """The states from which the next batch is made; empty if they are those of now."""
-        if within_epoch and not done:
-            return self._random_began  # ``on_epoch_begin`` is called again
-        if within_epoch and self._ended is not None:
-            return self._ended
-        return self._notes.states_before(batch) if (batch := self._batch(within_epoch, done)) is not None else {}
+        batch = self._batch(within_epoch, done)
+        noted = {} if batch is None else self._notes.states_before(batch)
+        if not within_epoch:
+            return noted
+        if not done:  # ``on_epoch_begin`` is called again
+            return noted if self._drawn and noted else self._random_began
+        if self._ended is None:
+            return noted
+        batches = self._dataset.num_batches
+        goes_on = batch is not None and (batches is None or batch < batches)
+        return noted if goes_on and noted else self._ended
 
     def _name_what_is_not_exact(self) -> None:
         several = bool(self._drew.value) and self._workers is not None
