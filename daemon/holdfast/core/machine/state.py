@@ -131,11 +131,6 @@ class State:
     retry_at: float | None = None
 
     @property
-    def trained_to_the_end(self) -> bool:
-        """No training of this start that began, or was about to, is left."""
-        return self.finished and not self.unfinished and not self.connected
-
-    @property
     def ended(self) -> bool:
         return self.phase in (Phase.DONE, Phase.FAILED)
 

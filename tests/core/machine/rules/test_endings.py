@@ -261,10 +261,13 @@ def test_batches_that_are_done_again_are_no_progress() -> None:
     assert state.failures == RULES.max_restarts
 
 
-def test_a_stop_in_the_tail_of_a_finished_training_leaves_it_complete_if_the_script_still_ends_well() -> None:
-    state, effects = go(*TAIL, STOP, ChildExited(0), NO_LONGER_OWED)
-    assert effects == (Finalize(complete=True),)
-    assert on(state, Finalized())[0].exit_code is Exit.COMPLETE
+def test_a_script_that_ends_with_0_once_it_was_sent_sigterm_is_stopped_though_its_training_so_far_is_over() -> None:
+    """Its own handler may have ended it, before its next fit."""
+    state, effects = go(*TAIL, STOP)
+    assert acts(effects) == [Terminate()]
+    state, effects = on(state, ChildExited(0), NO_LONGER_OWED)
+    assert effects == (Finalize(complete=False),)
+    assert on(state, Finalized())[0].exit_code is Exit.STOPPED
 
 
 def test_training_that_ends_while_it_is_asked_to_stop_has_its_tail_ended() -> None:

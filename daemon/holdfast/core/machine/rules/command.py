@@ -301,11 +301,10 @@ def how(event: ChildExited) -> str:
 
 
 def exited_while_draining(state: State, event: ChildExited, now: float) -> Step:
+    """An exit code of 0 completes nothing: it may be that of a script which exits so on SIGTERM, between two fits."""
     state = replace(state, training=False, spawned=False, term_at=None, kill_at=None)
     if state.outcome is Outcome.FENCED:
         return end(state, Exit.FENCED)
-    if event.code == 0 and state.stopping is None and state.trained_to_the_end:
-        return flush(state, Outcome.COMPLETE)
     behind = not state.finished and state.at > state.saved_step
     if event.code == Exit.UNSTORED or (behind and event.code != Exit.STOPPED):
         said = Say("unstored", f"the command ended ({how(event)}) without storing its last state", warning=True)

@@ -91,7 +91,7 @@ def drain(state: State, reason: str, seconds: float | None, now: float) -> Step:
     state = replace(
         state,
         phase=Phase.DRAINING,
-        stopping=None if state.trained_to_the_end else reason,
+        stopping=reason,
         deadline=now + window,
         term_at=now + ask_time(window),
         kill_at=None,
