@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -126,3 +127,99 @@ def test_malformed_values_are_refused(saved: dict[str, Any], said: list[str]) ->
 @pytest.fixture
 def said() -> list[str]:
     return []
+
+
+class Flip:
+    def __init__(self, seed: int) -> None:
+        self.mine = np.random.default_rng(seed)
+
+
+class Wide:
+    """More values than are looked at, and then what matters."""
+
+    def __init__(self) -> None:
+        self.labels = {f"{n}": n for n in range(2000)}
+        self.parts = {f"{n}": [n] for n in range(2000)}
+        self.flips = [Flip(1), Flip(2)]
+        self.chances = (random.Random(4), random.Random(5))
+        self.mine = np.random.default_rng(1)
+
+    def draw(self) -> list[Any]:
+        return [self.mine.random(), *(f.mine.random() for f in self.flips), *(c.random() for c in self.chances)]
+
+
+def test_generators_are_kept_however_much_else_there_is_and_the_limit_is_named(said: list[str]) -> None:
+    first = Wide()
+    state = ObjectState(first, said.append)
+    first.draw()
+    saved, expected = state.small(), first.draw()
+    assert len(saved) == len(expected)
+    second = Wide()
+    ObjectState(second, said.append).put(saved)
+    assert second.draw() == expected
+    assert said[0].startswith("Wide holds more than 1000 values, and is not looked at as a whole")
+
+
+class Kinds:
+    def __init__(self) -> None:
+        self.cached: Any = None
+        self.best: Any = 0.5
+        self.phase = "warm"
+        self.shape: Any = (1, 2)
+        self.seen: set[str] = {"a"}
+        self.last: deque[float] = deque([1.0], maxlen=2)
+        self.weights = {f"{n}": 0.5 for n in range(100)}
+
+    def change(self) -> None:
+        self.cached = np.ones(2)
+        self.best, self.phase, self.shape = None, "main", (3, 4)
+        self.seen.add("b")
+        self.last.extend([2.0, 3.0])
+        self.weights["7"] = 0.25
+
+    def shown(self) -> list[Any]:
+        cached = None if self.cached is None else self.cached.tolist()
+        return [cached, self.best, self.phase, self.shape, self.seen, self.last, self.weights]
+
+
+def test_other_kinds_of_values_are_kept_once_they_changed(said: list[str]) -> None:
+    first = Kinds()
+    state = ObjectState(first, said.append)
+    assert state.read() == {}
+    first.change()
+    second = Kinds()
+    last = second.last
+    ObjectState(second, said.append).put(state.read())
+    assert second.shown() == first.shown()
+    assert second.last is last
+    assert said == []
+
+
+def test_a_large_dict_of_numbers_is_looked_at_per_epoch_not_per_draw(said: list[str]) -> None:
+    data = Kinds()
+    state = ObjectState(data, said.append)
+    data.change()
+    assert "Kinds.weights" not in state.small()
+    assert "Kinds.weights" in state.read()
+
+
+def test_an_attribute_that_is_added_and_a_generator_that_comes_later_are_named(said: list[str]) -> None:
+    data = Kinds()
+    state = ObjectState(data, said.append)
+    data.cached = np.random.default_rng(1)
+    data.mine = np.random.default_rng(2)  # type: ignore[attr-defined]
+    assert state.read() == {}
+    assert [line.split(",")[0] for line in said] == [
+        "Kinds.cached changes during the training",
+        "Kinds.mine is added during the training",
+    ]
+
+
+def test_an_item_that_is_removed_costs_nothing(said: list[str]) -> None:
+    data = Data()
+    data.helper.parts = {"a": [1, 2], "b": Helper()}  # type: ignore[attr-defined]
+    data.helper.chances = [random.Random(1)]  # type: ignore[attr-defined]
+    state = ObjectState(data, said.append)
+    data.helper.parts.clear()  # type: ignore[attr-defined]
+    data.helper.chances.clear()  # type: ignore[attr-defined]
+    ObjectState(Data(), said.append).put({k: v for k, v in state.read().items() if "parts" not in k})

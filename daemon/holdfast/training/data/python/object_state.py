@@ -1,16 +1,17 @@
 """What a dataset object of the script's changed in itself since ``fit`` began, as plain values, and back.
 
-Random generators are kept always. Numbers and arrays are kept once they have changed. An order (a list, an array of
+Random generators are kept always. Numbers, arrays of numbers, and lists, sets and the like of numbers and short texts
+are kept once they have changed. An order (a list, an array of
 texts or of distinct integers) is kept by the places of its items among all of them sorted, so paths may be others on
 another machine. It is kept though unchanged: an unseeded start makes another one.
 """
 
 from __future__ import annotations
 
-import types
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -18,33 +19,15 @@ from ....core.errors import InvalidPair
 from ...pair.plain import from_plain, to_plain
 from ...session.random_state import GENERATORS, set_state_of, state_of
 from .orders import ORDER, order_of
+from .slots import MOST_SLOTS, NUMBERS, Slots, ValueSlot
 
-_MOST_SLOTS = 1000
-_DEEPEST = 4
 _MOST_BYTES = 64 << 20
 _ALL_LOOKED_AT = 16 << 20
 _ROWS = 256
 _MOST_ITEMS = 100_000
-_NUMBERS = (bool, int, float, np.number, np.bool_)
-_OF_KERAS = {"_workers", "_use_multiprocessing", "_max_queue_size"}
+_FEW = 32
+_SET, _DEQUE = "~set", "~deque"
 _REMEDY = "shuffle an array of indices instead, or give the dataset get_state() and set_state(state)"
-
-
-class ValueSlot(NamedTuple):
-    """An attribute or an item, by the path that leads there."""
-
-    path: str
-    holder: Any
-    key: Any
-
-    def get(self) -> Any:
-        return self.holder[self.key] if isinstance(self.holder, dict) else vars(self.holder).get(self.key)
-
-    def set(self, value: Any) -> None:
-        if isinstance(self.holder, dict):
-            self.holder[self.key] = value
-        else:
-            setattr(self.holder, self.key, value)
 
 
 class ObjectState:
@@ -52,15 +35,25 @@ class ObjectState:
 
     def __init__(self, root: Any, say: Callable[[str], None]) -> None:
         self._say = say
-        self._slots = {slot.path: slot for slot in _slots(root, type(root).__name__)}
+        found = Slots(root)
+        self._generators = found.generators
+        self._holders = found.holders
+        self._slots = {slot.path: slot for slot in (*found.generators, *found.values)}
         self._orders = {path: order_of(slot.get()) for path, slot in self._slots.items()}
         self._marks = {path: _mark(slot.get()) for path, slot in self._slots.items()}
+        self._texts = {slot.path for slot in found.values if isinstance(slot.get(), str | None)}
         self._changed: set[str] = set()
-        self._small = [slot for slot in self._slots.values() if isinstance(slot.get(), (*GENERATORS, *_NUMBERS))]
+        self._small = [slot for slot in found.values if _is_small(slot.get())]
+        if found.cut:
+            name = type(root).__name__
+            self._say(
+                f"{name} holds more than {MOST_SLOTS} values, and is not looked at as a whole: what changes in "
+                f"the rest of it during the training is not kept: give {name} get_state() and set_state(state)"
+            )
 
     @property
     def generators(self) -> list[Any]:
-        return [value for slot in self._small if isinstance(value := slot.get(), GENERATORS)]
+        return [value for slot in self._generators if isinstance(value := slot.get(), GENERATORS)]
 
     @property
     def changes(self) -> bool:
@@ -70,12 +63,11 @@ class ObjectState:
     def small(self) -> dict[str, Any]:
         """Generators, and numbers that have changed: what making a batch may change."""
         found = {}
-        for slot in self._small:
-            value = slot.get()
-            if isinstance(value, GENERATORS):
+        for slot in self._generators:
+            if isinstance(value := slot.get(), GENERATORS):
                 found[slot.path] = {"~random": to_plain(state_of(value))}
-            elif slot.path in self._changed or _mark(value) != self._marks[slot.path]:
-                self._changed.add(slot.path)
+        for slot in self._small:
+            if _is_small(value := slot.get()) and self._has_changed(slot, value):
                 found[slot.path] = to_plain(value)
         return found
 
@@ -83,18 +75,28 @@ class ObjectState:
         found = self.small()
         for path, slot in self._slots.items():
             value = slot.get()
-            if path not in self._changed and _mark(value) != self._marks[path]:
-                self._changed.add(path)
+            changed = self._has_changed(slot, value)
             order = self._orders[path]
             places = order.places(value) if order is not None and isinstance(value, list | np.ndarray) else None
             if places is not None:
                 found[path] = places
-            elif path in self._changed and path not in found:
-                if _is_numbers(value):
-                    found[path] = to_plain(value)
+            elif changed and path not in found:
+                if self._is_kept(path, value):
+                    found[path] = _to_plain(value)
                 else:
                     self._say(f"{path} changes during the training, and is not kept: {_REMEDY}")
+        for path in (path for holder in self._holders for path in holder.added):
+            self._say(f"{path} is added during the training, and is not kept: make it in __init__, or {_REMEDY}")
         return found
+
+    def _has_changed(self, slot: ValueSlot, value: Any) -> bool:
+        """Since ``fit`` began."""
+        if slot.path not in self._changed and _mark(value) != self._marks[slot.path]:
+            self._changed.add(slot.path)
+        return slot.path in self._changed
+
+    def _is_kept(self, path: str, value: Any) -> bool:
+        return _is_plain(value) and (path in self._texts or not isinstance(value, str))
 
     def put(self, saved: Mapping[str, Any]) -> None:
         """What ``read`` or ``small`` gave. Raises InvalidPair for what they cannot have given."""
@@ -124,49 +126,63 @@ class ObjectState:
             set_state_of(now, plain["~random"])
         else:
             self._changed.add(slot.path)
-            value = from_plain(plain)
-            if not _is_numbers(value) and not isinstance(value, _NUMBERS):
+            value = _from_plain(plain)
+            if not self._is_kept(slot.path, value):
                 raise TypeError("not numbers")
             if isinstance(now, np.ndarray) and now.flags.writeable and (now.shape, now.dtype) == _form(value):
                 now[...] = value
-            else:
+            elif not _refill(now, value):
                 slot.set(value)
 
 
-def _slots(value: Any, path: str) -> Iterator[ValueSlot]:
-    """Attributes of the script's own objects, and the items of their dicts, each object once."""
-    seen: set[int] = set()
-    waiting = [(path, value, 0)]
-    count = 0
-    while waiting and count < _MOST_SLOTS:
-        path, value, depth = waiting.pop(0)
-        if id(value) in seen or depth > _DEEPEST:
-            continue
-        seen.add(id(value))
-        inside = value if isinstance(value, dict) else vars(value)
-        for key, item in list(inside.items()):
-            place = f"{path}[{key!r}]" if isinstance(value, dict) else f"{path}.{key}"
-            if key in _OF_KERAS:
-                continue
-            if isinstance(item, (*GENERATORS, *_NUMBERS, np.ndarray, list)) or hasattr(item, "iloc"):
-                count += 1
-                yield ValueSlot(place, value, key)
-            elif isinstance(item, dict) or _is_entered(item):
-                waiting.append((place, item, depth + 1))
+def _is_small(value: Any) -> bool:
+    """Looked at before each draw."""
+    if isinstance(value, dict):
+        return len(value) <= _FEW and all(map(_is_scalar, (*value, *value.values())))
+    return value is None or isinstance(value, NUMBERS)
 
 
-def _is_entered(value: Any) -> bool:
-    """An object with attributes, of the script's or of a package that brings no arrays of its own."""
-    foreign = ("numpy", "tensorflow", "keras", "torch", "jax", "pandas", "grain", "builtins")
-    plain = not isinstance(value, type | types.ModuleType | types.FunctionType | types.MethodType)
-    return plain and hasattr(value, "__dict__") and type(value).__module__.split(".")[0] not in foreign
-
-
-def _is_numbers(value: Any) -> bool:
-    """An array or a list of numbers, and not a large one."""
+def _is_plain(value: Any) -> bool:
+    """Numbers, alone or in an array or the like that is not large."""
     if isinstance(value, np.ndarray):
         return value.dtype.kind in "biufc" and value.nbytes <= _MOST_BYTES
-    return isinstance(value, list) and len(value) <= _MOST_ITEMS and all(isinstance(item, _NUMBERS) for item in value)
+    if isinstance(value, list | tuple | set | deque | dict) and not hasattr(value, "_fields"):
+        values = (*value, *value.values()) if isinstance(value, dict) else value
+        return len(value) <= _MOST_ITEMS and all(map(_is_scalar, values))
+    return _is_scalar(value)
+
+
+def _is_scalar(value: Any) -> bool:
+    """A text may be a path, which is another one on another machine."""
+    if isinstance(value, str):
+        return "/" not in value and "\\" not in value
+    return value is None or isinstance(value, NUMBERS)
+
+
+def _to_plain(value: Any) -> Any:
+    if isinstance(value, set):
+        return {_SET: to_plain(sorted(value, key=repr))}
+    return {_DEQUE: to_plain(list(value))} if isinstance(value, deque) else to_plain(value)
+
+
+def _from_plain(plain: Any) -> Any:
+    value = from_plain(plain)
+    if isinstance(value, dict) and set(value) == {_SET}:
+        return set(value[_SET])
+    return deque(value[_DEQUE]) if isinstance(value, dict) and set(value) == {_DEQUE} else value
+
+
+def _refill(now: Any, value: Any) -> bool:
+    """A dict, set or deque stays the same object, of its own class. False for anything else."""
+    if isinstance(now, deque) and isinstance(value, deque):
+        now.clear()
+        now.extend(value)
+    elif (isinstance(now, dict) and isinstance(value, dict)) or (isinstance(now, set) and isinstance(value, set)):
+        now.clear()
+        now.update(value)
+    else:
+        return False
+    return True
 
 
 def _set_items(slot: ValueSlot, now: Any, items: list[Any]) -> None:
@@ -185,11 +201,13 @@ def _mark(value: Any) -> Any:
             rows = min(_ROWS, max(1, _ALL_LOOKED_AT * len(value) // value.nbytes))
             value = value[:: max(1, len(value) // rows)][:rows]
         return (value.dtype.str, value.shape, zlib.crc32(np.ascontiguousarray(value).data))
-    if isinstance(value, list):
-        return hash(tuple(map(id, value)))
+    if isinstance(value, list | tuple | set | deque):
+        return hash(tuple(map(id, tuple(value))))  # copied at once: another thread may add to it
+    if isinstance(value, dict):
+        return hash(repr(value.copy()))
     if isinstance(value, GENERATORS):
         return None
-    return repr(value) if isinstance(value, _NUMBERS) or value is None else id(value)
+    return repr(value) if isinstance(value, NUMBERS) or value is None else id(value)
 
 
 def _form(value: Any) -> Any:
