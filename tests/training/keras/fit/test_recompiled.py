@@ -33,6 +33,19 @@ class CompilesAnew(keras.callbacks.Callback):
             self.model.make_train_function(force=True)  # as Keras wants it within fit
 
 
+class ChangesTheLoss(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        if epoch == 1:
+            self.model.compile(momentum(), "mae")
+            self.model.make_train_function(force=True)
+
+
+class FailsOnce(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        if epoch == 2:
+            raise ConnectionError
+
+
 class Freezes(keras.callbacks.Callback):
     def __init__(self, anew: bool) -> None:
         super().__init__()
@@ -78,6 +91,29 @@ def test_a_stop_before_it_changes_nothing(tmp_path: Path) -> None:
     start(tmp_path / "stopped", stop=(0, 0))
     stopped, whole = start(tmp_path / "stopped"), start(tmp_path / "whole")
     assert all(np.array_equal(one, other) for one, other in zip(stopped, whole, strict=True))
+
+
+def test_a_retry_in_the_same_process_keeps_the_mark(tmp_path: Path) -> None:
+    """It goes on with the other loss; a later start has the script's own again."""
+
+    def retries(callbacks: list[keras.callbacks.Callback]) -> tuple[keras.Model, Any]:
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+        model.compile(momentum(), "mse")
+        failing = [FailsOnce()]
+        while True:
+            data = holdfast.dataset(X, X[:, :1], batch_size=6, seed=5)
+            others = [ChangesTheLoss(), *failing]
+            try:
+                return model, model.fit(data, epochs=4, verbose=0, callbacks=[*others, *callbacks], shuffle=False)
+            except ConnectionError:
+                failing = []
+
+    stopped = once(retries, tmp_path, stop=(3, 0))
+    assert stopped.code == 75
+    assert ("begin", 2, 0) in stopped.seen
+    assert stopped.seen.count(("begin", 0, 0)) == 1, "the second call went on"
+    with pytest.raises(Mismatch, match="call fit once for each compile"):
+        once(retries, tmp_path)
 
 
 def test_such_a_fit_that_is_over_has_its_weights_again(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -67,7 +67,6 @@ class BoundaryReader:
         self._say = say
         self._stepped = False
         self._compiled = Compiled(watched.model)
-        self._recompiled = False
 
     def read(self, with_values: bool = False) -> Boundary:
         """The state now. Without values the draft reads them, so it must be made before the next step."""
@@ -122,10 +121,11 @@ class BoundaryReader:
         }
 
     def _compile_facts(self) -> dict[str, Any]:
-        if not self._recompiled and self._compiled.is_another(self._progress.remade):
-            self._recompiled = True
+        progress = self._progress
+        if not progress.recompiled and self._compiled.is_another(progress.remade):
+            progress.recompiled = True
             self._say(WARNING)
-        return {FACT: True} if self._recompiled else {}
+        return {FACT: True} if progress.recompiled else {}
 
     @property
     def _ledger(self) -> Ledger:

@@ -17,7 +17,8 @@ class FitProgress:
     ``begun``: callbacks have seen the beginning of this epoch. ``calls`` of the train function have begun; ``logs`` are
     what the last one returned. ``unsaved``: something is new since the last pair. ``spec`` describes the batches, once
     there was one (False where it cannot be described). ``bypassed``: somebody does steps without the train function,
-    and ``remade``: a callback has made it anew.
+    and ``remade``: a callback has made it anew. ``recompiled``: a callback has compiled the model anew, in this call
+    or, where it is called again in the same process, in one before.
 
     Only the training thread changes it, and what a step changes only under ``lock``: a thread that ends the process
     holds the lock, so that nothing is new meanwhile.
@@ -35,6 +36,7 @@ class FitProgress:
         self.unsaved = False
         self.bypassed = False
         self.remade = False
+        self.recompiled = False
         self.spec: Any = None
         self.lock = threading.Lock()
 

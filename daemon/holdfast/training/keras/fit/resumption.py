@@ -112,7 +112,8 @@ class Resumption:
             recompiled.refuse(saved, self._model, self._begun.differences)
         if RATE in self._begun.differences:
             learning_rate.say_changed(self._model, saved, self._begun.retried, self._say)
-        if recompiled.is_of_recompiled(saved) and not self._begun.retried:
+        self._progress.recompiled = recompiled.is_of_recompiled(saved)
+        if self._progress.recompiled and not self._begun.retried:
             recompiled.restore_finished(saved, self._watched.parts(), self._say)
         else:
             restore_into(self._watched, saved, self._say)
