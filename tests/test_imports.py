@@ -1,0 +1,25 @@
+"""Every module can be imported, also by the names that are put together from text."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+IMPORTS_ALL = """
+import importlib, pkgutil
+import holdfast
+for name in holdfast.__all__:
+    getattr(holdfast, name)
+for module in pkgutil.walk_packages(holdfast.__path__, "holdfast."):
+    if not module.name.endswith(".__main__"):
+        importlib.import_module(module.name)
+"""
+
+
+def test_every_module_and_name_is_there_also_under_a_supervisor(tmp_path: os.PathLike[str]) -> None:
+    """Under ``holdfast run`` the package imports more as it is loaded."""
+    environment = {**os.environ, "HOLDFAST_SOCKET": os.path.join(tmp_path, "nobody"), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, "-c", IMPORTS_ALL]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert result.returncode == 0, result.stderr
