@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -87,3 +88,18 @@ class Raises(kinds.ShufflesItsIndex):
 def test_one_that_raises_in_get_state_costs_a_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     check(train(Raises), tmp_path, (0, 3))
     assert "Raises has no state: its get_state() raised RuntimeError: no state today" in capfd.readouterr().err
+
+
+def test_one_that_served_a_fit_that_is_over_serves_the_next_one_as_it_would_have(tmp_path: Path) -> None:
+    def run(directory: Path) -> Any:
+        def script(callbacks: list[keras.callbacks.Callback]) -> tuple[keras.Model, Any]:
+            data, held_out = kinds.Augments(), kinds.Augments()
+            train(lambda: data, epochs=2, validation_data=held_out)(callbacks[2:])
+            copy = directory.with_name(f"{directory.name}-killed")  # the disk, if it were killed here
+            shutil.copytree(directory, copy)
+            return train(lambda: data, epochs=1, validation_data=held_out)(callbacks)
+
+        return once(script, directory)
+
+    undisturbed = run(tmp_path / "runs")
+    assert_same(run(tmp_path / "runs-killed"), undisturbed)

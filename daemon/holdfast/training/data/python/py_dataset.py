@@ -112,6 +112,11 @@ class PyDatasetPosition(PythonPosition):
 
     # --- the way back
 
+    def restore(self, facts: Mapping[str, Any]) -> None:
+        """Also of a ``fit`` that is over: a later one may be given the same object."""
+        super().restore(facts)
+        self._state.put(_checked(facts.get(self.key, {})).get("object", {}))
+
     def begin_epoch(self, done: int, within: bool, facts: Mapping[str, Any] | None) -> None:
         super().begin_epoch(done, within, facts)
         self._saved = saved = _checked((facts or {}).get(self.key, {}))

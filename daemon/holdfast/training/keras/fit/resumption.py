@@ -122,6 +122,8 @@ class Resumption:
         self._own_values.restore(saved.facts.get("own", {}))
         random_state.set_state(dict(saved.facts["random"]))
         self._data.restore(saved.facts)
+        if self._is_over(saved):  # no epoch begins, and a later fit may be given the same data
+            self._held_out.restore(saved.facts)
         self._digests.restore(saved.facts, position.epoch, position.batch)
         self._say_differences(saved)
         self._progress.resume_at(position, from_plain(saved.facts["logs"]))
