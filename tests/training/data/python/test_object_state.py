@@ -164,22 +164,21 @@ class Kinds:
     def __init__(self) -> None:
         self.cached: Any = None
         self.best: Any = 0.5
-        self.phase = "warm"
         self.shape: Any = (1, 2)
-        self.seen: set[str] = {"a"}
+        self.seen = {1}
         self.last: deque[float] = deque([1.0], maxlen=2)
         self.weights = {f"{n}": 0.5 for n in range(100)}
 
     def change(self) -> None:
         self.cached = np.ones(2)
-        self.best, self.phase, self.shape = None, "main", (3, 4)
-        self.seen.add("b")
+        self.best, self.shape = None, (3, 4)
+        self.seen.add(2)
         self.last.extend([2.0, 3.0])
         self.weights["7"] = 0.25
 
     def shown(self) -> list[Any]:
         cached = None if self.cached is None else self.cached.tolist()
-        return [cached, self.best, self.phase, self.shape, self.seen, self.last, self.weights]
+        return [cached, self.best, self.shape, self.seen, self.last, self.weights]
 
 
 def test_other_kinds_of_values_are_kept_once_they_changed(said: list[str]) -> None:
@@ -193,6 +192,23 @@ def test_other_kinds_of_values_are_kept_once_they_changed(said: list[str]) -> No
     assert second.shown() == first.shown()
     assert second.last is last
     assert said == []
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [("cached", "a"), ("best", "a"), ("shape", ("a",)), ("seen", {"~set": ["a"]}), ("weights", {"a": 1.0})],
+)
+def test_no_text_is_taken_from_a_file(name: str, plain: Any, said: list[str]) -> None:
+    with pytest.raises(InvalidPair, match="malformed"):
+        ObjectState(Kinds(), said.append).put({f"Kinds.{name}": plain})
+
+
+def test_a_text_that_changes_is_named(said: list[str]) -> None:
+    data = Kinds()
+    state = ObjectState(data, said.append)
+    data.best, data.weights["a"] = "good", 1.0
+    assert state.read() == {}
+    assert [line.split(" ")[0] for line in said] == ["Kinds.best", "Kinds.weights"]
 
 
 def test_a_large_dict_of_numbers_is_looked_at_per_epoch_not_per_draw(said: list[str]) -> None:

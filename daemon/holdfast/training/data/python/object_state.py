@@ -1,9 +1,9 @@
 """What a dataset object of the script's changed in itself since ``fit`` began, as plain values, and back.
 
-Random generators are kept always. Numbers, arrays of numbers, and lists, sets and the like of numbers and short texts
-are kept once they have changed. An order (a list, an array of
-texts or of distinct integers) is kept by the places of its items among all of them sorted, so paths may be others on
-another machine. It is kept though unchanged: an unseeded start makes another one.
+Random generators are kept always. Numbers, arrays of numbers, and lists, sets and the like of numbers are kept once
+they have changed. A text is not: a file that anybody may have written must not choose a path or a command. An order (a
+list, an array of texts or of distinct integers) is kept by the places of its items among all of them sorted, so paths
+may be others on another machine. It is kept though unchanged: an unseeded start makes another one.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class ObjectState:
         self._slots = {slot.path: slot for slot in (*found.generators, *found.values)}
         self._orders = {path: order_of(slot.get()) for path, slot in self._slots.items()}
         self._marks = {path: _mark(slot.get()) for path, slot in self._slots.items()}
-        self._texts = {slot.path for slot in found.values if isinstance(slot.get(), str | None)}
+        self._keys = {slot.path: set(value) for slot in found.values if isinstance(value := slot.get(), dict)}
         self._changed: set[str] = set()
         self._small = [slot for slot in found.values if _is_small(slot.get())]
         if found.cut:
@@ -67,7 +67,8 @@ class ObjectState:
             if isinstance(value := slot.get(), GENERATORS):
                 found[slot.path] = {"~random": to_plain(state_of(value))}
         for slot in self._small:
-            if _is_small(value := slot.get()) and self._has_changed(slot, value):
+            value = slot.get()
+            if _is_small(value) and self._has_changed(slot, value) and self._is_kept(slot.path, value):
                 found[slot.path] = to_plain(value)
         return found
 
@@ -96,7 +97,10 @@ class ObjectState:
         return slot.path in self._changed
 
     def _is_kept(self, path: str, value: Any) -> bool:
-        return _is_plain(value) and (path in self._texts or not isinstance(value, str))
+        if isinstance(value, dict):
+            added = value.keys() - self._keys.get(path, set())
+            return _is_plain([*value.values(), *added])
+        return _is_plain(value)
 
     def put(self, saved: Mapping[str, Any]) -> None:
         """What ``read`` or ``small`` gave. Raises InvalidPair for what they cannot have given."""
@@ -138,24 +142,20 @@ class ObjectState:
 def _is_small(value: Any) -> bool:
     """Looked at before each draw."""
     if isinstance(value, dict):
-        return len(value) <= _FEW and all(map(_is_scalar, (*value, *value.values())))
-    return value is None or isinstance(value, NUMBERS)
+        return len(value) <= _FEW and all(map(_is_scalar, value.values()))
+    return _is_scalar(value)
 
 
 def _is_plain(value: Any) -> bool:
     """Numbers, alone or in an array or the like that is not large."""
     if isinstance(value, np.ndarray):
         return value.dtype.kind in "biufc" and value.nbytes <= _MOST_BYTES
-    if isinstance(value, list | tuple | set | deque | dict) and not hasattr(value, "_fields"):
-        values = (*value, *value.values()) if isinstance(value, dict) else value
-        return len(value) <= _MOST_ITEMS and all(map(_is_scalar, values))
+    if isinstance(value, list | tuple | set | deque) and not hasattr(value, "_fields"):
+        return len(value) <= _MOST_ITEMS and all(map(_is_scalar, value))
     return _is_scalar(value)
 
 
 def _is_scalar(value: Any) -> bool:
-    """A text may be a path, which is another one on another machine."""
-    if isinstance(value, str):
-        return "/" not in value and "\\" not in value
     return value is None or isinstance(value, NUMBERS)
 
 
