@@ -397,6 +397,15 @@ def test_a_second_training_process_of_the_same_command_goes_on_from_the_first(
     assert same_as_undisturbed(local_park, tmp_path)
 
 
+def test_a_second_script_that_fails_behind_a_pipe_before_it_connects_leaves_the_run_incomplete(
+    local_park: Machines,
+) -> None:
+    script = f"{sys.executable} {SCRIPTS}/count.py && {sys.executable} -c 'import no_such_module' | cat"
+    daemon = local_park.start("one", command=["/bin/sh", "-c", script])
+    assert daemon.wait() == Exit.FAILED, daemon.text
+    assert "exit 0 after ModuleNotFoundError: No module named 'no_such_module'" in daemon.text
+
+
 def test_crashes_at_the_same_batch_again_and_again_come_to_an_end(local_park: Machines, tmp_path: Path) -> None:
     crashed = f"os.environ['CRASHED'] = '{tmp_path}/crashed-' + str(os.getpid())"
     code = f"import os, runpy; {crashed}; runpy.run_path('{SCRIPTS}/count.py')"

@@ -81,7 +81,12 @@ class Supervisor:
         self._restorer = Restorer(settings, store, say, self._preparer, reports, put, redactor, made_by, clock)
         self._needed = NeededPairs(self._restorer.bring_needed, lambda message: self._channel.send(message))
         self._reports = reports
-        self._channel = Channel(self._heard, self._restorer.welcome, self._restorer.brought)
+        self._channel = Channel(
+            self._heard,
+            self._restorer.welcome,
+            self._restorer.brought,
+            on_hang_up=lambda: self._command.training_process_ended(),
+        )
         self._command = TrainingCommand(
             settings.command,
             made_by["command"],

@@ -35,7 +35,8 @@ class Side:
         self.heard: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self.ready = threading.Event()
         self.ready.set()
-        self.channel = Channel(self.heard.put, lambda: WELCOME, self.ready)
+        self.hung_up = threading.Semaphore(0)
+        self.channel = Channel(self.heard.put, lambda: WELCOME, self.ready, self.hung_up.release)
 
     def hear(self) -> Message:
         return self.heard.get(timeout=30)
@@ -134,6 +135,7 @@ def test_a_second_process_is_refused_and_the_first_is_heard_on(child: Child, sid
 def test_after_the_child_is_gone_the_next_one_is_welcomed(child: Child, side: Side, stranger: Child) -> None:
     child.hang_up()
     side.channel.wait_silent(30)
+    assert side.hung_up.acquire(blocking=False)
     assert not side.channel.send(Stop("SIGTERM"))
     assert stranger.say(Hello(pid=2)).hear() == WELCOME
 

@@ -202,7 +202,8 @@ class ChildExited:
     """``code`` as a shell reports it (128 + n for signal n). ``chance`` is uniform in [0, 1), for the backoff.
 
     ``how`` is for people: what ended it, where the code alone does not say it. ``failure`` is the exception that its
-    last lines show. ``left_running`` is how many processes that it had started did not end with it; they were ended
+    last lines show; ``failed_later``: it was written after the last training process had ended, so it is another one's.
+    ``left_running`` is how many processes that it had started did not end with it; they were ended
     after it. ``tensorflow``: it had loaded that library.
     """
 
@@ -210,6 +211,7 @@ class ChildExited:
     chance: float = 0.0
     how: str = ""
     failure: Failure | None = None
+    failed_later: bool = False
     left_running: int = 0
     tensorflow: bool = False
 

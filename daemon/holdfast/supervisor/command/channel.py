@@ -21,13 +21,19 @@ _LOOK_EVERY = 0.2
 class Channel:
     """A Unix socket in a private folder. The first process that says Hello is the training; others are refused.
 
-    It is welcomed once ``ready`` is set: when the pair to resume from is here.
+    It is welcomed once ``ready`` is set: when the pair to resume from is here. ``on_hang_up`` is called when its
+    connection has ended, as it does with the process at the latest.
     """
 
     def __init__(
-        self, on_message: Callable[[Message], None], welcome: Callable[[], Welcome], ready: threading.Event
+        self,
+        on_message: Callable[[Message], None],
+        welcome: Callable[[], Welcome],
+        ready: threading.Event,
+        on_hang_up: Callable[[], None],
     ) -> None:
         self._on_message = on_message
+        self._on_hang_up = on_hang_up
         self._welcome = welcome
         self._ready = ready
         self._folder = Path(tempfile.mkdtemp(prefix="holdfast-"))
@@ -88,6 +94,7 @@ class Channel:
                 while line := lines.readline(MAX_LINE_BYTES):
                     self._on_message(decode(line))
             finally:
+                self._on_hang_up()
                 with self._lock:
                     self._taken, self._peer = False, None
                 self._silent.set()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import array
 import contextlib
+import fcntl
 import os
+import termios
 import threading
 from pathlib import Path
 from typing import IO
@@ -21,6 +24,10 @@ class Tee:
         self._log = append_to(log)
         self._console = console
         self._tail = b""
+        self._copied = 0
+        self._mark: int | None = None
+        self._reading = threading.Lock()  # held while the end to read from is closed, or looked at
+        self._closed = False
         self._read_end, self.write_end = os.pipe()
         self._thread = threading.Thread(target=self._copy, args=(self._read_end,), name="tee", daemon=True)
 
@@ -50,15 +57,29 @@ class Tee:
     def last_lines(self, count: int = 10) -> list[str]:
         return self._tail.decode("utf-8", "replace").splitlines()[-count:]
 
+    def mark(self) -> None:
+        """What is written from now on is ``lines_since_mark``."""
+        with self._reading:
+            self._mark = self._copied + (0 if self._closed else _waiting_in(self._read_end))
+
+    def lines_since_mark(self, count: int) -> list[str]:
+        """The last of them, empty where there is no mark."""
+        since = 0 if self._mark is None else max(0, self._copied - self._mark)
+        return self._tail[max(0, len(self._tail) - since) :].decode("utf-8", "replace").splitlines()[-count:]
+
     def _copy(self, descriptor: int) -> None:
         with contextlib.closing(self._log):
             while chunk := os.read(descriptor, 1 << 16):
-                self._tail = (self._tail + chunk)[-_TAIL_BYTES:]
+                with self._reading:
+                    self._tail = (self._tail + chunk)[-_TAIL_BYTES:]
+                    self._copied += len(chunk)
                 with contextlib.suppress(OSError):  # a full disk must not stop the training
                     self._log.write(chunk)
                 if self._console is not None:
                     self._show(chunk)
-        os.close(descriptor)
+        with self._reading:
+            self._closed = True
+            os.close(descriptor)
 
     def _show(self, chunk: bytes) -> None:
         try:
@@ -67,3 +88,10 @@ class Tee:
             self._console.flush()
         except (OSError, ValueError):
             self._console = None  # nobody watches any more; the log continues
+
+
+def _waiting_in(pipe: int) -> int:
+    """The bytes that are written to it and not read yet."""
+    count = array.array("i", [0])
+    fcntl.ioctl(pipe, termios.FIONREAD, count)
+    return count[0]

@@ -90,6 +90,13 @@ class TrainingCommand:
         self._say("started", pid=self._child.command, command=self._shown)
         return self._child.command
 
+    def training_process_ended(self) -> None:
+        """In the channel's thread. What is written from now on is another process's."""
+        with self._spawning:
+            tee = self._tee
+        if tee is not None:
+            tee.mark()
+
     def has_progressed(self) -> bool:
         """Reads the board: was a batch executed since the last call?"""
         if self._child is None or self._spool is None:
@@ -159,5 +166,6 @@ class TrainingCommand:
             tee.finish()
         may_show = ended.code in (_UNCAUGHT, _SWALLOWED)
         failure = failure_in(tee.last_lines(_TRACEBACK)) if may_show and tee is not None else None
+        later = failure is not None and tee is not None and failure_in(tee.lines_since_mark(_TRACEBACK)) == failure
         how, left = child.describe(ended), child.left_running
-        self._on_exit(ChildExited(ended.code, random.random(), how, failure, left, self._library.seen))
+        self._on_exit(ChildExited(ended.code, random.random(), how, failure, later, left, self._library.seen))

@@ -144,6 +144,14 @@ def test_a_helpers_exception_beside_a_training_that_is_over_does_not_matter() ->
     assert state.outcome is Outcome.COMPLETE
 
 
+def test_an_exception_of_the_commands_next_script_behind_an_exit_code_of_0_is_a_failure() -> None:
+    """As of ``python a.py && python b.py | tee log``: the second one failed before it connected."""
+    state, effects = go(*TRAIN, PairSpooled(FIRST), TrainingEnded(), ChildExited(0, failure=BUG, failed_later=True))
+    assert state.phase is Phase.BACKOFF
+    assert "exit 0 after ImportError: no such module" in why(effects)
+    assert "pipefail" in why(effects)
+
+
 def test_a_command_that_sends_its_work_to_the_background_is_not_complete() -> None:
     state, effects = go(*START, ChildExited(0, left_running=2))
     assert state.outcome is Outcome.FAILED

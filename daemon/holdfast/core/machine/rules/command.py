@@ -252,11 +252,9 @@ def _unfinished(state: State, event: ChildExited) -> str:
             f"its first process ended with exit 0, before a training began, and left {left} running, which holdfast "
             "ended: it must wait for what it starts, as 'setsid --wait', or 'wait' in a shell, does"
         )
-    if state.finished:
-        return ""
-    if event.failure is not None:
+    if event.failure is not None and (event.failed_later or not state.finished):
         return f"exit 0 after {event.failure.text}; behind a pipe, 'set -o pipefail' keeps the exit code"
-    if state.midway:
+    if state.midway and not state.finished:
         return (
             "exit 0 before a training began, and the newest checkpoint is of one that is not over: the command must "
             "come to it again, if only to find nothing left to train"
