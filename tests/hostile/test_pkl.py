@@ -211,6 +211,12 @@ def test_the_facts_of_a_training_are_accepted() -> None:
         {"began": [0.5]},
         {"began": {}},
         {"fits": [{"epoch": [0], "history": {}, "passes": ["1"]}]},
+        {"generator": []},
+        {"generator": {"began": 1 << 40}},
+        {"generator": {"began": "3"}},
+        {"iterable": 3},
+        {"py_dataset": [3]},
+        {"validation": None},
     ],
     ids=repr,
 )

@@ -8,6 +8,8 @@ from ...core.errors import InvalidPair
 from ..pair.pair import Saved
 
 _MOST = 1 << 62
+_MOST_AHEAD = 1 << 16  # batches that TensorFlow has drawn and that were not trained on
+_OF_PYTHON = ("generator", "iterable", "py_dataset", "validation")
 
 
 def checked(saved: Saved) -> Saved:
@@ -32,6 +34,8 @@ def checked(saved: Saved) -> Saved:
         and isinstance(facts.get("own", {}), dict)
         and isinstance(facts.get("data_state", {}), dict)
         and _are(facts.get("digests", []), _is_digest)
+        and all(isinstance(facts.get(key, {}), dict) for key in _OF_PYTHON)
+        and _can_be_drawn_again(facts.get("generator", {}), saved.position.step)
     )
     if not whole:
         raise InvalidPair("its .pkl is malformed: a fact about the training is missing, or is of another kind")
@@ -76,6 +80,12 @@ def _is_history(value: Any) -> bool:
 def _is_digest(value: Any) -> bool:
     """Of one batch: its epoch, its number, its digest."""
     return isinstance(value, list) and len(value) == 3 and all(map(_is_count, value[:2])) and isinstance(value[2], str)
+
+
+def _can_be_drawn_again(generator: Any, step: int) -> bool:
+    """Before a pass no more was drawn than was trained on and what TensorFlow may read ahead."""
+    began = generator.get("began", 0)
+    return _is_count(began) and began <= step + _MOST_AHEAD
 
 
 def _is_place(value: Any) -> bool:

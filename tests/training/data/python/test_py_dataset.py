@@ -11,6 +11,8 @@ import keras
 import numpy as np
 import pytest
 
+from holdfast.core.errors import HoldfastError
+
 from ...restarts import Script, assert_same, interrupted, once
 from ..conformance import BATCHES
 from . import kinds
@@ -103,3 +105,23 @@ def test_one_that_served_a_fit_that_is_over_serves_the_next_one_as_it_would_have
 
     undisturbed = run(tmp_path / "runs")
     assert_same(run(tmp_path / "runs-killed"), undisturbed)
+
+
+class Refuses(kinds.TellsItsState):
+    refuses = False
+
+    def set_state(self, state: Any) -> None:
+        if self.refuses:
+            raise ValueError("another one")
+        super().set_state(state)
+
+
+def test_a_pair_whose_state_is_refused_as_the_epoch_begins_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    script = train(kinds.InOrder, validation_data=Refuses())
+    once(script, tmp_path, (1, 2))
+    monkeypatch.setattr(Refuses, "refuses", True)
+    with pytest.raises(HoldfastError):
+        once(script, tmp_path)
+    assert "passed over: Refuses.set_state() raised ValueError: another one" in capfd.readouterr().err

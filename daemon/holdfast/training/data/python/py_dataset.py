@@ -189,7 +189,10 @@ class PyDatasetPosition(PythonPosition):
         """In the order in which Keras shuffled them."""
         places = None
         if self._shuffle and self._saved.get("shuffled") is not None and self._dataset.num_batches is not None:
-            random_state.set_state_of(chance := random.Random(), self._saved["shuffled"])
+            try:
+                random_state.set_state_of(chance := random.Random(), self._saved["shuffled"])
+            except (TypeError, ValueError, OverflowError) as error:
+                raise InvalidPair(f"the .pkl's state of the PyDataset is malformed: {error}") from None
             self._shuffled = chance.getstate()
             chance.shuffle(places := list(range(self._dataset.num_batches)))
         self._feed(Batches(self._dataset, self._drew, self._state.generators, places, done), shuffle=False)

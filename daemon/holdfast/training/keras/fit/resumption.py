@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import keras
 
@@ -67,22 +68,32 @@ class Resumption:
     def train_begins(self, callbacks: Sequence[keras.callbacks.Callback]) -> bool:
         """After all ``on_train_begin``. True if the state is the checkpoint's now. Raises HoldfastError."""
         begun = self._begun
-        try:
+        with self._telling_the_session():
             if self._saved is not None:
                 self._restore(self._saved, callbacks)
             elif begun is not None and begun.history is not None:
                 finished_fit.skip(self._model, begun.history, self._session)
                 self._model._initial_epoch = self._progress.epochs
+        return self._saved is not None
+
+    def epoch_begins(self, epoch: int, callbacks: Sequence[keras.callbacks.Callback]) -> None:
+        """After all ``on_epoch_begin``. Raises HoldfastError."""
+        with self._telling_the_session():
+            self._enter(epoch, callbacks)
+
+    @contextmanager
+    def _telling_the_session(self) -> Iterator[None]:
+        begun = self._begun
+        try:
+            yield
         except InvalidPair as error:
             self._session.mark_unusable(str(error), None if begun is None else begun.name)
             raise  # without a supervisor: too much is set already to try another pair here
         except HoldfastError as error:
             self._session.refuse(str(error))
             raise
-        return self._saved is not None
 
-    def epoch_begins(self, epoch: int, callbacks: Sequence[keras.callbacks.Callback]) -> None:
-        """After all ``on_epoch_begin``."""
+    def _enter(self, epoch: int, callbacks: Sequence[keras.callbacks.Callback]) -> None:
         saved, self._saved = self._saved, None
         within = saved is not None and _is_within(saved, epoch)
         skip = saved.position.batch if saved is not None and within else 0
