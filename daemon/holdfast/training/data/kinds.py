@@ -19,7 +19,7 @@ def position_in(x: Any, epoch_iterator: Any, say: Callable[[str], None]) -> Data
     On TensorFlow, Keras makes a ``tf.data.Dataset`` of whatever it is given.
     """
     if GeneratorPosition.serves(getattr(epoch_iterator, "data_adapter", None)):
-        return GeneratorPosition(x, epoch_iterator)
+        return GeneratorPosition(x, epoch_iterator, say)
     if _has(epoch_iterator, "GrainDatasetAdapter", "_dataset"):
         return of_grain(x, epoch_iterator, say)
     if _has(epoch_iterator, "TorchDataLoaderAdapter", "_dataloader"):

@@ -19,8 +19,9 @@ def draws() -> Iterator[Any]:
         yield np.random.random(2), np.zeros(2)
 
 
-def source_of(generator: Iterator[Any], done: int = 0) -> GeneratorSource:
-    return GeneratorSource(generator, [*itertools.islice(generator, 2)], lambda: done)
+def source_of(generator: Iterator[Any], done: int = 0, said: list[str] | None = None) -> GeneratorSource:
+    lines = [] if said is None else said
+    return GeneratorSource(generator, [*itertools.islice(generator, 2)], lambda: done, lines.append)
 
 
 def values(batches: Iterator[Any], count: int) -> list[float]:
@@ -88,6 +89,26 @@ def test_only_what_a_boundary_may_ask_for_is_kept() -> None:
     values(source.open(), 200)
     assert source.notes.states_before(source.number_of(20)) == {}
     assert source.notes.states_before(source.number_of(195)) != {}
+
+
+def test_the_notes_of_a_long_pass_stay_few() -> None:
+    source = source_of(np.zeros((1, 1)) for _ in range(6_500))
+    values(source.open(), 6_500)
+    numbers = [number for number, _ in source.facts(6_490)["digests"]]
+    assert len(numbers) < 80
+    assert numbers[:4] == [0, 1, 2, 4]
+    assert numbers[-1] == 6_464
+
+
+def test_draws_of_other_code_that_are_too_many_to_be_kept_are_named() -> None:
+    said: list[str] = []
+    batches = source_of(draws(), said=said).open()
+    for expected in (0, 1):
+        for _ in range(100):
+            values(batches, 1)
+            np.random.random()
+        assert len(set(said)) == expected
+    assert said[0].startswith("more than 128 times in a pass, other code (a callback, say) has drawn from")
 
 
 @pytest.mark.parametrize("facts", [{}, {"states": [], "digests": []}, {"states": 3, "digests": [], "began": 2}])

@@ -18,6 +18,12 @@ from ...session import random_state
 from ..digests import digest_of, is_sampled
 
 _MOST_SET_BY_OTHERS = 128
+_LAST_DIGESTS = 64
+_TOO_MANY = (
+    f"more than {_MOST_SET_BY_OTHERS} times in a pass, other code (a callback, say) has drawn from the global random "
+    "generators that fit's data draws from. What is beyond is not kept, so a resumed training may see other batches, "
+    "and will say so: let the data draw from np.random.default_rng(seed) of its own"
+)
 _PRUNED_EVERY = 32
 States = dict[str, Any]
 Value = TypeVar("Value")
@@ -34,7 +40,7 @@ class Recent(Generic[Value]):
         self._values[number] = value
         if number % _PRUNED_EVERY == 0:
             done = self._done()
-            for old in [n for n in self._values if n < done]:
+            for old in [n for n in list(self._values) if n < done]:
                 del self._values[old]
 
     def get(self, number: int) -> Value | None:
@@ -77,11 +83,12 @@ class DrawNotes(StatesBefore):
     """And digests of what was drawn.
 
     A draw leaves the states as the next one finds them, unless something else draws in between. Where it did, the state
-    is kept for good: from there the same batches are drawn again.
+    is kept for good: from there the same batches are drawn again. ``say`` receives that there are too many of these.
     """
 
-    def __init__(self, done: Callable[[], int]) -> None:
+    def __init__(self, done: Callable[[], int], say: Callable[[str], None]) -> None:
         super().__init__(done)
+        self._say = say
         self.differs = False
         self._set_by_others: dict[int, States] = {}
         self._digests: dict[int, str] = {}
@@ -89,8 +96,12 @@ class DrawNotes(StatesBefore):
     def before(self, number: int) -> None:
         after = self._last
         super().before(number)
-        if self._last is not None and self._last != after and len(self._set_by_others) < _MOST_SET_BY_OTHERS:
+        if self._last is None or self._last == after:
+            return
+        if len(self._set_by_others) < _MOST_SET_BY_OTHERS:
             self._set_by_others[number] = self._last
+        else:
+            self._say(_TOO_MANY)
 
     def after(self, number: int, batch: Any) -> None:
         self._last = self._now()
@@ -99,6 +110,8 @@ class DrawNotes(StatesBefore):
     def look(self, number: int, batch: Any) -> None:
         if is_sampled(number):
             self._digests[number] = digest_of(arrays_in(batch))
+            for old in [n for n in self._digests if n & (n - 1)][:-_LAST_DIGESTS]:
+                del self._digests[old]
 
     def begin_pass(self) -> None:
         super().begin_pass()
@@ -120,9 +133,9 @@ class DrawNotes(StatesBefore):
         self.differs = self.differs or any(self._digests.get(number) != digest for number, digest in digests)
 
     def facts(self, number: int) -> dict[str, Any]:
-        """What repeats the draws below ``number``, as plain values."""
-        others = [[n, plain(states)] for n, states in self._set_by_others.items() if n < number]
-        return {"states": others, "digests": [[n, digest] for n, digest in self._digests.items() if n < number]}
+        """What repeats the draws below ``number``, as plain values. The drawing thread may add to both meanwhile."""
+        others = [[n, plain(states)] for n, states in list(self._set_by_others.items()) if n < number]
+        return {"states": others, "digests": [[n, digest] for n, digest in list(self._digests.items()) if n < number]}
 
     def restore(self, facts: Mapping[str, Any]) -> None:
         """Raises InvalidPair."""

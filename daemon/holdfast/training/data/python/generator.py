@@ -28,9 +28,15 @@ class GeneratorSource:
     thread, before a pass is opened.
     """
 
-    def __init__(self, generator: Iterator[Any], first: Sequence[Any], steps_seen: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        generator: Iterator[Any],
+        first: Sequence[Any],
+        steps_seen: Callable[[], int],
+        say: Callable[[str], None],
+    ) -> None:
         self.began = self.drawn = len(first)
-        self.notes = DrawNotes(lambda: self.number_of(steps_seen()))
+        self.notes = DrawNotes(lambda: self.number_of(steps_seen()), say)
         self._generator = generator
         self._first = first
         self._skipped = 0
@@ -98,10 +104,10 @@ class GeneratorPosition(PythonPosition):
 
     key = "generator"
 
-    def __init__(self, generator: Any, epoch_iterator: Any) -> None:
+    def __init__(self, generator: Any, epoch_iterator: Any, say: Callable[[str], None]) -> None:
         super().__init__(epoch_iterator)
         adapter = epoch_iterator.data_adapter
-        self._source = GeneratorSource(generator, adapter._first_batches, self._surely_done)
+        self._source = GeneratorSource(generator, adapter._first_batches, self._surely_done, say)
         adapter.generator = self._source.open
         self._there = 0  # batches that are done and were drawn again
         if generator in _given:

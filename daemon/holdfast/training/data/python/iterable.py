@@ -32,7 +32,7 @@ class IterablePosition(PythonPosition):
         super().__init__(epoch_iterator)
         self._iterable = iterable
         self._say = say
-        self._notes = DrawNotes(self._surely_done)
+        self._notes = DrawNotes(self._surely_done, say)
         self._states: Recent[dict[str, Any]] = Recent(self._surely_done)
         self._random_began: dict[str, Any] = {}
         self._ready: Iterator[Any] | None = None  # what the next pass continues
