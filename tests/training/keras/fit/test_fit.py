@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import holdfast
 from holdfast.spool import Spool
@@ -268,3 +269,24 @@ def test_two_models_with_a_layer_in_common_are_not_taken_for_each_other(tmp_path
     stopped, ends[:] = list(ends), []
     assert once(two_heads, tmp_path).code is None
     assert ends[0] == stopped[0]
+
+
+@pytest.mark.parametrize(
+    ("batches", "steps", "validates", "named"),
+    [(None, 5, True, True), (9, 5, True, True), (5, 5, True, False), (None, 4, True, False), (None, 5, False, False)],
+    ids=["endless", "longer", "as long", "a multiple", "no validation"],
+)
+def test_an_epoch_whose_last_call_takes_more_batches_than_are_counted_is_named(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], batches: int | None, steps: int, validates: bool, named: bool
+) -> None:
+    def run(callbacks: Callbacks) -> tuple[keras.Model, Any]:
+        model = keras.Sequential([layers.Input((5,)), layers.Dense(3, "softmax")])
+        model.compile("sgd", "categorical_crossentropy", steps_per_execution=2)
+        data = tf.data.Dataset.from_tensors((X[:6], TARGETS[:6])).repeat(batches)
+        held_out = (X, TARGETS) if validates else None
+        settings = {"epochs": 1, "steps_per_epoch": steps, "validation_data": held_out, "verbose": 0}
+        return model, model.fit(data, callbacks=callbacks, **settings)
+
+    once(run, tmp_path)
+    said = "steps_per_epoch=5 is no multiple of steps_per_execution=2: Keras trains 6 batches an epoch"
+    assert (said in capfd.readouterr().err) == named

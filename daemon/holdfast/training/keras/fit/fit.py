@@ -37,7 +37,7 @@ from ..watched import Watched
 from . import random_layers
 from .batch_sampler import BatchSampler
 from .boundary import BoundaryReader
-from .progress import FitProgress, StepsTaken
+from .progress import FitProgress, StepsTaken, uneven_calls
 from .resumption import Resumption
 from .save_policy import SavePolicy
 from .stop import FitStop, stays_until_batch
@@ -113,6 +113,8 @@ class Fit:
         used = {**data.read_only, **validation.variables}
         self._watched = watched = Watched(model, self._callbacks, self._say, used, data.written)
         self._own_values = own_values = OwnValues(watched, self._say)
+        validates = local.get("validation_data") is not None
+        self._uneven = uneven_calls(local.get("epoch_iterator")) if validates else None
         self._held_out = held_out = PythonValidation(
             local.get("validation_data"), local.get("epoch_iterator"), self._say
         )
@@ -161,6 +163,8 @@ class Fit:
             self._say(self._data.unkept)
         for text in self._validation.unkept():
             self._say(text)
+        if self._uneven is not None:
+            self._say(self._uneven)
         if self._resumption.train_begins(self._callbacks):
             self._policy.resumed_at(self._progress.step)
         self._train_function.install()

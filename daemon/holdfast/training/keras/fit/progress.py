@@ -74,6 +74,23 @@ class FitProgress:
         self.unsaved = True
 
 
+def uneven_calls(epoch_iterator: Any) -> str | None:
+    """Why an epoch's batches are more than are counted, as Keras' own count of the last call's is short; None if they
+    are not. Data that is over with the epoch has no more of them.
+    """
+    steps, per_call = (
+        getattr(epoch_iterator, "steps_per_epoch", None),
+        getattr(epoch_iterator, "steps_per_execution", 1),
+    )
+    if not steps or steps % per_call == 0 or epoch_iterator.data_adapter.num_batches == steps:
+        return None
+    trained = steps + per_call - steps % per_call
+    return (
+        f"steps_per_epoch={steps} is no multiple of steps_per_execution={per_call}: Keras trains {trained} batches an "
+        "epoch, so a resume after a stop during validation begins too early in the data. Choose a multiple"
+    )
+
+
 class StepsTaken:
     """The optimizer's own count since an epoch began, at ``step``: it tells of steps that nobody reported."""
 
