@@ -6,7 +6,8 @@ more, with the global random states as they were as the pass began.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ....core.errors import InvalidPair
@@ -21,20 +22,29 @@ _OTHER = (
     "resuming at the right batch, but the data gives other batches than it gave before, so some samples of this epoch "
     "are seen twice and others not at all: seed what it draws from"
 )
+_SAMPLER = (
+    "the DataLoader has a sampler of the script's own ({}): what it keeps in itself from one epoch to the next is not "
+    "kept, so a resumed training may see another order. Let it draw from PyTorch's global generator"
+)
 
 
 class IterablePosition(PythonPosition):
-    """``open`` gives a pass, in a thread of TensorFlow's. ``say`` receives a line where a state is not to be had."""
+    """``open`` gives a pass, in a thread of TensorFlow's. ``say`` receives a line where a state is not to be had.
+
+    ``own`` are generators, of PyTorch's, that a pass draws from beside the global ones.
+    """
 
     key = "iterable"
 
-    def __init__(self, iterable: Any, epoch_iterator: Any, say: Callable[[str], None]) -> None:
+    def __init__(self, iterable: Any, epoch_iterator: Any, say: Callable[[str], None], own: Sequence[Any] = ()) -> None:
         super().__init__(epoch_iterator)
         self._iterable = iterable
         self._say = say
         self._notes = DrawNotes(self._surely_done, say)
         self._states: Recent[dict[str, Any]] = Recent(self._surely_done)
         self._random_began: dict[str, Any] = {}
+        self._own = own
+        self._own_began: list[bytes] = []
         self._ready: Iterator[Any] | None = None  # what the next pass continues
         self._number = 0  # of its batches that are done
         self._there = self._dropped = 0
@@ -45,14 +55,31 @@ class IterablePosition(PythonPosition):
 
     def facts(self, within_epoch: bool, done: int) -> dict[str, Any]:
         batch = self._batch(within_epoch, done)
-        if batch is None:
+        now = self._own_states()  # first: a pass may begin meanwhile, and is noted
+        if batch is None and not self._own:
             return super().facts(within_epoch, done)
-        mine = {"state": self._states.get(batch) or {}, "random": self._random_began, **self._notes.facts(batch)}
-        return {**super().facts(within_epoch, done), self.key: mine}
+        own = now if batch is None or (not batch and not self._notes.states_before(0)) else self._own_began
+        number = batch or 0
+        mine = {"state": self._states.get(number) or {}, "random": self._random_began, **self._notes.facts(number)}
+        return {**super().facts(within_epoch, done), self.key: {**mine, "own": own}}
 
     def random_state(self, within_epoch: bool, done: int) -> dict[str, Any]:
         batch = self._batch(within_epoch, done)
-        return {} if batch is None else self._notes.states_before(batch)
+        noted = {} if batch is None else self._notes.states_before(batch)
+        return noted if batch or not noted else self._random_began  # beginning a pass draws too
+
+    def _own_states(self) -> list[bytes]:
+        return [generator.get_state().numpy().tobytes() for generator in self._own]
+
+    def _put_own(self, saved: Any) -> None:
+        torch: Any = sys.modules.get("torch")
+        try:
+            states = list(saved.get("own", ()))
+            for generator, state in zip(self._own, states, strict=False):
+                generator.set_state(torch.frombuffer(bytearray(state), dtype=torch.uint8))
+            self._own_began = states
+        except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+            raise InvalidPair(f"the .pkl's state of the data is malformed: {error}") from None
 
     def begin_epoch(self, done: int, within: bool, facts: Mapping[str, Any] | None) -> None:
         super().begin_epoch(done, within, facts)
@@ -61,6 +88,8 @@ class IterablePosition(PythonPosition):
             self._ready, self._number = None, 0
             self._notes.begin_pass()
             self._states.clear()
+        if saved is not None:
+            self._put_own(saved)
         if saved is not None and self._drawn + done:
             before = random_state.get_state()
             self._begin_at(saved, self._drawn + done)
@@ -104,7 +133,8 @@ class IterablePosition(PythonPosition):
 
     def open(self) -> Iterator[Any]:
         if self._ready is None:
-            self._random_began, self._ready, self._number = random_state.get_state(), iter(self._iterable), 0
+            self._random_began, self._own_began = random_state.get_state(), self._own_states()
+            self._ready, self._number = iter(self._iterable), 0
         iterator, self._ready, number = self._ready, None, self._number
         tells = self._note_state(number, iterator)
         while True:
@@ -161,7 +191,9 @@ def of_grain(dataset: Any, epoch_iterator: Any, say: Callable[[str], None]) -> I
 
 
 def of_torch(loader: Any, epoch_iterator: Any, say: Callable[[str], None]) -> IterablePosition:
-    position = IterablePosition(loader, epoch_iterator, say)
+    position = IterablePosition(loader, epoch_iterator, say, generators_of(loader))
+    if type(loader.sampler).__module__.split(".")[0] != "torch":
+        say(_SAMPLER.format(type(loader.sampler).__name__))
 
     class Passes:
         def __iter__(self) -> Iterator[Any]:
@@ -169,3 +201,9 @@ def of_torch(loader: Any, epoch_iterator: Any, say: Callable[[str], None]) -> It
 
     epoch_iterator.data_adapter._dataloader = Passes()
     return position
+
+
+def generators_of(loader: Any) -> list[Any]:
+    """What a ``DataLoader`` was given as ``generator``, and its sampler, each once."""
+    found = [getattr(part, "generator", None) for part in (loader, getattr(loader, "sampler", None))]
+    return list({id(generator): generator for generator in found if generator is not None}.values())
