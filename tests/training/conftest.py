@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
 
 import keras  # noqa: F401
+import pytest
 import tensorflow as tf
 
 # These graphs are small and run a few times: optimizing them takes longer than they do.
 tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 # TensorFlow's modules are a million objects that live as long as the process. Tracing a graph makes many new ones, so
-# the collector comes often, and went through all of these each time.
+# the collector came often, and went through all of these each time.
 gc.collect()
 gc.freeze()
-gc.set_threshold(50_000, 20, 20)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """The models and iterators of one test, which refer to themselves, keep their threads no longer than it."""
+    yield
+    gc.collect()
