@@ -72,8 +72,10 @@ class TfDataPosition:
         self._draws = sorted(
             {one for part in parts if pass_counter_of(part) is not None for one in draws_in_data(part)}
         )
-        theirs = (part for part in all_parts(x) if isinstance(part, tf.data.Dataset) and pass_counter_of(part) is None)
-        self.calls_python = any(calls_python(function) for part in theirs for function in part._functions())
+        made = [one for part in parts if hasattr(part, "holdfast_pass") for one in chain_of(part.holdfast_pass)]
+        theirs = [part for part in [*parts, *made] if pass_counter_of(part) is None]
+        functions = (one for part in theirs if isinstance(part, tf.data.Dataset) for one in part._functions())
+        self.calls_python = any(map(calls_python, functions))
         self._begins_at_once = not kinds & {"RepeatDataset", "ConcatenateDataset"}
         self.behind = False
         self.is_awaited = awaited(epoch_iterator)
