@@ -255,10 +255,21 @@ def test_instance_types_of_several_sizes_are_refused_before_anything_is_made(clo
 
 @pytest.mark.parametrize(
     ("words", "named"),
-    [(["Nonsense=1"], "Nonsense"), (["MaxHours"], "MaxHours"), (["--stack", "1_x"], "1_x"), (["--what"], "--what")],
+    [
+        (["Nonsense=1"], "Nonsense"),
+        (["MaxHours"], "MaxHours"),
+        (["--stack", "1_x"], "1_x"),
+        (["--what"], "--what"),
+        (["MaxHours=abc"], "a number from 1 to 8760"),
+        (["NoncurrentDays=0"], "a number from 1 to 365"),
+        (["InstanceType1=m7g.xlarge"], "Graviton"),
+        (["InstanceType1=a1.xlarge"], "Graviton"),
+        (["HoldfastRequirement=holdfast"], "a name and a wheel's URL"),
+        (["LogDays=2"], "one of 0, 1, 3"),
+    ],
 )
 def test_wrong_arguments_are_named_before_anything_is_done(clone: Clone, words: list[str], named: str) -> None:
-    done = clone.launch("digits", *words)
+    done = clone.launch("digits", "--dry-run", *words)
     assert done.returncode == 78
     assert named in done.stderr
     assert done.stdout == ""

@@ -93,6 +93,24 @@ def test_auto_scaling_itself_ends_the_machine_at_a_given_time(s3_server: str) ->
     assert "LastEnd" not in create(s3_server).resources
 
 
+def test_every_description_of_a_port_is_one_that_ec2_takes() -> None:
+    """It refuses an apostrophe, say, and cfn-lint does not look into conditions."""
+    said = re.findall(
+        r"^ +Description: ([^\n]+)$", TEMPLATE.read_text().partition("SecurityGroupEgress:")[2], re.MULTILINE
+    )
+    assert len(said) >= 4
+    assert [text for text in said[:4] if not re.fullmatch(r"[a-zA-Z0-9. _\-:/()#,@\[\]+=&;{}!$*]{1,255}", text)] == []
+
+
+def test_the_group_is_deleted_before_the_rights_that_its_drain_needs() -> None:
+    assert set(template()["Resources"]["Group"]["DependsOn"]) >= {
+        "CodePolicy",
+        "KeyPolicy",
+        "TellingPolicy",
+        "LogPolicy",
+    }
+
+
 def test_a_machine_that_does_nothing_for_hours_is_ended_unless_failures_are_to_be_kept() -> None:
     """Read from the template, as moto makes neither alarms nor policies with a stack."""
     resources = template()["Resources"]
