@@ -154,7 +154,7 @@ def test_only_what_the_image_is_made_of_is_sent_to_the_builder(podman: Podman, s
         *("deploy/docker/entrypoint", "deploy/docker/healthcheck.py"),
     }
     assert "daemon/holdfast/__init__.py" in code
-    assert {Path(path).suffix for path in code} == {".py", ".typed", ".gz"}, "the demo's digits are packed"
+    assert {Path(path).suffix for path in code} == {".py", ".gz"}, "the demo's digits are packed"
 
 
 def test_other_commands_than_run_are_given_by_their_name(fleet: Fleet) -> None:
