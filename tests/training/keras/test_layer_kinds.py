@@ -37,7 +37,7 @@ SPECIAL: dict[str, Any] = {
     "Lambda": lambda: L.Lambda(lambda x: x * 2),
     "Pipeline": lambda: L.Pipeline([L.RandomFlip(seed=1)]),
     "RNN": lambda: L.RNN(L.LSTMCell(2)),
-    "STFTSpectrogram": lambda: L.STFTSpectrogram(frame_length=64, frame_step=32),
+    "STFTSpectrogram": lambda: L.STFTSpectrogram(frame_length=64, frame_step=32, window=None),
     "SpectralNormalization": lambda: L.SpectralNormalization(L.Dense(2)),
     "StringLookup": lambda: L.StringLookup(vocabulary=["a", "b"]),
     "TextVectorization": lambda: L.TextVectorization(vocabulary=["a", "b"]),
