@@ -5,6 +5,10 @@ BIN := $(VENV)/bin
 # Python compiles a module when it is first imported, and most of what is installed never is.
 PIP := $(BIN)/pip install --quiet --no-compile --constraint constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# Two tests a core: half of the time they wait, for processes that they started or for threads of TensorFlow that end.
+WORKERS = $(shell $(PYTHON) -c "import os; print(min(4, 2 * (os.cpu_count() or 1)))")
+# Where this is set, as many images do, each process that a test starts would compile TensorFlow's sources again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test test-all check docs findings bench setup clean
 
@@ -15,15 +19,16 @@ demo: $(VENV)/.demo  ## a training outlives its machine, in about a minute
 	$(BIN)/holdfast demo
 
 test: $(VENV)/.dev check  ## the checks and the tests that need no root
-	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal --durations=20 -m "not whole and not real"
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --durations=20 -m "not whole and not real"
 
 test-all: $(VENV)/.dev $(VENV)/.real  ## what `make test` leaves out: long matrices, and what needs root and Debian packages
-	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadgroup --durations=20 -m "whole or real"
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup --durations=20 -m "whole or real"
 
 check: $(VENV)/.dev  ## ruff, mypy, and who may import what
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --python-version 3.10 --no-warn-return-any --no-warn-unused-ignores $(addprefix -p holdfast.,auto core spool training)  # what --auto brings
 	$(BIN)/lint-imports --no-cache
 
 docs: $(VENV)/.dev  ## write the code's own tables into docs/
@@ -39,7 +44,7 @@ $(VENV)/.rivals: benchmarks/rivals.txt $(VENV)/.dev
 	$(BIN)/pip install --quiet --no-deps --upgrade --target $(VENV)/rivals --requirement benchmarks/rivals.txt
 	touch $@
 
-$(VENV)/.real: pyproject.toml tests/real/packages.txt tests/real/localstack.txt $(VENV)/.dev
+$(VENV)/.real: pyproject.toml tests/real/packages.txt tests/real/localstack.txt tests/real/jax.txt tests/real/torch.txt tests/real/keras_2.txt $(VENV)/.dev
 	@test "$$(id -u)" = 0 || { echo "make test-all starts real servers and containers: it needs root"; exit 1; }
 	$(PIP) --editable '.[dev,real]'
 	DEBIAN_FRONTEND=noninteractive tests/real/install $(BIN)/python

@@ -18,7 +18,22 @@ from pathlib import Path
 from measure import RESULTS, RIVALS, machine, table, verdicts
 
 HERE = Path(__file__).parent
-ALL = ("checkpoint_cost", "memory", "batch_cost", "start", "notice", "transfer", "at_rest", "growth", "timeline")
+ALL = (
+    "checkpoint_cost",
+    "memory",
+    "batch_cost",
+    "start",
+    "notice",
+    "transfer",
+    "frozen",
+    "hashes",
+    "at_rest",
+    "growth",
+    "resume_data",
+    "timeline",
+    "auto",
+    "gang",
+)
 
 
 def main() -> None:

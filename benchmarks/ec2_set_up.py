@@ -50,7 +50,8 @@ def set_up(there: Machine) -> tuple[float, float, float]:
     """Seconds to the start of the training, of these in calls of S3, and to the end of all that follows it."""
     log, calls = there.path("/var/log/holdfast-setup.log"), there.path("/var/log/aws-seconds.log")
     log.unlink(missing_ok=True)
-    calls.unlink(missing_ok=True)
+    calls.write_text("")
+    calls.chmod(0o666)  # the packages' installer is not root
     began = time.monotonic()
     there.run("systemctl", "restart", "--no-block", CLOUD_FINAL)
     started = in_s3 = 0.0
@@ -89,7 +90,7 @@ def measured(aws: Cloud, folder: Path) -> list[tuple[str, float, float, float]]:
                     there.run("systemctl", "stop", "holdfast@count")
                     there.run("rm", "-r", "/opt/holdfast/code", "/opt/holdfast-set-up")
                     found.append(("an image with all of it", *set_up(there)))
-    size = aws.ask(lambda: stack.client("s3").list_objects_v2(Bucket=stack.resources["Bucket"], Prefix="runs/setup/"))
+    size = aws.ask(lambda: stack.client("s3").list_objects_v2(Bucket=stack.resources["Bucket"], Prefix="wheels/"))
     largest = max(entry["Size"] for entry in size["Contents"])
     print(f"The stored wheels are {largest / 1e6:.0f} MB.")
     return found

@@ -31,7 +31,7 @@ from holdfast.spool import Spool
 from holdfast.store import StoreSettings, open_store
 from holdfast.store.catalog import read_contents
 from holdfast.supervisor.restore.candidates import candidates
-from holdfast.training.pair import pair
+from holdfast.training.pair import pair_files
 from holdfast.training.session import loop
 from holdfast.training.session.base import Session
 
@@ -51,17 +51,17 @@ def write_and_read(megabytes: int, folder: Path) -> tuple[float, float, float]:
     session = Session(Spool(folder / RUN.name / str(megabytes)), 1, 1, None, durable=False)
     count = min(megabytes, 64)
     arrays = [np.full(megabytes * 250_000 // count, float(i), "float32") for i in range(count)]
-    values = {pair.Place("array", i): (str(i), array) for i, array in enumerate(arrays)}
+    values = {pair_files.Place("array", i): (str(i), array) for i, array in enumerate(arrays)}
     del arrays
-    position = pair.Position(0, 1, 1)
+    position = pair_files.Position(0, 1, 1)
     facts: dict[str, object] = {}
     draft = loop.draft_of(position, "bench", {}, values, facts)
-    wrote = seconds(lambda: pair.write(session, draft))
+    wrote = seconds(lambda: pair_files.write(session, draft))
     values.clear()
     (name,) = session.spool.pairs()
     verified = seconds(lambda: session.spool.verify(session.spool.manifest(name)))
     np.ones(megabytes * 1_000_000, "uint8")
-    read = seconds(lambda: pair.load_from(session.spool, name))
+    read = seconds(lambda: pair_files.load_from(session.spool, name))
     plain = seconds(lambda: read_plainly(session.spool.file(name.file("h5")), megabytes * 1_000_000 // count))
     session.spool.remove(name)
     return wrote, verified + read, plain

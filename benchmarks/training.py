@@ -39,7 +39,7 @@ def write_alone(model: keras.Model, batch: tuple[np.ndarray, np.ndarray]) -> Non
     from holdfast.spool import Spool
     from holdfast.training.keras import snapshot
     from holdfast.training.keras.watched import Watched
-    from holdfast.training.pair import pair
+    from holdfast.training.pair import pair_files
     from holdfast.training.session.base import Session
 
     model.train_on_batch(*batch)
@@ -47,7 +47,9 @@ def write_alone(model: keras.Model, batch: tuple[np.ndarray, np.ndarray]) -> Non
         with TemporaryDirectory() as folder:
             session = Session(Spool(Path(folder)), 1, 1, None, durable=False)
             began = time.perf_counter()
-            pair.write(session, snapshot.take(Watched(model), pair.Position(0, 1, 1), "bench", {}, {}, print))
+            pair_files.write(
+                session, snapshot.take(Watched(model), pair_files.Position(0, 1, 1), "bench", {}, {}, print)
+            )
             if turn:
                 print(f"pair {time.perf_counter() - began:.4f}", flush=True)
 

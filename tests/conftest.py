@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
 import hypothesis
 import pytest
 
-from fakes.moto import CREDENTIALS, moto_server
+from fakes.moto import CREDENTIALS, MotoServer, moto_server
 from fakes.sdk import share_descriptions
+from holdfast.spool.files import write_whole
+from integration.daemons import wait_for
 
 pytest.register_assert_rewrite("store.conformance")
 
@@ -44,11 +48,37 @@ def safe_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What may take longest is begun first: begun last, it would run alone."""
+    items.sort(key=lambda item: -max((mark.args[0] for mark in item.iter_markers("timeout") if mark.args), default=0))
+
+
+_ENDPOINT_FILE = pytest.StashKey[Path]()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Workers of pytest-xdist share a server, which needs seconds of a core to start. They wait for it in a file."""
+    config: pytest.Config = node.config
+    if _ENDPOINT_FILE not in config.stash:
+        folder = tempfile.TemporaryDirectory()
+        file = config.stash[_ENDPOINT_FILE] = Path(folder.name) / "endpoint"
+        server = MotoServer()
+        server.when_it_listens(lambda endpoint: write_whole(file, endpoint.encode(), durable=False))
+        config.add_cleanup(lambda: (server.close(), folder.cleanup()))
+    node.workerinput["s3_endpoint_file"] = str(config.stash[_ENDPOINT_FILE])
+
+
 @pytest.fixture(scope="session")
-def s3_server() -> Iterator[str]:
+def s3_server(request: pytest.FixtureRequest) -> Iterator[str]:
     """The endpoint of a moto server that runs as long as the session."""
-    with moto_server() as endpoint:
-        yield endpoint
+    shared = getattr(request.config, "workerinput", {}).get("s3_endpoint_file")
+    if shared is None:
+        with moto_server() as endpoint:
+            yield endpoint
+    else:
+        wait_for(Path(shared).exists, "the S3 server")
+        yield Path(shared).read_text()
 
 
 @pytest.fixture

@@ -135,7 +135,7 @@ def test_nobody_is_sent_to_another_projects_package() -> None:
 def test_the_distribution_has_a_name_of_its_own_and_its_extras_say_so() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["name"] == "holdfast-train"
-    assert project["scripts"] == {"holdfast": "holdfast.cli.main:main"}
+    assert project["scripts"] == {"holdfast": "holdfast.__main__:main"}
     extras = project["optional-dependencies"].values()
     needed = [*project["dependencies"], *(line for extra in extras for line in extra)]
     own = {line for line in needed if line.startswith("holdfast")}

@@ -25,6 +25,9 @@ ENTRIES = {
     "holdfast.examples.digits",
     "holdfast.supervisor.command.guardian",  # started by its file's name
     "holdfast.training.pair.locate",  # likewise
+    "holdfast.auto.injected.sitecustomize",  # Python imports it by that name
+    "holdfast.auto.hook",  # started by its file's name
+    "holdfast.auto.standby",  # and so is this
     "holdfast.core.event_kinds",  # docs/fill-tables makes tables of it
     "holdfast.core.machine.explain",  # likewise
 }
@@ -97,6 +100,11 @@ def test_a_folder_holds_at_most_fifteen_modules() -> None:
     for path in SOURCES:
         folders[str(path.parent.relative_to(PACKAGE))] += path.name != "__init__.py"
     assert {folder: count for folder, count in folders.items() if count > MOST_MODULES} == {}
+
+
+def test_a_type_checker_is_told_that_the_package_has_types() -> None:
+    assert "Typing :: Typed" in (ROOT / "pyproject.toml").read_text()
+    assert (PACKAGE / "py.typed").exists(), "without it mypy treats all of holdfast as Any (PEP 561)"
 
 
 def test_a_public_class_has_a_name_of_its_own() -> None:

@@ -7,8 +7,9 @@ import pytest
 from click.testing import CliRunner
 
 from holdfast.cli.status import plain, status
-from holdfast.core.view import Facts, Mark
+from holdfast.core.view import Course, Facts, Mark
 from holdfast.spool import Progress
+from holdfast.supervisor.notices.handed import Handed, notice_file
 from holdfast.supervisor.report.status import Status
 
 NOW = 10_000.0
@@ -73,13 +74,45 @@ def test_a_start_that_waits_for_the_lease_says_so_and_not_that_nothing_is_stored
     one = living(1)
     waits = "waiting for the lease: it is held by another"
     one = replace(one, facts=Facts(began=1.0, waiting=waits))
-    assert {
-        "state: waiting, process 7",
-        f"waits: {waits}",
-        "saved: not known before the run's pairs are looked at",
-        "stored: not known before the run's pairs are looked at",
-    } <= set(plain([one], NOW, RUNS))
-    assert one.to_dict(NOW)["waiting"] == waits
+    fresh = replace(one, progress=Progress())
+    for waiting in (one, fresh):
+        lines = plain([waiting], NOW, RUNS)
+        assert {"state: waiting, process 7", "waits: for the lease: it is held by another"} <= set(lines)
+        assert not [line for line in lines if line.startswith(("saved", "stored", "owed"))]
+    assert "at: epoch 3, batch 23, step 83" in plain([one], NOW, RUNS), "an earlier start was here"
+    assert not [line for line in plain([fresh], NOW, RUNS) if line.startswith("at:")]
+    assert (one.to_dict(NOW)["state"], one.to_dict(NOW)["waiting"]) == ("waiting", waits)
+
+
+def test_a_start_whose_command_has_done_no_batch_yet_says_so() -> None:
+    facts = Facts(began=1.0, phase="running", counts={"started": 1})
+    lines = plain([replace(living(1), facts=facts, progress=Progress())], NOW, RUNS)
+    assert "at: no batch on this machine yet" in lines
+
+
+def test_of_a_later_fit_its_number_is_told() -> None:
+    one = living(1)
+    one = replace(one, facts=replace(one.facts, course=Course(4, 30, None, 2)))
+    assert "at: fit 2: epoch 3/4, batch 23/30, 69 %, step 83" in plain([one], NOW, RUNS)
+
+
+def test_a_notice_that_keeps_the_next_start_of_an_ended_run_waiting_is_told(tmp_path: Path) -> None:
+    one = replace(ended(1, code=75), folder=tmp_path / "00001-digits")
+    assert not any(line.startswith("notice: ") for line in plain([one], NOW, tmp_path))
+    notice_file(tmp_path, "digits").write_bytes(Handed("spot terminate", NOW + 60).to_json())
+    (line,) = (line for line in plain([one], NOW, tmp_path) if line.startswith("notice: "))
+    assert line.startswith(
+        "notice: spot terminate (handed in): a start waits until 1970-01-01 02:57:40 UTC, or until you"
+    )
+    assert not any("a start waits" in line for line in plain([one], NOW + 900, tmp_path))
+
+
+def test_what_a_sudden_loss_would_cost_is_told_while_the_run_lives() -> None:
+    text = "interval: 38 s; at most 38 s of training would be lost to a SIGKILL now"
+    one = replace(living(1), facts=Facts(began=1.0, phase="running", interval=38.0))
+    assert text in plain([one], NOW, RUNS)
+    one = replace(one, facts=replace(one.facts, exit_code=0))
+    assert text not in plain([one], NOW, RUNS)
 
 
 @pytest.mark.parametrize(("kind", "told"), [("fresh", "nothing yet"), ("restored", "nothing by this start yet")])
@@ -98,3 +131,14 @@ def test_what_a_killed_daemon_noted_is_told_as_of_its_last_event() -> None:
         "stored: step 63, 9 s ago, as of its last event",
         "owed: 0 not in the store",
     } <= set(lines)
+
+
+def test_a_training_that_lives_shows_what_is_left_of_it() -> None:
+    one = living(1)
+    one = replace(one, facts=replace(one.facts, course=Course(4, 30, 2.0)))
+    assert "at: epoch 3/4, batch 23/30, 69 %, about 74 s left, step 83" in plain([one], NOW, RUNS)
+    described = one.to_dict(NOW)
+    assert (described["epochs"], described["batches"], described["training_seconds_left"]) == (4, 30, 74.0)
+    gone = replace(one, alive=False)
+    assert "at: epoch 3/4, batch 23/30, 69 %, step 83" in plain([gone], NOW, RUNS)
+    assert gone.to_dict(NOW)["training_seconds_left"] is None

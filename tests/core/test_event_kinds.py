@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent.parent
 ROOMS = ("core", "supervisor", "cli")
 CALLS = {"event", "say", "_say", "_once", "Say"}
 CONSOLE = "show"  # its `say` is a line for who called the command
-NO_FACTS = {"text", "warning"}
+NO_FACTS = {"text", "warning", "debug"}
 
 
 def reported() -> Iterator[tuple[str, str, set[str]]]:

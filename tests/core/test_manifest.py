@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from holdfast.core.checkpoint_name import CheckpointName
 from holdfast.core.errors import InvalidPair
-from holdfast.core.manifest import MAX_MANIFEST_BYTES, FileRecord, Manifest
+from holdfast.core.manifest import LEAST_PART_BYTES, MAX_MANIFEST_BYTES, FileParts, FileRecord, Manifest
 
 from .test_checkpoint_name import NAME, SPELLED, counts, names
 
@@ -100,6 +100,14 @@ def test_the_artifacts_that_it_comes_after_are_read_back_and_an_early_version_ha
     assert read(early).artifacts == ()
 
 
+def test_how_the_place_in_the_data_is_kept_stands_in_the_manifest_and_in_no_early_one() -> None:
+    manifest = replace(MANIFEST, data="the state of its iterator")
+    assert Manifest.from_json(manifest.to_json(), NAME).data == manifest.data
+    early = document()
+    del early["data"]
+    assert read(early).data == ""
+
+
 @pytest.mark.parametrize("artifacts", [7, {}, "x", [7], ["../x"], ["/x"], [""], [".x"], [None]])
 def test_artifacts_that_are_not_the_names_of_files_there_are_invalid(artifacts: Any) -> None:
     with pytest.raises(InvalidPair, match="artifacts"):
@@ -119,13 +127,62 @@ def test_metrics_and_origin_may_be_missing() -> None:
     assert read(sparse) == replace(MANIFEST, metrics={}, origin={})
 
 
+PARTS = FileParts(8 << 20, ("a" * 64, "b" * 64, "c" * 64), (1, 2, 0xFFFFFFFF))
+IN_PARTS = FileRecord(20 << 20, PARTS.whole(), 7, PARTS)
+
+
+def in_parts(**changes: Any) -> dict[str, Any]:
+    """A document whose .h5 has parts, with those changes to what is said of it."""
+    whole: dict[str, Any] = json.loads(replace(MANIFEST, files={**FILES, "h5": IN_PARTS}).to_json())
+    return {**whole, "files": {**whole["files"], "h5": {**whole["files"]["h5"], **changes}}}
+
+
+def test_a_large_files_parts_are_read_back_and_make_another_format() -> None:
+    found = read(in_parts())
+    assert found.files["h5"] == IN_PARTS
+    assert found.files["h5"].parts is not None
+    assert found.files["h5"].parts.crc32 == PARTS.crc32
+    assert [document()["format"], in_parts()["format"]] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"parts": None},
+        {"parts": {}},
+        {"size": 9 << 20},
+        {"size": 30 << 20},
+        {"sha256_of_parts": "f" * 64},
+        {"sha256_of_parts": 7},
+        *(
+            {"parts": {"size": 8 << 20, "sha256": list(PARTS.sha256), "crc32": ["00000001"] * 3, **wrong}}
+            for wrong in (
+                {"size": LEAST_PART_BYTES - 1},
+                {"size": True},
+                {"size": 1e7},
+                {"sha256": ["a" * 64] * 3},
+                {"sha256": ["a" * 63] * 3},
+                {"sha256": {"a" * 64: 1}},
+                {"crc32": ["1"] * 3},
+                {"crc32": ["00000001"] * 2},
+                {"crc32": None},
+            )
+        ),
+    ],
+    ids=str,
+)
+def test_parts_that_are_not_the_files_are_invalid(changes: dict[str, Any]) -> None:
+    with pytest.raises(InvalidPair, match=r"\.h5"):
+        read(in_parts(**changes))
+
+
 GOOD_FILE = {"size": 1, "sha256": "a" * 64}
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"format": 2},
+        {"format": 3},
         {"format": None},
         {"name": str(replace(NAME, save=18))},
         {"name": "../" + SPELLED},

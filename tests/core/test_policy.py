@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -67,13 +68,28 @@ def test_a_wait_is_never_zero_and_never_above_the_most(failures: int, chance: fl
         (timedelta(minutes=5), 10**9, 299.9, False),
         (timedelta(minutes=5), 0, 300.0, True),
         (timedelta(microseconds=1), 0, 0.1, True),
+        ("90s", 10**9, 89.9, False),
+        ("1.5m", 0, 90.0, True),
+        ("2h", 0, 7200.0, True),
     ],
 )
 def test_a_pair_is_due_after_its_interval(every: Any, batches: int, seconds: float, due: bool) -> None:
     assert Cadence.of(every).due(batches, seconds) is due
 
 
-@pytest.mark.parametrize("every", ["batch", "", "10", 0, -1, True, False, 1.5, None, timedelta(0), timedelta(-1), [10]])
+def test_on_a_command_line_a_number_of_batches_is_text_too() -> None:
+    assert Cadence.parse("500") == Cadence.of(500)
+    assert Cadence.parse("10m") == Cadence.of(timedelta(minutes=10))
+    assert Cadence.parse("auto").share == 0.01
+    assert Cadence.parse("auto:0.5%").share == 0.005
+    for text in ("auto:", "auto:0%", "auto:51%", "auto:1", "auto:-1%", "0", "-1", "10x", "1.5", "m", "", "\u0661"):
+        with pytest.raises(SettingsError):
+            Cadence.parse(text)
+
+
+@pytest.mark.parametrize(
+    "every", ["batch", "", "10", "10 m", "0s", 0, -1, True, False, 1.5, None, timedelta(0), timedelta(-1), [10]]
+)
 def test_an_interval_that_makes_no_sense_is_a_wrong_setting(every: Any) -> None:
     with pytest.raises(SettingsError, match="every="):
         Cadence.of(every)
@@ -150,6 +166,14 @@ def test_of_pairs_that_only_serve_to_go_on_from_all_but_the_newest_are_supersede
     assert superseded(owed) == [owing(1, lasting=False), owing(3, lasting=False)]
     assert superseded([owing(1, lasting=False)]) == []
     assert superseded([]) == []
+
+
+def test_a_pair_whose_loss_is_not_finite_takes_the_place_of_none_that_a_training_can_resume_from() -> None:
+    usable = Owed(pair(1, 8), 100, lasting=False, needs=(pair(1, 3),))
+    broken = Owed(replace(pair(1, 9), loss="nan"), 100, lasting=False)
+    owed = [broken, usable, owing(7, lasting=False), owing(3, lasting=False)]
+    assert superseded(owed) == [owing(7, lasting=False)]
+    assert next_upload(owed, NOTHING_STORED, 10.0, 10.0) == usable
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from fakes.pairs import name_of
-from holdfast.core.view import Facts, goodput, notice_kind
+from holdfast.core.view import Course, Earlier, Facts, notice_kind, useful_batches
 
 START = 1_795_364_226.0  # 2026-11-22T16:17:06Z
 
@@ -59,6 +60,15 @@ def test_the_seconds_of_saves_add_up_and_an_older_versions_event_has_none() -> N
     told = event("saved", checkpoint=str(name_of(1)), seconds=0.25, reason="epoch")
     untold = event("saved", checkpoint=str(name_of(1)), reason="epoch")
     assert after(told, untold, told).save_seconds == 0.5
+
+
+def test_a_sudden_loss_costs_an_interval_and_what_it_takes_to_write_and_to_store_a_pair() -> None:
+    decided = event("interval", seconds=38.0, cost=0.38)
+    saved = event("saved", checkpoint=str(name_of(1)), seconds=1.5, reason="interval")
+    stored = event("stored", checkpoint=str(name_of(1)), bytes=10, seconds=0.5)
+    assert after(decided).at_risk == 38.0
+    assert after(decided, saved, stored).at_risk == 40.0
+    assert after(saved, stored).at_risk is None, "epochs may take any time"
 
 
 def test_what_is_waited_for_is_known_until_it_is_there() -> None:
@@ -140,7 +150,59 @@ def test_artifacts_add_up() -> None:
     ("base", "step", "executed", "share"),
     [(0, 0, 0, None), (0, 50, 50, 1.0), (40, 90, 100, 0.5), (40, 30, 10, 0.0), (0, 60, 50, 1.0)],
 )
-def test_goodput_is_the_share_of_the_batches_that_count(
+def test_useful_batches_are_the_share_of_the_batches_that_count(
     base: int, step: int, executed: int, share: float | None
 ) -> None:
-    assert goodput(base, step, executed) == share
+    assert useful_batches(base, step, executed) == share
+
+
+def test_the_course_of_a_training_is_as_full_as_it_is_known() -> None:
+    assert Course(30, 625, 0.08).text(19, 484) == "epoch 20/30, batch 484/625, 65 %, about 9 min left"
+    assert Course(30, 625).text(19, 484) == "epoch 20/30, batch 484/625, 65 %"
+    assert Course(30).text(19, 484) == "epoch 20/30, batch 484"
+    assert Course(30).text(15, 0) == "epoch 16/30, batch 0, 50 %"
+    assert Course(None, 625, 0.1).text(19, 484) == "epoch 20, batch 484/625"
+    assert Course().text(0, 7) == "epoch 1, batch 7"
+    assert Course(30, 625, 0.08).text(30, 0) == "epoch 30/30, 100 %"
+
+
+def test_the_course_is_what_the_last_report_of_progress_says_and_another_training_has_its_own() -> None:
+    reported = event("progress", text="epoch 1", epochs=30, batches=625, batch_seconds=0.5)
+    facts = after(event("training-began", epochs=30, batches=None, text="began"), reported)
+    assert facts.course == Course(30, 625, 0.5)
+    assert facts.text == "began", "what went wrong is not hidden by where it stands"
+    assert Facts.from_dict(facts.to_dict()) == facts
+    assert facts.after(event("training-began", epochs=2, batches=10)).course == Course(2, 10)
+
+
+def test_what_a_later_version_added_is_ignored() -> None:
+    mark = event("saved", 3, checkpoint=str(name_of(1)), seconds=0.1)
+    facts = replace(after(mark), earlier=Earlier(2, 5, 0), course=Course(30, 625))
+    assert facts.saved is not None
+    written = facts.to_dict()
+    for given in (written, written["saved"], written["earlier"], written["course"]):
+        given["later"] = 1
+    assert Facts.from_dict(written) == facts
+
+
+def test_the_all_clear_of_one_source_leaves_anothers_notice_standing() -> None:
+    aws = event("notice", what="spot notice (stop)", seconds=60.0, source="aws")
+    hand = event("notice", what="notice (handed in)", seconds=None, source="hand")
+    facts = after(aws, hand, event("notice-over", source="hand"))
+    assert (facts.notice, facts.standing) == ("spot notice (stop)", {"aws": "spot notice (stop)"})
+    assert facts.after(event("notice-over", source="aws")).notice is None
+    early = after(event("notice", what="spot notice (stop)", seconds=60.0), event("notice-over"))
+    assert early.notice is None, "events of early versions name no source"
+
+
+def test_the_machines_that_train_together_are_known_while_they_are_there() -> None:
+    first = event("gang-joined", rank=1, host="b", address="10.0.0.2")
+    second = event("gang-joined", rank=2, host="c", address="10.0.0.3")
+    assert after(first, second).ranks == {"1": "b", "2": "c"}
+    assert after(first, second, event("gang-lost", rank=1, host="b")).ranks == {"2": "c"}
+
+
+def test_a_member_knows_its_own_number_and_where_rank_0_is() -> None:
+    joined = event("gang-joined", rank=1, host="", address="10.0.0.1")
+    assert after(joined).ranks == {"1": "this machine; rank 0 is at 10.0.0.1"}
+    assert after(joined, event("gang-lost", rank=0, host="")).ranks == {}

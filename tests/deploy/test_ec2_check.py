@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from fakes.rows import first_rows
 from holdfast.core.errors import Exit
 
 from .conftest import Site
@@ -127,6 +128,7 @@ REMOVALS = {
 }
 
 
+@pytest.mark.whole
 def test_whichever_call_fails_the_check_fails_and_removes_what_it_made(check: Check) -> None:
     check.run()
     calls = check.calls()
@@ -174,20 +176,23 @@ def added(number: int, kind: str) -> Callable[[list[Events]], None]:
 
 @pytest.mark.parametrize(
     ("change", "named"),
-    [
-        (edited(1, "notice", what="rebalance recommendation"), "saw a spot notice"),
-        (edited(1, "exited", code=74), "exit code of machine 1's training: 74 instead of 75"),
-        (edited(1, "exited", code=0), "0 instead of 75"),
-        (edited(1, "exited", executed=34), "batches executed"),
-        (edited(2, "exited", executed=28), "batches executed"),
-        (edited(2, "exited", code=1), "exit code of machine 2's training"),
-        (edited(2, "restored", checkpoint=pair(1, 20)), "resumed from"),
-        (edited(2, "restored", event="fresh"), "'restored'"),
-        (edited(2, "training-finished", event="phase"), "'training-finished'"),
-        (added(1, "left-behind"), "losses of machine 1: ['left-behind']"),
-        (added(1, "exited"), "how often"),
-        (list.pop, "the machines that trained: 1 instead of 2"),
-    ],
+    first_rows(
+        4,
+        [
+            (edited(1, "notice", what="rebalance recommendation"), "saw a spot notice"),
+            (edited(1, "exited", code=74), "exit code of machine 1's training: 74 instead of 75"),
+            (edited(1, "exited", code=0), "0 instead of 75"),
+            (edited(1, "exited", executed=34), "batches executed"),
+            (edited(2, "exited", executed=28), "batches executed"),
+            (edited(2, "exited", code=1), "exit code of machine 2's training"),
+            (edited(2, "restored", checkpoint=pair(1, 20)), "resumed from"),
+            (edited(2, "restored", event="fresh"), "'restored'"),
+            (edited(2, "training-finished", event="phase"), "'training-finished'"),
+            (added(1, "left-behind"), "losses of machine 1: ['left-behind']"),
+            (added(1, "exited"), "how often"),
+            (list.pop, "the machines that trained: 1 instead of 2"),
+        ],
+    ),
 )
 def test_an_end_that_lost_something_fails_the_check_and_is_named(
     tmp_path: Path, change: Callable[[list[Events]], None], named: str
@@ -207,11 +212,14 @@ def test_a_start_that_only_waited_for_the_end_of_its_machine_is_no_machine(tmp_p
 
 @pytest.mark.parametrize(
     ("answer", "text", "named"),
-    [
-        ("experiment", '"failed"', "the experiment's end: 'failed'"),
-        ("complete", "[]", "the mark of a complete run"),
-        ("complete", "null", "no answer"),
-    ],
+    first_rows(
+        1,
+        [
+            ("experiment", '"failed"', "the experiment's end: 'failed'"),
+            ("complete", "[]", "the mark of a complete run"),
+            ("complete", "null", "no answer"),
+        ],
+    ),
 )
 def test_an_answer_that_is_not_the_awaited_one_fails_the_check(
     check: Check, answer: str, text: str, named: str

@@ -83,7 +83,10 @@ def test_the_hook_is_completed_when_the_drain_is_stored_and_not_before(site: Sit
     assert any("-00000020-" in key and key.endswith(".json") for key in stored), "the manifest of the drain's pair"
 
 
-@pytest.mark.parametrize("holder", ["another stack", "the same stack", "no stack"])
+@pytest.mark.parametrize(
+    "holder",
+    ["another stack", *(pytest.param(one, marks=pytest.mark.whole) for one in ("the same stack", "no stack"))],
+)
 def test_of_two_stacks_with_one_run_the_second_says_so_and_starts_no_machine_after_another(
     site: Site, holder: str
 ) -> None:
@@ -117,6 +120,7 @@ def test_a_run_that_is_too_old_is_stored_and_ends_its_machine_for_good(site: Sit
     assert "from step" not in again.text
 
 
+@pytest.mark.whole
 def test_a_command_runs_after_the_end_and_a_stop_ends_it(site: Site, scratch: Path) -> None:
     begun = scratch / "begun"
     code = f"import os, time; open({str(begun)!r}, 'w').write(os.environ['HOLDFAST_EXIT_CODE']); time.sleep(600)"
@@ -127,6 +131,7 @@ def test_a_command_runs_after_the_end_and_a_stop_ends_it(site: Site, scratch: Pa
     assert "asked to stop" in daemon.text
 
 
+@pytest.mark.whole
 def test_without_an_answer_the_exit_code_stays_and_a_warning_is_given(site: Site) -> None:
     del site.metadata.documents["instance-id"]
     daemon = site.park.start("one", "--on-complete", "scale-in")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import subprocess
 import sys
+import tarfile
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,7 +109,7 @@ class Machine:
             "STORE": str(site.store),
         }
         folders = ["--home", self.home, "--code", site.code, "--wheels", self.home / "wheels"]
-        store = ["--store", "s3://bucket/setup", "--run", "count"] if stored else []
+        store = ["--store", "s3://bucket/setup", "--cache", "s3://bucket/wheels", "--run", "count"] if stored else []
         command = [sys.executable, SCRIPT, *words, *folders, *store]
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
@@ -162,6 +165,7 @@ def test_the_stored_versions_have_hashes_and_another_content_under_the_same_vers
     assert second.versions() == set()
 
 
+@pytest.mark.whole
 def test_code_that_asks_for_something_else_is_resolved_anew_and_what_changed_is_said(site: Site) -> None:
     site.machine().install()
     wheel(site.index, "keras", "3.2")
@@ -175,6 +179,7 @@ def test_code_that_asks_for_something_else_is_resolved_anew_and_what_changed_is_
     assert "those of the machine before" in site.machine().install()
 
 
+@pytest.mark.whole
 def test_stored_wheels_spare_the_next_machine_the_index(site: Site) -> None:
     first = site.machine()
     first.install()
@@ -190,6 +195,7 @@ def test_stored_wheels_spare_the_next_machine_the_index(site: Site) -> None:
     assert {path: path.stat().st_mtime_ns for path in site.store.rglob("*.tar")} == before, "they are there already"
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("broken", [b"no archive", None], ids=["no archive", "another wheel in it"])
 def test_stored_wheels_that_are_not_whole_are_fetched_from_the_index(site: Site, broken: bytes | None) -> None:
     first = site.machine()
@@ -205,6 +211,67 @@ def test_stored_wheels_that_are_not_whole_are_fetched_from_the_index(site: Site,
     assert stored.read_bytes() != (broken or b""), "stored again"
 
 
+@pytest.mark.whole
+def test_stored_wheels_that_have_their_own_sums_and_not_the_hashes_of_the_versions_are_fetched_from_the_index(
+    site: Site,
+) -> None:
+    first = site.machine()
+    first.install()
+    first.keep()
+    (stored,) = site.store.rglob("*.tar")
+    folder = site.folder / "other"
+    folder.mkdir()
+    with tarfile.open(stored) as tar:
+        tar.extractall(folder, filter="data")
+    wheel(folder, "keras", "3.1", content="other = True\n")
+    paths = sorted(folder.glob("*.whl"))
+    sums = "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in paths)
+    (folder / "SHA256SUMS").write_text(sums)
+    with tarfile.open(stored, "w") as tar:
+        for path in sorted(folder.iterdir()):
+            tar.add(path, path.name)
+    second = site.machine()
+    said = second.install()
+    assert "the stored wheel of keras has not the hash that the versions have" in said
+    assert "other" not in second.module("keras")
+    assert second.versions() == FIRST
+
+
+BACKEND = """\
+import zipfile
+
+def build_wheel(folder, settings=None, metadata=None):
+    name, info = "built-1.0-py3-none-any.whl", "built-1.0.dist-info/"
+    with zipfile.ZipFile(f"{folder}/{name}", "w") as archive:
+        archive.writestr("built.py", "")
+        archive.writestr(info + "METADATA", "Metadata-Version: 2.1\\nName: built\\nVersion: 1.0\\n")
+        archive.writestr(info + "WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        archive.writestr(info + "RECORD", "")
+    return name
+"""
+
+
+@pytest.mark.whole
+def test_a_wheel_that_was_built_from_its_source_is_stored_and_taken_like_the_others(site: Site) -> None:
+    with tarfile.open(site.index / "built-1.0.tar.gz", "w:gz") as tar:
+        project = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+        metadata = "Metadata-Version: 2.1\nName: built\nVersion: 1.0\n"
+        for name, text in (("pyproject.toml", project), ("backend.py", BACKEND), ("PKG-INFO", metadata)):
+            entry = tarfile.TarInfo(f"built-1.0/{name}")
+            entry.size = len(text)
+            tar.addfile(entry, io.BytesIO(text.encode()))
+    (site.code / "requirements.txt").write_text("keras\nbuilt\n")
+    first = site.machine()
+    first.install()
+    first.keep()
+    for path in site.index.iterdir():
+        path.unlink()
+    second = site.machine()
+    second.install()
+    assert second.versions() == {*FIRST, "built-1.0"}
+
+
+@pytest.mark.whole
 def test_a_store_that_is_away_is_no_reason_to_resolve_anew(site: Site) -> None:
     site.machine().install()
     (site.store / "away").touch()
@@ -215,6 +282,7 @@ def test_a_store_that_is_away_is_no_reason_to_resolve_anew(site: Site) -> None:
     assert second.versions() == set()
 
 
+@pytest.mark.whole
 def test_what_came_with_the_code_is_new_with_it_and_the_versions_stay(site: Site) -> None:
     machine = site.machine()
     machine.install()
@@ -223,6 +291,7 @@ def test_what_came_with_the_code_is_new_with_it_and_the_versions_stay(site: Site
     assert "better" in machine.module("holdfast_train")
 
 
+@pytest.mark.whole
 def test_a_constraint_is_kept_to_and_hashes_of_the_codes_own_are_too(site: Site) -> None:
     (newer, *_) = [wheel(site.index, "keras", "3.2"), wheel(site.index, "numpy", "2.0")]
     (site.code / "constraints.txt").write_text("numpy<2\n")
@@ -234,6 +303,7 @@ def test_a_constraint_is_kept_to_and_hashes_of_the_codes_own_are_too(site: Site)
     assert machine.versions() == {"keras-3.2", "numpy-1.0", "holdfast_train-0.1.0"}
 
 
+@pytest.mark.whole
 def test_a_baked_image_needs_no_index_for_what_it_has_and_the_store_gets_its_versions(site: Site) -> None:
     machine = site.machine()
     machine.install(stored=False)

@@ -81,8 +81,9 @@ def operations_named_in(module: Path, service: str) -> set[tuple[str, str]]:
 
 
 SPEAKERS = {
-    "store/s3.py": "s3",
-    "store/s3_bulk.py": "s3",
+    "store/s3/s3_store.py": "s3",
+    "store/s3/bulk.py": "s3",
+    "store/s3/copies.py": "s3",
     "supervisor/ending/autoscaling.py": "autoscaling",
 }
 """The modules that speak to AWS, with the service."""
@@ -155,7 +156,27 @@ def test_the_machine_reads_its_set_up_and_its_code_and_no_other_object_there(
     policies = create(s3_server, Code=code).policies()
     assert set(policies) == {"holdfast-daemon", "holdfast-code"}
     arns = [uri.replace("s3://", "arn:aws:s3:::") for uri in read]
-    assert granted(policies["holdfast-code"]) == {"s3:GetObject": arns}
+    (archives, wheels) = policies["holdfast-code"]["Statement"]
+    assert granted({"Statement": [archives]}) == {"s3:GetObject": arns}
+    assert set(granted({"Statement": [wheels]})) == {"s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject"}
+
+
+def test_no_training_writes_what_the_machines_of_its_own_or_another_stack_are_set_up_from(s3_server: str) -> None:
+    """Two stacks of one bucket, as launch makes them; what the role may write to, by all of its policies."""
+    code = "s3://mine/code/digits/1.tar.gz"
+    one = create(s3_server, ExistingBucket="mine", StorePrefix="stacks/one", Code=code)
+    writes = [
+        resource.replace("arn:aws:s3:::", "")
+        for policy in one.policies().values()
+        for statement in policy["Statement"]
+        if {"s3:PutObject", "s3:DeleteObject"} & set(statement["Action"])
+        for resource in [statement["Resource"]]
+    ]
+    assert writes == ["mine/stacks/one/*", "mine/wheels/stacks/one/*"]
+    theirs = ("code/digits/1.tar.gz", "code/set-up/1.tar.gz", "stacks/one-more/setup/x-versions.txt", "stacks/two/x")
+    cache = ("wheels/stacks/one-more/1.tar", "wheels/stacks/two/1.tar")
+    for key in (*theirs, *cache):
+        assert not any(fnmatch.fnmatchcase(f"mine/{key}", pattern) for pattern in writes), key
 
 
 def test_a_key_of_ones_own_may_be_used_for_the_buckets_objects_alone(s3_server: str) -> None:

@@ -118,7 +118,18 @@ def test_a_machine_that_does_nothing_for_hours_is_ended_unless_failures_are_to_b
     assert alarm["AlarmActions"][0] == {"Ref": "ScaleToNothing"}
     assert alarm["Period"] * alarm["EvaluationPeriods"] == 6 * 3600
     assert (policy["AdjustmentType"], policy["ScalingAdjustment"]) == ("ExactCapacity", 0)
-    assert {resources[name]["Condition"] for name in ("DeadMachineAlarm", "ScaleToNothing")} == {"ScaleInOnFailure"}
+    assert {resources[name]["Condition"] for name in ("DeadMachineAlarm", "ScaleToNothing")} == {"EndsIdleMachines"}
+
+
+@pytest.mark.parametrize(
+    ("given", "ends"),
+    [({}, "yes"), ({"OnFailure": "none"}, "no"), ({"Gpu": "yes", "InstanceType1": "g6.xlarge"}, "no")],
+)
+def test_a_training_on_a_gpu_is_not_ended_for_using_little_of_the_cpus(
+    s3_server: str, given: dict[str, str], ends: str
+) -> None:
+    assert evaluate(s3_server, {"Fn::If": ["EndsIdleMachines", "yes", "no"]}, **given) == ends
+    assert "Condition" not in template()["Resources"]["IdleMachineAlarm"], "the message comes all the same"
 
 
 def test_with_an_address_the_topic_hears_of_launches_that_fail_and_machines_that_end(s3_server: str) -> None:
@@ -154,7 +165,13 @@ def test_without_a_spot_machine_for_so_long_the_group_takes_one_at_the_full_pric
     assert alarm["AlarmActions"][0] == {"Fn::GetAtt": ["FallBack", "Arn"]}
     assert alarm["Metrics"] == properties("NoMachineAlarm")["Metrics"]
     statement = properties("FallBackRole")["Policies"][0]["PolicyDocument"]["Statement"]
-    assert [entry["Action"] for entry in statement] == ["autoscaling:UpdateAutoScalingGroup"]
+    condition, telling, without = statement.pop()["Fn::If"]
+    assert (condition, telling["Action"], without) == ("HasEmail", "sns:Publish", {"Ref": "AWS::NoValue"})
+    rights = {entry["Action"]: entry for entry in statement}
+    assert set(rights) == {"autoscaling:UpdateAutoScalingGroup", "ec2:RunInstances", "ec2:CreateTags", "iam:PassRole"}
+    assert "launch-template/${LaunchTemplate}" in str(rights["ec2:RunInstances"]["Condition"]["ArnEquals"])
+    assert rights["ec2:CreateTags"]["Condition"] == {"StringEquals": {"ec2:CreateAction": "RunInstances"}}
+    assert rights["iam:PassRole"]["Resource"] == {"Fn::GetAtt": ["Role", "Arn"]}
     for given in ({}, {"OnDemandAfterMinutes": "20", "OnDemand": "yes"}):
         assert "FallBack" not in create(s3_server, **given).resources
 
@@ -399,7 +416,12 @@ def test_every_parameter_says_what_it_is_for_and_has_a_default_where_one_can_be(
         ("Image", ["", "ami-0123456789abcdef0", "/aws/service/x/ami-id"], ["al2023", "ami-", "/a}}b", "{{resolve"]),
         ("KmsKey", ["", KEY], ["alias/mine", "arn:aws:kms:us-east-1:123456789012:alias/mine"]),
         ("KeepBest", ["", "val_loss", "accuracy:max"], ["a b", 'x"', "x:most", "a'"]),
-        ("StorePrefix", ["runs", "team/runs"], ["", "/runs", "runs/", "a//b", "a b"]),
+        (
+            "StorePrefix",
+            ["runs", "team/runs", "stacks/digits", "codes", "my/code"],
+            ["", "/runs", "runs/", "a//b", "a b", "code", "code/mine", "wheels", "wheels/runs"],
+        ),
+        ("CodeSha256", ["", "0a" * 32], ["0A" * 32, "0a" * 31]),
         ("ExistingBucket", ["", "my-bucket"], ["My", "s3://my-bucket"]),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from holdfast.drill.causes import of_a_difference, of_a_failure, of_an_unequal_reference
+from holdfast.drill.causes import cautions, of_a_difference, of_a_failure, of_an_unequal_reference
 from holdfast.drill.compare_runs import DataCompared, Difference
 
 SAME, OTHER = DataCompared(12, "", exact=False), DataCompared(12, "batch 1 of epoch 3", exact=False)
@@ -102,3 +102,10 @@ def test_a_file_that_the_failed_machine_speaks_of_is_named() -> None:
     assert "artifacts" in found.remedy
     assert of_a_failure(["log.csv"], output).cause.startswith("not known. The script wrote log.csv")
     assert of_a_failure([], output).cause.startswith("not known")
+
+
+def test_an_equal_end_comes_with_each_warning_that_only_an_interruption_led_to() -> None:
+    lost = "best.keras is missing: the best model so far is lost"
+    [note] = cautions([NOT_KEPT], [NOT_KEPT, lost, lost])
+    assert note == f"identical here, but a start after an interruption warned: {lost}"
+    assert cautions([NOT_KEPT], [NOT_KEPT]) == []

@@ -114,6 +114,33 @@ def test_a_keras_file_with_another_optimizer_or_layer_is_another(tmp_path: Path,
     assert digests(a) != digests(b)
 
 
+def named(*names: str) -> dict[str, bytes]:
+    layers = [{"name": name, "inbound": [before]} for before, name in zip(("input", *names), names, strict=False)]
+    return {"config.json": json.dumps({"layers": layers}).encode()}
+
+
+@pytest.mark.parametrize(
+    ("names", "same"),
+    [
+        (("dense", "dense_1"), True),
+        (("dense_4", "dense_9"), True),
+        (("dense_4", "dense_4"), False),
+        (("dense_4", "conv_9"), False),
+    ],
+)
+def test_the_numbers_that_keras_gives_to_layers_are_no_difference(
+    tmp_path: Path, names: tuple[str, ...], same: bool
+) -> None:
+    """A script that skips trials that are done makes fewer layers before."""
+    a, b = folders(tmp_path, "a", "b")
+    for folder, given in ((a, ("dense_2", "dense_3")), (b, names)):
+        keras_file(folder / "best.keras", named(*given), 20)
+        with h5py.File(folder / "weights.h5", "w") as file:
+            for place, name in enumerate(given):
+                file.create_group(str(place)).attrs["name"] = name
+    assert [digests(a)[name] == digests(b)[name] for name in ("best.keras", "weights.h5")] == [same, same]
+
+
 def hdf5(path: Path, first: str, second: str, value: float) -> None:
     with h5py.File(path, "w") as file:
         for name in (first, second):

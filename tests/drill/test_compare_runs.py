@@ -37,6 +37,7 @@ class Training:
         weights: list[float],
         fit: int | None = 0,
         own_data: bool = True,
+        path: str = "dense/kernel",
         digests: list[list[Any]] | None = None,
         **history: list[Any],
     ) -> None:
@@ -46,7 +47,7 @@ class Training:
         document = {
             "format": 1,
             "position": {"epoch": name.epoch, "batch": 0, "step": name.step},
-            "variables": [{"group": "model", "index": 0, "path": "dense/kernel", "value": value}],
+            "variables": [{"group": "model", "index": 0, "path": path, "value": value}],
         }
         if fit is not None:
             state = {"epoch": [0, 1], "history": history}
@@ -76,6 +77,19 @@ def test_equal_ends_are_the_same_whatever_came_before(trainings: tuple[Training,
     found = compare_runs(a.store, b.store, RUN)
     assert found.same
     assert (found.fits, found.arrays) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("path", "same"),
+    [("dense_12/kernel", True), ("dense/kernel", True), ("dense_2/bias", False), ("conv/kernel", False)],
+)
+def test_the_number_of_a_variables_layer_is_no_difference(
+    trainings: tuple[Training, Training], path: str, same: bool
+) -> None:
+    a, b = trainings
+    a.pair([1, 2], path="dense_3/kernel")
+    b.pair([1, 2], path=path)
+    assert compare_runs(a.store, b.store, RUN).same is same
 
 
 def test_an_earlier_fit_that_ended_otherwise_is_a_difference(trainings: tuple[Training, Training]) -> None:

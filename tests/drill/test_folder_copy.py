@@ -103,6 +103,7 @@ def test_what_is_near_the_top_is_copied_before_what_lies_deep(project: Path, tmp
     assert (here / "data" / "images" / "7.png").stat().st_size == 200
 
 
+@pytest.mark.whole
 def test_a_folder_of_very_many_files_is_linked_as_one(project: Path, tmp_path: Path) -> None:
     many = project / "many"
     many.mkdir()

@@ -72,7 +72,8 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def handle(self) -> None:
-        with contextlib.suppress(ssl.SSLError):  # a client that does not trust the certificate
+        # A client that does not trust the certificate, or one that was killed while it was answered.
+        with contextlib.suppress(ssl.SSLError, ConnectionError):
             super().handle()
 
     def _serve(self) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import queue
 import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import IO
 
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "testing",
@@ -22,34 +21,49 @@ CREDENTIALS = {
 }
 
 
+class MotoServer:
+    """Starts it, and does not wait until it listens: ``endpoint`` does."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"],
+            env={**os.environ, **CREDENTIALS},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stderr is not None
+        self._output = self._process.stderr
+        self._endpoint: Future[str] = Future()
+        self._reader = threading.Thread(target=self._listen)
+        self._reader.start()
+
+    def endpoint(self) -> str:
+        return self._endpoint.result(timeout=60)
+
+    def when_it_listens(self, do: Callable[[str], object]) -> None:
+        self._endpoint.add_done_callback(lambda done: do(done.result()))
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.wait(timeout=30)
+        self._reader.join(timeout=30)
+        self._output.close()
+
+    def _listen(self) -> None:
+        """Finds the address where the server says that it listens; goes on reading, so that the pipe never fills."""
+        for line in self._output:
+            if match := re.search(r"Running on (http://127\.0\.0\.1:\d+)", line):
+                self._endpoint.set_result(match[1])
+        if not self._endpoint.done():
+            self._endpoint.set_exception(AssertionError("moto ended before it listened; is moto[server] installed?"))
+
+
 @contextmanager
 def moto_server() -> Iterator[str]:
     """The endpoint of a server that runs until the block ends."""
-    server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"],
-        env={**os.environ, **CREDENTIALS},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert server.stderr is not None
-    found: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-    reader = threading.Thread(target=_listen, args=(server.stderr, found))
-    reader.start()
+    server = MotoServer()
     try:
-        endpoint = found.get(timeout=60)
-        assert endpoint is not None, "moto_server ended before it listened; is moto[server] installed?"
-        yield endpoint
+        yield server.endpoint()
     finally:
-        server.terminate()
-        server.wait(timeout=30)
-        reader.join(timeout=30)
-        server.stderr.close()
-
-
-def _listen(output: IO[str], found: queue.SimpleQueue[str | None]) -> None:
-    """Finds the address where the server says that it listens; goes on reading, so that the pipe never fills."""
-    for line in output:
-        if match := re.search(r"Running on (http://127\.0\.0\.1:\d+)", line):
-            found.put(match[1])
-    found.put(None)
+        server.close()

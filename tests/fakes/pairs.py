@@ -25,11 +25,13 @@ def save_pair(
     run: str | None = None,
     batch: int = 0,
     needs: tuple[CheckpointName, ...] = (),
+    size: int = 0,
     **metrics: float,
 ) -> Manifest:
-    """Writes the pair as a training does: data first, then the manifest."""
+    """Writes the pair as a training does: data first, then the manifest. Its .h5 has at least ``size`` bytes."""
     for part in PARTS:
-        spool.file(name.file(part)).write_bytes(content_of(name, part))
+        content = content_of(name, part)
+        spool.file(name.file(part)).write_bytes(content.ljust(size) if part == "h5" else content)
     manifest = Manifest(
         name=name,
         run=run or spool.run,

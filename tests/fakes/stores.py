@@ -14,7 +14,7 @@ from pathlib import Path
 
 from holdfast.core.errors import Conflict, Corrupted, NotFound, Permanent, StoreError, TooLarge, Transient
 from holdfast.spool import write_whole
-from holdfast.store import SMALL, Entry, OnSent, Store, check_key, check_prefix
+from holdfast.store import SMALL, Entry, KnownParts, OnSent, Store, check_key, check_prefix
 from holdfast.store.streams import unreadable
 from holdfast.store.wrapper import Wrapper
 
@@ -23,6 +23,7 @@ class MemoryStore:
     """Remembers every write, in order. As with S3, equal contents have equal tags."""
 
     uri = "memory:"
+    far = False
     durable_spool = False
 
     def __init__(self) -> None:
@@ -34,7 +35,14 @@ class MemoryStore:
         self.written: dict[str, datetime] = {}
         self._lock = threading.Lock()
 
-    def put(self, key: str, path: Path, crc32: int | None = None, progress: OnSent | None = None) -> None:
+    def put(
+        self,
+        key: str,
+        path: Path,
+        crc32: int | None = None,
+        progress: OnSent | None = None,
+        known: KnownParts | None = None,
+    ) -> None:
         check_key(key)
         try:
             data = path.read_bytes()
@@ -172,9 +180,16 @@ class FlakyStore(Wrapper):
         self._faults += [_Fault(operation, error, after, suffix)] * times
         return self
 
-    def put(self, key: str, path: Path, crc32: int | None = None, progress: OnSent | None = None) -> None:
+    def put(
+        self,
+        key: str,
+        path: Path,
+        crc32: int | None = None,
+        progress: OnSent | None = None,
+        known: KnownParts | None = None,
+    ) -> None:
         with self._scripted("put", key):
-            self._store.put(key, path, crc32, progress)
+            self._store.put(key, path, crc32, progress, known)
 
     def create(self, key: str, data: bytes) -> str:
         with self._scripted("create", key):

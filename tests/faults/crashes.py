@@ -60,11 +60,21 @@ def driver() -> Iterator[Driver]:
 class Place:
     """Where one case works: a store, a work dir, and the report of what it did."""
 
-    def __init__(self, folder: Path, store: str, endpoint: str | None = None, direct: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        store: str,
+        endpoint: str | None = None,
+        direct: str | None = None,
+        frozen: int = 0,
+        pairs: int = PAIRS,
+    ) -> None:
         folder.mkdir(parents=True)
         self.folder = folder
         self.report = folder / "report"
         self.case = {"store": store, "work_dir": str(folder / "work"), "report": str(self.report), "endpoint": endpoint}
+        self.case |= {"frozen": frozen, "pairs": pairs}
+        self._pairs = pairs
         self.store = open_store(store, StoreSettings(endpoint_url=direct or endpoint))
 
     def said(self, word: str, after: int = 0) -> list[str]:
@@ -100,7 +110,7 @@ class Place:
             assert int(resumed) >= step_before
             assert self.said("done", lines_before) == [""]
         (newest, *others) = list_pairs(self.store, RUN)
-        assert newest.step == PAIRS
+        assert newest.step == self._pairs
         self._check_pair(newest)
         for other in others:
             assert str(other) in self.said("removing"), "removing was begun before the kill, or never"

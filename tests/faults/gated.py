@@ -157,8 +157,8 @@ class GatedUploader:
         name = CheckpointName.of_manifest_file(key.rpartition("/")[2])
         # (Retention reads manifests as well: those of pairs that are stored.)
         begins = name in self.unpaid and operation == "get" and self._came_from != "create" and not self._refused
-        if begins and name != max(self.unpaid, key=lambda one: (one.incarnation, one.save)):
-            self.complaints.append(f"{name} comes before a newer pair")
+        if begins and name != max(self.unpaid, key=lambda one: (one.loss != "nan", one.incarnation, one.save)):
+            self.complaints.append(f"{name} comes before a newer pair, or before one that a training can resume from")
         self._came_from = operation
         with self._changed:
             self._at = (operation, key)
@@ -180,11 +180,14 @@ class GatedUploader:
     def prepare(self, manifest: Manifest) -> None:
         pass
 
-    def stored(self, name: CheckpointName | Manifest, size: int = 0, seconds: float = 0.0) -> None:
+    def stored(self, name: CheckpointName | Manifest, size: int = 0, copied: int = 0, seconds: float = 0.0) -> None:
         """Said to the listener of a name, and to the tasks of a manifest."""
         if isinstance(name, CheckpointName):
             self.unpaid.discard(name)
             self.stored_pairs.append(name)
+
+    def cannot_copy(self, why: str) -> None:
+        raise AssertionError(f"nothing here has parts, and {why}")
 
     def lost(self, name: CheckpointName, error: str) -> None:
         self.unpaid.discard(name)

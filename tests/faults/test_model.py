@@ -33,7 +33,7 @@ from holdfast.core.policy import LeaseTimes, Retention
 from holdfast.core.runs import RunId
 from holdfast.inspect.prune import plan, remove
 from holdfast.spool import STORED, Spool, record_of
-from holdfast.store import OnSent, Store
+from holdfast.store import KnownParts, OnSent, Store
 from holdfast.store.catalog import read_contents
 from holdfast.store.wrapper import Wrapper
 from holdfast.supervisor.restore.candidates import bring_newest, candidates, newest_here, owed
@@ -90,8 +90,15 @@ class Watched(Wrapper):
         self._model = model
         self._process = process
 
-    def put(self, key: str, path: Path, crc32: int | None = None, progress: OnSent | None = None) -> None:
-        self._store.put(key, path, crc32, progress)
+    def put(
+        self,
+        key: str,
+        path: Path,
+        crc32: int | None = None,
+        progress: OnSent | None = None,
+        known: KnownParts | None = None,
+    ) -> None:
+        self._store.put(key, path, crc32, progress, known)
         if not is_of_a_pair(key):
             self._judge("put", key)
 
@@ -726,15 +733,21 @@ class Holders(RuleBasedStateMachine):
         return all(path.exists() and path.read_bytes() == self.saved[name][part] for part, path in paths.items())
 
     def _expected_owed(self, slot: int, spool: Spool) -> Iterator[CheckpointName]:
-        """Whatever is newer than all that the store has, and the epochs on the way there that it never got."""
+        """Whatever is newer than all of the store's that a training can resume from, and the epochs on the way there
+        that the store never got.
+        """
         stored = self._manifests()
-        newest = max(stored, key=_order, default=None)
+        newest = max((name for name in stored if name.loss != "nan"), key=_order, default=None)
         for name in spool.pairs():
-            if not self._is_whole_here(spool, name) or name in stored or spool.file(name.file(STORED)).exists():
+            if not self._is_whole_here(spool, name) or name in stored:
                 continue
-            newer = newest is None or _order(name) > _order(newest)
-            epoch = name.step % EPOCH == 0 and all(one.step != name.step for one in stored)
-            if newer or (epoch and newest is not None and name.step < newest.step):
+            marked = spool.file(name.file(STORED)).exists()
+            if newest is None or _order(name) > _order(newest):
+                wanted = name.loss != "nan" or not marked
+            else:
+                epoch = name.step % EPOCH == 0 and all(one.step != name.step for one in stored)
+                wanted = epoch and not marked and name.step < newest.step
+            if wanted:
                 yield name
 
     def _lease_now(self) -> dict[str, object]:
@@ -822,7 +835,7 @@ class Longer(Holders):
 
 
 TestLonger = Longer.TestCase
-TestLonger.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestLonger.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 TestLonger.pytestmark = [pytest.mark.timeout(600), pytest.mark.whole]
 
 
@@ -920,6 +933,18 @@ def test_what_rots_in_the_store_is_passed_over(holders: Holders, part: str, same
 def test_nothing_goes_on_from_a_loss_that_is_not_finite(holders: Holders, elsewhere: bool) -> None:
     holders.a_training_diverges(0, stored=True, elsewhere=elsewhere)
     assert holders.processes[int(elsewhere)].step == 2
+
+
+def test_after_a_failure_a_pair_whose_loss_is_not_finite_waits_for_those_that_a_training_can_resume_from(
+    holders: Holders,
+) -> None:
+    holders.fail("put", after=False, times=1)
+    holders.train(0, 4)
+    holders.catch_up(0)
+    holders.train(0, 1, finite=False)
+    holders.catch_up(0)
+    assert {name.step for name in holders.stored} >= {4, 6}
+    assert max(holders.reported, key=_order).step == 7
 
 
 @pytest.mark.parametrize("outage", [True, False])

@@ -26,7 +26,9 @@ from holdfast.core.policy import LeaseTimes
 from holdfast.spool import Spool
 from holdfast.supervisor.restore.candidates import bring_newest, candidates
 from holdfast.supervisor.restore.lease import Lease
-from holdfast.training.pair import pair
+from holdfast.training.pair import pair_files
+
+from .noted import noted
 
 FORMAT1 = next((Path(__file__).parent.parent / "data" / "00001-format1").glob("*.h5"))
 H5, PKL, JSON = (FORMAT1.with_suffix(part).read_bytes() for part in (".h5", ".pkl", ".json"))
@@ -34,7 +36,7 @@ NAME = CheckpointName.parse(FORMAT1.stem)
 assert NAME is not None
 
 short = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
-long = settings(max_examples=20_000, deadline=None, suppress_health_check=list(HealthCheck))
+long = settings(max_examples=5_000, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @st.composite
@@ -87,7 +89,7 @@ def loads_or_refuses(folder: Path, h5: bytes, pkl: bytes) -> None:
     (folder / "pair.h5").write_bytes(h5)
     (folder / "pair.pkl").write_bytes(pkl)
     with contextlib.suppress(InvalidPair):
-        saved = pair.load(folder / "pair.h5", folder / "pair.pkl")
+        saved = pair_files.load(folder / "pair.h5", folder / "pair.pkl")
         assert sum(array.nbytes for _, array in saved.values.values()) <= 4 * (len(h5) + len(pkl))
 
 
@@ -99,10 +101,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def with_offsets() -> bytes:
     """The fixture's ``.pkl`` as it is written today."""
-    from holdfast.training.pair import arrays
 
     document = restricted_pickle.loads(PKL)
-    pieces = arrays.note(FORMAT1, [entry["h5"] for entry in document["variables"] if "h5" in entry])
+    pieces = noted(FORMAT1, [entry["h5"] for entry in document["variables"] if "h5" in entry])
     for entry in document["variables"]:
         if "h5" in entry:
             entry["at"] = pieces[entry["h5"]].plain()

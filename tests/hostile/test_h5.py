@@ -19,11 +19,12 @@ import pytest
 
 from holdfast.core import restricted_pickle
 from holdfast.core.errors import InvalidPair
-from holdfast.training.pair import arrays, pair
+from holdfast.training.pair import arrays, pair_files
 from holdfast.training.pair.arrays import Piece
-from holdfast.training.pair.pair import Place
+from holdfast.training.pair.pair_files import Place
 
 from . import forge
+from .noted import noted
 
 FORMAT1 = next((Path(__file__).parent.parent / "data" / "00001-format1").glob("*.h5"))
 NAMES = ["arrays/0"]
@@ -49,7 +50,7 @@ def test_a_truncated_file_is_refused(path: Path, end: int) -> None:
     with pytest.raises(InvalidPair):
         arrays.read(path, arrays.locate(path, names))
     with pytest.raises(InvalidPair, match=r"ends before|not an HDF5 file"):
-        arrays.read(path, arrays.note(FORMAT1, names))
+        arrays.read(path, noted(FORMAT1, names))
 
 
 def test_what_does_not_begin_as_hdf5_does_is_refused(path: Path) -> None:
@@ -69,7 +70,7 @@ def test_both_ways_read_what_the_hdf5_library_reads() -> None:
     names = names_of(FORMAT1)
     with h5py.File(FORMAT1, "r") as file:
         expected = {name: np.asarray(file[name][()]) for name in names}
-    for pieces in (arrays.note(FORMAT1, names), arrays.locate(FORMAT1, names)):
+    for pieces in (noted(FORMAT1, names), arrays.locate(FORMAT1, names)):
         read = arrays.read(FORMAT1, pieces)
         assert {name: (a.dtype, a.shape, a.tobytes()) for name, a in read.items()} == {
             name: (a.dtype, a.shape, a.tobytes()) for name, a in expected.items()
@@ -91,7 +92,7 @@ def test_both_ways_read_what_the_hdf5_library_reads() -> None:
 )
 def test_numbers_of_every_kind_come_back_as_they_were(path: Path, array: Any) -> None:
     path.write_bytes(forge.h5_file(lambda file: file.create_dataset("arrays/0", data=array)))
-    read = arrays.read(path, arrays.note(path, NAMES))["arrays/0"]
+    read = arrays.read(path, noted(path, NAMES))["arrays/0"]
     assert read.dtype == array.dtype.newbyteorder("=")
     assert read.shape == array.shape
     assert read.tolist() == array.tolist()
@@ -99,7 +100,7 @@ def test_numbers_of_every_kind_come_back_as_they_were(path: Path, array: Any) ->
 
 def test_an_array_without_elements_is_left_to_the_pkl(path: Path) -> None:
     path.write_bytes(forge.h5_file(lambda file: file.create_dataset("arrays/0", data=np.zeros((0, 3)))))
-    assert arrays.note(path, NAMES) == {}
+    assert noted(path, NAMES) == {}
 
 
 def test_a_boolean_is_true_or_false_whatever_its_byte_says(path: Path) -> None:
@@ -164,19 +165,19 @@ def test_an_array_may_end_where_the_file_does_and_not_later(path: Path) -> None:
     claim(path.parent, 0, [1])
     length = path.stat().st_size
     whole = claim(path.parent, length - 80, [10])
-    assert pair.load(path, whole).values[Place("model", 0)][1].shape == (10,)
+    assert pair_files.load(path, whole).values[Place("model", 0)][1].shape == (10,)
     for offset, shape in ((length - 80, [11]), (length - 79, [10]), (length - 80, [1, 11])):
         with pytest.raises(InvalidPair, match="ends before its array"):
-            pair.load(path, claim(path.parent, offset, shape))
+            pair_files.load(path, claim(path.parent, offset, shape))
 
 
 def test_all_arrays_together_are_no_more_than_the_file(path: Path) -> None:
     """Many arrays of the same bytes are small to store, and as large in memory as anyone likes."""
     claim(path.parent, 0, [1])
     count = path.stat().st_size // 80
-    assert len(pair.load(path, claim(path.parent, 0, [10], count)).values) == count
+    assert len(pair_files.load(path, claim(path.parent, 0, [10], count)).values) == count
     with pytest.raises(InvalidPair, match="is said to hold more than"):
-        pair.load(path, claim(path.parent, 0, [10], count + 1))
+        pair_files.load(path, claim(path.parent, 0, [10], count + 1))
 
 
 def test_a_shape_without_elements_is_no_larger_than_others_may_be() -> None:
@@ -212,7 +213,7 @@ def test_a_layer_that_the_file_describes_is_not_made(path: Path) -> None:
     names = names_of(path)
     [kernel] = [name for name in names if "kernel" in name]
     made.clear()
-    for pieces in (arrays.note(path, names), arrays.locate(path, names)):
+    for pieces in (noted(path, names), arrays.locate(path, names)):
         assert arrays.read(path, pieces)[kernel].tolist() == model.layers[-1].kernel.numpy().tolist()
     assert made == []
     keras.models.load_model(path)
@@ -232,7 +233,7 @@ def test_the_reader_never_opens_a_file_by_the_hdf5_library_in_this_process(
         original(self, name, *rest, **more)
 
     monkeypatch.setattr(h5py.File, "__init__", watched)
-    saved = pair.load(h5, FORMAT1.with_suffix(".pkl"))
+    saved = pair_files.load(h5, FORMAT1.with_suffix(".pkl"))
     assert saved.values[Place("model", 0)][1].shape == (3, 2)
     assert opened == []
 

@@ -20,8 +20,8 @@ import pytest
 from holdfast.core import restricted_pickle
 from holdfast.core.errors import InvalidPair
 from holdfast.training.keras.facts import checked
-from holdfast.training.pair import pair, plain
-from holdfast.training.pair.pair import Position, Saved
+from holdfast.training.pair import pair_files, plain
+from holdfast.training.pair.pair_files import Position, Saved
 from holdfast.training.session import random_state
 
 
@@ -197,6 +197,7 @@ def test_the_facts_of_a_training_are_accepted() -> None:
         {"drawn": 1 << 70},
         {"ended": 0},
         {"begun": 1},
+        {"at_end": 1},
         {"random": []},
         {"logs": []},
         {"callbacks": None},
@@ -273,7 +274,7 @@ def test_a_document_that_is_no_pairs_is_refused_in_one_short_line(tmp_path: Path
     pkl.write_bytes(restricted_pickle.dumps(document))
     (tmp_path / "pair.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
     with pytest.raises(InvalidPair) as refused:
-        pair.load(tmp_path / "pair.h5", pkl)
+        pair_files.load(tmp_path / "pair.h5", pkl)
     assert len(str(refused.value)) <= 300
     assert str(refused.value).isprintable()
 
@@ -282,7 +283,7 @@ def test_a_document_that_is_no_pairs_is_refused_in_one_short_line(tmp_path: Path
 def test_a_pkl_that_cannot_be_read_is_invalid(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / "pair.pkl")
     with pytest.raises(InvalidPair, match="cannot be read"):
-        pair.load(tmp_path / "pair.h5", tmp_path / "pair.pkl")
+        pair_files.load(tmp_path / "pair.h5", tmp_path / "pair.pkl")
 
 
 def test_a_pkl_that_is_more_than_half_of_the_memory_is_not_read(
@@ -292,10 +293,10 @@ def test_a_pkl_that_is_more_than_half_of_the_memory_is_not_read(
     (tmp_path / "pair.pkl").write_bytes(bytes(33))
     monkeypatch.setattr(os, "sysconf", lambda name: 8)
     with pytest.raises(InvalidPair, match="has 33 bytes: this machine's memory does not hold its values"):
-        pair.load(tmp_path / "pair.h5", tmp_path / "pair.pkl")
+        pair_files.load(tmp_path / "pair.h5", tmp_path / "pair.pkl")
     (tmp_path / "pair.pkl").write_bytes(bytes(32))
     with pytest.raises(InvalidPair, match="damaged"):
-        pair.load(tmp_path / "pair.h5", tmp_path / "pair.pkl")
+        pair_files.load(tmp_path / "pair.h5", tmp_path / "pair.pkl")
 
 
 def test_a_text_out_of_a_file_is_shown_as_one_line_that_moves_no_cursor() -> None:

@@ -27,7 +27,7 @@ class Daemon:
     def __init__(self, arguments: list[str], environment: Mapping[str, str], folder: Path | None = None) -> None:
         clean = {key: value for key, value in os.environ.items() if not key.startswith("HOLDFAST_")}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "holdfast", *arguments],
+            [sys.executable, "-P", "-m", "holdfast", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -91,10 +91,17 @@ class Machines:
         self.environment = dict(environment)
         self._daemons: list[Daemon] = []
 
-    def start(self, machine: str, *arguments: str, command: list[str] | None = None, **environment: str) -> Daemon:
+    def start(
+        self,
+        machine: str,
+        *arguments: str,
+        command: list[str] | None = None,
+        folder: Path | None = None,
+        **environment: str,
+    ) -> Daemon:
         words = ["run", "--store", self.store, "--run", "count", "--work-dir", str(self.work_dir(machine))]
         command = command or [sys.executable, str(SCRIPTS / "count.py")]
-        daemon = Daemon([*words, *QUICK, *arguments, "--", *command], {**self.environment, **environment})
+        daemon = Daemon([*words, *QUICK, *arguments, "--", *command], {**self.environment, **environment}, folder)
         self._daemons.append(daemon)
         return daemon
 

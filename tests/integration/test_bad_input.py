@@ -48,6 +48,7 @@ def refused(done: CompletedProcess[str], *parts: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
+        ([*GOOD, "--every", "10x"], ["--every '10x'", "90s", "auto"]),
         ([*GOOD, "--stall-timeout", "0.5"], ["--stall-timeout 0.5", "1 s or more", "0 to never"]),
         (["--run", "count"], ["--store"]),
         (["--store", "{tmp}/store"], ["--run"]),
@@ -64,6 +65,7 @@ def refused(done: CompletedProcess[str], *parts: str) -> None:
         ([*GOOD, "--lease-expiry", "1", "--lease-heartbeat", "1"], ["--lease-expiry", "--lease-heartbeat"]),
         ([*GOOD, "--no-such-flag"], ["--no-such-flag"]),
         ([*GOOD, "--work-dir", "/proc/nothing"], ["--work-dir"]),
+        ([*GOOD, "--work-dir", "{tmp}/x/../store"], ["--work-dir", "folder of --store"]),
         ([*GOOD, "--work-dir", "/dev/null/x"], ["--work-dir", "not a folder"]),
         ([*GOOD, "--endpoint-url", "nonsense", "--store", "s3://bucket/x"], ["--endpoint-url"]),
         ([*GOOD, "--store", "/proc/no-store"], ["/proc/no-store"]),

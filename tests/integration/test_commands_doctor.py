@@ -144,3 +144,10 @@ def test_a_store_that_refuses_checksums_is_a_problem_whose_setting_is_named(
         assert "set --request-checksum when_required" in cli.refused(*run, "--", "true")
         cli.good(*run, "--request-checksum", "when_required", "--", "true")
         assert cli.json("doctor", "--request-checksum", "when_required", *work)["problems"] == 0
+
+
+def test_a_command_that_fails_early_is_shown_with_its_last_lines(local_cli: Cli) -> None:
+    done = local_cli.call("doctor", "--", "sh", "-c", "echo first; echo 'second\033[2J'; exit 3", HOLDFAST_STORE="")
+    assert done.returncode == 78
+    assert "holdfast: warning: the command's last lines:\n  first\n  second\\x1b[2J\n" in done.stderr
+    assert "holdfast: 1 check: 1 problem, 0 warnings\n" in done.stderr

@@ -100,6 +100,14 @@ def test_dates_are_shown_in_this_machines_time_zone(local_cli: Cli) -> None:
     assert local_cli.json("ls", "digits")["checkpoints"][0]["stored"] == "2026-11-22T16:17:06+00:00"
 
 
+def test_a_run_that_may_be_over_or_not_is_only_called_not_complete(local_cli: Cli) -> None:
+    """Listings do not tell a training from one that failed."""
+    local_cli.run().pairs(1)
+    done = local_cli.call("ls", "digits")
+    assert "00001-digits is not complete: 1 checkpoint" in done.stderr
+    assert "00001-digits  not complete  " in local_cli.good("ls")
+
+
 def test_in_a_pipe_nothing_is_cut_wrapped_or_coloured(local_cli: Cli) -> None:
     local_cli.run(LONG).pairs(1)
     lines = local_cli.good("ls").splitlines()

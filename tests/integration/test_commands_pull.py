@@ -108,5 +108,10 @@ def test_what_cannot_be_asked_for_is_one_line_and_exit_78(local_cli: Cli, to: Pa
     assert "no run 'nope'" in local_cli.refused("pull", "nope", "--to", str(to))
     assert not to.exists()
     assert "--to /proc/x: " in local_cli.refused("pull", "--to", "/proc/x")
-    local_cli.run("empty", 2)
-    assert "no checkpoint that could be restored yet" in local_cli.refused("pull", "empty", "--to", str(to))
+
+
+def test_of_a_run_without_a_checkpoint_the_logs_come_and_the_exit_is_65(local_cli: Cli, to: Path) -> None:
+    local_cli.run().file("log-i1.txt", b"hello\n")
+    said = local_cli.refused("pull", "--to", str(to), code=65)
+    assert "00001-digits has no checkpoint that could be restored yet" in said
+    assert [path.name for path in (to / "00001-digits").iterdir()] == ["log.txt"]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from auto.interpreters import fake_keras
 from fakes.proxy import FaultProxy
 from holdfast.core.errors import Exit
 from holdfast.drill.fake_imds import MetadataService
@@ -146,28 +147,76 @@ def test_a_command_that_leaves_while_its_training_is_about_to_begin_is_not_compl
     assert not (Path(local_park.store) / RUN / "complete.json").exists()
 
 
-FAKE_KERAS = """
-import os, time
-class CallbackList:
-    def on_train_begin(self): pass
-def fit():
-    callbacks = CallbackList()
-    while not os.path.exists(os.environ["ENOUGH"]): time.sleep(0.01)
+FORGETS = """
+import holdfast
+from keras.src.backend.tensorflow.trainer import TensorFlowTrainer
+TensorFlowTrainer().fit()
 """
 
 
 def test_a_fit_without_resume_is_reported_in_its_first_epoch_and_is_not_complete(
     local_park: Machines, tmp_path: Path
 ) -> None:
-    (tmp_path / "keras.py").write_text(FAKE_KERAS)
+    fake_keras(tmp_path, waits_for=tmp_path / "enough")
     script = tmp_path / "forgets.py"
-    script.write_text("import holdfast, keras\nkeras.fit()\n")
-    daemon = local_park.start("one", command=[sys.executable, str(script)], ENOUGH=str(tmp_path / "enough"))
+    script.write_text(FORGETS)
+    daemon = local_park.start("one", command=[sys.executable, str(script)])
     daemon.until("trains a Keras model without a holdfast session: nothing of it is saved")
     (tmp_path / "enough").touch()
     assert daemon.wait() == Exit.FAILED, daemon.text
     assert "the command trained without ever saving, so the run is not complete" in daemon.text
     assert not (Path(local_park.store) / RUN / "complete.json").exists()
+
+
+def test_a_short_fit_without_resume_is_reported_as_its_process_ends(local_park: Machines, tmp_path: Path) -> None:
+    fake_keras(tmp_path)
+    script = tmp_path / "forgets.py"
+    script.write_text(FORGETS)
+    daemon = local_park.start("one", command=[sys.executable, str(script)])
+    assert daemon.wait() == Exit.FAILED, daemon.text
+    assert "trains a Keras model without a holdfast session: nothing of it is saved" in daemon.text
+
+
+SLOW_TO_BEGIN = """
+import holdfast
+from keras.src.backend.tensorflow.trainer import TensorFlowTrainer
+Resume = type("Resume", (), {"__module__": "holdfast.training.keras.resume"})  # Keras itself is not here
+TensorFlowTrainer().fit(None, callbacks=[Resume()])
+"""
+
+
+def test_a_fit_with_resume_that_takes_its_time_to_begin_is_not_reported(local_park: Machines, tmp_path: Path) -> None:
+    """Keras draws a first batch, and a device starts, before it makes the list of callbacks."""
+    fake_keras(tmp_path, waits_for=tmp_path / "enough")
+    script = tmp_path / "slow.py"
+    script.write_text(SLOW_TO_BEGIN)
+    daemon = local_park.start("one", command=[sys.executable, str(script)])
+    seen = threading.Event()
+    seen.wait(3.0)
+    assert "nothing of it is saved" not in daemon.text
+    (tmp_path / "enough").touch()
+    daemon.wait()
+
+
+LATER_FORGETS = """
+import holdfast
+from holdfast.training.session.base import FIT
+from holdfast.training.session.open import open_session
+from keras.src.backend.tensorflow.trainer import TensorFlowTrainer
+session = open_session()
+session.claim(FIT)
+TensorFlowTrainer().fit()
+"""
+
+
+def test_a_later_fit_that_lacks_resume_is_named_once_it_takes_its_time(local_park: Machines, tmp_path: Path) -> None:
+    fake_keras(tmp_path, waits_for=tmp_path / "enough")
+    script = tmp_path / "forgets.py"
+    script.write_text(LATER_FORGETS)
+    daemon = local_park.start("one", command=[sys.executable, str(script)])
+    daemon.until("this fit has no holdfast.Resume() in its callbacks, as another of this script has")
+    (tmp_path / "enough").touch()
+    daemon.wait()
 
 
 @pytest.mark.parametrize("how", ["sys.exit", "os._exit"])

@@ -1,4 +1,7 @@
-"""Scripts with several fits, and commands of several scripts, that lose their machine: each fit stays what it is."""
+"""Scripts with several fits, and commands of several scripts, that lose their machine: each fit stays what it is.
+
+`make test` has the same in one process: tests/training/keras/fit/test_fits.py.
+"""
 
 from __future__ import annotations
 
@@ -50,19 +53,17 @@ def lose_machine(park: Machines, words: list[str], where: str, stored: str, done
     return reports(first)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     ("words", "where", "stored"),
     [
-        pytest.param(command("pretrain"), "first,2,1", "stored epoch 2, step 6", marks=pytest.mark.whole),
-        (command("pretrain"), "second,1,1", "stored epoch 1, step 12"),
-        pytest.param(command("pretrain"), "between", "stored epoch 3, step 9", marks=pytest.mark.whole),
-        pytest.param(command("pretrain"), "after", "stored epoch 2, step 15", marks=pytest.mark.whole),
-        pytest.param(command("two_models"), "pupil,1,1", "stored epoch 1, step 12", marks=pytest.mark.whole),
-        pytest.param(command("folds"), "fold1,1,0", "stored epoch 1, step 6", marks=pytest.mark.whole),
-        pytest.param(command("equal"), "equal,1,1", "stored epoch 1, step 3", marks=pytest.mark.whole),
-        pytest.param(stages(), "stage2,1,0", "stored epoch 1, step 9", marks=pytest.mark.whole),
-        pytest.param(stages(), "after1", "stored epoch 2, step 6", marks=pytest.mark.whole),
-        pytest.param(stages(), "after2", "stored epoch 3, step 15", marks=pytest.mark.whole),
+        (command("pretrain"), "second,1,1", "stored fit 2: epoch 1, step 12"),
+        (command("pretrain"), "between", "stored epoch 3, step 9"),
+        (command("two_models"), "pupil,1,1", "stored fit 2: epoch 1, step 12"),
+        (command("folds"), "fold1,1,0", "stored fit 2: epoch 1, step 6"),
+        (command("equal"), "equal,1,1", "stored epoch 1, step 3"),
+        (stages(), "stage2,1,0", "stored fit 2: epoch 1, step 9"),
+        (stages(), "after2", "stored fit 2: epoch 3, step 15"),
     ],
 )
 def test_on_a_new_machine_each_fit_has_its_own_weights_and_history_again(
@@ -74,12 +75,13 @@ def test_on_a_new_machine_each_fit_has_its_own_weights_and_history_again(
         second = park.start("two", "--keep-last", "1", command=words)
         assert second.wait() == Exit.COMPLETE, second.text
         assert reports(second) == expected, second.text
+        assert f"resuming from {stored.removeprefix('stored ').partition(',')[0]}, batch 0" in second.text
 
 
 @pytest.mark.whole
 @pytest.mark.parametrize(
     ("mode", "where", "stored"),
-    [("tuner", "trial1,1,1", "stored epoch 1, step 9"), ("tuner", "after0", "stored epoch 2, step 6")],
+    [("tuner", "trial1,1,1", "stored fit 2: epoch 1, step 9"), ("tuner", "after0", "stored epoch 2, step 6")],
 )
 def test_a_tuner_that_skips_what_is_done_gets_the_scores_of_an_undisturbed_search(
     tmp_path: Path, mode: str, where: str, stored: str

@@ -57,7 +57,11 @@ def test_metrics_tell_how_a_training_stands(local_park: Machines, metadata: Meta
     local_park.until_step("one", 33, daemon)
     wait_for(lambda: scrape(at).get("holdfast_last_stored_step") == 30, "the stored pair", alive=daemon.process)
     found = scrape(at)
-    assert (found["holdfast_phase running"], found["holdfast_step"], found["holdfast_goodput_ratio"]) == (1, 33, 1)
+    assert (found["holdfast_phase running"], found["holdfast_step"], found["holdfast_useful_batches_ratio"]) == (
+        1,
+        33,
+        1,
+    )
     assert found["holdfast_save_seconds_count"] == found["holdfast_checkpoints_saved_total"]
     assert 0 < found["holdfast_save_seconds_sum"] < PATIENCE
     assert found["holdfast_stored_bytes_total"] > 0
@@ -68,7 +72,7 @@ def test_metrics_tell_how_a_training_stands(local_park: Machines, metadata: Meta
         assert json.loads(answer.read()) == {"healthy": True, "run": "00001-count", "phase": "running"}
 
 
-def test_a_repeated_batch_lowers_the_goodput_and_a_crash_is_a_restart(local_park: Machines, tmp_path: Path) -> None:
+def test_a_repeated_batch_is_not_useful_and_a_crash_is_a_restart(local_park: Machines, tmp_path: Path) -> None:
     at = port()
     crashed = {"CRASH_AT": "18", "CRASHED": str(tmp_path / "crashed"), "EVERY": "10"}
     daemon = local_park.start("one", "--metrics-port", at, HOLD_AT="33", **crashed)
@@ -77,7 +81,7 @@ def test_a_repeated_batch_lowers_the_goodput_and_a_crash_is_a_restart(local_park
     found = scrape(at)
     executed = found["holdfast_batches_executed_total"]
     assert executed in (33 + 8, 33 + 18), "from the pair at step 10, if it was written in time"
-    assert found["holdfast_goodput_ratio"] == pytest.approx(33 / executed)
+    assert found["holdfast_useful_batches_ratio"] == pytest.approx(33 / executed)
 
 
 def test_without_a_port_nothing_listens_and_a_taken_one_is_refused(local_park: Machines) -> None:
@@ -96,7 +100,7 @@ def test_status_follows_a_daemon_from_its_start_to_its_end(local_park: Machines)
     wait_for(lambda: status_of(local_park, "one").get("owed") == 0, "the mark of the stored pair", alive=daemon.process)
     found = status_of(local_park, "one")
     assert (found["state"], found["alive"], found["daemon_pid"]) == ("running", True, daemon.pid)
-    assert (found["step"], found["epoch"], found["goodput"], found["restarts"]) == (33, 1, 1.0, 0)
+    assert (found["step"], found["epoch"], found["useful_batches"], found["restarts"]) == (33, 1, 1.0, 0)
     assert found["child_pid"] == daemon.child().pid
     assert f"state: running, process {daemon.pid}" in status(local_park, "one")
     assert daemon.terminate() == Exit.STOPPED
@@ -202,7 +206,7 @@ def test_the_daemons_own_lines_are_json_where_that_is_asked_for(local_park: Mach
     assert daemon.wait() == Exit.COMPLETE
     own = [json.loads(line) for line in daemon.lines if line.startswith("{")]
     assert {"fresh", "stored"} <= {line["event"] for line in own}
-    assert {line["level"] for line in own} == {"info"}
+    assert {line["level"] for line in own} == {"info", "debug"}, "the way of the training is for who asks for it"
     others = [line for line in daemon.lines if line and not line.startswith("{")]
     assert [line.split()[0] for line in others] == ["from", "done"], "the script's lines stay as they are"
 
@@ -232,3 +236,72 @@ def test_orphans_are_counted_for_each_end_of_the_command_and_shown(local_park: M
     assert ends == [2, 1]
     assert status_of(local_park, "one")["orphans"] == 3
     assert "orphans: 3 processes were left behind and reaped" in status(local_park, "one")
+
+
+def test_a_notice_runs_a_command_and_the_end_is_written_where_it_is_asked_for(
+    local_park: Machines, metadata: MetadataService, tmp_path: Path
+) -> None:
+    kind, message = tmp_path / "kind", tmp_path / "message"
+    hooks = (
+        *("--on-notice", f"sh -c 'echo $HOLDFAST_RUN $HOLDFAST_NOTICE_KIND > {kind}'"),
+        *("--termination-message", str(message)),
+    )
+    daemon = local_park.start("one", *hooks, HOLD_AT="33", **answered_by(metadata))
+    local_park.until_step("one", 33, daemon)
+    metadata.interrupt()
+    assert daemon.wait() == Exit.STOPPED
+    assert kind.read_text() == "count spot terminate\n"
+    assert "holdfast: ran sh (--on-notice)" in daemon.lines
+    assert message.read_text().startswith("exit 75: ")
+    assert "orphans" not in [key for event in local_park.events("one") if event.get("orphans") for key in event]
+
+
+def test_a_line_of_ours_does_not_begin_in_a_progress_bar(local_park: Machines) -> None:
+    """The bar is a line without an end."""
+    bar = ["sh", "-c", "printf '37/90 [===>  ]'; trap 'exit 75' TERM; while :; do sleep 0.05; done"]
+    daemon = local_park.start("one", command=bar)
+    wait_for(lambda: "started" in local_park.kinds("one"), "the start", alive=daemon.process)
+    log = local_park.work_dir("one") / "00001-count" / "log.txt"
+    wait_for(lambda: log.exists() and b"37/90" in log.read_bytes(), "the bar", alive=daemon.process)
+    assert daemon.terminate() == Exit.STOPPED
+    assert "37/90 [===>  ]" in daemon.lines
+    assert b"holdfast" not in log.read_bytes(), "the log is the command's alone"
+
+
+@pytest.mark.whole
+def test_what_every_auto_decides_follows_the_state_and_is_shown_while_the_run_lives(
+    local_park: Machines, tmp_path: Path
+) -> None:
+    """The second model is 100 times as large. So small a share makes the decision a matter of the cost alone."""
+    (tmp_path / "train.py").write_text(
+        "import keras, numpy as np\n"
+        "for units in (20, 2_000):\n"
+        "    model = keras.Sequential([keras.Input((500,)), keras.layers.Dense(units), keras.layers.Dense(1)])\n"
+        "    model.compile('adam', 'mse')\n"
+        "    model.fit(np.zeros((960, 500), 'float32'), np.zeros(960), epochs=6, batch_size=8, verbose=0)\n"
+        "print('trained', flush=True)\n"
+        "input()\n"
+    )
+    at, command = port(), [sys.executable, "train.py"]
+    settings = ("--auto", "--every", "auto:0.001%", "--metrics-port", at)
+    daemon = local_park.start("one", *settings, command=command, folder=tmp_path)
+    daemon.until("trained")
+    path = local_park.work_dir("one") / "00001-count" / "events.jsonl"
+    events = [json.loads(line) for line in path.read_text().splitlines()]
+    small, large = (
+        [event["seconds"] for event in events[begin:end] if event["event"] == "interval"]
+        for begin, end in _trainings(events)
+    )
+    assert small
+    assert large
+    assert max(large) > min(small)
+    found, text = scrape(at), status(local_park, "one")
+    assert found["holdfast_save_interval_seconds"] == large[-1]
+    assert found["holdfast_at_risk_seconds"] > large[-1]
+    lost = f"at most {found['holdfast_at_risk_seconds']:.0f} s of training would be lost to a SIGKILL now"
+    assert f"interval: {large[-1]:.0f} s; {lost}" in text.splitlines()
+
+
+def _trainings(events: list[dict[str, Any]]) -> list[tuple[int, int]]:
+    begins = [number for number, event in enumerate(events) if event["event"] == "training-began"]
+    return list(zip(begins, [*begins[1:], len(events)], strict=True))

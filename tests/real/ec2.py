@@ -140,6 +140,7 @@ def make_wheels(folder: Path) -> Path:
     words = [sys.executable, "-m", "pip", "wheel", "--quiet", "--wheel-dir", str(folder)]
     pins = ["--constraint", str(ROOT / "constraints.txt")]
     subprocess.run([*words, *pins, str(ROOT), "numpy", "h5py"], check=True, timeout=600, stdin=subprocess.DEVNULL)
+    folder.chmod(0o755)  # as of an index, its files can be read by everybody
     return folder
 
 

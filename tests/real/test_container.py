@@ -139,7 +139,7 @@ def test_without_tensorflow_the_image_is_small_and_nothing_that_built_it_is_left
     assert whole - base < 60e6
     layers = json.loads(podman("history", "--format", "json", image))
     own = next(layer["size"] for layer in layers if "/wheel/*.whl" in layer["CreatedBy"])
-    assert own < 4e6, "a change of holdfast's code is a small layer"
+    assert own < 6e6, "a change of holdfast's code is a small layer"
 
 
 def test_only_what_the_image_is_made_of_is_sent_to_the_builder(podman: Podman, slim_base: str, tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_only_what_the_image_is_made_of_is_sent_to_the_builder(podman: Podman, s
         *("deploy/docker/entrypoint", "deploy/docker/healthcheck.py"),
     }
     assert "daemon/holdfast/__init__.py" in code
-    assert {Path(path).suffix for path in code} == {".py", ".gz"}, "the demo's digits are packed"
+    assert {Path(path).suffix for path in code} == {".py", ".gz", ".typed", ".css"}, "digits, py.typed, a style"
 
 
 def test_other_commands_than_run_are_given_by_their_name(fleet: Fleet) -> None:
@@ -175,7 +175,7 @@ def test_the_doctor_says_what_cannot_be_seen_from_inside_of_a_container(fleet: F
     assert "docker stop kills after 10 s, unless told otherwise, which cannot be seen from inside" in stop
     assert "docker run --stop-timeout 120" in stop
     [service] = [line for line in doctor.lines if line.startswith("warning  metadata service ")]
-    assert "a hop limit of 2 in a container" in service, "with the command only where the hardware says EC2"
+    assert "If this container is on EC2, the answer needs a hop limit of 2" in service
 
 
 # --- PID 1 ---------------------------------------------------------------------------------------------------------
@@ -360,12 +360,12 @@ def test_a_spot_notice_drains_the_container_and_while_it_stands_nothing_is_start
     fleet: Fleet, network: str, service: MetadataService, tmp_path: Path
 ) -> None:
     options = (f"--network=ns:/run/netns/{network}",)
-    first = fleet.train(options=options, HOLD_AT="33")
+    first = fleet.train(options=options, HOLD_AT="33", HOLDFAST_NOTICES="aws")
     until_step(fleet, first, 33)
     service.interrupt()
     assert first.wait() == Exit.STOPPED
     assert "spot notice (terminate" in first.text
-    second = fleet.train(options=options)
+    second = fleet.train(options=options, HOLDFAST_NOTICES="aws")
     second.until("nothing is started while the notice stands")
     service.clear()
     assert second.wait() == Exit.COMPLETE
@@ -375,7 +375,7 @@ def test_a_spot_notice_drains_the_container_and_while_it_stands_nothing_is_start
 
 def test_behind_a_hop_limit_of_1_the_training_starts_and_the_remedy_is_named(fleet: Fleet, network: str) -> None:
     with inside(network, silent_service):
-        container = fleet.train(options=(f"--network=ns:/run/netns/{network}",))
+        container = fleet.train(options=(f"--network=ns:/run/netns/{network}",), HOLDFAST_NOTICES="aws")
         assert container.wait() == Exit.COMPLETE
     lines = [line for line in container.lines if line.startswith("holdfast: ")]
     [warning] = [line for line in lines if "hop limit of 1" in line]

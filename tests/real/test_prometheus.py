@@ -88,7 +88,7 @@ def test_prometheus_scrapes_a_daemon_and_its_rules_can_be_evaluated(park: Machin
     try:
         wait_for(lambda: server.value("holdfast_last_stored_step") == 30, "a scrape", alive=daemon.process)
         assert server.value("up") == 1
-        assert server.value("holdfast_goodput_ratio") == 1
+        assert server.value("holdfast_useful_batches_ratio") == 1
         assert server.value("holdfast_phase == 1") == 1
         assert server.ask("holdfast_phase == 1")[0]["metric"]["phase"] == "running"
         assert (server.value("rate(holdfast_store_duration_seconds_count[1m])") or 0) >= 0
@@ -107,3 +107,13 @@ def test_prometheus_scrapes_a_daemon_and_its_rules_can_be_evaluated(park: Machin
     finally:
         server.close()
     assert daemon.terminate() == 75
+
+
+def test_prometheus_understands_every_query_of_the_dashboard(tmp_path: Path) -> None:
+    dashboard = json.loads((Path(__file__).parents[2] / "deploy/grafana/holdfast.json").read_text())
+    queries = [target["expr"].replace("$run", ".*") for panel in dashboard["panels"] for target in panel["targets"]]
+    rules = [{"record": f"dashboard:query{number}", "expr": query} for number, query in enumerate(queries)]
+    file = tmp_path / "rules.yml"
+    file.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
+    done = subprocess.run(["promtool", "check", "rules", str(file)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

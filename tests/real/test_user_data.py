@@ -19,13 +19,13 @@ from integration.daemons import wait_for
 from .ec2 import CLOUD_FINAL, CODE_BUCKET, Cloud, boot, cloud, furnish, make_wheels
 from .nspawn import ROOT, UNITS, Machine, overlay
 
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("nspawn"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.xdist_group("nspawn"), pytest.mark.timeout(900)]
 RUN = "00001-count"
 UNIT = "holdfast@count"
 SCRIPT = (ROOT / "tests" / "scripts" / "count.py").read_text()
 ARCHIVE = {"train.py": SCRIPT, "requirements.txt": "numpy\nh5py\n"}
 CODE = f"s3://{CODE_BUCKET}/digits/v1.tar.gz"
-PATIENCE = 120.0
+PATIENCE = 400.0  # a machine in a container shares the cores with other tests
 WHEEL = f"holdfast-train @ file:///opt/wheels/holdfast_train-{holdfast.__version__}-py3-none-any.whl"
 
 
@@ -90,6 +90,8 @@ def test_a_new_machine_sets_itself_up_trains_and_after_two_more_boots_the_run_is
         set_up(machine)
         assert machine.show(CLOUD_FINAL, "Result") == "success", machine.log(CLOUD_FINAL)
         assert machine.run("systemctl", "is-enabled", UNIT).strip() == "enabled"
+        owners = machine.run("find", "/opt/holdfast", "-printf", "%u\n").split()
+        assert set(owners) == {"holdfast-install"}, "what the training's role can write is not installed by root"
         assert (
             machine.path("/etc/systemd/system/holdfast@.service").read_text()
             == (UNITS / "holdfast@.service").read_text().rstrip("\n") + "\n"
@@ -153,6 +155,17 @@ def test_a_set_up_that_is_not_the_given_one_is_not_run(aws: Cloud, root: Path, t
     assert "holdfast: this machine could not be set up: checking s3://my-code/set-up.tar.gz failed" in stored_log(
         aws, stack
     )
+    assert aws.desired(stack) == 0
+
+
+def test_code_that_is_not_the_given_one_is_not_unpacked(aws: Cloud, root: Path, tmp_path: Path) -> None:
+    stack = new_stack(aws, CodeSha256="0" * 64)
+    aws.upload(stack, "digits/v1.tar.gz", ARCHIVE)
+    furnish(root, aws, aws.ask(stack.user_data))
+    with boot(root, tmp_path, aws) as machine:
+        set_up(machine)
+        assert list(machine.path("/opt/holdfast/code").iterdir()) == []
+    assert f"holdfast: this machine could not be set up: checking {CODE} failed" in stored_log(aws, stack)
     assert aws.desired(stack) == 0
 
 

@@ -1,7 +1,7 @@
 """A user's own script: arrays, Dropout, BatchNormalization, validation data, two stock callbacks, and holdfast's.
 
-Environment: UNITS (width of a layer), HOLD_AT (stay at that batch of the second epoch), SHUFFLE (an order that
-no later process can continue), EPOCHS, PACE (seconds that a batch takes), JIT (compile with XLA), EVERY (batches
+Environment: UNITS (width of a layer), HOLD_AT (stay at that batch of the second epoch), SHUFFLE (tf.data's
+shuffle), EPOCHS, PACE (seconds that a batch takes), JIT (compile with XLA), EVERY (batches
 between saves).
 """
 

@@ -5,6 +5,7 @@ import hashlib
 import os
 import resource
 import signal
+import struct
 import subprocess
 import sys
 import zlib
@@ -18,12 +19,16 @@ from holdfast.core.checkpoint_name import CheckpointName
 from holdfast.core.errors import Busy, InvalidPair
 from holdfast.core.manifest import Manifest
 from holdfast.spool import (
+    PART,
     TEMPORARY,
     Board,
     Progress,
     Spool,
     append_to,
+    check_file,
     file_lock,
+    part_size_of,
+    record_in_parts,
     record_of,
     replacing,
     write_whole,
@@ -248,6 +253,40 @@ def test_a_record_is_size_and_sha256_of_the_whole_file(size: int, tmp_path: Path
     assert record.crc32 == zlib.crc32(data)
 
 
+@pytest.mark.parametrize("size", [2 * PART, 2 * PART + 1, 3 * PART - 1])
+def test_a_large_file_has_a_record_of_its_parts_and_one_that_is_computed_from_theirs(size: int, tmp_path: Path) -> None:
+    data = os.urandom(size)
+    (tmp_path / "file").write_bytes(data)
+    record = record_in_parts(tmp_path / "file")
+    parts = [data[at : at + PART] for at in range(0, size, PART)]
+    assert record.parts is not None
+    assert record.parts.sha256 == tuple(hashlib.sha256(part).hexdigest() for part in parts)
+    assert record.parts.crc32 == tuple(map(zlib.crc32, parts))
+    assert record.sha256 == hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
+    assert record.crc32 == zlib.crc32(data)
+    check_file(tmp_path / "file", record)
+
+
+@pytest.mark.parametrize("at", [0, PART - 1, PART, 2 * PART])
+def test_a_changed_byte_is_found_in_any_part(at: int, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(2 * PART + 1))
+    record = record_in_parts(path)
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(b"x")
+    with pytest.raises(InvalidPair, match="differs from its checksum"):
+        check_file(path, record)
+
+
+def test_a_file_has_no_more_parts_than_a_manifest_has_room_for() -> None:
+    assert part_size_of(2 * PART - 1) is None
+    for size in (2 * PART, 8 << 30, 14 << 30, 1 << 40):
+        length = part_size_of(size)
+        assert length is not None
+        assert -(-size // length) <= 1000
+
+
 def test_a_removed_pair_is_gone_and_may_be_removed_again(spool: Spool) -> None:
     add_pair(spool, pair_name(1))
     add_pair(spool, pair_name(2))
@@ -326,6 +365,21 @@ def test_a_lock_is_given_back_when_its_work_fails(tmp_path: Path) -> None:
         pass
 
 
+def test_a_lock_is_given_back_though_a_forked_process_lives_on(tmp_path: Path) -> None:
+    """A data loader's worker, say."""
+    with file_lock(tmp_path / "lock"):
+        pid = os.fork()
+        if pid == 0:
+            signal.pause()
+            os._exit(0)
+    try:
+        with file_lock(tmp_path / "lock"):
+            pass
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
 def test_a_lock_excludes_another_process_and_is_free_when_that_is_killed(spool: Spool) -> None:
     with other_process(f"with Spool(path).lock():\n    {WAIT}", spool.path) as holder:
         with pytest.raises(Busy), spool.lock():
@@ -352,7 +406,7 @@ def test_there_is_no_progress_before_there_is_a_board(tmp_path: Path) -> None:
     assert Board.read(tmp_path / "progress") == Progress(0, 0, 0, 0)
 
 
-@pytest.mark.parametrize("size", [0, 8, 31, 33])
+@pytest.mark.parametrize("size", [0, 8, 31, 33, 39, 41])
 def test_a_board_of_a_wrong_size_shows_no_progress(size: int, tmp_path: Path) -> None:
     (tmp_path / "progress").write_bytes(b"\1" * size)
     assert Board.read(tmp_path / "progress") == Progress()
@@ -364,6 +418,30 @@ def test_a_board_shows_what_was_written_last(tmp_path: Path) -> None:
     for progress in (Progress(1, 0, 1, 1), Progress(2**40, 3, 17, 2**62)):
         board.write(progress)
         assert Board.read(tmp_path / "progress") == progress
+
+
+def test_validation_is_counted_beside_the_batches_and_over_all_processes(tmp_path: Path) -> None:
+    path = tmp_path / "progress"
+    for number in (1, 2):
+        board = Board(path)
+        board.write(Progress(number, 0, number, number))
+        board.add_validation(1.5)
+        board.add_validation(0.25)
+    assert Board.read(path) == Progress(2, 0, 2, 2, validated=3.5)
+
+
+def test_a_board_of_an_earlier_version_has_no_validation_and_is_written_on(tmp_path: Path) -> None:
+    path = tmp_path / "progress"
+    path.write_bytes(struct.pack("<4q", 940, 3, 120, 940))
+    assert Board.read(path) == Progress(940, 3, 120, 940)
+    Board(path).add_validation(2)
+    assert Board.read(path) == Progress(940, 3, 120, 940, validated=2.0)
+
+
+def test_a_board_has_its_room_on_the_disk_before_it_is_written_to(tmp_path: Path) -> None:
+    """A write to memory that a full disk has no room for would kill the training."""
+    Board(tmp_path / "progress")
+    assert (tmp_path / "progress").stat().st_blocks > 0
 
 
 def test_a_board_that_is_opened_again_keeps_its_counts(tmp_path: Path) -> None:

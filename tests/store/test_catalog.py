@@ -13,7 +13,16 @@ from fakes.stores import FlakyStore, MemoryStore
 from holdfast.core.errors import InvalidPair, SettingsError, Transient
 from holdfast.core.runs import COMPLETE_FILE, RunId
 from holdfast.spool import Spool
-from holdfast.store.catalog import allot, find_run, is_complete, list_pairs, list_runs, read_manifest, remove_pair
+from holdfast.store.catalog import (
+    FoundRun,
+    allot,
+    find_run,
+    is_complete,
+    list_pairs,
+    list_runs,
+    read_manifest,
+    remove_pair,
+)
 
 RUN = "00001-digits"
 DIGITS = RunId(1, "digits")
@@ -56,20 +65,20 @@ def test_a_pair_is_removed_manifest_first(store: MemoryStore, spool: Spool) -> N
 
 
 def test_the_first_start_of_a_name_makes_its_run(store: MemoryStore) -> None:
-    assert find_run(store, "digits", extend=False) == (DIGITS, False)
+    assert find_run(store, "digits") == FoundRun(DIGITS, store.objects[f"{RUN}/run.json"])
     assert json.loads(store.objects[f"{RUN}/run.json"])["run"] == RUN
 
 
 def test_a_later_start_goes_on_with_the_newest_run_of_that_name(store: MemoryStore) -> None:
     for run in (DIGITS, RunId(2, "other"), RunId(3, "digits"), RunId(4, "digits-2")):
         store.create(f"{run}/run.json", b"{}")
-    assert find_run(store, "digits", extend=False) == (RunId(3, "digits"), False)
+    assert find_run(store, "digits") == FoundRun(RunId(3, "digits"))
     assert len(store.writes) == 4
 
 
 def test_run_numbers_go_on_over_all_names(store: MemoryStore) -> None:
     store.create("00041-other/run.json", b"{}")
-    assert find_run(store, "digits", extend=False)[0] == RunId(42, "digits")
+    assert find_run(store, "digits").run == RunId(42, "digits")
 
 
 def test_what_is_no_run_is_not_listed_as_one(store: MemoryStore) -> None:
@@ -81,30 +90,29 @@ def test_what_is_no_run_is_not_listed_as_one(store: MemoryStore) -> None:
 def test_a_run_can_be_given_by_its_id(store: MemoryStore) -> None:
     for run in (DIGITS, RunId(2, "digits")):
         store.create(f"{run}/run.json", b"{}")
-    assert find_run(store, RUN, extend=False) == (DIGITS, False)
+    assert find_run(store, RUN) == FoundRun(DIGITS)
 
 
 def test_a_run_id_that_is_not_there_is_a_settings_error(store: MemoryStore) -> None:
     with pytest.raises(SettingsError, match="--run 00009-digits: there is no such run"):
-        find_run(store, "00009-digits", extend=False)
+        find_run(store, "00009-digits")
     assert store.writes == []
 
 
 @pytest.mark.parametrize("name", ["", "../up", "a/b", "-x", "a b", "x" * 64])
 def test_a_name_that_cannot_be_is_a_settings_error(store: MemoryStore, name: str) -> None:
     with pytest.raises(SettingsError, match="--run"):
-        find_run(store, name, extend=False)
+        find_run(store, name)
     assert store.writes == []
 
 
 @pytest.mark.parametrize("name", ["digits", RUN])
-def test_a_complete_run_is_said_to_be_so_unless_it_is_extended(store: MemoryStore, name: str) -> None:
+def test_a_complete_run_is_found_too(store: MemoryStore, name: str) -> None:
     allot(store, "digits", [], join=False)
     assert not is_complete(store, DIGITS)
     store.create(f"{RUN}/{COMPLETE_FILE}", b"{}")
     assert is_complete(store, DIGITS)
-    assert find_run(store, name, extend=False) == (DIGITS, True)
-    assert find_run(store, name, extend=True) == (DIGITS, False)
+    assert find_run(store, name) == FoundRun(DIGITS)
 
 
 def faster_machine(store: MemoryStore) -> FlakyStore:
@@ -120,7 +128,7 @@ def faster_machine(store: MemoryStore) -> FlakyStore:
 
 
 def test_a_start_joins_the_run_that_another_machine_made_a_moment_before(store: MemoryStore) -> None:
-    assert find_run(faster_machine(store), "digits", extend=False) == (DIGITS, False)
+    assert find_run(faster_machine(store), "digits") == FoundRun(DIGITS)
     assert store.writes == [f"{RUN}/run.json"]
 
 
@@ -129,7 +137,7 @@ def test_a_new_run_gets_the_next_number_where_another_machine_was_faster(store: 
 
 
 def test_machines_that_start_together_join_one_run(store: MemoryStore) -> None:
-    assert set(together(lambda: find_run(store, "digits", extend=False)[0])) == {DIGITS}
+    assert set(together(lambda: find_run(store, "digits").run)) == {DIGITS}
     assert store.writes == [f"{RUN}/run.json"]
 
 
@@ -141,7 +149,7 @@ def test_runs_that_are_allotted_together_get_numbers_of_their_own(store: MemoryS
 def test_a_failing_store_makes_no_run(store: MemoryStore) -> None:
     flaky = FlakyStore(store).fail("create", Transient("away"))
     with pytest.raises(Transient):
-        find_run(flaky, "digits", extend=False)
+        find_run(flaky, "digits")
 
 
 def together(find: Callable[[], RunId]) -> list[RunId]:

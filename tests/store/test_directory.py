@@ -3,6 +3,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import os
+import resource
 import shutil
 import stat
 import tempfile
@@ -15,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from holdfast.core.errors import Conflict, Permanent, SourceError, StoreError, TooLarge, Transient
-from holdfast.store import Entry
+from holdfast.spool import PART, record_in_parts
+from holdfast.store import Entry, KnownParts
 from holdfast.store.directory import DirectoryStore
 from holdfast.store.directory_files import opened_root, written
 from store.conformance import Make, StoreConformance
@@ -313,6 +315,44 @@ def test_a_file_where_the_store_should_be_is_a_permanent_error(tmp_path: Path) -
         DirectoryStore(tmp_path / "file" / "store").create("key", b"")
 
 
+@pytest.mark.parametrize("left", [None, "an empty folder"], ids=["removed", "unmounted"])
+def test_of_a_store_that_was_unmounted_nothing_is_taken_for_missing(
+    store: DirectoryStore, root: Path, scratch: Path, left: str | None
+) -> None:
+    """What it holds is there again when it is mounted again: a run without its checkpoints would begin anew."""
+    tag = store.create("run/key", b"data")
+    root.rename(root.with_name("elsewhere"))
+    if left:
+        root.mkdir()
+    operations: list[Callable[[], object]] = [
+        lambda: store.list(""),
+        lambda: store.get("run/key"),
+        lambda: store.fetch("run/key", scratch / "back"),
+        lambda: store.delete("run/key"),
+        lambda: store.sweep("run/"),
+        lambda: store.create("run/other", b""),
+        lambda: store.replace("run/key", b"new", tag),
+    ]
+    for operation in operations:
+        with pytest.raises(Transient, match="removed, or unmounted"):
+            operation()
+    shutil.rmtree(root, ignore_errors=True)
+    root.with_name("elsewhere").rename(root)
+    assert store.get("run/key") == (b"data", tag)
+
+
+def test_where_this_machine_can_open_no_more_files_the_store_may_take_it_later(store: DirectoryStore) -> None:
+    store.create("key", b"data")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(Transient, match="Too many open files"):
+            store.get("key")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert store.get("key")[0] == b"data"
+
+
 @contextmanager
 def read_only_folder() -> Iterator[Path]:
     """Holds ``key`` and takes nothing more. The superuser may write everywhere, so it becomes somebody else here."""
@@ -339,3 +379,15 @@ def test_a_store_that_takes_no_files_is_named_with_the_remedy() -> None:
         DirectoryStore(Path("/sys/holdfast")).create(".holdfast-probe-1", b"")  # not even root may write there
     assert str(caught.value).startswith("--store /sys/holdfast: ")
     assert str(caught.value).endswith("; give one that this user may read and write")
+
+
+def test_an_earlier_object_that_cannot_be_read_is_not_needed(store: DirectoryStore, root: Path, scratch: Path) -> None:
+    content = os.urandom(2 * PART)
+    (scratch / "file").write_bytes(content)
+    parts = record_in_parts(scratch / "file").parts
+    assert parts is not None
+    store.create("0.h5", b"")
+    (root / "1.h5").symlink_to(scratch / "file")
+    known = KnownParts("2.h5", parts, "1.h5", frozenset({0, 1}), pytest.fail)
+    store.put("2.h5", scratch / "file", known=known)
+    assert (root / "2.h5").read_bytes() == content

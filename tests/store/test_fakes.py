@@ -10,12 +10,16 @@ from store.conformance import Make, StoreConformance
 
 
 class TestMemoryStore(StoreConformance):
+    many = 12  # in memory, where nothing is listed in pages
+
     @pytest.fixture
     def make(self) -> Make:
         return lambda prefix: MemoryStore()
 
 
 class TestFlakyStore(StoreConformance):
+    many = 12  # in memory, where nothing is listed in pages
+
     @pytest.fixture
     def make(self) -> Make:
         return lambda prefix: FlakyStore(MemoryStore())

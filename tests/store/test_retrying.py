@@ -12,6 +12,8 @@ from store.conformance import Make, StoreConformance
 
 @pytest.mark.whole
 class TestPatientStore(StoreConformance):
+    many = 12  # in memory, where nothing is listed in pages
+
     @pytest.fixture
     def make(self) -> Make:
         return lambda prefix: PatientStore(MemoryStore())

@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fakes.pairs import name_of, save_pair
-from holdfast.core.errors import Exit
+from holdfast.core.errors import Conflict, Exit
 from holdfast.core.machine.flight_recorder import Record
 from holdfast.spool import Spool
+from holdfast.store.directory import DirectoryStore
 from integration.daemons import wait_for
 
 RUN = "00001-count"
@@ -34,7 +35,7 @@ from holdfast.supervisor.settings import RunSettings
 Store = DirectoryStore
 AHEAD
 settings = RunSettings(name="count", work_dir=Path("work"), command=tuple(sys.argv[1:]), SETTINGS)
-watcher = lambda report: Watcher(None, report, lambda kind, text: None, drain_time=110.0)
+watcher = lambda report: [Watcher(None, report, lambda kind, text: None, drain_time=110.0)]
 with contextlib.closing(Journal(sys.stderr)) as journal:
     supervisor = Supervisor(
         settings, Store(Path("store")), journal, watcher, os.environ, sys.stdout.buffer, Reaper()
@@ -186,10 +187,15 @@ def record_of(folder: Path) -> Record:
 
 
 def test_an_end_by_another_holder_is_recorded_and_can_be_stepped_again(tmp_path: Path) -> None:
-    lease = tmp_path / "store" / RUN / "lease.json"
+    store, key, taken = DirectoryStore(tmp_path / "store"), f"{RUN}/lease.json", False
     with supervised(tmp_path, "sh", "-c", SAVES, settings="lease=LeaseTimes(0.05, 30, 900)") as process:
         until(process, "ready")
-        lease.write_text('{"state": "held", "holder": "another", "host": "two", "incarnation": 2}')
+        while not taken:
+            with suppress(Conflict):  # with a renewal
+                store.replace(
+                    key, b'{"state": "held", "holder": "another", "host": "two", "incarnation": 2}', store.get(key)[1]
+                )
+                taken = True
         said, _ = process.communicate(timeout=30)
     assert process.returncode == Exit.FENCED, said
     assert "the lease was taken over by two (incarnation 2)" in said

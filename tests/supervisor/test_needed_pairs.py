@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from fakes.pairs import name_of
+from fakes.threads import no_further_thread
 from holdfast.core import wire
 from holdfast.core.checkpoint_name import CheckpointName
 from holdfast.core.errors import InvalidPair
@@ -40,6 +41,14 @@ def test_a_pair_is_brought_while_the_channel_goes_on_and_then_answered() -> None
     go_on.set()
     assert answers.next() == wire.PairHere(str(name_of(3)), None)
     assert (brought, needed.bringing) == ([name_of(3)], False)
+
+
+def test_where_no_further_thread_can_be_started_the_channel_brings_it() -> None:
+    answers = Answers()
+    needed = NeededPairs(lambda name: None, answers.send)
+    with no_further_thread():
+        needed.want(wire.PairWanted(str(name_of(3))))
+        assert answers.next() == wire.PairHere(str(name_of(3)), None)
 
 
 @pytest.mark.parametrize("name", [str(name_of(3)), "../x"])

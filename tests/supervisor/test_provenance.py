@@ -66,7 +66,8 @@ def test_the_origin_names_the_versions_and_the_processor() -> None:
     found = origin([], OPEN)
     assert found["versions"]["python"] == platform.python_version()
     assert found["versions"]["holdfast"] == holdfast.__version__, "its own, not that of a package which has its name"
-    assert set(found["versions"]) <= {"python", "holdfast", "tensorflow", "keras", "numpy", "h5py"}
+    frameworks = {"tensorflow", "jax", "jaxlib", "torch", "keras", "tf_keras"}
+    assert set(found["versions"]) <= {"python", "holdfast", *frameworks, "numpy", "h5py"}
     assert found["cpu"]
 
 

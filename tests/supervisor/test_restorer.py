@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 
 from fakes.clocks import Clock
-from fakes.pairs import name_of, save_pair
-from fakes.stores import FlakyStore, MemoryStore
+from fakes.pairs import name_of, save_pair, store_only
+from fakes.stores import FlakyStore, LaxStore, MemoryStore
 from holdfast.core.checkpoint_name import CheckpointName
-from holdfast.core.errors import Transient
+from holdfast.core.errors import Exit, Transient
 from holdfast.core.machine import effects, events
 from holdfast.core.redact import Redactor
 from holdfast.spool import Spool
+from holdfast.store import Store
 from holdfast.store.catalog import list_pairs
+from holdfast.store.conditional_write_fallback import Conditional
 from holdfast.supervisor.messages_to_events import Reports
 from holdfast.supervisor.report.journal import Journal
 from holdfast.supervisor.restore.prepare import Preparer
@@ -30,12 +32,12 @@ PATIENCE = 30
 class Started:
     """A restorer, and the events that it puts; what a training process does in between is the test's."""
 
-    def __init__(self, store: FlakyStore, work_dir: Path) -> None:
+    def __init__(self, store: Store, work_dir: Path) -> None:
         self.spool = Spool(work_dir / RUN)
         self.clock = Clock()
         self._queue: queue.SimpleQueue[events.Event] = queue.SimpleQueue()
         settings = RunSettings(name="digits", work_dir=work_dir, command=("true",), restore_first=True)
-        journal = Journal(None)  # its file is a log that is stored
+        self.journal = journal = Journal(None)  # its file is a log that is stored
         self._preparer = Preparer(
             settings, store, journal.event, journal.attach, store_pair, lambda who: None, lambda: None
         )
@@ -52,10 +54,15 @@ class Started:
 
     def until(self, kind: type[events.Event]) -> list[events.Event]:
         """What was heard up to the next event of that kind."""
+        heard = self.heard(kind)
+        assert not any(isinstance(event, events.PairLost | events.RestoreFailed) for event in heard)
+        return heard
+
+    def heard(self, kind: type[events.Event]) -> list[events.Event]:
+        """The same, whatever it was."""
         heard: list[events.Event] = []
-        while not heard or not isinstance(heard[-1], kind):
+        while not heard or not isinstance(heard[-1], kind | events.PairLost | events.RestoreFailed):
             heard.append(self._queue.get(timeout=PATIENCE))
-            assert not isinstance(heard[-1], events.PairLost | events.RestoreFailed)
         return heard
 
     def upload(self, *names: str | CheckpointName) -> None:
@@ -135,6 +142,79 @@ def test_a_pair_whose_news_died_with_the_command_is_told_of_at_the_restart(start
     assert started.start() == text(1)
 
 
+def test_the_pair_that_the_command_resumes_from_stays_here_and_is_stored_though_newer_ones_are_of_no_use(
+    memory: MemoryStore, store: FlakyStore, start: Callable[[], Started]
+) -> None:
+    """It is the only valid one, and the command reads it a while after an older pair was stored."""
+    started = start()
+    spool = started.spool
+    for save, batch in ((1, 0), (2, 7), (3, 0), (4, 0)):
+        save_pair(spool, name_of(save), batch=batch)
+    for save in (3, 4):
+        store_pair(store, spool, name_of(save))
+        memory.objects[f"{RUN}/{name_of(save).file('pkl')}"] = b"damaged"
+        spool.file(name_of(save).file("pkl")).write_bytes(b"damaged")
+    assert started.start() == text(1, 2), "an epoch's pair, and the one to resume from"
+    started.upload(*text(1, 2))
+    started.conclude()
+    assert started.restorer.resume is not None
+    assert started.restorer.resume.name == name_of(2)
+    assert name_of(2) in list_pairs(memory, RUN)
+    assert spool.pairs() == [name_of(4), name_of(3), name_of(2)]
+
+
+def test_a_pair_that_the_command_asked_for_stays_here_until_it_asks_for_another(
+    store: FlakyStore, start: Callable[[], Started]
+) -> None:
+    started = start()
+    for save in range(1, 5):
+        store_only(store, started.spool, name_of(save))
+    started.start()
+    for save in (1, 2):
+        started.restorer.bring_needed(name_of(save))
+    own = [name_of(save, incarnation=2) for save in (5, 6)]
+    for name in own:
+        save_pair(started.spool, name)
+        started.upload(name)
+    started.conclude()
+    assert started.spool.pairs() == [*reversed(own), name_of(2)]
+
+
+def test_where_a_machine_starts_no_further_thread_that_is_an_event(start: Callable[[], Started]) -> None:
+    """The loop then stores what it owes and gives the lease back."""
+    started = start()
+    before = threading.stack_size(1 << 40)  # more than there can be
+    try:
+        started.restorer.start(effects.Restore())
+    finally:
+        threading.stack_size(before)
+    (failed,) = started.heard(events.RestoreFailed)
+    assert failed == events.RestoreFailed("the restore cannot begin: can't start new thread", Exit.FAILED)
+
+
+def test_a_thread_that_a_machine_cannot_start_now_is_started_a_moment_later(
+    store: FlakyStore, start: Callable[[], Started]
+) -> None:
+    """The uploader's, say."""
+    started, before = start(), threading.stack_size()
+
+    def heard(kind: str, event: object) -> None:
+        if kind == "machine":  # the uploader comes next
+            threading.stack_size(1 << 40)  # more than there can be
+        elif kind == "no-thread":
+            threading.stack_size(before)
+
+    started.journal.listen(heard)
+    try:
+        started.start()
+    finally:
+        threading.stack_size(before)
+    save_pair(started.spool, name_of(1))
+    started.upload(name_of(1))
+    started.conclude()
+    assert list_pairs(store, RUN) == [name_of(1)]
+
+
 def test_a_restart_tells_of_no_pair_again(store: FlakyStore, start: Callable[[], Started]) -> None:
     started = start()
     started.start()
@@ -190,3 +270,20 @@ def test_a_log_that_is_being_sent_gives_way_and_comes_at_the_end(
 def away_for_data(operation: str, key: str) -> None:
     if key.endswith(".h5"):
         raise Transient("away")
+
+
+@pytest.mark.parametrize("create", ["kept", "ignored"])
+def test_only_where_an_incarnation_is_one_machines_a_new_pair_is_not_looked_for_first(
+    create: str, tmp_path: Path
+) -> None:
+    """On a store without create-only writes two machines may have one incarnation for a moment."""
+    flaky = FlakyStore(LaxStore(create=create))
+    started = Started(Conditional(flaky, lambda text: None, lambda seconds: None), tmp_path / "work")
+    started.start()
+    pair = name_of(1, incarnation=1)
+    save_pair(started.spool, pair)
+    asked: list[str] = []
+    flaky.before = lambda operation, key: asked.append(operation) if str(pair) in key else None
+    started.upload(pair)
+    started.close()
+    assert asked[0] == ("put" if create == "kept" else "get")

@@ -5,12 +5,17 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 
-import keras  # noqa: F401
+import keras
 import pytest
-import tensorflow as tf
 
-# These graphs are small and run a few times: optimizing them takes longer than they do.
-tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+
+    from training.untuned import tune_no_pipeline
+
+    tune_no_pipeline()
+    # These graphs are small and run a few times: optimizing them takes longer than they do.
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 # TensorFlow's modules are a million objects that live as long as the process. Tracing a graph makes many new ones, so
 # the collector came often, and went through all of these each time.

@@ -14,13 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 import holdfast
 from holdfast.training.session.open import close_session
 
+if "TF_USE_LEGACY_KERAS" in os.environ:
+    import tf_keras as keras
+else:
+    import keras as keras
+
+_OF_KERAS_2 = keras.__version__.startswith("2.")
 Stop = tuple[int, int]
 VALIDATION = -1
 
@@ -96,8 +100,9 @@ def once(script: Script, directory: Path, stop: Stop | None = None, seed: int | 
     one that it sets; None: it sets none.
     """
     close_session()
-    keras.utils.clear_session(free_memory=False)
-    tf.config.run_functions_eagerly(False)
+    _clear()
+    if keras.backend.backend() == "tensorflow":
+        _run_as_graphs()
     _set_seed(seed)
     witness = Witness()
     try:
@@ -109,11 +114,27 @@ def once(script: Script, directory: Path, stop: Stop | None = None, seed: int | 
     return Ended(None, state_of(model), history.history, witness.seen)
 
 
+def _clear() -> None:
+    if _OF_KERAS_2:
+        keras.backend.clear_session()
+    else:
+        keras.utils.clear_session(free_memory=False)
+
+
+def _run_as_graphs() -> None:
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(False)
+
+
 def _set_seed(seed: int | None) -> None:
     if seed is not None:
         keras.utils.set_random_seed(seed)
         return
-    tf.random.set_seed(None)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.random.set_seed(None)
     random.seed()
     np.random.seed()
 
@@ -134,10 +155,27 @@ def interrupted(script: Script, directory: Path, *stops: Stop, **resume: Any) ->
 
 
 def state_of(model: keras.Model) -> dict[str, bytes]:
-    variables = [*model.variables, *model.metrics_variables]
+    of_model = [one for one in model.variables if hasattr(one, "shape")]  # Keras 2 has the words of layers there
+    variables = [*of_model, *(variable for metric in model.metrics for variable in metric.variables)]
     if model.optimizer is not None:
-        variables += model.optimizer.variables
-    return {f"{i} {v.path}": np.asarray(v.value).tobytes() for i, v in enumerate(variables)}
+        listed = model.optimizer.variables
+        variables += listed if isinstance(listed, list | tuple) else listed()  # of a legacy one of Keras 2
+    return {f"{i} {_path(v)}": b"".join(map(_bytes, _copies(v))) for i, v in enumerate(variables)}
+
+
+def _path(variable: Any) -> str:
+    return str(getattr(variable, "path", variable.name))
+
+
+def _copies(variable: Any) -> tuple[Any, ...]:
+    """One of each replica."""
+    value = variable if callable(variable.value) else variable.value
+    copies = getattr(value, "values", None)
+    return copies if isinstance(copies, tuple) else (value,)
+
+
+def _bytes(value: Any) -> bytes:
+    return np.asarray(value if _OF_KERAS_2 else keras.ops.convert_to_numpy(value)).tobytes()
 
 
 def assert_same(left: Ended, right: Ended) -> None:

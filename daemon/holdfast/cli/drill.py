@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import random
@@ -21,18 +22,30 @@ from rich.table import Table
 from ..core.artifacts import shown
 from ..core.errors import Cancelled, Exit, HoldfastError, SettingsError
 from ..core.wording import bytes_text, count
-from ..drill.drill import KINDS, Drill
+from ..drill.drill import Drill
 from ..drill.fake_imds import MetadataService
 from ..drill.folder_copy import MOST_BYTES, Deployment, remove
+from ..drill.machine_group import Site
+from ..drill.plan import KINDS
 from ..drill.result import Report
 from ..drill.stop_signals import StopSignals
+from ..supervisor.command.isolation import check_reachable
+from .options import checked_interval
 
 _LAST_LINES = 20
+_COMPARED_WITH = ("numpy", "h5py")
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
 @click.option("--interruptions", type=click.IntRange(1, 1000), default=3, show_default=True, help="How many.")
 @click.option("--kinds", default="notice,sigterm,sigkill", show_default=True, help="Which, separated by commas.")
+@click.option(
+    "--ranks",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="So many machines train together; each interruption strikes one of them.",
+)
 @click.option("--seed", type=int, help="Repeats the moments of an earlier drill.  [default: a random one, printed]")
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON on standard output, for CI.")
 @click.option(
@@ -48,15 +61,20 @@ _LAST_LINES = 20
     metavar="BYTES",
     help="How much of the folder is copied for each machine; the rest is linked.",
 )
+@click.option("--auto", is_flag=True, help="As for holdfast run: no line in the script.")
+@click.option("--every", default="epoch", show_default=True, metavar="epoch|N|TIME|auto", help="As for holdfast run.")
 @click.option("--quiet", is_flag=True, help="Leave out the training's own output, unless it fails.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def drill(
     interruptions: int,
     kinds: str,
+    ranks: int,
     seed: int | None,
     as_json: bool,
     share_folder: bool,
     copy_limit: int,
+    auto: bool,
+    every: str,
     quiet: bool,
     command: tuple[str, ...],
 ) -> int:
@@ -71,6 +89,15 @@ def drill(
         raise SettingsError(f"--kinds {kinds!r}: give some of {', '.join(KINDS)}, separated by commas")
     if not command or shutil.which(command[0]) is None:
         raise SettingsError("no command that exists: give it after '--', as in: holdfast drill -- python train.py")
+    if auto:
+        check_reachable(command)
+    missing = [name for name in _COMPARED_WITH if importlib.util.find_spec(name) is None]
+    if missing:
+        raise SettingsError(
+            f"a drill compares arrays, and holdfast's own environment lacks {' and '.join(missing)} for that: in "
+            "holdfast's clone, pip install '.[drill]' (the command's environment is another matter)"
+        )
+    options = (*(("--auto",) if auto else ()), "--every", checked_interval(every))
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed
     console = Console(stderr=as_json, highlight=False, soft_wrap=True)
 
@@ -88,9 +115,10 @@ def drill(
     with StopSignals() as signals, _folder() as folder:
         try:
             deployment = None if share_folder else _deployment(command, signals.check, copy_limit, Path(folder), tell)
-            with MetadataService() as service:
-                rehearsal = Drill(command, Path(folder), service, tell, show, signals.check, deployment)
-                report = rehearsal.run(interruptions, chosen, seed)
+            with contextlib.ExitStack() as held:
+                services = [held.enter_context(MetadataService()) for _ in range(ranks)]
+                site = Site(command, Path(folder), services, show, signals.check, deployment, options)
+                report = Drill(site, tell).run(interruptions, chosen, seed)
         except Cancelled:
             raise
         except HoldfastError:  # its text refers to the output
@@ -126,12 +154,19 @@ def _deployment(
 
 def _print(console: Console, report: Report, quiet: bool) -> None:
     table = Table(
-        title=f"\nInterruptions (--seed {report.seed})", title_justify="left", show_edge=False, pad_edge=False
+        title=f"\nInterruptions (--seed {report.seed} has the same again)",
+        title_justify="left",
+        show_edge=False,
+        pad_edge=False,
     )
-    for column in ("kind", "struck at batch", "batches redone", "first new batch after"):
-        table.add_column(column, justify="left" if column == "kind" else "right")
+    table.add_column("interruption")
+    if report.ranks > 1:
+        table.add_column("of rank", justify="right")
+    for column in ("at batch", "batches done again", "until the first new batch"):
+        table.add_column(column, justify="right")
     for i in report.interruptions:
-        table.add_row(i.kind, f"{i.struck} of {report.batches}", str(i.redone), f"{i.recovery:.1f} s")
+        rank = [str(i.rank)] if report.ranks > 1 else []
+        table.add_row(i.kind, *rank, f"{i.struck} of {report.batches}", str(i.redone), f"{i.recovery:.1f} s")
     if report.interruptions:
         console.print(table)
         console.print(f"\nbatches executed over all starts: {report.executed}; undisturbed: {report.batches}")

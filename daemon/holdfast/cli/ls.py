@@ -14,10 +14,10 @@ from ..core.wording import bytes_text, count
 from ..store import Store
 from ..store.catalog import existing_run, list_runs, read_contents
 from ..store.contents import Contents, Listed
-from . import show
+from .common import show
+from .common.shared import as_json_option, name_json, store_to_read
+from .common.show import Column
 from .options import config_option, store_options
-from .shared import as_json_option, name_json, store_to_read
-from .show import Column
 
 _LISTERS = 8
 _RUNS = (
@@ -96,7 +96,7 @@ def _run_json(contents: Contents) -> dict[str, Any]:
 
 def _run_row(contents: Contents) -> list[str]:
     newest = _numbers(contents.pairs[0].name) if contents.pairs else ["", "", ""]
-    state = "complete" if contents.complete else "in progress"
+    state = "complete" if contents.complete else "not complete"
     dates = [_date(contents.begun), _date(contents.changed)]
     return [str(contents.run), state, str(len(contents.pairs)), *newest, bytes_text(contents.size), *dates]
 
@@ -120,7 +120,7 @@ def _checkpoints(store: Store, contents: Contents, as_json: bool) -> None:
         return
     if contents.pairs:
         show.table(_CHECKPOINTS, [_checkpoint_row(listed, contents.stored(listed)) for listed in contents.pairs])
-    state = "complete" if contents.complete else "in progress"
+    state = "complete" if contents.complete else "not complete"
     show.say(
         f"{contents.run} is {state}: {count(len(contents.pairs), 'checkpoint')}, {bytes_text(contents.size)} in all"
     )

@@ -19,7 +19,7 @@ from ..core.redact import Redactor
 from ..supervisor.report.systemd import is_journal
 
 _PLAIN = {"a valid integer range": "a whole number", "Recognized values: , ": "Recognized values: "}
-_NAMES = ("run", "status", "new", "ls", "verify", "pull", "prune", "rm", "doctor", "demo", "drill")
+_NAMES = ("run", "status", "notice", "new", "ls", "verify", "pull", "prune", "rm", "report", "doctor", "demo", "drill")
 
 
 class _Commands(click.Group):

@@ -9,9 +9,9 @@ import click
 from ..core.errors import SettingsError
 from ..core.runs import RunId, check_name
 from ..store.catalog import allot, list_runs
-from . import show
+from .common import show
+from .common.shared import as_json_option, patient_store
 from .options import config_option, store_options
-from .shared import as_json_option, patient_store
 
 
 @click.command()

@@ -14,10 +14,12 @@ from typing import Any, TypeVar
 
 import click
 
+from ..auto.environment import LOOK_VARIABLE
 from ..core.errors import SettingsError
-from ..core.policy import Best, Retention
+from ..core.policy import Best, Cadence, Retention
 from ..core.wire import RUN_DIR_VARIABLE, SOCKET_VARIABLE
 from ..store import Store, StoreSettings, open_store
+from ..supervisor.settings import RENDEZVOUS
 
 DEFAULT_CONFIG = Path("/etc/holdfast/holdfast.toml")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -36,6 +38,10 @@ def seconds(name: str, default: float, text: str, least: float = 0.0) -> Callabl
 
 def hours(name: str, text: str) -> Callable[[F], F]:
     return option(name, type=_Number(0.0, 1e6, unit="hours"), metavar="HOURS", help=text)
+
+
+def price(name: str, text: str) -> Callable[[F], F]:
+    return option(name, type=_Number(0.0, 1e6, unit="money"), metavar="PRICE", help=text)
 
 
 class _Number(click.FloatRange):
@@ -65,9 +71,18 @@ def config_option(function: F) -> F:
 
 
 def store_options(function: F) -> F:
+    return _store_options(function, required=True)
+
+
+def optional_store_options(function: F) -> F:
+    """For a command that has something to do without a store, too."""
+    return _store_options(function, required=False)
+
+
+def _store_options(function: F, required: bool) -> F:
     for decorate in reversed(
         [
-            option("--store", required=True, metavar="URI", help="s3://bucket/prefix, file:///path or a path."),
+            option("--store", required=required, metavar="URI", help="s3://bucket/prefix, file:///path or a path."),
             option("--endpoint-url", metavar="URL", help="An S3-compatible store instead of Amazon's."),
             option(
                 "--sse",
@@ -88,6 +103,59 @@ def store_options(function: F) -> F:
     return function
 
 
+def auto_options(function: F) -> F:
+    """What makes a script resumable that does not say so itself, and how often a training saves."""
+    for decorate in reversed(
+        [
+            option("--auto", is_flag=True, help="Make each Keras fit of the command resumable, as the script is."),
+            option(
+                "--every",
+                default="epoch",
+                metavar="epoch|N|TIME|auto",
+                help="When to save besides each epoch's end, where the script does not say it: after so many batches"
+                " (500) or so much time (90s, 10m, 2h); auto: as often as it costs 1 % of the time (auto:0.5%: half).",
+            ),
+        ]
+    ):
+        function = decorate(function)
+    return function
+
+
+def gang_options(function: F) -> F:
+    """Which of several machines that train one model together this one is."""
+    for decorate in reversed(
+        [
+            option(
+                "--rank",
+                type=click.IntRange(0),
+                metavar="N",
+                help="This machine's number among those that train one model together, from 0.  [default: what started"
+                " them says it: docs/many-machines.md]",
+            ),
+            option("--ranks", type=click.IntRange(1), metavar="N", help="How many they are; 1: it trains alone."),
+            option(
+                "--rendezvous",
+                type=click.Choice(RENDEZVOUS),
+                default="environment",
+                help="Who tells the command where the others are: what started them; or holdfast, by the store.",
+            ),
+        ]
+    ):
+        function = decorate(function)
+    return function
+
+
+def checked_interval(every: str) -> str:
+    """Raises SettingsError unless it is one that ``--every`` takes."""
+    try:
+        Cadence.parse(every)
+    except SettingsError:
+        raise SettingsError(
+            f"--every {every!r}: give 'epoch', a number of batches (500), a time (90s, 10m, 2h), 'auto' or 'auto:0.5%'"
+        ) from None
+    return every
+
+
 def watch_options(function: F) -> F:
     """The options of ``holdfast run`` for monitoring it."""
     for decorate in reversed(
@@ -98,6 +166,17 @@ def watch_options(function: F) -> F:
             option("--metrics-host", default="127.0.0.1", metavar="ADDRESS", help="Where to serve them."),
             option("--log-format", type=click.Choice(["text", "json"]), default="text", help="holdfast's own lines."),
             option("--notify-url", metavar="URL", help="POST JSON here on an interruption, a failure, a completion."),
+            option(
+                "--ping-url",
+                metavar="URL",
+                help="GET it each minute in which a batch was done, URL/start at the start, URL/fail at a failure.",
+            ),
+            option(
+                "--termination-message",
+                type=click.Path(path_type=Path, dir_okay=False),
+                metavar="FILE",
+                help="Write there how it ended.  [default: Kubernetes' /dev/termination-log, where there is one]",
+            ),
         ]
     ):
         function = decorate(function)
@@ -174,7 +253,8 @@ def _settings_of(command: click.Command | None) -> dict[str, click.Option]:
 
 def _warn_of_typos(context: click.Context) -> None:
     own = {_variable(name) for name in (*_settings_of(context.command), "config")}
-    given = {name for name in os.environ if name.startswith("HOLDFAST_")} - own - {SOCKET_VARIABLE, RUN_DIR_VARIABLE}
+    ours = {SOCKET_VARIABLE, RUN_DIR_VARIABLE, LOOK_VARIABLE}
+    given = {name for name in os.environ if name.startswith("HOLDFAST_")} - own - ours
     known = {_variable(name) for name in _known(context)} if given else set()
     for name in sorted(given - known):
         click.echo(f"holdfast: warning: the variable {name} is not a setting{_meant(name, known | own)}", err=True)

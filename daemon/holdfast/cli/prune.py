@@ -13,10 +13,10 @@ from ..core.wording import bytes_text, count
 from ..inspect.prune import Pruning, plan, remove
 from ..store.catalog import existing_run, read_contents
 from ..store.contents import Listed
-from . import show
+from .common import show
+from .common.shared import as_json_option, name_json, scratch, store_to_read
+from .common.show import Column
 from .options import config_option, keep_best, option, retention, store_options
-from .shared import as_json_option, name_json, scratch, store_to_read
-from .show import Column
 
 F = TypeVar("F", bound=Callable[..., Any])
 _COLUMNS = (

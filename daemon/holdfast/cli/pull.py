@@ -15,13 +15,13 @@ from ..inspect.pull_artifacts import pull_artifacts
 from ..store import Store
 from ..store.catalog import read_contents
 from ..store.contents import Contents, Listed
-from . import show
+from .common import show
+from .common.shared import as_json_option, chosen_run, name_json, no_such_step, run_argument, store_to_read
 from .options import config_option, store_options
-from .shared import as_json_option, chosen_run, name_json, no_such_step, run_argument, store_to_read
 
 
 class NothingValid(HoldfastError):
-    """No checkpoint that was asked for is valid."""
+    """No checkpoint that was asked for is there and valid."""
 
     exit_code = Exit.DAMAGED
 
@@ -44,7 +44,7 @@ def pull(run: str | None, to: Path, everything: bool, step: int | None, as_json:
 
     RUN is a name or a run id; without it, the run that was begun last. Files that are here already are not downloaded
     again.
-    Exit 65 if what was asked for is damaged.
+    Exit 65 if what was asked for is damaged, or there is no checkpoint yet.
     """
     if everything and step is not None:
         raise SettingsError("--all and --step: give one of them")
@@ -62,7 +62,7 @@ def pull(run: str | None, to: Path, everything: bool, step: int | None, as_json:
     if candidates and not result.pairs:
         raise NothingValid(f"of {count(len(candidates), 'matching checkpoint')}, none is valid")
     if not candidates:
-        raise SettingsError(f"{contents.run} has no checkpoint that could be restored yet")
+        raise NothingValid(f"{contents.run} has no checkpoint that could be restored yet")
     return int(Exit.DAMAGED) if everything and result.damaged else 0
 
 

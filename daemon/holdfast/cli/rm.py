@@ -18,13 +18,13 @@ from ..core.wording import bytes_text, count
 from ..inspect.remove import remove_last, remove_run
 from ..store import HasFolder, Store
 from ..store.catalog import existing_run, is_held, read_contents
-from ..store.conditions import Conditional
+from ..store.conditional_write_fallback import Conditional
 from ..store.contents import Contents
 from ..store.retrying import PatientStore
 from ..supervisor.restore.lease import Lease
-from . import show
+from .common import show
+from .common.shared import as_json_option, to_be_there
 from .options import config_option, seconds, store_options, the_store
-from .shared import as_json_option, to_be_there
 
 _LONGEST_WAIT = 7200.0  # longer than any holder's expiry
 
@@ -72,7 +72,7 @@ def rm(run: str, yes: bool, lease_expiry: float, as_json: bool, **settings: Any)
 
 def _agreed(store: Store, contents: Contents) -> bool:
     what = (
-        f"{contents.run} in {store.uri} is {'complete' if contents.complete else 'in progress'}, with "
+        f"{contents.run} in {store.uri} is {'complete' if contents.complete else 'not complete'}, with "
         f"{count(len(contents.pairs), 'checkpoint')} and {bytes_text(contents.size)} in all"
     )
     if not sys.stdin.isatty():

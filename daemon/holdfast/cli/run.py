@@ -5,46 +5,49 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import os
-import shutil
 import signal
 import sys
-import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ..auto.environment import with_hook
 from ..core.artifacts import Limits
-from ..core.errors import EXIT_MEANINGS, Exit, HoldfastError, SettingsError
-from ..core.machine.table import Rules
-from ..core.policy import LeaseTimes
+from ..core.errors import EXIT_MEANINGS, Exit, HoldfastError
+from ..core.event_sink import ByteSink
 from ..core.redact import Redactor
-from ..core.runs import ForkSource, RunId, check_name
 from ..spool import only_here
-from ..store.conditions import Conditional
+from ..store.conditional_write_fallback import Conditional
+from ..supervisor.command.notice_hook import NoticeHook, check_command
 from ..supervisor.command.reaper import Reaper
 from ..supervisor.command.side_command import SideCommand
-from ..supervisor.ending.autoscaling import Hook, Member
-from ..supervisor.ending.on_end import Action, Closer, Endings, check_choice, decide
+from ..supervisor.ending.autoscaling import Member
+from ..supervisor.ending.on_end import Action, Closer, Endings, decide
+from ..supervisor.gang.member import GangMember
 from ..supervisor.loop import Supervisor
-from ..supervisor.notices.hardware import is_ec2
-from ..supervisor.notices.imds import ENDPOINT_VARIABLE, MetadataClient, client_from_environment
-from ..supervisor.notices.imds_watcher import Watcher
+from ..supervisor.notices.imds import MetadataClient, client_from_environment
+from ..supervisor.notices.source import CHOICES
 from ..supervisor.report.journal import Journal
 from ..supervisor.report.monitoring import watched
+from ..supervisor.report.one_console import OneConsole
 from ..supervisor.report.systemd import Systemd, is_journal
-from ..supervisor.report.view import announcing
+from ..supervisor.report.termination_message import LastLine, message_file
 from ..supervisor.restore.lease_record import holder_outside
-from ..supervisor.settings import RunSettings
+from ..supervisor.settings import STAND_BY
+from .common.notice_sources import notice_sources
+from .common.run_settings import check_apart, endings_of, settings_of
 from .options import (
+    auto_options,
     config_option,
+    gang_options,
     hours,
     keep_best,
     option,
-    retention,
     seconds,
     store_options,
     the_store,
@@ -62,6 +65,8 @@ _CODES = "\n".join(f"  {int(code):>2}  {meaning}" for code, meaning in EXIT_MEAN
 @store_options
 @option("--run", required=True, metavar="NAME", help="Continue the newest run of this name, or begin one.")
 @option("--work-dir", type=click.Path(path_type=Path), default=Path("runs"), help="Where this machine keeps the run.")
+@auto_options
+@gang_options
 @option("--extend", is_flag=True, help="Continue the run even if it is complete (from 3 epochs to 6, say).")
 @option(
     "--restore-first",
@@ -76,13 +81,30 @@ _CODES = "\n".join(f"  {int(code):>2}  {meaning}" for code, meaning in EXIT_MEAN
     default="save",
     help="What to do on a rebalance recommendation.",
 )
+@option(
+    "--notices",
+    type=click.Choice(CHOICES),
+    default="auto",
+    help="Whose metadata service announces interruptions; auto: that of the cloud whose machine this is.",
+)
 @seconds("--poll-interval", 2.0, "How often to look for interruption notices.", 0.01)
 @seconds("--lease-wait", 900.0, "How long to wait while another machine holds the run.")
+@option(
+    "--stand-by",
+    type=click.Choice(STAND_BY),
+    default="off",
+    help="When the command's Python imports ahead what its script needs: waiting: while another machine holds the run;"
+    " always: also for restarts.",
+)
 @seconds("--lease-heartbeat", 10.0, "How often the lease is renewed.", 0.05)
 @seconds("--lease-expiry", 30.0, "When a silent holder counts as dead.", 0.2)
 @seconds("--store-wait", 30.0, "How long to wait at the start for a store that cannot be reached.")
 @option("--from", "source", metavar="RUN@STEP", help="Resume from that checkpoint of this run or of another, once.")
-@option("--keep-last", type=click.IntRange(1), help="Keep the newest N checkpoints in the store.  [default: all]")
+@option(
+    "--keep-last",
+    type=click.IntRange(1),
+    help="Keep the newest N checkpoints; 2 or more are safer.  [default: all]",
+)
 @option("--keep-every", type=click.IntRange(1), help="Keep one checkpoint of every K-th epoch in the store.")
 @keep_best("Keep the checkpoint that is best by a metric in the store")
 @option("--keep-local", type=click.IntRange(1), default=2, help="Stored checkpoints to keep on this machine.")
@@ -110,59 +132,72 @@ _CODES = "\n".join(f"  {int(code):>2}  {meaning}" for code, meaning in EXIT_MEAN
 @option(
     "--lifecycle-hook", metavar="GROUP/HOOK", help="The Auto Scaling group's termination hook, completed after a drain."
 )
+@option("--on-notice", metavar="COMMAND", help="A command to run at a notice, beside the drain, for 30 s at most.")
 @watch_options
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def run(**settings: Any) -> int:
     """Run COMMAND so that its training survives the loss of this machine: restore, train, sync, drain.
 
-    Put the command after '--'. A script that uses holdfast.Resume is asked to save when it has to stop; any other
-    command gets SIGTERM.
+    Put the command after '--'. With --auto each Keras fit in it can be resumed; without, each that has holdfast.Resume.
+    Such a script is asked to save when it has to stop; any other command gets SIGTERM.
     """
     client = client_from_environment(os.environ, time.monotonic)
-    endings, reaper = _endings(settings), Reaper()
+    endings, reaper = endings_of(settings), Reaper()
+    notice_command = check_command("--on-notice", settings["on_notice"]) if settings["on_notice"] else ()
+    console = OneConsole(sys.stdout.buffer if sys.stdout else None, sys.stderr)
     told = Journal(
-        sys.stderr,
+        console.lines,
         Redactor(os.environ),
         as_json=settings["log_format"] == "json",
         levels=is_journal(sys.stderr, os.environ),
     )
+    last_line = LastLine()
+    told.listen(last_line.heard)
     with contextlib.closing(told) as journal:
         code = Exit.FAILED
         try:
-            code = _supervise(settings, client, journal, reaper)
+            with _noticing(notice_command, settings["run"], journal, reaper):
+                code = _supervise(settings, client, journal, reaper, console.output)
         except HoldfastError as error:
-            code = error.exit_code
+            code, last_line.text = error.exit_code, str(error)
             raise
         finally:
+            last_line.write(message_file(os.environ, settings["termination_message"]), code)
             outside = _holder_outside(settings, code, endings, journal)
             actions = decide(code, endings, only_here(settings["work_dir"], settings["run"]), outside)
             _end(actions, settings["run"], code, client, journal, reaper)
     return code
 
 
-def _supervise(settings: dict[str, Any], client: MetadataClient | None, journal: Journal, reaper: Reaper) -> Exit:
-    store = Conditional(the_store(dict(settings)), lambda text: journal.event("conditions", text, warning=True))
-    run_settings = _settings(settings)
+@contextlib.contextmanager
+def _noticing(words: tuple[str, ...], name: str, journal: Journal, reaper: Reaper) -> Iterator[None]:
+    with contextlib.ExitStack() as held:
+        if words:
+            hook = held.enter_context(contextlib.closing(NoticeHook(words, name, os.environ, reaper, journal.event)))
+            journal.listen(hook.heard)
+        yield
+
+
+def _supervise(
+    settings: dict[str, Any],
+    client: MetadataClient | None,
+    journal: Journal,
+    reaper: Reaper,
+    output: ByteSink | None,
+) -> Exit:
+    opened = the_store(dict(settings))
+    check_apart(opened.uri, settings["work_dir"])
+    store = Conditional(opened, lambda text: journal.event("conditions", text, warning=True))
+    run_settings = settings_of(settings)
     with contextlib.suppress(OSError, ValueError, RuntimeError):  # standard error may be closed, or no real file
         faulthandler.enable()  # a watchdog's SIGABRT shows where the supervisor hung
 
-    def watcher(report: Any) -> Watcher:
-        return Watcher(
-            client=client,
-            report=announcing(journal, report),
-            say=lambda kind, text: journal.event(
-                kind, text, warning=kind == "metadata-warning", debug=kind == "metadata-refused"
-            ),
-            drain_time=run_settings.rules.drain_time,
-            interval=run_settings.poll_interval,
-            rebalance_stands=run_settings.rules.rebalance == "drain",
-            expected=is_ec2(Path("/")) or ENDPOINT_VARIABLE in os.environ,
-        )
-
+    sources = notice_sources(settings["notices"], client, run_settings, journal)
+    environment = with_hook(os.environ, settings["auto"])
+    is_member = run_settings.rank is not None and run_settings.rank.number > 0
+    supervisor = GangMember if is_member else Supervisor
     with watched(journal, run_settings.work_dir, settings):
-        return Supervisor(
-            run_settings, store, journal, watcher, os.environ, sys.stdout.buffer if sys.stdout else None, reaper
-        ).run()
+        return supervisor(run_settings, store, journal, sources, environment, output, reaper).run()
 
 
 def _holder_outside(settings: dict[str, Any], code: Exit, endings: Endings, journal: Journal) -> bool:
@@ -196,80 +231,3 @@ def _end(
         Systemd(os.environ).ending,
     )
     closer.close(name, code, actions)
-
-
-def _endings(given: dict[str, Any]) -> Endings:
-    """Raises SettingsError."""
-    text = given["lifecycle_hook"]
-    hook = None if text is None else Hook.parse(text)
-    if text is not None and hook is None:
-        raise SettingsError(f"--lifecycle-hook {text!r}: give GROUP/HOOK, the names of the group and of its hook")
-    return Endings(
-        on_complete=check_choice("--on-complete", given["on_complete"]),
-        on_failure=check_choice("--on-failure", given["on_failure"]),
-        hook=hook,
-    )
-
-
-def _settings(given: dict[str, Any]) -> RunSettings:
-    """Checks all that can be checked before anything is changed. Raises SettingsError."""
-    name = given["run"]
-    if RunId.parse(name) is None:
-        check_name(name)
-    if given["lease_heartbeat"] * 2 > given["lease_expiry"]:
-        raise SettingsError(
-            "--lease-expiry must be at least twice --lease-heartbeat, or a living holder counts as dead"
-        )
-    return RunSettings(
-        name=name,
-        work_dir=_writable(given["work_dir"]),
-        command=_command(given["command"]),
-        extend=given["extend"],
-        restore_first=given["restore_first"],
-        rules=Rules(drain_time=given["drain_time"], max_restarts=given["max_restarts"], rebalance=given["rebalance"]),
-        lease=LeaseTimes(given["lease_heartbeat"], given["lease_expiry"], given["lease_wait"]),
-        poll_interval=given["poll_interval"],
-        store_wait=given["store_wait"],
-        keep_local=given["keep_local"],
-        keep=retention(given["keep_last"], given["keep_every"], given["keep_best"]),
-        artifacts=Limits(given["artifacts_limit"], given["artifacts_interval"], given["artifacts_wait"]),
-        source=ForkSource.parse(given["source"]) if given["source"] else None,
-        stall_timeout=_stall_timeout(given["stall_timeout"]),
-        max_hours=given["max_hours"],
-        group=hook.group if (hook := Hook.parse(given["lifecycle_hook"] or "")) else "",
-    )
-
-
-def _stall_timeout(given: float) -> float:
-    if 0 < given < 1:
-        raise SettingsError(f"--stall-timeout {given:g}: give 1 s or more (1800, say), or 0 to never restart it")
-    return given
-
-
-def _command(command: tuple[str, ...]) -> tuple[str, ...]:
-    if not command:
-        raise SettingsError(
-            "no command: give the training command after '--', as in: holdfast run … -- python train.py"
-        )
-    if shutil.which(command[0]) is None:
-        raise SettingsError(
-            f"the command {command[0]!r} does not exist or may not be executed; correct it, or give its path"
-        )
-    return command
-
-
-def _writable(path: Path) -> Path:
-    """The work dir, or the nearest folder above it that exists, must take new files."""
-    nearest = path.absolute()
-    while not nearest.exists() and nearest != nearest.parent:
-        nearest = nearest.parent
-    if not nearest.is_dir():
-        raise SettingsError(f"--work-dir {path}: {nearest} is not a folder")
-    try:
-        with tempfile.TemporaryDirectory(prefix=".holdfast-", dir=nearest):
-            pass
-    except OSError as error:
-        raise SettingsError(
-            f"--work-dir {path}: {nearest} takes no new files ({error.strerror}); give one that this user may write"
-        ) from None
-    return path

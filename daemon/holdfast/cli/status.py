@@ -6,21 +6,27 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
 from rich.console import Console, Group
 from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from ..core.errors import SettingsError
+from ..core.machine.events import NoticeStands
+from ..core.runs import RunId
 from ..core.view import Facts, Mark
 from ..core.wording import count
+from ..supervisor.notices.handed import HandedNotices, notice_file
+from ..supervisor.notices.metadata_http import MetadataError
 from ..supervisor.report.status import STATUS_FILE, Status, find
-from . import show
+from .common import show
+from .common.show import clean
 from .options import config_option, option
-from .show import clean
 
 _MOST_ENDED = 5
 _STYLES = {True: "green", False: "red", None: "yellow"}
@@ -115,6 +121,8 @@ def _drawn(found: list[Status], now: float, work_dir: Path, unreadable: Sequence
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
         for label, text in fields(one, now):
             table.add_row(Text(label, "dim"), Text(clean(text), _STYLES[one.alive] if label == "state" else ""))
+        if (share := done(one)) is not None:
+            table.add_row(Text(), ProgressBar(total=1.0, completed=share, width=40))
         tables += [table, Text()]
     return Group(*tables, *(Text(clean(line)) for line in in_short(found, unreadable)))
 
@@ -124,29 +132,67 @@ def fields(status: Status, now: float) -> Iterator[tuple[str, str]]:
     facts, progress = status.facts, status.progress
     yield "run", status.run
     waits = status.alive is not False and facts.waiting is not None
-    yield "state", ("waiting" if waits else status.state) + (f", process {status.daemon}" if status.alive else "")
+    yield "state", status.state + (f", process {status.daemon}" if status.alive else "")
     if waits and facts.waiting is not None:
-        yield "waits", facts.waiting
-    yield "at", f"epoch {progress.epoch + 1}, batch {progress.batch}, step {progress.step}"
-    noted = "" if facts.ended or status.alive is not False else ", as of its last event"
-    yield "saved", _at(facts.saved, facts, now) + noted
-    yield "stored", _at(facts.stored, facts, now) + noted
-    yield "owed", f"{status.owed} not in the store"
+        yield "waits", facts.waiting.removeprefix("waiting ")
+    if progress.executed or facts.counts.get("started"):
+        yield "at", _where(status)
+    if not waits:
+        noted = "" if facts.ended or status.alive is not False else ", as of its last event"
+        yield "saved", _at(facts.saved, facts, now) + noted
+        yield "stored", _at(facts.stored, facts, now) + noted
+    if facts.at_risk is not None and facts.interval is not None and not facts.ended:
+        lost = f"at most {facts.at_risk:.0f} s of training would be lost to a SIGKILL now"
+        yield "interval", f"{facts.interval:.0f} s; {lost}"
+    if status.owed or not waits:
+        yield "owed", f"{status.owed} not in the store"
     if facts.stopping and not facts.ended:
         left = "" if facts.until is None else f", {max(0.0, facts.until - now):.0f} s are left"
         yield "stopping", f"{facts.stopping}{left}"
-    if facts.notice:
+    if (kept := _kept_notice(status, now)) is not None:
+        yield "notice", f"{kept.what}: a start waits {kept.until}"
+    elif facts.notice:
         yield "notice", facts.notice
     if facts.pid is not None and status.alive is not False:
         yield "command", f"process {facts.pid}, {count(facts.restarts, 'restart')}"
+    if facts.ranks and not facts.ended:
+        yield (
+            "ranks",
+            "; ".join(f"{rank}: {host}" for rank, host in sorted(facts.ranks.items(), key=lambda one: one[0])),
+        )
     if facts.orphans:
         yield "orphans", f"{count(facts.orphans, 'process was', 'processes were')} left behind and reaped"
-    if status.goodput is not None:
-        yield "goodput", f"{100 * status.goodput:.1f} % of the batches of this start count"
+    if status.useful_batches is not None:
+        share = f"{100 * status.useful_batches:.1f} %"
+        yield "useful", "all batches of this start" if share == "100.0 %" else f"{share} of this start's batches"
     if facts.incarnation is not None:
         yield "incarnation", str(facts.incarnation)
     if facts.warning and facts.warned is not None:
         yield "last warning", f"{_age(now - facts.warned)} ago: {facts.warning}"
+
+
+def _kept_notice(status: Status, now: float) -> NoticeStands | None:
+    """What was handed in, once the daemon is gone: one that waits for its end has no folder of its own yet."""
+    run = RunId.parse(status.run)
+    if run is None or not (status.facts.ended or status.alive is False):
+        return None
+    with contextlib.suppress(MetadataError):  # the next start names it
+        return HandedNotices(notice_file(status.folder.parent, run.name), lambda: now).ask()
+    return None
+
+
+def _where(status: Status) -> str:
+    """A daemon that is gone makes no progress, so nothing is said of the time that is left."""
+    lives = status.alive is not False and not status.facts.ended
+    course = status.facts.course if lives else replace(status.facts.course, batch_seconds=None)
+    if not status.progress.executed:
+        return "no batch on this machine yet"
+    return f"{course.text(status.progress.epoch, status.progress.batch)}, step {status.progress.step}"
+
+
+def done(status: Status) -> float | None:
+    """The share of the training that is done, if that is known."""
+    return status.facts.course.share(status.progress.epoch, status.progress.batch)
 
 
 def _at(mark: Mark | None, facts: Facts, now: float) -> str:

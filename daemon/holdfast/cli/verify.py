@@ -15,9 +15,9 @@ from ..inspect.verify import Verdict, check_pair
 from ..store import Store
 from ..store.catalog import existing_run, list_runs, read_contents
 from ..store.contents import Contents, Listed
-from . import show
+from .common import show
+from .common.shared import as_json_option, name_json, no_such_step, run_argument, scratch, store_to_read
 from .options import config_option, store_options
-from .shared import as_json_option, name_json, no_such_step, run_argument, scratch, store_to_read
 
 
 @click.command()

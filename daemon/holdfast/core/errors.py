@@ -21,17 +21,18 @@ class Exit(IntEnum):
 
 
 EXIT_MEANINGS: dict[Exit, str] = {
-    Exit.COMPLETE: "training is complete and everything is in the store",
+    Exit.COMPLETE: "training is complete, and all checkpoints and artifacts are in the store",
     Exit.STOPPED: "stopped early; the state is in the store; run again to go on",
     Exit.UNSTORED: (
         "stopped early and the last state could not be stored; it is still in the work dir; or the training is "
         "complete and the store refuses to have it marked so"
     ),
     Exit.FENCED: "another holder kept the run's lease for longer than --lease-wait, or took it over",
-    Exit.USAGE: "bad settings or arguments",
+    Exit.USAGE: "bad settings or arguments, or an interpreter that --auto cannot reach",
     Exit.FAILED: (
         "the training command failed before its first batch ever, kept failing without progress, or trained without "
-        "ever saving; or none of the run's checkpoints is valid; or the run is older than --max-hours"
+        "ever saving; or --auto found nothing to make resumable; or none of the run's checkpoints is valid; or the run "
+        "is older than --max-hours"
     ),
 }
 

@@ -20,6 +20,27 @@ _WARNED = "a warning"
 SECTIONS: dict[str, dict[str, Kind]] = {
     "The run": {
         "lease": Kind("the run's lease is held", {"run": "run id", "incarnation": "the lease's number"}),
+        "earlier-starts": Kind(
+            "what the run's earlier starts did, as far as the store has their events",
+            {
+                "starts": "how many",
+                "executed": "batches that they executed, repeated ones too",
+                "base": "the step at which the first of them began",
+                "interruptions": "how many of them were interrupted, or ended without a word",
+                "began": "when the first of them began, in seconds since 1970",
+                "ended": "when the last of them was last heard of",
+                "seconds": "what their time went into, by kind, as in `holdfast report --json`",
+            },
+        ),
+        "machine": Kind(
+            "what this start runs on",
+            {
+                "host": "its name",
+                "cpu": "its model",
+                "versions": "of Python, holdfast and the framework",
+                "log": "bytes of log.txt that earlier starts here wrote",
+            },
+        ),
         "waiting": Kind("nothing is started yet: another machine holds the lease, or an interruption notice stands"),
         "restored": Kind(
             "the newest valid checkpoint is in the work dir",
@@ -44,14 +65,49 @@ SECTIONS: dict[str, dict[str, Kind]] = {
             },
         ),
         "complete": Kind("the run was complete already", {"run": "run id, where it is known"}),
+        "closing": Kind(
+            "all is over and the last of it is being stored: the last event that the store has of a start",
+            {"outcome": "`complete`, `stopped` or `failed`; a state that cannot be stored may still change it"},
+        ),
         "exit": Kind("the supervisor is about to exit", {"code": "its exit code"}),
     },
     "The command": {
+        "standing-by": Kind(
+            "its interpreter was started while another machine has the run: it imports, and its script does not begin",
+            {"pid": "its process id", "packages": "what it imports"},
+        ),
         "started": Kind(
             "the command was started",
-            {"pid": "its process id", "command": "a list of words"},
+            {
+                "pid": "its process id",
+                "command": "a list of words",
+                "executed": "batches executed in this work dir before",
+                "validated": "seconds of validation in this work dir before",
+            },
         ),
-        "training-began": Kind("its training loop began", {"epochs": "how many it is to do; null if unknown"}),
+        "training-began": Kind(
+            "its training loop began",
+            {
+                "epochs": "how many it is to do; null if unknown",
+                "batches": "how many an epoch has; null if unknown",
+                "fit": "its number among the trainings of the run, from 1 on",
+            },
+        ),
+        "progress": Kind(
+            "where the training stands: every 5 s at first, later every twentieth of its time, and at its end",
+            {
+                "epoch": "epochs done",
+                "batch": "batches done in the next one",
+                "step": "batches done in all",
+                "executed": "batches executed in this work dir so far",
+                "validated": "seconds of validation in this work dir so far",
+                "epochs": "how many the training is to do; null if unknown",
+                "batches": "how many an epoch has; null if unknown",
+                "batch_seconds": "that a batch takes, validation and all; null if unknown",
+                "seconds_left": "until all epochs are done; null if unknown",
+                "fit": "the number of the training among those of the run, from 1 on",
+            },
+        ),
         "no-training": Kind(f"{_WARNED}: the command has run for minutes, and no training of it reported to holdfast"),
         "training-finished": Kind("its training loop did all its epochs"),
         "exited": Kind(
@@ -61,12 +117,16 @@ SECTIONS: dict[str, dict[str, Kind]] = {
                 "how": "what ended it: exit code, signal, out of memory",
                 "orphans": "processes below it that lost their parent and were reaped",
                 "executed": "batches executed in this work dir so far",
+                "validated": "seconds of validation in this work dir so far",
                 "last_lines": "the end of what it printed",
             },
         ),
         "crashed": Kind(f"{_WARNED}: it failed, and is started again after a while"),
         "script": Kind(f"{_WARNED} from holdfast's side in the script"),
-        "stalled": Kind(f"{_WARNED}: it hangs (`--stall-timeout`), and is killed unless it does a batch now"),
+        "stalled": Kind(
+            f"{_WARNED}: it hangs (`--stall-timeout`), and is killed unless it does a batch now",
+            {"seconds": "without a sign of life"},
+        ),
         "stacks": Kind(
             "what it is made of while it hangs",
             {
@@ -76,16 +136,39 @@ SECTIONS: dict[str, dict[str, Kind]] = {
         ),
         "terminating": Kind(f"{_WARNED}: it did not stop in time and was sent SIGTERM"),
         "killing": Kind(f"{_WARNED}: it did not end and was sent SIGKILL"),
+        "no-thread": Kind(f"{_WARNED}: this machine has no thread to give now; it is tried again"),
         "failed": Kind("an error: it kept failing, could not be prepared, or holdfast has a defect"),
     },
     "Checkpoints": {
         "saved": Kind(
             "a pair is in the work dir",
-            {**_CHECKPOINT, "seconds": "from the snapshot until its files were whole", **_REASON},
+            {
+                **_CHECKPOINT,
+                "seconds": "from the snapshot until its files were whole",
+                **_REASON,
+                "batch": "batches done in the epoch",
+                "metrics": "those of the manifest; null for what is not finite",
+                "validated": "seconds of validation in this work dir so far",
+                "fit": "as in `training-began`",
+            },
+        ),
+        "interval": Kind(
+            "what `--every auto` decided, by measurement",
+            {"seconds": "between two checkpoints", "cost": "the seconds of training that one costs"},
         ),
         "stored": Kind(
             "a pair is in the store, manifest and all",
-            {**_CHECKPOINT, "bytes": "of both files", "seconds": "that storing it took", **_REASON},
+            {
+                **_CHECKPOINT,
+                "bytes": "of both files",
+                "sent": "those of them that this machine sent",
+                "copied": "those that the store copied itself from an earlier pair, as they had not changed",
+                "seconds": "that storing it took",
+                **_REASON,
+            },
+        ),
+        "no-copies": Kind(
+            "the store does not copy what has not changed since an earlier pair: from now on all is sent"
         ),
         "skipped": Kind("a pair was not stored because a newer one was there first", {**_CHECKPOINT, **_REASON}),
         "left-behind": Kind(f"{_WARNED}: a pair could not make it before a deadline and stays in the work dir"),
@@ -105,18 +188,37 @@ SECTIONS: dict[str, dict[str, Kind]] = {
             f"{_WARNED}: old checkpoints cannot be removed from the store, or none has the metric of `--keep-best`"
         ),
     },
+    "Several machines": {
+        "gang-joined": Kind(
+            "a rank has joined rank 0 (in that one's events), or this one has",
+            {"rank": "its number", "host": "its host name", "address": "of the other side"},
+        ),
+        "gang-waits": Kind("rank 0 waits for others before the command is started", {"ranks": "their numbers"}),
+        "gang-lost": Kind(
+            f"{_WARNED}: the machine of a rank, or the connection to it, is lost",
+            {"rank": "its number", "host": "its host name"},
+        ),
+        "gang-broken": Kind(f"{_WARNED}: a rank is lost or failed, and the commands of the others are ended"),
+        "gang-late": Kind(f"{_WARNED}: a rank is not where the others are, or not ready to begin"),
+    },
     "Interruptions": {
         "notice": Kind(
             "an interruption notice or a rebalance recommendation arrived",
-            {"what": "as in the text for people", "seconds": "until the machine goes away; null if unknown"},
+            {
+                "what": "as in the text for people",
+                "seconds": "until the machine goes away; null if unknown",
+                "source": "who says so: `aws`, `gcp`, `azure`, or `hand` for `holdfast notice`",
+            },
         ),
-        "notice-over": Kind("the notice stands no longer"),
+        "notice-over": Kind("the notice of that source stands no longer", {"source": "as above"}),
         "rebalance": Kind("what is done about a rebalance recommendation"),
         "maintenance": Kind("maintenance is scheduled, and will be drained for"),
         "stopping": Kind("a stop began: a notice, a signal, or the command's own doing"),
         "hurrying": Kind(f"{_WARNED}: a second signal; the command is not waited for any longer"),
         "abandoned": Kind("a deadline or a third signal ended everything; a warning if pairs are not in the store"),
-        "no-metadata": Kind("there is no instance metadata service: only signals can announce an interruption"),
+        "no-metadata": Kind(
+            "there is no instance metadata service: only signals and `holdfast notice` can announce an interruption"
+        ),
         "metadata-refused": Kind("what answers at the metadata service's address gives no token, and this is no EC2"),
         "metadata-warning": Kind(f"{_WARNED}: the metadata service does not answer, or not sensibly"),
     },
@@ -153,11 +255,14 @@ SECTIONS: dict[str, dict[str, Kind]] = {
             f"{_WARNED}: the last state is in this machine's work dir alone, so the machine is not given back"
         ),
         "let-go": Kind("the action of the group's termination hook was completed (`--lifecycle-hook`)"),
+        "on-notice": Kind("the command of `--on-notice` ended well"),
+        "on-notice-failed": Kind(f"{_WARNED}: the command of `--on-notice` failed, or was ended as it took too long"),
         "ending": Kind("the command of `--on-complete` or `--on-failure` ended well"),
         "ending-failed": Kind(f"{_WARNED}: one of these could not be done, so the machine may continue to cost money"),
     },
     "Notifications": {
         "notify-failed": Kind(f"{_WARNED}: `--notify-url` could not be reached"),
+        "ping-failed": Kind(f"{_WARNED}: `--ping-url` could not be reached; said once until it can"),
     },
 }
 

@@ -6,19 +6,20 @@ without a manifest does not exist.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 from .artifacts import from_key, to_key
 from .checkpoint_name import CheckpointName
 from .errors import InvalidPair
 
-FORMAT = 1
+FORMAT, FORMAT_WITH_PARTS = 1, 2
 PARTS = ("h5", "pkl")
 MAX_MANIFEST_BYTES = 1 << 20
 LAST_EPOCH = "last epoch"
@@ -30,13 +31,40 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CRC32 = re.compile(r"[0-9a-f]{8}")
 
 
+LEAST_PART_BYTES = 5 << 20
+"""Of every part but the last: S3's own limit."""
+
+
+@dataclass(frozen=True)
+class FileParts:
+    """The checksums of a large file's parts, in order. All have ``size`` bytes, but for the last, which may be shorter.
+
+    What has not changed since an earlier pair is known by them.
+    """
+
+    size: int
+    sha256: tuple[str, ...]
+    crc32: tuple[int, ...] = field(compare=False)
+
+    def whole(self) -> str:
+        """The SHA-256 of the parts' SHA-256, as bytes one after the other."""
+        return hashlib.sha256(bytes.fromhex("".join(self.sha256))).hexdigest()
+
+
 @dataclass(frozen=True)
 class FileRecord:
-    """``crc32`` goes with an upload, for stores that verify it; pairs of early versions have none."""
+    """``sha256`` is the content's, or ``parts.whole()`` where there are parts. ``crc32`` goes with an upload, for
+    stores that verify it; pairs of early versions have none.
+    """
 
     size: int
     sha256: str
     crc32: int | None = field(default=None, compare=False)
+    parts: FileParts | None = None
+
+    @property
+    def part_size(self) -> int | None:
+        return None if self.parts is None else self.parts.size
 
 
 @dataclass(frozen=True)
@@ -48,7 +76,9 @@ class Manifest:
     current epoch. ``origin`` is what the result depends on: command, script, versions, CPU family. ``needs`` are the
     pairs with the states of the run's other trainings, which the command's next start restores besides this one.
     ``artifacts`` are the files under ``artifacts/`` that the callbacks' state is about (a best model's), by their paths
-    there: they are stored before the pair is.
+    there: they are stored before the pair is. ``data`` says in words how the position in the training's data is saved.
+    ``fit`` is the number of its training among those of the run, from 1 on. ``ranks`` is how many machines trained it
+    together.
     """
 
     name: CheckpointName
@@ -62,6 +92,9 @@ class Manifest:
     origin: Mapping[str, Any] = field(default_factory=dict)
     needs: tuple[CheckpointName, ...] = ()
     artifacts: tuple[str, ...] = ()
+    data: str = ""
+    fit: int = 1
+    ranks: int = 1
 
     @property
     def lasting(self) -> bool:
@@ -73,8 +106,9 @@ class Manifest:
         return sum(record.size for record in self.files.values())
 
     def to_json(self) -> bytes:
+        in_parts = any(record.parts for record in self.files.values())
         document = {
-            "format": FORMAT,
+            "format": FORMAT_WITH_PARTS if in_parts else FORMAT,  # earlier versions still read a pair without parts
             "name": str(self.name),
             "run": self.run,
             "epoch": self.name.epoch,
@@ -92,6 +126,9 @@ class Manifest:
             "origin": dict(self.origin),
             "needs": [str(name) for name in self.needs],
             "artifacts": [to_key(path) for path in self.artifacts],
+            "data": self.data,
+            "fit": self.fit,
+            "ranks": self.ranks,
         }
         return json.dumps(document, indent=1, allow_nan=False).encode() + b"\n"
 
@@ -102,17 +139,14 @@ class Manifest:
         Raises InvalidPair unless it is whole, of a known format and about ``expected``.
         """
         document = _document(data, str(expected))
-        if document.get("format") != FORMAT:
+        if document.get("format") not in (FORMAT, FORMAT_WITH_PARTS):
             raise InvalidPair(f"{expected}: manifest format {document.get('format')!r} is not known; upgrade holdfast")
         if document.get("name") != str(expected):
             raise InvalidPair(f"{expected}: the manifest is about another checkpoint")
-        batch = document.get("batch")
-        if not isinstance(batch, int) or isinstance(batch, bool) or batch < 0:
-            raise InvalidPair(f"{expected}: the manifest's batch is not a count")
         return cls(
             name=expected,
             run=_run(document, expected),
-            batch=batch,
+            batch=_count(document, "batch", 0, expected),
             kind=_text(document, "kind", expected),
             reason=_text(document, "reason", expected),
             created=_text(document, "created", expected),
@@ -121,12 +155,18 @@ class Manifest:
             origin=_mapping(document, "origin", expected),
             needs=_needs(document, expected),
             artifacts=_artifacts(document, expected),
+            data=_text({"data": "", **document}, "data", expected),
+            fit=_count({"fit": 1, **document}, "fit", 1, expected),
+            ranks=_count({"ranks": 1, **document}, "ranks", 1, expected),
         )
 
 
 def _record(record: FileRecord) -> dict[str, Any]:
     crc32 = {} if record.crc32 is None else {"crc32": f"{record.crc32:08x}"}
-    return {"size": record.size, "sha256": record.sha256, **crc32}
+    if (parts := record.parts) is None:
+        return {"size": record.size, "sha256": record.sha256, **crc32}
+    sums = {"sha256": list(parts.sha256), "crc32": [f"{one:08x}" for one in parts.crc32]}
+    return {"size": record.size, "sha256_of_parts": record.sha256, **crc32, "parts": {"size": parts.size, **sums}}
 
 
 def _document(data: bytes, name: str) -> dict[str, Any]:
@@ -163,6 +203,13 @@ def _finite(text: str) -> float:
 def _shallow(value: Any, levels: int) -> bool:
     inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return levels > 0 and all(_shallow(item, levels - 1) for item in inside)
+
+
+def _count(document: Mapping[str, Any], key: str, least: int, name: CheckpointName) -> int:
+    value = document.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise InvalidPair(f"{name}: the manifest's {key} is not a count")
+    return value
 
 
 def _text(document: Mapping[str, Any], key: str, name: CheckpointName) -> str:
@@ -230,11 +277,35 @@ def _files(value: Any, name: CheckpointName) -> dict[str, FileRecord]:
 def _file(value: Any, part: str, name: CheckpointName) -> FileRecord:
     if not isinstance(value, dict):
         raise InvalidPair(f"{name}: what the manifest says of its .{part} is no object")
-    size, sha256, crc32 = value.get("size"), value.get("sha256"), value.get("crc32")
+    size, crc32, in_parts = value.get("size"), value.get("crc32"), "parts" in value
+    sha256 = value.get("sha256_of_parts" if in_parts else "sha256")
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 1 << 50:
         raise InvalidPair(f"{name}: the size of its .{part} is not credible")
-    if not isinstance(sha256, str) or _SHA256.fullmatch(sha256) is None:
+    if not _is_hex(sha256, _SHA256):
         raise InvalidPair(f"{name}: the checksum of its .{part} is malformed")
-    if crc32 is not None and (not isinstance(crc32, str) or _CRC32.fullmatch(crc32) is None):
+    if crc32 is not None and not _is_hex(crc32, _CRC32):
         raise InvalidPair(f"{name}: the CRC of its .{part} is malformed")
-    return FileRecord(size, sha256, None if crc32 is None else int(crc32, 16))
+    parts = _parts(value["parts"], size, f"{name}: the parts of its .{part}") if in_parts else None
+    if parts is not None and parts.whole() != sha256:
+        raise InvalidPair(f"{name}: the checksum of its .{part} is not that of its parts")
+    return FileRecord(size, sha256, None if crc32 is None else int(crc32, 16), parts)
+
+
+def _parts(value: Any, size: int, what: str) -> FileParts:
+    found = value if isinstance(value, dict) else {}
+    length = found.get("size")
+    if not isinstance(length, int) or length < LEAST_PART_BYTES:
+        raise InvalidPair(f"{what} are not of a credible size")
+    sha256 = [one for one in _list(found.get("sha256")) if _is_hex(one, _SHA256)]
+    crc32 = [int(one, 16) for one in _list(found.get("crc32")) if _is_hex(one, _CRC32)]
+    if not len(_list(found.get("sha256"))) == len(sha256) == len(crc32) == -(-size // length):
+        raise InvalidPair(f"{what} do not have a checksum each")
+    return FileParts(length, tuple(sha256), tuple(crc32))
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _is_hex(value: Any, form: re.Pattern[str]) -> TypeGuard[str]:
+    return isinstance(value, str) and form.fullmatch(value) is not None

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from .checkpoint_name import CheckpointName
 from .errors import SettingsError
@@ -28,23 +29,51 @@ class Backoff:
         return whole * (0.5 + 0.5 * chance)
 
 
+_AUTO = re.compile(r"auto(?::(\d+(?:\.\d+)?)%)?", re.ASCII)
+_DEFAULT_PERCENT = 1.0
+_TIME = re.compile(r"(\d+(?:\.\d+)?)([smh])", re.ASCII)
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+_LONGEST = 1e9
+
+
 @dataclass(frozen=True)
 class Cadence:
-    """When a training saves without being asked: at each epoch's end, and after so many batches or seconds."""
+    """When a training saves without being asked: at each epoch's end, and after so many batches or seconds, or as often
+    as checkpoints cost no more than a ``share`` of the training's time.
+    """
 
     batches: int | None = None
     seconds: float | None = None
+    share: float | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Cadence:
+        """As ``of``, with a number of batches as text too: ``--every 500``. Raises SettingsError."""
+        return cls.of(int(text) if text.isascii() and text.isdigit() else text)
 
     @classmethod
     def of(cls, every: str | int | timedelta) -> Cadence:
-        """Raises SettingsError unless ``every`` is ``"epoch"``, a number of batches or a timedelta."""
+        """``"epoch"``, a number of batches, a timedelta, one as text (``90s``, ``10m``, ``2h``), or ``"auto"``: as
+        often as checkpoints cost 1 % of the training's time (``"auto:0.5%"``: half of that).
+
+        Raises SettingsError for anything else.
+        """
         if every == "epoch":
             return cls()
+        if isinstance(every, str) and (auto := _AUTO.fullmatch(every)):
+            percent = float(auto[1] or _DEFAULT_PERCENT)
+            if 0 < percent <= 50:
+                return cls(share=percent / 100)
+        if isinstance(every, str) and (time := _TIME.fullmatch(every)):
+            every = timedelta(seconds=min(float(time[1]) * _SECONDS[time[2]], _LONGEST))
         if isinstance(every, timedelta) and every > timedelta(0):
             return cls(seconds=every.total_seconds())
         if isinstance(every, int) and not isinstance(every, bool) and every > 0:
             return cls(batches=every)
-        raise SettingsError(f"every={every!r}: give 'epoch', a positive number of batches or a positive timedelta")
+        raise SettingsError(
+            f"every={every!r}: give 'epoch', a positive number of batches, a positive time (a timedelta, '10m'), "
+            "'auto', or 'auto:N%' with N up to 50"
+        )
 
     def due(self, batches: int, seconds: float) -> bool:
         """Is a save due, so many batches and seconds after the last one?"""
@@ -115,6 +144,40 @@ class Retention:
             raise SettingsError(f"keep={keep!r}: give a positive number of pairs")
         return cls(keep)
 
+    def to_plain(self) -> dict[str, Any]:
+        """For training_options.json."""
+        best = None if self.best is None else f"{self.best.metric}:{'max' if self.best.greatest else 'min'}"
+        return {"last": self.last, "every": self.every, "best": best}
+
+    @classmethod
+    def from_plain(cls, given: Any) -> Retention | None:
+        """None for what ``to_plain`` did not make."""
+        if not isinstance(given, dict):
+            return None
+        last, every, best = (given.get(key) for key in ("last", "every", "best"))
+        if not all(value is None or (type(value) is int and value > 0) for value in (last, every)):
+            return None
+        try:
+            return cls(last, every, Best.of(best) if isinstance(best, str) else None)
+        except SettingsError:
+            return None
+
+    def reasons(
+        self, pairs: Collection[CheckpointName], metrics: Callable[[CheckpointName], float | None]
+    ) -> dict[CheckpointName, list[str]]:
+        """Why each of the pairs is kept; those that may be deleted are not in it."""
+        usable = sorted((name for name in pairs if name.finite), key=lambda name: name.order)
+        found: dict[CheckpointName, list[str]] = {name: [] for name in pairs if self.unlimited}
+        last = usable[-max(1, self.last or 1) :]
+        for name in last:
+            found.setdefault(name, []).append("the newest" if name == usable[-1] else f"one of the newest {self.last}")
+        for name in self._of_epochs(usable):
+            found.setdefault(name, []).append(f"of each {self.every}. epoch" if self.every != 1 else "of each epoch")
+        best = self._best(usable, metrics)
+        if self.best is not None and best is not None:
+            found.setdefault(best, []).append(f"the best {self.best.metric}")
+        return found
+
     @property
     def unlimited(self) -> bool:
         return self.last is None and self.every is None and self.best is None
@@ -168,7 +231,8 @@ def _loss(name: CheckpointName) -> float | None:
 class Owed:
     """A pair that the store does not have yet, with its size in bytes, and the pairs that it ``needs``.
 
-    Each ``lasting`` one (an epoch's) is uploaded; of the others only the newest, and what that one needs.
+    Each ``lasting`` one (an epoch's) is uploaded; of the others only the newest, the newest that a training can resume
+    from, and what those need.
     """
 
     name: CheckpointName
@@ -176,21 +240,27 @@ class Owed:
     lasting: bool
     needs: tuple[CheckpointName, ...] = ()
 
+    @property
+    def rank(self) -> tuple[bool, int, int]:
+        """The greatest is the most urgent: the newest pair that a training can resume from."""
+        return (self.name.finite, *self.name.order)
+
 
 def superseded(owed: Iterable[Owed]) -> list[Owed]:
     """Those that need no upload, since there is a newer pair."""
     oldest_first = sorted(owed, key=lambda one: one.name.order)
-    needed = {name for one in oldest_first[-1:] for name in one.needs}
-    return [one for one in oldest_first[:-1] if not one.lasting and one.name not in needed]
+    newest = [*oldest_first[-1:], *[one for one in oldest_first if one.name.finite][-1:]]
+    kept = {name for one in newest for name in (one.name, *one.needs)}
+    return [one for one in oldest_first if not one.lasting and one.name not in kept]
 
 
 def next_upload(owed: Iterable[Owed], stored: tuple[int, int], rate: float | None, left: float | None) -> Owed | None:
-    """The newest first: if there is time for one pair only, it must be that one.
+    """The newest usable one first: if there is time for one pair only, it must be that one.
 
     ``left`` is the seconds to a deadline, ``rate`` the measured bytes a second, ``stored`` the newest pair in the
     store. An older pair than that is chosen only if it can be stored in time.
     """
-    newest_first = sorted(owed, key=lambda one: one.name.order, reverse=True)
+    newest_first = sorted(owed, key=lambda one: one.rank, reverse=True)
     for place, one in enumerate(newest_first):
         if (place == 0 and one.name.order > stored) or _makes_it(one.size, rate, left):
             return one

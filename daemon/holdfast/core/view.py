@@ -10,6 +10,7 @@ from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from .checkpoint_name import CheckpointName
+from .wording import duration_text, fit_text
 
 _MOST = 1 << 63  # more than any count or time; NaN and Infinity are not below it
 F = TypeVar("F")
@@ -32,13 +33,73 @@ class Mark:
 
 
 @dataclass(frozen=True)
+class Course:
+    """How far a training is to go, and how fast it is: ``epochs``, the ``batches`` of one, and the seconds that a batch
+    takes, validation and all. None is unknown. ``fit`` is the number of the training among those of the run.
+    """
+
+    epochs: int | None = None
+    batches: int | None = None
+    batch_seconds: float | None = None
+    fit: int = 1
+
+    @classmethod
+    def of(cls, event: Event) -> Course:
+        """Of the events ``training-began`` and ``progress``. Those of early versions have no ``fit``."""
+        return cls(event.get("epochs"), event.get("batches"), event.get("batch_seconds"), event.get("fit", 1))
+
+    def share(self, epoch: int, batch: int) -> float | None:
+        """The share of the training that is done after ``epoch`` epochs and ``batch`` batches of the next."""
+        if not self.epochs or (not self.batches and batch):
+            return None
+        return min(1.0, (epoch + (batch / self.batches if self.batches else 0.0)) / self.epochs)
+
+    def seconds_left(self, epoch: int, batch: int) -> float | None:
+        if not (self.epochs and self.batches) or self.batch_seconds is None:
+            return None
+        return max(0, (self.epochs - epoch) * self.batches - batch) * self.batch_seconds
+
+    def text(self, epoch: int, batch: int) -> str:
+        """``epoch 20/30, batch 484/625, 65 %, about 12 min left``, as far as it is known."""
+        if self.epochs and epoch >= self.epochs:
+            return f"{fit_text(self.fit)}epoch {self.epochs}/{self.epochs}, 100 %"
+        share, left = self.share(epoch, batch), self.seconds_left(epoch, batch)
+        parts = [
+            f"{fit_text(self.fit)}epoch {epoch + 1}{f'/{self.epochs}' if self.epochs else ''}",
+            f"batch {batch}{f'/{self.batches}' if self.batches else ''}",
+            "" if share is None else f"{int(100 * share + 1e-9)} %",
+            "" if left is None else f"about {duration_text(left)} left",
+        ]
+        return ", ".join(part for part in parts if part)
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What the run's earlier starts did: ``executed`` batches, from step ``base`` on. ``seconds`` are those of their
+    time by kind (core/history/spans.py), without what lies between the last of them and this one. ``began`` and
+    ``ended`` are the Unix times of the first one's beginning and the last one's end.
+    """
+
+    starts: int
+    executed: int
+    base: int
+    interruptions: int = 0
+    began: float = 0.0
+    ended: float = 0.0
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Facts:
     """``counts`` is how often each kind of event happened; ``seconds`` and ``size`` are those of all stored pairs,
     ``save_seconds`` those of all saved ones.
 
-    ``waiting`` is what a start waits for, before the command runs: another holder's lease, or a notice.
+    ``interval`` are the seconds between two checkpoints, where ``--every auto`` decides.
+    ``waiting`` is what a start waits for, before the command runs: another holder's lease, or a notice. ``standing``
+    are the notices that stand, by their source, and ``notice`` is the last of them.
     ``base`` is the step at which this start resumed, ``until`` a stop's deadline, ``orphans`` a count of the command's
-    descendants that lost their parent and were reaped.
+    descendants that lost their parent and were reaped. ``ranks`` are the other machines that train with this one, by
+    their numbers, as far as they are there; on one of those it is its own number, and where rank 0 is.
     """
 
     began: float = 0.0
@@ -50,6 +111,7 @@ class Facts:
     base: int = 0
     saved: Mark | None = None
     stored: Mark | None = None
+    interval: float | None = None
     size: int = 0
     seconds: float = 0.0
     save_seconds: float = 0.0
@@ -63,12 +125,26 @@ class Facts:
     orphans: int = 0
     artifacts: int = 0
     artifacts_size: int = 0
+    course: Course = Course()
+    earlier: Earlier | None = None
+    standing: Mapping[str, str] = field(default_factory=dict)
     notices: Mapping[str, int] = field(default_factory=dict)
+    ranks: Mapping[str, str] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def restarts(self) -> int:
         return max(0, self.counts.get("started", 0) - 1)
+
+    @property
+    def at_risk(self) -> float | None:
+        """The seconds of training that a loss of this machine without notice costs at most, by ``--every auto``: an
+        interval, and what it takes to write and to store a pair. None where there is no such interval.
+        """
+        if self.interval is None:
+            return None
+        saved, stored = self.counts.get("saved", 0), self.counts.get("stored", 0)
+        return self.interval + self.save_seconds / max(1, saved) + self.seconds / max(1, stored)
 
     @property
     def found(self) -> bool:
@@ -86,7 +162,7 @@ class Facts:
             self,
             began=self.began or _time(event),
             counts={**self.counts, kind: self.counts.get(kind, 0) + 1},
-            text=text or self.text,
+            text=(kind != "progress" and text) or self.text,
         )
         if event.get("warning"):
             facts = replace(facts, warning=text, warned=_time(event))
@@ -99,10 +175,15 @@ class Facts:
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Facts:
         """Ignores fields that a later holdfast added. Raises ValueError or TypeError for values of a wrong type."""
-        known = {field.name: given[field.name] for field in dataclasses.fields(cls) if field.name in given}
-        for name in ("saved", "stored"):
-            known[name] = checked(Mark(**known[name])) if known.get(name) is not None else None
-        return checked(cls(**known))
+        known = dict(given)
+        for name, kind in (("saved", Mark), ("stored", Mark), ("earlier", Earlier), ("course", Course)):
+            if known.get(name) is not None:
+                known[name] = _read(kind, known[name])
+        return _read(cls, known)
+
+
+def _read(kind: type[F], given: Mapping[str, Any]) -> F:
+    return checked(kind(**{name: value for name, value in dict(given).items() if name in get_type_hints(kind)}))
 
 
 def checked(facts: F) -> F:
@@ -124,7 +205,7 @@ def _is_of(value: Any, hint: Any) -> bool:
     return isinstance(value, hint)
 
 
-def goodput(base: int, step: int, executed: int) -> float | None:
+def useful_batches(base: int, step: int, executed: int) -> float | None:
     """The share of the batches executed since ``base`` that were not lost or repeated; None before the first."""
     return None if executed <= 0 else max(0.0, min(1.0, (step - base) / executed))
 
@@ -152,6 +233,11 @@ def _phase(facts: Facts, event: Event) -> Facts:
     return replace(facts, phase=event["phase"], until=None if left is None else _time(event) + left)
 
 
+def _course(facts: Facts, event: Event) -> Facts:
+    """Another training of the run may have other batches: what the last one took says nothing of it."""
+    return replace(facts, course=Course.of(event))
+
+
 def _saved(facts: Facts, event: Event) -> Facts:
     """Events of older versions have no ``seconds``."""
     return replace(
@@ -175,14 +261,42 @@ def _restored(facts: Facts, event: Event) -> Facts:
 
 def _notice(facts: Facts, event: Event) -> Facts:
     kind = notice_kind(event["what"])
-    standing = facts.notice if kind == "rebalance" else event["what"]
-    return replace(facts, notice=standing, notices={**facts.notices, kind: facts.notices.get(kind, 0) + 1})
+    if kind != "rebalance":
+        facts = replace(facts, standing={**_without(facts, event), _source(event): event["what"]}, notice=event["what"])
+    return replace(facts, notices={**facts.notices, kind: facts.notices.get(kind, 0) + 1})
+
+
+def _notice_over(facts: Facts, event: Event) -> Facts:
+    """Another source's notice stands all the same. Events of early versions name no source."""
+    standing = _without(facts, event)
+    notice = next(reversed(standing.values()), None)
+    return replace(facts, standing=standing, notice=notice, waiting=None if notice is None else facts.waiting)
+
+
+def _without(facts: Facts, event: Event) -> dict[str, str]:
+    return {source: what for source, what in facts.standing.items() if source != _source(event)}
+
+
+def _source(event: Event) -> str:
+    return str(event.get("source", ""))
 
 
 def _artifacts(facts: Facts, event: Event) -> Facts:
     return replace(
         facts, artifacts=facts.artifacts + event["files"], artifacts_size=facts.artifacts_size + event["bytes"]
     )
+
+
+def _joined(facts: Facts, event: Event) -> Facts:
+    where = event.get("host") or f"this machine; rank 0 is at {event.get('address', '')}"
+    return replace(facts, ranks={**facts.ranks, str(event["rank"]): str(where)})
+
+
+def _lost(facts: Facts, event: Event) -> Facts:
+    """A member that has lost rank 0 belongs to nobody."""
+    lost = str(event["rank"])
+    left = {rank: host for rank, host in facts.ranks.items() if rank != lost}
+    return replace(facts, ranks={} if lost == "0" else left)
 
 
 _RULES: dict[str, Callable[[Facts, Event], Facts]] = {
@@ -193,10 +307,18 @@ _RULES: dict[str, Callable[[Facts, Event], Facts]] = {
     "restored": _restored,
     "started": lambda facts, event: replace(facts, pid=event["pid"]),
     "exited": lambda facts, event: replace(facts, pid=None, orphans=facts.orphans + event.get("orphans", 0)),
+    "training-began": _course,
+    "progress": _course,
+    "earlier-starts": lambda facts, event: replace(
+        facts, earlier=Earlier(**{field.name: event[field.name] for field in dataclasses.fields(Earlier)})
+    ),
+    "interval": lambda facts, event: replace(facts, interval=event["seconds"]),
+    "gang-joined": _joined,
+    "gang-lost": _lost,
     "saved": _saved,
     "stored": _stored,
     "notice": _notice,
-    "notice-over": lambda facts, event: replace(facts, notice=None, waiting=None),
+    "notice-over": _notice_over,
     "stopping": lambda facts, event: replace(facts, stopping=event["text"]),
     "artifacts-stored": _artifacts,
     "exit": lambda facts, event: replace(facts, exit_code=event["code"], until=None, waiting=None),

@@ -52,6 +52,21 @@ STARTED_OVER = Cause(
 )
 
 
+OF_ARTIFACTS = Cause(
+    "the training is identical; the script writes those files under artifacts/ otherwise after an interruption",
+    "let it add to what is there (append=True, one file for each epoch), and make what it needs for them a callback's "
+    "state",
+)
+
+
+def cautions(undisturbed: Collection[str], interrupted: Iterable[str]) -> list[str]:
+    """Notes on a training that ended identically: the warnings that only its interruptions led to. What they name may
+    end otherwise another time.
+    """
+    new = [text for text in dict.fromkeys(interrupted) if text not in undisturbed]
+    return [f"identical here, but a start after an interruption warned: {text}" for text in new[:_MOST_NAMED]]
+
+
 def of_a_failure(missing: Collection[str], output: Sequence[str]) -> Cause:
     """A machine failed where the undisturbed training did not; ``missing`` are files that only earlier machines had."""
     text = "\n".join(output)

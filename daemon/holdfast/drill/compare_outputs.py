@@ -2,7 +2,7 @@
 
 ``contents`` gives a digest for each thing that can be told apart: a file, or a tag of a folder's TensorBoard logs. What
 tells the time and not the result takes no part: an event's wall time, the dates in a zip file and in Keras' metadata,
-addresses in memory.
+addresses in memory. So do the numbers in Keras' names (``dense_3``): one that skips what is done makes fewer.
 """
 
 from __future__ import annotations
@@ -23,7 +23,22 @@ _CHUNK = 1 << 20
 _ZIP, _HDF5 = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
 _OPAQUE = ("saved_model.pb", "fingerprint.pb")
 _KERAS = ("metadata.json", "config.json")
+_MODEL = "keras"  # Keras' TensorBoard describes the model there, with its names
 _DATE, _ADDRESS = "date_saved", "shared_object_id"
+
+
+class Names:
+    """Numbers what Keras has numbered anew, in the order in which it is met: ``dense_3`` and ``dense_4`` become
+    ``dense#0`` and ``dense#1``.
+    """
+
+    def __init__(self) -> None:
+        self._met: dict[str, dict[str, int]] = {}
+
+    def of(self, name: str) -> str:
+        base = re.sub(r"(?<=[a-z])_[0-9]+$", "", name)
+        met = self._met.setdefault(base, {})
+        return f"{base}#{met.setdefault(name, len(met))}"
 
 
 @dataclass(frozen=True)
@@ -49,6 +64,8 @@ def contents(files: Mapping[str, Path]) -> dict[str, str]:
         found[name] = "" if path.name in _OPAQUE else _digest(path)
     for folder, tags in logs.items():
         for tag, steps in tags.items():
+            if tag == _MODEL:
+                continue
             found[f"{folder}, {tag} (TensorBoard)"] = _sum(f"{n}:{steps[n].hex()}" for n in sorted(steps))
     return found
 
@@ -125,8 +142,11 @@ def _hdf5(file: IO[bytes]) -> str:
 
     lines: list[str] = []
 
+    names = Names()
+
     def add(name: str, item: Any) -> None:
-        lines.extend(f"{name}@{key} {_bytes(item.attrs[key])}" for key in sorted(item.attrs))
+        given = {key: item.attrs[key] for key in sorted(item.attrs)}
+        lines.extend(f"{name}@{key} {_bytes(names.of(x) if isinstance(x, str) else x)}" for key, x in given.items())
         if isinstance(item, h5py.Dataset):
             lines.append(f"{name} {item.dtype} {item.shape} {_bytes(item[()])}")
 
@@ -152,16 +172,18 @@ def _json(file: IO[bytes]) -> str:
     """Keras writes the date, and which layers share an object by that object's address in memory."""
     data = file.read()
     with contextlib.suppress(ValueError):
-        data = json.dumps(_timeless(json.loads(data), {}), sort_keys=True).encode()
+        data = json.dumps(_timeless(json.loads(data), {}, Names()), sort_keys=True).encode()
     return hashlib.sha256(data).hexdigest()
 
 
-def _timeless(value: Any, numbers: dict[Any, int]) -> Any:
+def _timeless(value: Any, numbers: dict[Any, int], names: Names) -> Any:
+    if isinstance(value, str):
+        return names.of(value)
     if isinstance(value, list):
-        return [_timeless(one, numbers) for one in value]
+        return [_timeless(one, numbers, names) for one in value]
     if not isinstance(value, dict):
         return value
-    found = {key: _timeless(one, numbers) for key, one in value.items() if key not in (_DATE, _ADDRESS)}
+    found = {key: _timeless(one, numbers, names) for key, one in value.items() if key not in (_DATE, _ADDRESS)}
     if _ADDRESS in value:
         found[_ADDRESS] = numbers.setdefault(str(value[_ADDRESS]), len(numbers))
     return found

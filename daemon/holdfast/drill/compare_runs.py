@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -129,8 +130,9 @@ def differences(left: FitState, right: FitState) -> list[Difference]:
     import numpy as np
 
     found = []
-    for path in sorted({*left.arrays, *right.arrays}):
-        a, b = left.arrays.get(path), right.arrays.get(path)
+    ours, theirs = _unnumbered(left.arrays), _unnumbered(right.arrays)
+    for path in sorted({*ours, *theirs}):
+        a, b = ours.get(path), theirs.get(path)
         if a is None or b is None or a.shape != b.shape or a.dtype != b.dtype:
             found.append(Difference(path, float("nan")))
         elif a.tobytes() != b.tobytes():
@@ -138,12 +140,18 @@ def differences(left: FitState, right: FitState) -> list[Difference]:
     return found
 
 
+def _unnumbered(arrays: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Keras numbers its layers (``dense_3``), and a script that skips what is done makes fewer of them."""
+    found = {re.sub(r"(?<=[a-z])_[0-9]+(?=[/_])", "", path): array for path, array in arrays.items()}
+    return found if len(found) == len(arrays) else arrays
+
+
 def load_fit(store: Store, run: str, name: CheckpointName) -> FitState:
     """A fit's state as that pair has it. Raises HoldfastError where it is damaged or gone."""
     with tempfile.TemporaryDirectory(prefix="holdfast-") as folder:
         spool = Spool(Path(folder))
         bring(store, run, look_up(store, run, name), spool)
-        from ..training.pair.pair import load  # NumPy and h5py: only those who compare need them
+        from ..training.pair.pair_files import load  # NumPy and h5py: only those who compare need them
 
         saved = load(spool.file(name.file("h5")), spool.file(name.file("pkl")))
     arrays = {f"{p.group}[{p.index}] {path}": array for p, (path, array) in saved.values.items()}

@@ -7,7 +7,11 @@ HTTP requests are real; the store is a directory and the metadata service is on 
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import shlex
+import shutil
 import sys
 import tempfile
 import time
@@ -61,7 +65,12 @@ def demo(console: Console, check: Callable[[], None]) -> int:
         "\n[bold]holdfast demo[/]: a training loses its machine in the middle of an epoch, and ends as if it had not.\n"
     )
     with tempfile.TemporaryDirectory(prefix="holdfast-demo-") as folder, MetadataService() as service:
-        return _Demo(story, Path(folder), service, check).play()
+        code = _Demo(story, Path(folder), service, check).play()
+        kept = _keep(Path(folder, "store"))
+    if kept is not None:
+        command = f"{_this_program()} report digits --store {shlex.quote(str(kept))} --html digits.html"
+        console.print(f"The interrupted run as a page:\n  {_escaped(command)}\n", highlight=False, soft_wrap=True)
+    return code
 
 
 class _Demo:
@@ -178,6 +187,22 @@ class _Demo:
             )
         else:
             console.print("\n[bold red]The trainings differ.[/]\n")
+
+
+def _keep(store: Path) -> Path | None:
+    """Where the store of this demo stays until the next one; None where there is no such place."""
+    with contextlib.suppress(OSError, RuntimeError):  # the latter where nobody knows the home folder
+        kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "holdfast", "demo")
+        if kept.exists():
+            shutil.rmtree(kept)
+        shutil.copytree(store, kept)
+        return kept
+    return None
+
+
+def _this_program() -> str:
+    program = Path(sys.argv[0])
+    return shlex.quote(str(program)) if program.name == "holdfast" else f"{shlex.quote(sys.executable)} -m holdfast"
 
 
 def _need_training_packages() -> None:

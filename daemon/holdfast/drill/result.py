@@ -10,9 +10,13 @@ from .compare_runs import Difference
 
 @dataclass(frozen=True)
 class Interruption:
-    """One machine's end. Steps are batches done in all; ``recovery`` is seconds from the next start to a new batch."""
+    """The end of the machine of ``rank``.
+
+    Steps are batches done in all; ``recovery`` is seconds from the next start to a new batch.
+    """
 
     kind: str
+    rank: int
     planned: int
     struck: int
     redone: int
@@ -23,12 +27,14 @@ class Interruption:
 class Report:
     """``passed`` is the verdict; ``problems`` are what speaks against it.
 
-    ``fits`` is how many were compared. ``differences`` are variables; ``other_differences`` are metrics' histories and
-    files under ``artifacts/``. ``not_compared`` names what differs between two undisturbed trainings as well. ``notes``
-    are no verdict: what a user should know. ``output`` is the end of a failed machine's.
+    ``ranks`` is how many machines trained together, ``fits`` how many were compared. ``differences`` are variables;
+    ``other_differences`` are metrics' histories and files under ``artifacts/``. ``not_compared`` names what differs
+    between two undisturbed trainings as well. ``notes`` are no verdict: what a user should know. ``output`` is the end
+    of a failed machine's.
     """
 
     seed: int
+    ranks: int = 1
     batches: int = 0
     executed: int = 0
     fits: int = 0

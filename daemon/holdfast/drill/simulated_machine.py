@@ -85,13 +85,28 @@ class DrillMachine:
 
     def wait_until(self, reached: Callable[[Progress], bool], timeout: float) -> bool:
         """False if the process ended, or the time, before ``reached`` was true."""
+        return self._wait_for(lambda: reached(self.progress()), timeout)
+
+    def wait_until_ended_again(self, commands: int, timeout: float) -> bool:
+        """Until more than so many ``commands`` have ended here, or the process itself has."""
+        return self._wait_for(lambda: self.commands_ended() > commands, timeout)
+
+    def _wait_for(self, condition: Callable[[], bool], timeout: float) -> bool:
         until = time.monotonic() + timeout
-        while not reached(self.progress()):
+        while not condition():
             self._check()
             if self._process.poll() is not None or time.monotonic() > until:
-                return reached(self.progress())
+                return condition()
             time.sleep(_LOOK)
         return True
+
+    def ended(self) -> int | None:
+        """The exit code, or None while it runs."""
+        return self._process.poll()
+
+    def commands_ended(self) -> int:
+        """How often the command has ended here: the last time its board stands still."""
+        return sum(event["event"] == "exited" for event in self.events())
 
     def send(self, number: signal.Signals) -> None:
         if number == signal.SIGKILL:
@@ -110,15 +125,10 @@ class DrillMachine:
         self._reader.join(5)
         return code
 
-    def resumed_at(self) -> int:
-        """The step at which this machine's training really began: what its board says now, less what it executed."""
-        progress = self.progress()
-        return progress.step - progress.executed
-
     def events(self) -> list[dict[str, Any]]:
         found = []
         for path in sorted(self.work_dir.glob("*/events.jsonl")):
-            found += [json.loads(line) for line in path.read_text().splitlines()]
+            found += [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
         return found
 
     def vanish(self) -> Progress:

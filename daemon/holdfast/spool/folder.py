@@ -13,6 +13,7 @@ from pathlib import Path
 from ..core.checkpoint_name import CheckpointName
 from ..core.errors import SettingsError
 from ..core.manifest import PARTS, Manifest
+from . import retired
 from .checksums import check_file
 from .files import TEMPORARY, file_lock, sync_folder, write_whole
 from .progress_board import Board
@@ -82,6 +83,20 @@ class Spool:
         """Removes the manifest first, so that what is left is not taken for a pair."""
         for part in ("json", *PARTS, STORED):
             self.file(name.file(part)).unlink(missing_ok=True)
+
+    def retire(self, name: CheckpointName) -> None:
+        """Removes the pair, whose content is good, and keeps a large ``.h5`` for the next one (``retired.py``)."""
+        self.file(name.file("json")).unlink(missing_ok=True)
+        retired.retire(self.file(name.file("h5")))
+        self.remove(name)
+
+    def retired(self) -> contextlib.AbstractContextManager[Path | None]:
+        """The path of a retired file that may be written over within the block, and renamed there; None without one."""
+        return retired.taken(self.path)
+
+    def drop_retired(self) -> bool:
+        """Makes room: a retired file is of use, but nothing is lost with it. False if there is none."""
+        return retired.drop(self.path)
 
     def mark_stored(self, name: CheckpointName) -> None:
         """Notes that the store has the pair: it may be deleted here when the disk is full."""

@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol, TypeAlias, runtime_checkable
 
+from ..core.manifest import FileParts
 from ..spool import TEMPORARY
 
 LOCK = ".store-lock"
@@ -23,7 +24,27 @@ SMALL = 1 << 20
 """Bytes: the default limit of ``get``, and the most that ``replace`` works on."""
 
 OnSent: TypeAlias = Callable[[int], None]
-"""Called with the number of bytes sent since the last call, from any thread. What it raises abandons the put."""
+"""Called with the number of bytes sent since the last call, from any thread; a negative one where a store begins anew.
+
+What it raises abandons the put.
+"""
+
+
+@dataclass(frozen=True)
+class KnownParts:
+    """The ``parts`` of a file that is put to ``key``, as they were recorded. Those whose indices are in ``same`` stand
+    in the object ``source`` of the store as well, at the same place.
+
+    A store that can copies these by itself, and calls ``copied`` with their bytes, from any thread. For the put's
+    ``progress`` they count as sent. ``cannot`` receives, once, why a store copies none from now on.
+    """
+
+    key: str
+    parts: FileParts
+    source: str = ""
+    same: frozenset[int] = frozenset()
+    copied: OnSent = lambda count: None
+    cannot: Callable[[str], None] = lambda why: None
 
 
 @dataclass(frozen=True)
@@ -49,12 +70,24 @@ class Store(Protocol):
     def durable_spool(self) -> bool:
         """Must the spool be synced to disk, as this store would die with the machine's page cache?"""
 
-    def put(self, key: str, path: Path, crc32: int | None = None, progress: OnSent | None = None) -> None:
+    @property
+    def far(self) -> bool:
+        """Does each answer cross a network, so that calls side by side are quicker than one after the other?"""
+
+    def put(
+        self,
+        key: str,
+        path: Path,
+        crc32: int | None = None,
+        progress: OnSent | None = None,
+        known: KnownParts | None = None,
+    ) -> None:
         """Stores a file's content under ``key``, and replaces what was there.
 
-        ``crc32`` is the CRC-32 of the content as it was recorded before: a store that can verify it does, and raises
-        Corrupted where it differs. What ``progress`` raises ends the put and is raised as it is. If the file cannot be
-        read, it raises SourceError. After any of these, the object is as it was before.
+        What is ``known`` of its parts need not be found out, and parts that the store has need not be sent.
+        ``crc32`` is the CRC-32 of the content as it was recorded before: where it differs, this raises Corrupted.
+        What ``progress`` raises ends the put and is raised as it is. If the file cannot be read, it raises SourceError.
+        After any of these, the object is as it was before.
         """
 
     def create(self, key: str, data: bytes) -> str:
@@ -91,6 +124,15 @@ class Store(Protocol):
         The caller holds the run's lease, so nobody else is writing data there. A process that asks for the lease may be
         in the middle of a small write; that write then raises Transient.
         """
+
+
+@runtime_checkable
+class HasEndpoint(Protocol):
+    """A store behind an address."""
+
+    @property
+    def endpoint(self) -> str:
+        """Its URL: the same bucket's name may mean another product there."""
 
 
 @runtime_checkable

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,10 +20,16 @@ from .base import Store
 from .contents import Contents, contents_of
 
 
-def find_run(
-    store: Store, name: str, extend: bool, before: Callable[[RunId], None] = lambda run: None
-) -> tuple[RunId, bool]:
-    """The run to continue and whether it is complete: the newest of that name, else a new one.
+@dataclass(frozen=True)
+class FoundRun:
+    """``begun`` is the run's ``run.json`` if this very call began the run: nothing else can be in it yet."""
+
+    run: RunId
+    begun: bytes | None = None
+
+
+def find_run(store: Store, name: str, before: Callable[[RunId], None] = lambda run: None) -> FoundRun:
+    """The run to continue: the newest of that name, else a new one.
 
     ``name`` may also be a whole run id, which then must exist. ``before`` may refuse a new run before it is made.
     Raises SettingsError and StoreError.
@@ -32,13 +39,13 @@ def find_run(
     if given is not None:
         if given not in runs:
             raise SettingsError(f"--run {name}: there is no such run in the store; give a name to start a new one")
-        return given, not extend and is_complete(store, given)
+        return FoundRun(given)
     check_name(name)
     same = newest_called(runs, name)
     if same is not None:
-        return same, not extend and is_complete(store, same)
+        return FoundRun(same)
     before(next_id(name, runs))
-    return allot(store, name, runs, join=True), False
+    return _allot(store, name, runs, join=True)
 
 
 def newest_called(runs: Iterable[RunId], name: str) -> RunId | None:
@@ -95,18 +102,24 @@ def allot(store: Store, name: str, existing: Iterable[RunId], join: bool) -> Run
 
     When another process was faster with the same id, ``join`` returns its run; otherwise the next number is tried.
     """
+    return _allot(store, name, existing, join).run
+
+
+def _allot(store: Store, name: str, existing: Iterable[RunId], join: bool) -> FoundRun:
     taken = list(existing)
     while True:
         run = next_id(name, taken)
         created = datetime.now(UTC).isoformat(timespec="seconds")
         document = {"format": 1, "run": str(run), "created": created, "id": secrets.token_hex(16)}
+        data = json.dumps(document).encode()
         try:
-            store.create(f"{run}/{RUN_FILE}", json.dumps(document).encode())
+            store.create(f"{run}/{RUN_FILE}", data)
         except Conflict:
             if not join:
                 taken.append(run)
                 continue
-        return run
+            return FoundRun(run)
+        return FoundRun(run, data)
 
 
 def birth(store: Store, run: RunId) -> dict[str, Any]:

@@ -12,14 +12,15 @@ import errno
 import fcntl
 import os
 import shutil
+import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from ..core.errors import Conflict, Corrupted, NotFound, Permanent, TooLarge, Transient
-from ..spool import replacing
-from .base import LOCK, SMALL, Entry, OnSent, check_key, check_prefix
+from ..core.errors import Conflict, Corrupted, NotFound, Permanent, StoreError, TooLarge, Transient
+from ..spool import replacing, whole_crc32
+from .base import LOCK, SMALL, Entry, KnownParts, OnSent, check_key, check_prefix
 from .directory_files import (
     entries_of,
     make_folder,
@@ -37,15 +38,33 @@ from .directory_files import (
     tag_of,
     written,
 )
-from .streams import BoundedFile, Meter, unreadable
+from .parts import grid
+from .shared_blocks import share
+from .streams import PASSING, BoundedFile, Meter, unreadable
 
 _CHUNK = 1 << 20
-_TRANSIENT = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT}
-
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_AWAY = {  # a network share whose server, or whose process on this machine, does not answer
+    errno.EIO,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+    errno.ECONNREFUSED,
+    errno.ECONNRESET,
+    errno.ECONNABORTED,
+    errno.ENOTCONN,
+    errno.ESHUTDOWN,
+    errno.EREMOTEIO,
+}
+_TRANSIENT = _FULL | _AWAY | PASSING | {errno.EBUSY, errno.ENOLCK}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 class DirectoryStore:
+    far = False
     durable_spool = True
 
     def __init__(self, root: Path) -> None:
@@ -75,19 +94,27 @@ class DirectoryStore:
         with self._translated(folder), removed_meanwhile(), self._folder(base) as above:
             remove_empty(above, self._root / base, name)
 
-    def put(self, key: str, path: Path, crc32: int | None = None, progress: OnSent | None = None) -> None:
-        meter, found = Meter(progress), 0
+    def put(
+        self,
+        key: str,
+        path: Path,
+        crc32: int | None = None,
+        progress: OnSent | None = None,
+        known: KnownParts | None = None,
+    ) -> None:
+        meter = Meter(progress)
         with (
             meter,
             self._translated(key),
             self._place(key, make=True) as (folder, name),
             written(folder, name) as file,
             _opened(path) as source,
+            self._earlier(known) as earlier,
         ):
-            while chunk := _read(source):
-                found = zlib.crc32(chunk, found)
-                file.write(chunk)
-                meter(len(chunk))
+            if known is not None and earlier is not None:
+                found = _put_parts(source, file, known, earlier, meter)
+            else:
+                found = _copy(source, file, sys.maxsize, meter)
             if crc32 is not None and found != crc32:
                 raise Corrupted(f"{key}: the content of {path.name} is not what was recorded (CRC-32)")
 
@@ -149,6 +176,7 @@ class DirectoryStore:
     @contextlib.contextmanager
     def _folder(self, key: str, make: bool = False) -> Iterator[int]:
         """A descriptor of the folder, or of the root for an empty key."""
+        self._check_home()
         path = self._root
         with contextlib.ExitStack() as stack:
             folder = stack.enter_context(opened_root(path))
@@ -173,13 +201,23 @@ class DirectoryStore:
             raise NotFound(f"{key} is not in the store") from None
 
     @contextlib.contextmanager
+    def _earlier(self, known: KnownParts | None) -> Iterator[IO[bytes] | None]:
+        """The object that has some of the parts, if it is still there and can be read."""
+        with contextlib.ExitStack() as stack:
+            found = None
+            if known is not None and known.same:
+                with contextlib.suppress(StoreError, OSError):
+                    found = stack.enter_context(self._object(known.source))
+            yield found
+
+    @contextlib.contextmanager
     def _object(self, key: str) -> Iterator[IO[bytes]]:
         with self._place(key) as (folder, _), open_object(folder, self._root / key, key) as file:
             yield file
 
     def _make_home(self) -> None:
         """Makes the root, but only once: if it is removed or unmounted later, another folder in its place is not the
-        store.
+        store, and what is not in it may be in the store.
         """
         self._check_home()
         try:
@@ -194,7 +232,6 @@ class DirectoryStore:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        self._check_home()
         with self._folder("") as root:
             descriptor = os.open(LOCK, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=root)
         try:
@@ -235,8 +272,38 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         yield file
 
 
-def _read(source: IO[bytes]) -> bytes:
+def _put_parts(source: IO[bytes], target: IO[bytes], known: KnownParts, earlier: IO[bytes], meter: Meter) -> int:
+    """The CRC-32 of all. After the first part that cannot be shared with the earlier object, all is written."""
+    sums, shares = [], True
+    for part in grid(os.fstat(source.fileno()).st_size, known.parts.size):
+        index, end = part.number - 1, part.first + part.size
+        target.flush()
+        if shares and index in known.same:
+            shares = share(earlier, target, part.first, part.size, known.parts.crc32[index])
+        if shares and index in known.same:
+            source.seek(end)
+            target.seek(end)
+            meter(part.size)
+            known.copied(part.size)
+            sums.append((known.parts.crc32[index], part.size))
+        else:
+            sums.append((_copy(source, target, part.size, meter), part.size))
+    return whole_crc32(sums)
+
+
+def _copy(source: IO[bytes], target: IO[bytes], size: int, meter: Meter) -> int:
+    """Copies what comes next, and returns its CRC-32."""
+    found = 0
+    while size and (chunk := _read(source, min(size, _CHUNK))):
+        found = zlib.crc32(chunk, found)
+        target.write(chunk)
+        meter(len(chunk))
+        size -= len(chunk)
+    return found
+
+
+def _read(source: IO[bytes], most: int) -> bytes:
     try:
-        return source.read(_CHUNK)
+        return source.read(most)
     except OSError as error:
         raise unreadable(source.name, error) from error

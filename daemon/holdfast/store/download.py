@@ -17,7 +17,7 @@ from ..core.errors import Corrupted, HoldfastError, InvalidPair, NotFound, Setti
 from ..core.manifest import MAX_MANIFEST_BYTES, FileRecord, Manifest
 from ..core.runs import RunId
 from ..core.wording import bytes_text
-from ..spool import Spool, check_file, record_of, replacing
+from ..spool import Spool, check_file, has_content, replacing
 from .base import Store
 from .catalog import read_manifest
 from .contents import Listed
@@ -93,6 +93,8 @@ def bring(
     manifest = adapted(found)
     paths = {part: spool.file(manifest.name.file(part)) for part in found.files}
     missing = {part: record for part, record in found.files.items() if not is_present(paths[part], record)}
+    if missing:
+        spool.drop_retired()
     check_room(spool.path, sum(record.size for record in missing.values()))
     for part, record in found.files.items():
         advance(paths[part].name, 0)
@@ -135,7 +137,7 @@ def _again(call: Callable[[], T], *damage: type[HoldfastError]) -> T:
 def is_present(path: Path, record: FileRecord) -> bool:
     """Is there a regular file with that content?"""
     try:
-        return not path.is_symlink() and path.stat().st_size == record.size and record_of(path) == record
+        return not path.is_symlink() and has_content(path, record)
     except OSError:
         return False
 

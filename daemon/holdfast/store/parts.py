@@ -31,7 +31,11 @@ class ObjectPart:
 
 def parts_of(size: int) -> list[ObjectPart]:
     """Parts of PART bytes; large objects have larger ones, 8 or more a thread, as a request costs 2 ms of CPU."""
-    length = max(PART, min(_whole_mib(size, 8 * THREADS), 4 * PART), _whole_mib(size, MOST_PARTS))
+    return grid(size, max(PART, min(_whole_mib(size, 8 * THREADS), 4 * PART), _whole_mib(size, MOST_PARTS)))
+
+
+def grid(size: int, length: int) -> list[ObjectPart]:
+    """Parts of one length, but for the last."""
     return [ObjectPart(at // length + 1, at, min(length, size - at)) for at in range(0, size, length)]
 
 

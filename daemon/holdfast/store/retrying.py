@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from ..core.errors import Transient
 from ..core.policy import Backoff
-from .base import SMALL, Entry, OnSent, Store
+from .base import SMALL, Entry, KnownParts, OnSent, Store
 from .wrapper import Wrapper
 
 T = TypeVar("T")
@@ -28,8 +28,15 @@ class PatientStore(Wrapper):
         super().__init__(store)
         self._pause = pause
 
-    def put(self, key: str, path: Path, crc32: int | None = None, progress: OnSent | None = None) -> None:
-        self._again(lambda: self._store.put(key, path, crc32, progress))
+    def put(
+        self,
+        key: str,
+        path: Path,
+        crc32: int | None = None,
+        progress: OnSent | None = None,
+        known: KnownParts | None = None,
+    ) -> None:
+        self._again(lambda: self._store.put(key, path, crc32, progress, known))
 
     def create(self, key: str, data: bytes) -> str:
         return self._again(lambda: self._store.create(key, data))

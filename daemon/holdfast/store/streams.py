@@ -24,13 +24,13 @@ ones, since the SDK gives each piece the time of its connect timeout."""
 _READ = 256 << 10
 
 
-_PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR}
+PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR}
 """Errors of a machine that has nothing left to open a file with: they say nothing about the file."""
 
 
 def unreadable(path: object, error: OSError) -> HoldfastError:
     """What a put raises where the local file cannot be read."""
-    kind = Transient if error.errno in _PASSING else SourceError
+    kind = Transient if error.errno in PASSING else SourceError
     return kind(f"{path} cannot be read: {error.strerror}")
 
 
@@ -45,6 +45,7 @@ class Meter:
         self._progress = progress
         self._lock = threading.Lock()
         self._raised: BaseException | None = None
+        self._reported = 0
         self.ended = False
 
     def __call__(self, count: int) -> None:
@@ -52,6 +53,7 @@ class Meter:
             if not self.ended and self._progress is not None:
                 try:
                     self._progress(count)
+                    self._reported += count
                 except BaseException as error:
                     self._raised = error
                     self.ended = True
@@ -66,6 +68,15 @@ class Meter:
     def end(self) -> None:
         """One part has failed: the others stop at their next chunk."""
         self.ended = True
+
+    def begin_again(self) -> None:
+        """After the failure of a part, for another try at all of them: what was reported is taken back.
+
+        Not if ``progress`` has raised.
+        """
+        self.ended = self._raised is not None
+        if self._reported:
+            self(-self._reported)
 
     def __enter__(self) -> None:
         pass
@@ -93,6 +104,7 @@ class FileBody:
         self._meter = meter
         self._at = 0
         self._told = 0
+        self.sent_crc32 = 0
 
     def tell(self) -> int:
         return self._at
@@ -117,13 +129,17 @@ class FileBody:
         return crc32
 
     def chunks(self) -> Iterator[memoryview]:
-        """Chunks, each valid until the next one. Each is reported to the meter before it is sent, and once only."""
-        at = 0
+        """Chunks, each valid until the next one. Each is reported to the meter before it is sent, and once only.
+
+        ``sent_crc32`` is then that of all that was sent.
+        """
+        at = self.sent_crc32 = 0
         for chunk in self._read_chunks(max(_CHUNK.start, min(self._size // 64, _CHUNK.stop))):
             at += len(chunk)
             if at > self._told:
                 self._meter(at - self._told)
                 self._told = at
+            self.sent_crc32 = zlib.crc32(chunk, self.sent_crc32)
             yield chunk
 
     def _read_chunks(self, most: int) -> Iterator[memoryview]:

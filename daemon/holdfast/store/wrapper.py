@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .base import SMALL, Entry, OnSent, Store
+from .base import SMALL, Entry, KnownParts, OnSent, Store
 
 
 class Wrapper:
@@ -21,8 +21,19 @@ class Wrapper:
     def durable_spool(self) -> bool:
         return self._store.durable_spool
 
-    def put(self, key: str, path: Path, crc32: int | None = None, progress: OnSent | None = None) -> None:
-        self._store.put(key, path, crc32, progress)
+    @property
+    def far(self) -> bool:
+        return self._store.far
+
+    def put(
+        self,
+        key: str,
+        path: Path,
+        crc32: int | None = None,
+        progress: OnSent | None = None,
+        known: KnownParts | None = None,
+    ) -> None:
+        self._store.put(key, path, crc32, progress, known)
 
     def create(self, key: str, data: bytes) -> str:
         return self._store.create(key, data)

@@ -24,7 +24,11 @@ class NeededPairs:
     def want(self, message: wire.PairWanted) -> None:
         """In the channel's thread, which must go on reading."""
         self.bringing = True
-        threading.Thread(target=self._answer, args=(message.name,), name="needed-pair", daemon=True).start()
+        thread = threading.Thread(target=self._answer, args=(message.name,), name="needed-pair", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # no further thread: what comes next waits
+            self._answer(message.name)
 
     def _answer(self, text: str) -> None:
         error: str | None = None

@@ -17,6 +17,7 @@ from ..core.machine.state import State
 from ..spool import only_here
 from .command.channel import Channel
 from .command.training_command import TrainingCommand
+from .gang.hub import Hub
 from .messages_to_events import Reports
 from .restorer import Restorer
 
@@ -24,7 +25,10 @@ _FOR_GOOD = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ELOOP
 
 
 class Performer:
-    """``put`` takes the events that answer an effect. ``work_dir`` and ``name`` are the run's."""
+    """``put`` takes the events that answer an effect. ``work_dir`` and ``name`` are the run's.
+
+    What is done to the command is done to those of all ranks, where there is a ``hub``.
+    """
 
     def __init__(
         self,
@@ -36,7 +40,9 @@ class Performer:
         reports: Reports,
         say: EventSink,
         put: Callable[[events.Event], None],
+        hub: Hub | None = None,
     ) -> None:
+        self._hub = hub
         self._work_dir = work_dir
         self._name = name
         self._restorer = restorer
@@ -51,8 +57,8 @@ class Performer:
             effects.AskSave: self._ask_save,
             effects.AskStop: self._ask_stop,
             effects.DumpStacks: self._dump_stacks,
-            effects.Terminate: lambda effect: self._command.terminate(),
-            effects.Kill: lambda effect: self._command.kill(),
+            effects.Terminate: lambda effect: self._terminate(),
+            effects.Kill: self._kill,
             effects.Upload: self._upload,
             effects.DropUploads: self._drop_uploads,
             effects.ScanSpool: self._scan_spool,
@@ -62,6 +68,8 @@ class Performer:
 
     def perform(self, effect: effects.Effect, state: State) -> None:
         """``state`` is the one after the step that asked for the effect."""
+        if isinstance(effect, effects.Finalize) and state.outcome is not None:
+            self._say("closing", outcome=state.outcome.value)  # the exit itself is too late to be stored
         if isinstance(effect, effects.ExitWith):
             self._say("exit", last_line(effect.code, state, self._final_pairs()), code=int(effect.code))
         else:
@@ -70,19 +78,35 @@ class Performer:
     def _spawn(self, effect: effects.Spawn) -> None:
         assert self._restorer.prepared is not None
         self._reports.command_starts()
+        more = None if self._hub is None else self._hub.begins()
         try:
-            self._put(events.Spawned(self._command.start(self._restorer.prepared.spool)))
+            self._put(events.Spawned(self._command.start(self._restorer.prepared.spool, more)))
         except (OSError, RuntimeError) as error:  # the latter where there can be no further thread
+            if self._hub is not None:
+                self._hub.not_begun()
             for_good = isinstance(error, OSError) and error.errno in _FOR_GOOD
             self._put(events.SpawnFailed(_words(error), for_good, random.random()))
 
     def _ask_save(self, effect: effects.AskSave) -> None:
-        self._channel.send(wire.Save(effect.reason))
+        self._ask(wire.Save(effect.reason))
 
     def _ask_stop(self, effect: effects.AskStop) -> None:
         """SIGTERM where there is no training process that could receive the request."""
-        if not self._channel.send(wire.Stop(effect.reason)):
-            self._command.terminate()
+        if not self._ask(wire.Stop(effect.reason)):
+            self._terminate()
+
+    def _ask(self, message: wire.Save | wire.Stop) -> bool:
+        return self._channel.send(message) if self._hub is None else self._hub.ask(message)
+
+    def _terminate(self) -> None:
+        self._command.terminate()
+        if self._hub is not None:
+            self._hub.end_others(at_once=False)
+
+    def _kill(self, effect: effects.Kill) -> None:
+        self._command.kill()
+        if self._hub is not None:
+            self._hub.end_others(at_once=True)
 
     def _dump_stacks(self, effect: effects.DumpStacks) -> None:
         self._command.dump_stacks(self._reports.stacks)
@@ -118,7 +142,8 @@ class Performer:
         uploader.finalize(effect.complete)
 
     def _report(self, effect: effects.Say) -> None:
-        self._say(effect.kind, effect.text, warning=effect.warning)
+        facts = {} if effect.seconds is None else {"seconds": effect.seconds}
+        self._say(effect.kind, effect.text, warning=effect.warning, **facts)
 
     def _final_pairs(self) -> FinalPairs:
         prepared, uploader = self._restorer.prepared, self._restorer.uploader

@@ -16,7 +16,7 @@ from .. import __version__
 from ..core.redact import Redactor
 from .settings import RunSettings
 
-_PACKAGES = ("tensorflow", "keras", "numpy", "h5py")
+_PACKAGES = ("tensorflow", "jax", "jaxlib", "torch", "keras", "tf_keras", "numpy", "h5py")
 
 
 def origin(command: Sequence[str], redactor: Redactor) -> dict[str, Any]:
@@ -63,6 +63,7 @@ def training_options(settings: RunSettings, store: str, run: str, incarnation: i
         "drain_time": settings.rules.drain_time,
         "rebalance": settings.rules.rebalance,
         "poll_interval": settings.poll_interval,
+        "keep": settings.keep.to_plain(),
         **origin(settings.command, redactor),
     }
     return json.dumps(document, indent=1).encode() + b"\n"

@@ -7,34 +7,48 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from ..core import wire
 from ..core.checkpoint_name import CheckpointName
-from ..core.errors import Exit, HoldfastError, InvalidPair, StoreError
+from ..core.errors import Cancelled, Exit, HoldfastError, InvalidPair, SettingsError, StoreError
 from ..core.event_sink import EventSink
+from ..core.gang.link import Prepare
 from ..core.machine import effects, events
 from ..core.manifest import LAST_EPOCH, Manifest
 from ..core.policy import Retention
+from ..core.preload import Preload
 from ..core.redact import Redactor
 from ..core.runs import RunId
-from ..spool import only_here, write_whole
+from ..core.wording import count
+from ..spool import LOG_FILE, only_here, write_whole
 from ..store import Store
 from ..store.catalog import list_pairs, read_manifest
+from .gang.hub import Hub
+from .gang.standing import Stand
 from .messages_to_events import Reports
 from .provenance import changes, training_options
 from .restore.candidates import newest_here
+from .restore.earlier_starts import earlier_starts
+from .restore.lease import RemembersConditions
 from .restore.opening import Prepared
 from .restore.prepare import Preparer
 from .settings import RunSettings
 from .upload.artifacts import Artifacts
 from .upload.between_pairs import Prune, UploadArtifacts, UploadLogs
-from .upload.logs import growing_logs
+from .upload.logs import growing_logs, size_of
 from .upload.uploader import Uploader
 
 OPTIONS_FILE = "training_options.json"
+_LOOK_EVERY = 0.2
+_OTHER_COUNT = (
+    "the newest checkpoint, {0}, was trained by {1}, and now --ranks is {2}: give as many machines as before, or begin "
+    "anew under another --run name"
+)
 
 
 def _origin_of(store: Store, run: RunId) -> Mapping[str, Any]:
@@ -67,7 +81,9 @@ class Restorer:
         redactor: Redactor,
         origin: dict[str, Any],
         clock: Callable[[], float],
+        hub: Hub | None = None,
     ) -> None:
+        self._hub = hub
         self._settings = settings
         self._store = store
         self._say = say
@@ -82,11 +98,17 @@ class Restorer:
         self.resume: Manifest | None = None
         self.uploader: Uploader | None = None
         self.brought = threading.Event()
+        self._asked_for: CheckpointName | None = None
+        self._earlier_known = False
 
     def start(self, effect: effects.Restore) -> None:
         self._avoid = effect.avoid
         self.brought.clear()
-        threading.Thread(target=self._run, args=(effect,), name="restore", daemon=True).start()
+        thread = threading.Thread(target=self._run, args=(effect,), name="restore", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # at a restart, what is owed must be stored all the same
+            self._put(events.RestoreFailed(f"the restore cannot begin: {error}", Exit.FAILED))
 
     def welcome(self) -> wire.Welcome:
         """In the channel's thread. A command may start several processes that train, one after the other."""
@@ -104,13 +126,22 @@ class Restorer:
             claimed=sorted(self._reports.claimed),
             finished=sorted(self._reports.finished),
             extended=self._settings.extend or self._settings.source is not None,
+            every=self._settings.every,
+            ranks=self._settings.ranks,
         )
+
+    def remember_preload(self, preload: Preload | None) -> None:
+        """For the next machine; in the channel's thread."""
+        lease = self._preparer.lease
+        if lease is not None:
+            lease.preload = preload
 
     def bring_needed(self, name: CheckpointName) -> None:
         """Another pair than the newest, with the state of another training of the run. Raises HoldfastError."""
         assert self.prepared is not None
         if str(name) in self._avoid:
             raise InvalidPair("the training process could not use it")
+        self._asked_for = name
         self._preparer.bring_needed(self.prepared, name)
 
     # --- the thread ------------------------------------------------------------------------------------------------
@@ -130,6 +161,26 @@ class Restorer:
         else:
             self._put(event)
             self.brought.set()  # after the news of it: what the training says must come later
+            self._report_earlier_starts()
+
+    def _report_earlier_starts(self) -> None:
+        """Once, and last of all: a start must not wait for it."""
+        if self.prepared is None or self._earlier_known:
+            return
+        self._earlier_known = True
+        resumed = 0 if self.resume is None else self.resume.name.step
+        found = earlier_starts(self._store, str(self.prepared.run), self.prepared.incarnation, resumed)
+        if found is not None:
+            self._say(
+                "earlier-starts",
+                starts=found.starts,
+                executed=found.executed,
+                base=found.base,
+                interruptions=found.interruptions,
+                began=found.began,
+                ended=found.ended,
+                seconds=dict(found.seconds),
+            )
 
     def _unreached(self, error: StoreError) -> events.RestoreFailed:
         """A store of no use is taken for a wrong setting, but not where a state of this machine waits for it."""
@@ -144,17 +195,40 @@ class Restorer:
         self.prepared = prepared
         if self.uploader is None:
             self._begin_uploading(prepared)
-        self._report_owed(prepared)
+        self._report_owed(prepared, prepared.owed)
         if over := prepared.over or effect.only_store:
             return events.Restored(over=over, out_of_time=bool(prepared.over))
-        if not self._settings.restore_first:
+        if not self._settings.restore_first and self._hub is None:
             self._put(events.Ready(pairs=bool(prepared.found.newest_first)))
         self.resume = resume = self._preparer.bring(prepared, effect.avoid)
-        if resume is not None:
-            self._report_changes(resume)
+        if resume is not None and resume.ranks != self._settings.ranks:
+            raise SettingsError(_OTHER_COUNT.format(resume.name, count(resume.ranks, "machine"), self._settings.ranks))
+        if self._hub is not None:
+            self._gather(self._hub, prepared, resume)
         if resume is None:
             return events.Restored()
+        self._report_owed(prepared, {resume.name}.difference(prepared.owed))  # newer ones in the store are of no use
+        self._report_changes(resume)
+        if resume.name in prepared.found.stored and self.uploader is not None:
+            self.uploader.begin_with(resume)
         return events.Restored(checkpoint=str(resume.name), step=resume.name.step, midway=resume.reason != LAST_EPOCH)
+
+    def _gather(self, hub: Hub, prepared: Prepared, resume: Manifest | None) -> None:
+        """Until all ranks are ready to begin from that pair. They bring it from the store: there it must be."""
+        if resume is not None and resume.name not in prepared.found.stored:
+            self._report_owed(prepared, {resume.name})
+            while resume.name not in prepared.spool.stored():
+                if self._preparer.cancelled.wait(_LOOK_EVERY):
+                    raise Cancelled("gave up waiting for the store to have the newest checkpoint")
+        order = partial(
+            Prepare,
+            run=str(prepared.run),
+            incarnation=prepared.incarnation,
+            resume=None if resume is None else str(resume.name),
+            every=self._settings.every,
+            extended=self._settings.extend or self._settings.source is not None,
+        )
+        hub.gather(order, self._preparer.cancelled, self._settings.lease.wait, Stand(prepared.spool))
 
     def _complete(self, run: RunId | None) -> events.Restored:
         """A complete run that is started by another command is as a rule meant to be a new one."""
@@ -173,21 +247,47 @@ class Restorer:
     def _begin_uploading(self, prepared: Prepared) -> None:
         store = self._preparer.run_store
         artifacts = Artifacts(store, prepared.spool, self._settings.artifacts, self._say, self._clock, self._pressed)
-        artifacts.restore(self._preparer.cancelled)
+        lease = self._preparer.lease
+        artifacts.restore(self._preparer.cancelled, continues=lease is None or lease.continues)
         prepared.spool.unmark_stored(prepared.owed)  # the store lost them: until it has them again they must stay
-        self.uploader = self._make_uploader(prepared, artifacts)
-        self.uploader.start()
+        self._say(
+            "machine",
+            host=socket.gethostname(),
+            cpu=self._origin.get("cpu", ""),
+            versions=self._origin.get("versions", {}),
+            log=size_of(prepared.spool.file(LOG_FILE)),
+        )
+        self.uploader = uploader = self._make_uploader(prepared, artifacts)
+        self._preparer.start_thread(uploader.start)
 
-    def _report_owed(self, prepared: Prepared) -> None:
+    def _report_owed(self, prepared: Prepared, names: Iterable[CheckpointName]) -> None:
         """Reports what an earlier start left, and pairs whose message was lost when the command died.
 
         The marks are believed: while the store is away, all that is here seems to be owed.
         """
         assert self.uploader is not None
         stored = set(prepared.spool.stored())
-        for name in self.uploader.unknown(prepared.owed):
+        for name in self.uploader.unknown(names):
             if name not in stored:
                 self._put(events.PairSpooled(str(name)))
+
+    def _in_use(self) -> list[CheckpointName] | None:
+        """Newer pairs that are of no use must not drive these from this machine: they may be the only valid ones.
+
+        The command has read the pair that it resumes from when it has saved one itself.
+        """
+        if self.prepared is None or not self.brought.is_set():
+            return None
+        using = [] if self._asked_for is None else [self._asked_for]
+        saved = (name for name in self.prepared.spool.pairs() if name.incarnation == self.prepared.incarnation)
+        resume = None if self.resume is None else self.resume.name
+        if resume and not any(n.finite and n.order > resume.order and str(n) not in self._avoid for n in saved):
+            using.append(resume)
+        return using
+
+    def _is_incarnation_ours(self) -> bool:
+        """On a store without create-only writes two machines may take one incarnation in the same moment."""
+        return not isinstance(self._store, RemembersConditions) or self._store.creates is True
 
     def _pressed(self) -> bool:
         return self.uploader is not None and self.uploader.gives_way
@@ -214,5 +314,7 @@ class Restorer:
             Retention(settings.keep_local),
             newest,
             set(prepared.found.local) - set(prepared.owed),
+            prepared.incarnation if self._is_incarnation_ours() else 0,
+            self._in_use,
             clock=self._clock,
         )

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3.11
 """Makes the training's Python environment, the same on each machine of a run.
 
-  environment.py install --requirement TEXT [--store URI --run NAME] [--tell COMMAND]
-  environment.py keep --store URI
+  environment.py install --requirement TEXT [--store URI --cache URI --run NAME] [--tell COMMAND]
+  environment.py keep --store URI --cache URI
 
 The first machine has pip resolve what the code asks for. The result, each version with its hash, is the lock: it is
-stored as URI/NAME-versions.txt, and later machines install it. They resolve anew only when the code asks for something
-else; what differs then is printed and given to COMMAND. ``keep`` stores the wheels beside it, and the next machine
+stored as NAME-versions.txt, and later machines install it. They resolve anew only when the code asks for something
+else; what differs then is printed and given to COMMAND. ``keep`` puts the wheels into the cache, and the next machine
 needs no index.
 
 Without --store nothing is read or stored: so an image is baked, whose machines install what differs from it.
@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import urllib.parse
 import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -31,6 +32,7 @@ from typing import Any
 SUMS = "SHA256SUMS"
 MISSING = "(404)"
 INDEX_OPTIONS = re.compile(r"\s*(-i|-f|--index-url|--extra-index-url|--find-links|--no-index|--pre|--trusted-host)\b")
+SOURCE = "  # of its source"
 LOCK = "# What pip resolved for this run's machines. Asked for: "
 WITH_CODE = "# With the code: "
 
@@ -112,7 +114,7 @@ class Environment:
                     pins.write_text("".join(f"{pin(item)}\n" for item in theirs if not is_direct(item)))
                     found = theirs + self._report([self._requirement, "-c", str(pins), *limits])
         own = {WITH_CODE + line(item) for item in found if self._is_the_codes(item)}
-        others = {line(item) for item in found if not self._is_the_codes(item)}
+        others = {line(item) + source(item) for item in found if not self._is_the_codes(item)}
         return "\n".join([LOCK + self.asked_for(), *sorted(own), *options, *sorted(others)]) + "\n"
 
     def _report(self, words: Sequence[str]) -> list[dict[str, Any]]:
@@ -130,11 +132,11 @@ class Environment:
         """The lock that is installed already; '' if none is."""
         return self._stamp.read_text() if self._stamp.exists() else ""
 
-    def install(self, lock: str, store: Store | None) -> None:
+    def install(self, lock: str, cache: Store | None) -> None:
         """Raises Failed."""
         if lock != self.baked():
             self._stamp.unlink(missing_ok=True)
-            if not (store and self._fetched(lock, store)):
+            if not (cache and self._fetched(lock, cache)):
                 self._download(lock)
             self.pip("install", "--no-index", "--no-deps", *map(str, sorted(self._wheels.glob("*.whl"))))
         own = [
@@ -144,23 +146,36 @@ class Environment:
             self.pip("install", "--no-deps", "--force-reinstall", *own)
         self._stamp.write_text(lock)
 
-    def _fetched(self, lock: str, store: Store) -> bool:
-        """Are the wheels here, whole, from the store? If not, the index has them."""
+    def _fetched(self, lock: str, cache: Store) -> bool:
+        """Are the wheels here, whole, from the cache? If not, the index has them."""
         self._empty()
         with tempfile.TemporaryDirectory() as folder:
             packed = Path(folder) / "wheels.tar"
             try:
-                if not store.get(cache_name(lock), packed):
+                if not cache.get(cache_name(lock), packed):
                     return False
                 unpack(packed, self._wheels)
-                found = self._sums() == (self._wheels / SUMS).read_text()
+                self._compare(lock)
+                return True
             except (Failed, OSError, tarfile.TarError) as error:
                 print(f"holdfast: {error}", flush=True)
-                found = False
-        if not found:
-            print("holdfast: the stored wheels are not whole: fetching them from the index", flush=True)
-            self._empty()
-        return found
+        print("holdfast: the stored wheels are not whole: fetching them from the index", flush=True)
+        self._empty()
+        return False
+
+    def _compare(self, lock: str) -> None:
+        """Raises Failed where the wheels here are not those that were stored, or not those of the lock. The lock has no
+        digest of what was built from its source.
+        """
+        if self._sums() != (self._wheels / SUMS).read_text():
+            raise Failed("the stored wheels have not the sums that are stored with them")
+        wanted, wheels = hashes(lock), sorted(self._wheels.glob("*.whl"))
+        names = [normalized(path.name.partition("-")[0]) for path in wheels]
+        if sorted(names) != sorted(wanted):
+            raise Failed(f"stored are wheels of other packages: {', '.join(sorted(wanted.keys() ^ set(names)))}")
+        for name, path in zip(names, wheels, strict=True):
+            if wanted[name] not in ("", digest(path)):
+                raise Failed(f"the stored wheel of {name} has not the hash that the versions have")
 
     def _download(self, lock: str) -> None:
         self._empty()
@@ -174,7 +189,7 @@ class Environment:
                 self.pip("wheel", "--no-deps", "--wheel-dir", str(self._wheels), "-r", str(path))
                 path.unlink()
 
-    def keep(self, store: Store) -> None:
+    def keep(self, cache: Store) -> None:
         """Stores the wheels that were downloaded here, if any were. Raises Failed."""
         if not any(self._wheels.glob("*.whl")) or (self._wheels / SUMS).exists():
             return
@@ -184,14 +199,14 @@ class Environment:
             with tarfile.open(packed, "w") as tar:
                 for path in sorted(self._wheels.iterdir()):
                     tar.add(path, path.name)
-            store.put(packed, cache_name(self.baked()))
+            cache.put(packed, cache_name(self.baked()))
 
     def _sums(self) -> str:
         return "".join(f"{digest(path)}  {path.name}\n" for path in sorted(self._wheels.glob("*.whl")))
 
     def _empty(self) -> None:
-        shutil.rmtree(self._wheels, ignore_errors=True)
-        self._wheels.mkdir(parents=True)
+        shutil.rmtree(self._wheels, ignore_errors=True)  # what is in it: the folder itself may be another's
+        self._wheels.mkdir(parents=True, exist_ok=True)
 
 
 def unpack(packed: Path, folder: Path) -> None:
@@ -231,14 +246,35 @@ def line(item: dict[str, Any]) -> str:
     return f"{item['metadata']['name']} @ {url}{hashed}"
 
 
+def source(item: dict[str, Any]) -> str:
+    """A remark for the lock: the digest of what pip builds a wheel of is not the wheel's."""
+    is_wheel = urllib.parse.urlsplit(item["download_info"]["url"]).path.endswith(".whl")
+    return "" if is_wheel else SOURCE
+
+
+def hashes(lock: str) -> dict[str, str]:
+    """The SHA-256 of each package's wheel; '' where the lock has none."""
+    found = {}
+    for text in lock.splitlines():
+        match = re.match(r"([A-Za-z0-9._-]+)(?:==| @ )", text)
+        if match and not text.startswith("-"):
+            hashed = None if text.endswith(SOURCE) else re.search(r" --hash=sha256:([0-9a-f]{64})", text)
+            found[normalized(match[1])] = hashed[1] if hashed else ""
+    return found
+
+
+def normalized(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
 def digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def cache_name(lock: str) -> str:
-    """Of the wheels in the store. Runs that ask for the same share them."""
-    return f"wheels/{hashlib.sha256(lock.encode()).hexdigest()[:16]}.tar"
+    """Of the wheels in the cache. Runs that ask for the same share them."""
+    return f"{hashlib.sha256(lock.encode()).hexdigest()[:16]}.tar"
 
 
 def pins(lock: str) -> dict[str, str]:
@@ -247,7 +283,7 @@ def pins(lock: str) -> dict[str, str]:
     for text in lock.splitlines():
         match = re.match(r"([A-Za-z0-9._-]+)(?:==| @ )(\S+)", text)
         if match and not text.startswith("-"):
-            found[re.sub(r"[-_.]+", "-", match[1]).lower()] = match[2]
+            found[normalized(match[1])] = match[2]
     return found
 
 
@@ -285,7 +321,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("action", choices=["install", "keep"])
     parser.add_argument("--requirement", default="", help="holdfast's wheel, as pip takes it")
-    parser.add_argument("--store", metavar="URI", help="s3://bucket/prefix/setup")
+    parser.add_argument("--store", metavar="URI", help="of the versions, s3://bucket/prefix/setup")
+    parser.add_argument("--cache", metavar="URI", help="of the wheels, s3://bucket/wheels/prefix")
     parser.add_argument("--run", default="", metavar="NAME")
     parser.add_argument("--tell", default="", metavar="COMMAND", help="gets a change of versions as its argument")
     parser.add_argument("--home", type=Path, default=Path("/opt/holdfast"), help="the virtual environment")
@@ -293,13 +330,13 @@ def main() -> None:
     parser.add_argument("--wheels", type=Path, default=Path("/var/cache/holdfast-wheels"))
     given = parser.parse_args()
     environment = Environment(given.home, given.code, given.wheels, given.requirement)
-    store = Store(given.store) if given.store else None
+    store, cache = (Store(uri) if uri else None for uri in (given.store, given.cache))
     if given.action == "keep":
-        if store:
-            environment.keep(store)
+        if cache:
+            environment.keep(cache)
         shutil.rmtree(given.wheels, ignore_errors=True)
         return
-    environment.install(choose(environment, store, given.run, given.tell), store)
+    environment.install(choose(environment, store, given.run, given.tell), cache)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,12 @@ RESUME = "(does the script use holdfast.Resume?)"
 @pytest.mark.parametrize(
     ("code", "state", "kept", "said"),
     [
-        (Exit.COMPLETE, COMPLETE, ALL, "training is complete and everything is in the store (exit 0)"),
+        (
+            Exit.COMPLETE,
+            COMPLETE,
+            ALL,
+            "training is complete, and all checkpoints and artifacts are in the store (exit 0)",
+        ),
         (Exit.COMPLETE, COMPLETE, NOTHING, "the command ended well; it stored no checkpoint (exit 0)"),
         (Exit.STOPPED, STOPPED, ALL, "stopped early; the state is in the store; run again to go on (exit 75)"),
         (

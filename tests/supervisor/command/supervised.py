@@ -48,7 +48,7 @@ ended.wait()
 reaper.kill_tree()
 how = child.how
 print(json.dumps({"status": how.status, "signal": how.signal, "orphans": child.orphans, "others": others,
-    "left": child.left_running}), flush=True)
+    "left": child.left_running, "signalled": child.signalled}), flush=True)
 """
 
 

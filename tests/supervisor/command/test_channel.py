@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from fakes.threads import no_further_thread
 from holdfast.core.wire import (
     MAX_LINE_BYTES,
     Hello,
@@ -121,6 +122,13 @@ def test_what_the_supervisor_says_reaches_the_child(child: Child, side: Side) ->
 
 def test_without_a_child_there_is_nobody_to_hear(side: Side, stranger: Child) -> None:
     assert not side.channel.send(Stop("SIGTERM"))
+
+
+def test_a_process_waits_while_no_further_thread_can_be_started_for_it(side: Side) -> None:
+    with no_further_thread():
+        child = Child(side).say(Hello(pid=1))
+    assert (side.hear(), child.hear()) == (Hello(pid=1), WELCOME)
+    child.hang_up()
 
 
 def test_a_second_process_is_refused_and_the_first_is_heard_on(child: Child, side: Side, stranger: Child) -> None:

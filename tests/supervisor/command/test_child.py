@@ -14,6 +14,16 @@ from holdfast.supervisor.command.child import Child
 from integration.daemons import wait_for
 from supervisor.command.supervised import DAEMONISED, Start, ended, gone, of
 
+# Sends a guardian SIGTERM as soon as there is one: its interpreter has hardly begun.
+HASTY = """
+import sys, psutil
+supervisor = psutil.Process(int(sys.argv[1]))
+found = []
+while not found:
+    found = [one for one in supervisor.children() if any(word.endswith("guardian.py") for word in one.cmdline())]
+found[0].terminate()
+"""
+
 
 @pytest.mark.parametrize(
     ("script", "expected"),
@@ -70,6 +80,22 @@ def test_sigterm_reaches_the_whole_tree_other_sessions_and_stopped_processes_too
     supervised.tell("terminate")
     assert supervised.result()["status"] == 7
     assert {"top", "below"} <= set(supervised.output.read_text().split())
+
+
+@pytest.mark.parametrize("by_others", [False, True])
+def test_a_sigterm_of_others_is_told_apart_from_the_supervisors_own(start: Start, by_others: bool) -> None:
+    """systemd's control-group mode sends one to all processes of a service."""
+    supervised = start("/bin/sh", "-c", "trap 'exit 0' TERM; echo ready; while :; do sleep 0.05; done")
+    supervised.until("ready")
+    supervised.guardian.terminate() if by_others else supervised.tell("terminate")
+    result = supervised.result()
+    assert (result["status"], result["signalled"]) == (0, by_others)
+
+
+def test_a_sigterm_that_comes_while_the_guardian_starts_ends_the_command_and_not_the_guardian(start: Start) -> None:
+    supervised = start("/bin/sh", "-c", "sleep 100", before=f"{sys.executable} -c '{HASTY}' $$ &")
+    result = supervised.result()
+    assert (result["signal"], result["signalled"]) == (signal.SIGTERM, True)
 
 
 def test_a_kill_reaches_what_left_the_session_and_ignores_sigterm(start: Start, pids: Path) -> None:

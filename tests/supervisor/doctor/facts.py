@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from holdfast.store.conditions import Supported
+from holdfast.store.conditional_write_fallback import Supported
 from holdfast.supervisor.doctor import DoctorFacts, Finding, HostFacts, MetadataFacts, StoreFacts, Unit, WorkFacts
 
 MB, GB = 10**6, 10**9

@@ -12,7 +12,7 @@ from fakes.clocks import Clock
 from fakes.stores import FlakyStore, LaxStore, MemoryStore
 from holdfast.core.errors import Permanent, Transient
 from holdfast.store import Store
-from holdfast.store.conditions import Supported
+from holdfast.store.conditional_write_fallback import Supported
 from holdfast.supervisor.doctor import StoreFacts
 from holdfast.supervisor.doctor.probe_store import StoreProbe
 
@@ -53,7 +53,11 @@ def test_a_store_that_is_read_only_is_found(scratch: Path) -> None:
 def test_a_store_whose_delete_fails_is_found_and_what_is_left_is_named(scratch: Path) -> None:
     facts = probe(denying("delete"), scratch)
     assert facts.denied == {"delete": "AccessDenied"}
-    assert facts.left == ("holdfast-doctor-1.bulk", "holdfast-doctor-1.conditions")
+    assert facts.left == (
+        "holdfast-doctor-1.bulk",
+        "holdfast-doctor-1.conditions",
+        "holdfast-doctor-1.conditions-replaced",
+    )
 
 
 def test_a_store_that_cannot_be_read_is_found(scratch: Path) -> None:

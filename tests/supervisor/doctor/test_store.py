@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from holdfast.store.conditions import Supported
+from holdfast.store.conditional_write_fallback import Supported
 from holdfast.supervisor.doctor.store import clock, conditions, drain, leftovers, rights
 
 from .facts import GOOD, MB, found, with_store

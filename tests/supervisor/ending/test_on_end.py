@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from fakes.clocks import Clock, Passing
+from fakes.threads import no_further_thread
 from holdfast.core.errors import Exit, SettingsError
 from holdfast.core.runs import RunId
 from holdfast.store import open_store
@@ -161,6 +162,14 @@ def test_a_machine_that_leaves_tells_its_group_not_to_wait() -> None:
     group = FakeGroup(clock, leaves_at=0.0)
     assert "need not wait" in close(group, clock, LetGo(HOOK), code=Exit.STOPPED)[0]
     assert group.calls == ["let go group drain"]
+
+
+def test_a_machine_that_can_start_no_further_thread_is_given_back_all_the_same() -> None:
+    clock = Clock()
+    group = FakeGroup(clock, leaves_at=clock() + 9)
+    with no_further_thread():
+        close(group, clock, GiveBack(True))
+    assert group.calls == ["give back, decrement True"]
 
 
 def test_after_it_was_given_back_it_awaits_the_hook_and_passes_over_refusals_before_that() -> None:

@@ -9,7 +9,8 @@ from fakes.http import Answer, AnsweringServer, Request, unused_endpoint
 from holdfast.core.errors import SettingsError
 from holdfast.core.imds_paths import LIFECYCLE, SPOT
 from holdfast.drill.fake_imds import MetadataService
-from holdfast.supervisor.notices.imds import MetadataAbsent, MetadataClient, MetadataError, client_from_environment
+from holdfast.supervisor.notices.imds import MetadataClient, client_from_environment
+from holdfast.supervisor.notices.metadata_http import MetadataAbsent, MetadataError
 
 
 def tokens_asked_for(service: MetadataService) -> int:

@@ -173,7 +173,7 @@ class Watched:
         self.reports: list[Event] = []
         self.said: list[tuple[str, str]] = []
         self.watcher = Watcher(
-            client, self.reports.append, lambda *words: self.said.append(words), DRAIN_TIME, **settings
+            client, self.reports.append, lambda *words: self.said.append(words), DRAIN_TIME, name="", **settings
         )
 
     def look(self, times: int = 1) -> list[Event]:

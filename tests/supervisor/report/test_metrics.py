@@ -51,7 +51,9 @@ def test_before_anything_happened_only_what_is_known_is_told(server: MetricsServ
     found = scrape(server)
     assert found["holdfast_phase restoring"] == 1
     assert found["holdfast_checkpoints_stored_total"] == 0
-    assert not {"holdfast_last_stored_step", "holdfast_goodput_ratio", "holdfast_drain_left_seconds"} & set(found)
+    assert not {"holdfast_last_stored_step", "holdfast_useful_batches_ratio", "holdfast_drain_left_seconds"} & set(
+        found
+    )
 
 
 def test_every_promised_number_is_there(journal: Journal, server: MetricsServer, tmp_path: Path) -> None:
@@ -63,8 +65,14 @@ def test_every_promised_number_is_there(journal: Journal, server: MetricsServer,
     journal.event("exited", code=1, orphans=2)
     journal.event("started", pid=2, command=[])
     board.write(Progress(50, 2, 5, 40))
+    hour = NOW.timestamp() - 3600
+    times = {"productive": 600.0, "validation": 60.0, "restore": 40.0, "gap": 1000.0}
+    facts = {"interruptions": 1, "began": hour, "ended": hour + 1700, "seconds": times}
+    journal.event("earlier-starts", starts=2, executed=30, base=0, **facts)
+    journal.event("progress", "epoch 3/4", epochs=4, batches=16, batch_seconds=0.5)
     journal.event("saved", checkpoint=str(name_of(2)), seconds=0.25, reason="epoch")
     journal.event("stored", checkpoint=str(name_of(2)), bytes=1000, seconds=1.5, reason="epoch")
+    journal.event("interval", seconds=38.0, cost=0.38)
     journal.event("store-away", "a 500", warning=True)
     journal.event("stalled", "no batch", warning=True)
     journal.event("notice", what="spot notice (terminate at 16:19:15 UTC)", seconds=119.0)
@@ -79,8 +87,19 @@ def test_every_promised_number_is_there(journal: Journal, server: MetricsServer,
         "holdfast_orphans_total": 2,
         "holdfast_epoch": 2,
         "holdfast_step": 40,
+        "holdfast_epochs": 4,
+        "holdfast_epoch_batches": 16,
+        "holdfast_progress_ratio": 37 / 64,
+        "holdfast_batch_seconds": 0.5,
+        "holdfast_training_left_seconds": 13.5,
         "holdfast_batches_executed_total": 50,
-        "holdfast_goodput_ratio": 0.8,
+        "holdfast_useful_batches_ratio": 0.8,
+        "holdfast_run_starts": 3,
+        "holdfast_run_batches_executed": 80,
+        "holdfast_run_useful_batches_ratio": 0.5,
+        "holdfast_run_interruptions": 1,
+        "holdfast_run_seconds productive": 600,
+        "holdfast_run_seconds validation": 60,
         "holdfast_checkpoints_saved_total": 1,
         "holdfast_save_seconds_count": 1,
         "holdfast_save_seconds_sum": 0.25,
@@ -89,6 +108,8 @@ def test_every_promised_number_is_there(journal: Journal, server: MetricsServer,
         "holdfast_store_duration_seconds_count": 1,
         "holdfast_store_duration_seconds_sum": 1.5,
         "holdfast_last_stored_step": 20,
+        "holdfast_save_interval_seconds": 38,
+        "holdfast_at_risk_seconds": 39.75,
         "holdfast_checkpoints_owed": 0,
         "holdfast_store_failures_total": 1,
         "holdfast_stalls_total": 1,
@@ -98,6 +119,8 @@ def test_every_promised_number_is_there(journal: Journal, server: MetricsServer,
     }
     assert {name: found.get(name) for name in expected} == expected
     assert found["holdfast_last_stored_timestamp_seconds"] == pytest.approx(NOW.timestamp(), abs=0.01)
+    assert found["holdfast_run_seconds gap"] == pytest.approx(2900, abs=1)
+    assert 0 < found["holdfast_run_overall_goodput_ratio"] < found["holdfast_run_runtime_goodput_ratio"] <= 660 / 700
     assert 0 <= found["holdfast_last_stored_age_seconds"] < 3600
     assert 0 <= found["holdfast_drain_left_seconds"] <= 110
     assert found["process_resident_memory_bytes"] > 0

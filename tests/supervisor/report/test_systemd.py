@@ -12,6 +12,7 @@ from fakes.manager import Manager
 from holdfast.core.errors import Exit
 from holdfast.core.machine.events import NoticeStands
 from holdfast.core.machine.table import Phase, State
+from holdfast.core.view import Course
 from holdfast.spool import Progress
 from holdfast.supervisor.report.systemd import Systemd, is_journal, status
 
@@ -64,11 +65,11 @@ def test_a_manager_that_goes_away_disturbs_nothing(systemd: Systemd, manager: Ma
 def test_the_status_says_where_the_training_stands_and_how_old_the_newest_stored_pair_is(
     systemd: Systemd, manager: Manager, clock: Clock
 ) -> None:
-    systemd.heard("training-began", {"epochs": 10})
+    systemd.heard("progress", {"epochs": 10, "batches": 625, "batch_seconds": 0.25})
     systemd.heard("stored", {})
     clock.advance(12)
     systemd.turn(TRAINING, AT)
-    assert manager.heard() == ["STATUS=epoch 3/10, batch 412, last stored 12 s ago"]
+    assert manager.heard() == ["STATUS=epoch 3/10, batch 412/625, 26 %, about 19 min left, last stored 12 s ago"]
 
 
 def test_the_status_is_sent_every_five_seconds_and_with_each_phase(
@@ -84,19 +85,19 @@ def test_the_status_is_sent_every_five_seconds_and_with_each_phase(
 
 
 def test_a_status_is_one_line_whatever_a_notice_says(systemd: Systemd, manager: Manager) -> None:
-    systemd.turn(State(notice=NoticeStands("spot\nREADY=1")), Progress())
+    systemd.turn(State(notices=(NoticeStands("spot\nREADY=1"),)), Progress())
     assert manager.heard() == ["STATUS=waiting: spot READY=1"]
 
 
 @pytest.mark.parametrize("phase", Phase)
 def test_every_phase_has_a_status(phase: Phase) -> None:
     state = State(phase=phase, exit_code=Exit.STOPPED, deadline=50.0, retry_at=3.0, stopping="SIGTERM")
-    assert status(state, AT, 10, None, 0.0)
+    assert status(state, AT, Course(10), None, 0.0)
 
 
 def test_a_drain_shows_its_reason_and_the_time_that_is_left() -> None:
     state = State(phase=Phase.DRAINING, stopping="SIGTERM", deadline=98.0)
-    assert status(state, AT, 10, 3.0, 0.0) == (
+    assert status(state, AT, Course(10), 3.0, 0.0) == (
         "draining (SIGTERM), 98 s left: epoch 3/10, batch 412, last stored 3 s ago"
     )
 
@@ -174,7 +175,9 @@ def test_a_training_that_ends_by_itself_is_not_stopping(systemd: Systemd, manage
 
 def test_the_end_is_named_with_its_code(systemd: Systemd, manager: Manager) -> None:
     systemd.turn(State(phase=Phase.DONE, exit_code=Exit.COMPLETE), AT)
-    assert manager.heard() == ["STATUS=exit 0: training is complete and everything is in the store"]
+    assert manager.heard() == [
+        "STATUS=exit 0: training is complete, and all checkpoints and artifacts are in the store"
+    ]
 
 
 def test_the_end_is_told_as_the_last_line_tells_it(systemd: Systemd, manager: Manager) -> None:

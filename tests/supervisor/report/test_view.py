@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -13,11 +14,17 @@ import psutil
 import pytest
 
 from fakes.pairs import name_of, save_pair
+from fakes.stored import Run
+from fakes.stores import MemoryStore
+from fakes.told import BEGAN, Told
 from holdfast.core.machine.events import Event, NoNotice, NoticeStands, RebalanceRecommended
+from holdfast.inspect.report.document import document
+from holdfast.inspect.report.read import read as read_records
 from holdfast.spool import Board, Progress, Spool
 from holdfast.supervisor.report.journal import Journal
 from holdfast.supervisor.report.status import STATUS_FILE, StatusFile, find, read
 from holdfast.supervisor.report.view import Watch, announcing
+from holdfast.supervisor.restore.earlier_starts import earlier_starts
 
 RUN = "00001-digits"
 AT = datetime(2026, 11, 22, 16, 17, 6, tzinfo=UTC)
@@ -53,19 +60,42 @@ def begin(journal: Journal, spool: Spool, **restored: Any) -> None:
 
 def test_before_the_folder_is_known_there_is_no_progress(watch: Watch) -> None:
     standing = watch.standing()
-    assert (standing.progress, standing.executed, standing.owed, standing.goodput) == (Progress(), 0, None, None)
+    assert (standing.progress, standing.executed, standing.owed, standing.useful_batches) == (Progress(), 0, None, None)
 
 
-def test_only_batches_of_this_start_count_for_its_goodput(journal: Journal, spool: Spool, watch: Watch) -> None:
+def test_only_batches_of_this_start_count_for_its_share(journal: Journal, spool: Spool, watch: Watch) -> None:
     board = Board(spool.file(Board.FILE))
     board.write(Progress(500, 4, 0, 40))
     begin(journal, spool, checkpoint=str(name_of(4)), local=True)
     board.write(Progress(520, 6, 0, 60))
-    assert watch.standing().goodput == 1.0
+    assert watch.standing().useful_batches == 1.0
     journal.event("started", pid=1, command=[])  # after a crash
     board.write(Progress(540, 6, 0, 60))
     assert watch.standing().executed == 40
-    assert watch.standing().goodput == 0.5
+    assert watch.standing().useful_batches == 0.5
+
+
+def test_the_time_of_all_starts_is_that_of_the_report(tmp_path: Path) -> None:
+    told = Told(Run(MemoryStore(), tmp_path / "stored"), tmp_path)
+    told.interrupted(150)
+    told.killed(170)
+    told.completed()
+    store, run = told.run.store, str(told.run.id)
+    now = BEGAN
+    journal = Journal(None, wall=lambda: now)
+    watch = Watch(journal, tmp_path / "runs", lambda: now.timestamp())
+    assert watch.standing().run_seconds is None
+    for line in store.get(f"{run}/events-i3.jsonl")[0].splitlines():
+        facts = json.loads(line)
+        now = datetime.fromisoformat(facts.pop("at"))
+        journal.event(facts.pop("event"), facts.pop("text"), **facts)
+    earlier = earlier_starts(store, run, 3, 300)
+    assert earlier is not None
+    journal.event("earlier-starts", **dataclasses.asdict(earlier))
+    report = document(read_records(store, told.run.id), now.timestamp())
+    standing = watch.standing()
+    assert standing.run_seconds == pytest.approx(report["seconds"])
+    assert standing.run_goodput == pytest.approx((report["goodput"]["runtime"], report["goodput"]["overall"]))
 
 
 def test_pairs_that_the_store_lacks_are_owed(journal: Journal, spool: Spool, watch: Watch) -> None:
@@ -136,7 +166,7 @@ def test_the_last_word_is_written_however_soon_it_comes(journal: Journal, spool:
 def test_progress_comes_from_the_board_and_not_from_the_file(written: Path) -> None:
     Board(written / RUN / Board.FILE).write(Progress(7, 0, 7, 7))
     status = read(written / RUN)
-    assert (status.progress.step, status.goodput) == (7, 1.0)
+    assert (status.progress.step, status.useful_batches) == (7, 1.0)
 
 
 def test_a_daemon_whose_process_is_gone_is_dead(written: Path) -> None:

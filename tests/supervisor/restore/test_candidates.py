@@ -258,6 +258,16 @@ def test_a_mark_that_the_newest_pair_was_stored_is_not_believed_of_a_store_that_
     assert owed(spool, candidates(store, spool)) == [name_of(3, loss=None)]
 
 
+def test_the_pair_to_resume_from_is_owed_though_the_store_has_a_newer_one_whose_loss_is_not_finite(
+    store: MemoryStore, spool: Spool
+) -> None:
+    store_only(store, spool, name_of(1))
+    save_pair(spool, name_of(2), batch=7)
+    store_only(store, spool, name_of(3, loss=float("nan")))
+    assert Restoring(store, spool).name == name_of(2)
+    assert owed(spool, candidates(store, spool)) == [name_of(2)]
+
+
 def test_an_epochs_pair_that_another_machine_stored_meanwhile_is_not_owed(store: MemoryStore, spool: Spool) -> None:
     save_pair(spool, name_of(2))
     for save in (2, 3):

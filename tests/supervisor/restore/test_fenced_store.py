@@ -77,6 +77,8 @@ def without_lease(memory: MemoryStore) -> dict[str, bytes]:
 class TestHeldStore(StoreConformance):
     """While the lease is held, it is the store."""
 
+    many = 12  # in memory, where nothing is listed in pages
+
     @pytest.fixture
     def make(self, clock: Clock) -> Make:
         return lambda prefix: FencedStore(MemoryStore(), Holder(MemoryStore(), clock, "one").lease)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Callable
@@ -152,6 +153,21 @@ def test_the_lease_of_a_dead_process_on_the_same_work_dir_is_taken_at_once(store
     held(store, spool="here")
     assert acquire(lease(store, clock, spool="here"), clock) == 2
     assert clock.now == 5000
+
+
+@pytest.mark.parametrize(("last", "continues"), [("", True), ("here", True), ("there", False)])
+def test_it_is_known_whether_another_machine_had_the_run_since(
+    store: MemoryStore, clock: Clock, last: str, continues: bool
+) -> None:
+    if last:
+        held(store, last).release()
+    flaky = FlakyStore(store)
+    mine = lease(flaky, clock)
+    flaky.fail("replace", Transient("no answer"), after=True, times=int(bool(last)))
+    with contextlib.suppress(Transient):
+        acquire(mine, clock)
+    acquire(mine, clock)
+    assert mine.continues is continues, "also if the answer to the taking was lost"
 
 
 def test_whoever_waits_is_told_for_whom(store: MemoryStore, clock: Clock) -> None:
@@ -405,10 +421,10 @@ def test_a_kept_lease_survives_an_outage_of_the_store(store: MemoryStore, clock:
     mine.keep()
     assert all(renewed.acquire(timeout=30) for _ in range(3))
     flaky.outage = None
-    assert all(renewed.acquire(timeout=30) for _ in range(3))
+    while len(store.versions[KEY]) == 1:  # beats that failed may be counted still
+        assert renewed.acquire(timeout=30)
     mine.stop()
     assert lost == []
-    assert len(store.versions[KEY]) > 1
 
 
 def test_a_kept_lease_survives_a_defect_which_is_told(store: MemoryStore, clock: Clock) -> None:

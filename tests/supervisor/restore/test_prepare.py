@@ -13,7 +13,7 @@ from fakes.pairs import name_of, save_pair
 from fakes.stored import Run
 from fakes.stores import FlakyStore, MemoryStore
 from holdfast.core.checkpoint_name import CheckpointName
-from holdfast.core.errors import Fenced, Permanent, SettingsError, Transient
+from holdfast.core.errors import Fenced, HoldfastError, Permanent, SettingsError, Transient
 from holdfast.core.runs import ForkSource
 from holdfast.store import Store
 from holdfast.store.catalog import list_pairs
@@ -59,10 +59,11 @@ def start(store: MemoryStore, tmp_path: Path, lost: list[str]) -> Iterator[Start
         extend: bool = False,
         heard: Callable[[str], None] = lambda kind: None,
         cancelled: threading.Event | None = None,
+        said: RecordedEvents | None = None,
     ) -> Preparer:
         given = ForkSource.parse(source) if source else None
         settings = RunSettings(name=name, work_dir=tmp_path / machine, command=("true",), source=given, extend=extend)
-        say, used = RecordedEvents(heard), through or store
+        say, used = said or RecordedEvents(heard), through or store
         made.append(Preparer(settings, used, say, lambda path: None, store_pair, lost.append, lambda: None, cancelled))
         return made[-1]
 
@@ -312,3 +313,49 @@ def test_an_extended_run_that_trained_more_says_nothing(start: Start, run: Run) 
     train_one(preparer.run_store, begun)
     preparer.finish(complete=True)
     assert "nothing-new" not in events
+
+
+def test_a_start_that_begins_a_run_says_so_and_one_that_continues_it_does_not(start: Start, store: MemoryStore) -> None:
+    """A store that is not mounted looks like an empty one."""
+    said = RecordedEvents()
+    for machine in ("one", "two"):
+        preparer = start(machine, said=said)
+        assert preparer.bring(prepared(preparer), ()) is None
+        preparer.finish(complete=False)
+    assert [text for kind, text, _ in said.events if kind == "fresh"] == [
+        f"run {RUN}: starting from the beginning (a new run: {store.uri} had none of that name)",
+        f"run {RUN}: starting from the beginning",
+    ]
+
+
+@pytest.fixture
+def no_thread() -> Iterator[Callable[[], None]]:
+    """No thread can be started, until it is called."""
+    before = threading.stack_size(1 << 40)  # more than there can be
+    yield lambda: threading.stack_size(before) and None
+    threading.stack_size(before)
+
+
+def test_a_machine_that_has_no_thread_to_give_now_is_asked_again(start: Start, no_thread: Callable[[], None]) -> None:
+    """The lease's, say."""
+    events: list[str] = []
+
+    def heard(kind: str) -> None:
+        events.append(kind)
+        if events.count("no-thread") == 2:
+            no_thread()
+
+    waits = Waits()
+    prepared(start("one", heard=heard, cancelled=waits))
+    assert events.count("no-thread") == len(waits.seconds) == 2
+
+
+def test_one_that_never_has_is_an_error_that_names_the_limit_and_gives_the_lease_back(
+    start: Start, run: Run, no_thread: Callable[[], None]
+) -> None:
+    waits = Waits()
+    with pytest.raises(HoldfastError, match=r"can't start new thread: the limit of processes .* TasksMax=.*: raise it"):
+        start("one", cancelled=waits).prepare()
+    assert sum(waits.seconds) < 30, "the expiry of a lease"
+    no_thread()
+    assert prepared(start("two")).incarnation == 3, "at once"

@@ -531,6 +531,20 @@ def test_what_is_newer_here_is_left_alone_and_sent(memory: MemoryStore, machine:
     assert stored(memory) == {"a": "newer"}
 
 
+def test_what_is_newer_here_yields_where_another_machine_had_the_run_since(
+    machine: Machine, fresh: Callable[..., Machine]
+) -> None:
+    """Its training continued without this file; what is written next belongs to that training."""
+    machine.write("best", "by the other machine", OLD)
+    machine.restore()
+    machine.sync(2)
+    back = fresh()
+    back.write("best", "by this one, cut off before", LATER - 1)
+    back.artifacts.restore(Passing(back.clock), continues=False)
+    assert back.read("best") == "by the other machine"
+    assert "another machine had the run since this one" in back.left_out()["best"]
+
+
 def test_what_is_older_here_is_brought_up_to_date(machine: Machine, fresh: Callable[..., Machine]) -> None:
     machine.write("a", "stored")
     machine.sync()

@@ -145,6 +145,20 @@ def test_the_end_brings_the_logs_up_to_its_deadline_and_leaves_time_for_the_leas
     logs.left = left
     logs.run(Closing(complete=False, deadline=logs.clock() + left))
     assert set(memory.objects) == brought
+    assert logs.said == ([] if brought else [f"the end of {LOG} is not in the store: no time is left to store it"])
+
+
+def test_a_log_for_whose_copy_there_is_no_room_is_named_at_the_end(
+    memory: MemoryStore, logs: Logs, spool: Spool
+) -> None:
+    logs.grow("a")
+    copy = spool.file(".tmp-log-i1.txt")
+    copy.mkdir()
+    logs.run()
+    assert logs.said == []
+    logs.run(CLOSING)
+    assert logs.said == [f"the end of {LOG} is not in the store: there is no room for a copy of it on this machine"]
+    assert memory.objects == {}
 
 
 def test_a_log_that_could_not_be_brought_is_brought_again(memory: MemoryStore, store: FlakyStore, logs: Logs) -> None:
@@ -269,6 +283,23 @@ def test_a_start_removes_nothing_before_it_has_stored_a_pair_itself(
     prune.stored(manifests[1])
     run_all(prune, 0)
     assert saves(memory) == [2]
+
+
+@pytest.mark.parametrize("first", [name_of(1), name_of(5, loss=float("nan"))], ids=str)
+def test_what_a_restart_might_need_stays_until_there_is_a_newer_pair_of_this_start(
+    memory: MemoryStore, store: FlakyStore, spool: Spool, first: CheckpointName
+) -> None:
+    """An older pair that an earlier start left here, or one without a finite loss, replaces no valid one."""
+    earlier = [name_of(2), name_of(3)]  # of which the newest may be damaged
+    manifests = {name: save_pair(spool, name) for name in (*earlier, first, name_of(6))}
+    for name in manifests:
+        store_pair(store, spool, name)
+    prune = Prune(store, RUN, Retention(1), earlier, lambda text: None)
+    prune.stored(manifests[first])
+    assert run_all(prune, 0) == 0
+    prune.stored(manifests[name_of(6)])
+    run_all(prune, 0)
+    assert list_pairs(memory, RUN) == [name_of(6)]
 
 
 def test_without_rules_nothing_is_removed(memory: MemoryStore, store: FlakyStore, spool: Spool) -> None:

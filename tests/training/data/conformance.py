@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -34,30 +35,39 @@ NUMBERS = np.arange(SAMPLES, dtype="float32").reshape(-1, 1) / SAMPLES  # the ta
 @dataclass(frozen=True)
 class Kind:
     """``make`` gives the arguments of ``fit``: ``x``, and what else belongs to such data. ``without_end`` gives data
-    that serves all epochs with one iterator.
+    that serves all epochs with one iterator. ``but``: situations in which Keras itself counts a step that never was, or
+    drops what was drawn ahead. ``only_seeded``: Keras draws from it before anybody can note from which state.
     """
 
     make: Callable[[], dict[str, Any]]
     without_end: Callable[[], dict[str, Any]] | None = None
+    but: tuple[str, ...] = ()
+    only_seeded: bool = False
 
 
 @dataclass(frozen=True)
 class Situation:
-    """``fits``: calls of ``fit``; the last one is interrupted."""
+    """``fits``: calls of ``fit``; the last one is interrupted. ``validation``: with data of the same kind; ``shared``:
+    with the very data of the training. ``scope`` is what the model is made in.
+    """
 
     stops: tuple[Stop, ...]
     fits: int = 1
     validation: bool = False
+    shared: bool = False
     one_iterator: bool = False
     compile: dict[str, Any] = field(default_factory=dict)
     fit: dict[str, Any] = field(default_factory=dict)
+    scope: Callable[[], AbstractContextManager[Any]] = nullcontext
 
 
 SITUATIONS = {
-    "in an epoch": Situation(((0, FIRST), (1, 3), (3, 4))),
-    "at an epoch's end": Situation(((0, LAST), (2, LAST))),
+    "in an epoch": Situation(((0, FIRST), (1, 3), (2, LAST))),  # its first batch, in the middle, its end
     "in the second of two fits": Situation(((0, 2), (1, LAST)), fits=2),
     "in validation": Situation(((0, VALIDATION), (2, 2), (2, VALIDATION)), validation=True),
+    "in validation of the same data": Situation(
+        ((0, VALIDATION), (1, 2), (1, VALIDATION)), validation=True, shared=True
+    ),
     "with steps_per_epoch": Situation(((0, 2), (1, 4), (3, 1)), one_iterator=True, fit={"steps_per_epoch": STEPS}),
     # Keras numbers the second execution's last batch as if it were whole.
     "with four steps in an execution": Situation(((0, 3), (2, 7)), compile={"steps_per_execution": 4}),
@@ -119,13 +129,14 @@ def _script(kind: Kind, situation: Situation, directory: Path) -> Any:
     def run(callbacks: list[keras.callbacks.Callback]) -> tuple[keras.Model, Any]:
         make = kind.without_end if situation.one_iterator else kind.make
         assert make is not None
-        layers = [keras.layers.Input((4,)), keras.layers.Dense(5, "tanh"), keras.layers.Dense(1)]
-        model, history = keras.Sequential(layers), None
-        model.compile(keras.optimizers.SGD(0.05, momentum=0.9), "mse", metrics=[Amiss()], **situation.compile)
+        with situation.scope():
+            layers = [keras.layers.Input((4,)), keras.layers.Dense(5, "tanh"), keras.layers.Dense(1)]
+            model, history = keras.Sequential(layers), None
+            model.compile(keras.optimizers.SGD(0.05, momentum=0.9), "mse", metrics=[Amiss()], **situation.compile)
         given = make()
         settings = {"epochs": EPOCHS, "verbose": 0, **situation.fit}
         if situation.validation:
-            held_out = kind.make()
+            held_out = given if situation.shared else kind.make()
             settings["validation_data"] = (held_out["x"], held_out["y"]) if "y" in held_out else held_out["x"]
         for left in reversed(range(situation.fits)):
             mine = callbacks if not left else [holdfast.Resume(directory)]

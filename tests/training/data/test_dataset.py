@@ -13,8 +13,8 @@ import tensorflow as tf
 import holdfast
 from holdfast.core.errors import Mismatch, SettingsError
 from holdfast.spool import Spool
-from holdfast.training.data.dataset import pass_counter_of
-from holdfast.training.data.tf_data import TfDataPosition
+from holdfast.training.data.dataset_passes import pass_counter_of
+from holdfast.training.data.tf.own_passes import TfDataPosition
 
 from ..restarts import Script, assert_same, interrupted, once
 
@@ -307,3 +307,32 @@ def test_the_place_of_an_epoch_that_has_begun_is_the_same_before_and_after_its_p
     assert position.facts(True, 0)["data"] == {"pass": 1, "batches": 3}
     next(iter(dataset))
     assert position.facts(True, 0)["data"] == {"pass": 1, "batches": 3}
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_the_shares_of_several_machines_are_together_the_batches_of_one_order(ranks: int) -> None:
+    whole = holdfast.dataset(X, Y, batch_size=2 * ranks, seed=3, drop_remainder=True)
+    shares = [holdfast.dataset(X, Y, batch_size=2, seed=3, shard=(rank, ranks)) for rank in range(ranks)]
+    for _ in range(2):
+        together = [sorted(n for _, y in step for n in y) for step in zip(*map(batches, shares), strict=True)]
+        assert together[: len(whole)] == [sorted(y) for _, y in batches(whole)]
+
+
+def test_every_machine_has_the_same_number_of_samples_and_what_is_left_out_differs_from_pass_to_pass() -> None:
+    shares = [holdfast.dataset(X, Y, batch_size=2, seed=3, shard=(rank, 3)) for rank in range(3)]
+    passes = [[[n for _, y in batches(share) for n in y] for share in shares] for _ in range(4)]
+    assert all(len(drawn) == 3 for one in passes for drawn in one)
+    left_out = [set(range(10)) - {n for drawn in one for n in drawn} for one in passes]
+    assert all(len(one) == 1 for one in left_out)
+    assert len(set.union(*left_out)) > 1
+
+
+def test_one_machine_alone_has_all_of_it() -> None:
+    with_share = holdfast.dataset(X, Y, batch_size=4, seed=1, shard=(0, 1))
+    assert batches(with_share) == batches(holdfast.dataset(X, Y, batch_size=4, seed=1))
+
+
+@pytest.mark.parametrize("shard", ["all", (2, 2), (0,), 3, (0.0, 2)])
+def test_a_share_that_is_none_is_refused(shard: Any) -> None:
+    with pytest.raises(SettingsError, match="shard is 'auto'"):
+        holdfast.dataset(X, Y, seed=1, shard=shard)

@@ -29,6 +29,8 @@ class ListPosition:
     def random_state(self, within_epoch: bool, done: int) -> dict[str, Any]:
         return {}
 
+    def check(self, facts: Mapping[str, Any]) -> None: ...
+
     def restore(self, facts: Mapping[str, Any]) -> None: ...
 
     def difference(self, facts: Mapping[str, Any]) -> str | None:

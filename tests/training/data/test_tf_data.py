@@ -155,6 +155,23 @@ def test_validation_in_an_order_of_its_own_goes_on_with_it(tmp_path: Path) -> No
     check(script, tmp_path, (2, VALIDATION), (3, 1))
 
 
+def test_a_pipeline_keeps_its_order_however_often_it_is_stopped_when_nothing_is_left_to_shuffle(tmp_path: Path) -> None:
+    script = train(lambda: (tf.data.Dataset.from_tensor_slices((SAMPLES, TARGETS)).shuffle(20).batch(8),), epochs=4)
+    check(script, tmp_path, (1, 5), (2, 5))
+
+
+def test_a_pipeline_that_is_validated_on_too_keeps_its_order(tmp_path: Path) -> None:
+    """Each validation opens iterators over it, which advance its shuffle's seed. Stopped when nothing is left to
+    shuffle, the state of the training's iterator does not have it any more.
+    """
+
+    def run(callbacks: list[keras.callbacks.Callback]) -> tuple[keras.Model, Any]:
+        made, data = model(), tf.data.Dataset.from_tensor_slices((SAMPLES, TARGETS)).shuffle(20).batch(8)
+        return made, made.fit(data, epochs=4, validation_data=data, callbacks=callbacks, verbose=0)
+
+    check(run, tmp_path, (1, 5), (2, 6))
+
+
 def several_fits(make: Callable[[], list[Any]], directory: Path, watched: int, **fit: Any) -> Script:
     """A ``fit`` for each dataset, 2 epochs each; the stop is for the one that is ``watched``."""
 
@@ -167,6 +184,18 @@ def several_fits(make: Callable[[], list[Any]], directory: Path, watched: int, *
         return made, history
 
     return run
+
+
+def test_a_second_fit_of_a_pipeline_keeps_its_order_after_a_stop_when_nothing_is_left_to_shuffle(
+    tmp_path: Path,
+) -> None:
+    """The first fit's end is restored as well, which opens all the iterators that it had."""
+
+    def twice() -> list[Any]:
+        return 2 * [tf.data.Dataset.from_tensor_slices((SAMPLES, TARGETS)).shuffle(20).batch(8)]
+
+    undisturbed = once(several_fits(twice, tmp_path / "a", watched=1), tmp_path / "a")
+    assert_same(interrupted(several_fits(twice, tmp_path / "b", watched=1), tmp_path / "b", (0, 5)), undisturbed)
 
 
 @pytest.mark.parametrize("steps", [None, pytest.param(5, marks=pytest.mark.whole)])
@@ -221,7 +250,7 @@ def test_one_iterator_for_all_epochs_is_warned_of_where_its_batches_are_others(
     tmp_path: Path, stop: Stop, fixed: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def data() -> tuple[tf.data.Dataset]:
-        source = theirs() if fixed else theirs().unbatch().shuffle(30, seed=len(made)).batch(5)
+        source = theirs() if fixed else ours().unbatch().shuffle(30, seed=len(made)).batch(5)
         made.append(source)
         return (source.repeat(),)
 

@@ -306,6 +306,13 @@ def test_a_best_value_goes_back_to_the_scripts_own_threshold(tmp_path: Path) -> 
     assert fresh.best == 0.5
 
 
+def test_a_threshold_that_no_model_was_better_than_has_no_file_to_miss(tmp_path: Path) -> None:
+    path = tmp_path / "best.keras"
+    fresh = checkpoint(path, 0.5)
+    set_states([fresh], entries_of(checkpoint(path, 0.5)), no_words)
+    assert fresh.best == 0.5
+
+
 def test_where_each_best_model_has_a_file_of_its_own_none_is_missed(tmp_path: Path) -> None:
     path = tmp_path / "{epoch}.keras"
     assert restored(path, entries_of(checkpoint(path, 0.25)), no_words).best == 0.25

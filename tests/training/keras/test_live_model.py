@@ -14,8 +14,8 @@ import holdfast
 from holdfast.spool import Spool
 from holdfast.training.keras import snapshot
 from holdfast.training.keras.watched import Watched
-from holdfast.training.pair import pair
-from holdfast.training.pair.pair import Position
+from holdfast.training.pair import pair_files
+from holdfast.training.pair.pair_files import Position
 from holdfast.training.session.base import Session
 from holdfast.training.session.open import close_session
 
@@ -89,7 +89,7 @@ def test_a_pair_changes_nothing_that_can_be_reached_from_the_model(
     said: list[str] = []
     before = described(model, model.optimizer, model._compile_config)
     session = Session(Spool(tmp_path), 1, 1, None, durable=False)
-    pair.write(session, snapshot.take(Watched(model), Position(1, 0, 4), "epoch", {"loss": 1.0}, {}, said.append))
+    pair_files.write(session, snapshot.take(Watched(model), Position(1, 0, 4), "epoch", {"loss": 1.0}, {}, said.append))
     assert changes(before, described(model, model.optimizer, model._compile_config)) == []
     assert len(before) > 500, "it is looked at deeply"
     assert said == []

@@ -1,7 +1,8 @@
 """Models, optimizers and options of ``fit``: interrupted at a random batch, the ending is the undisturbed one's.
 
-``make test`` runs some rows of each kind; ``make test-all`` runs models × optimizers and all other rows as well. The
-batches are drawn from SEED, which a failing row prints; HOLDFAST_TEST_SEED replays it.
+``make test`` runs a few trainings that have several of these at once; ``make test-all`` runs each row by itself, and
+models and optimizers in many pairs. The batches are drawn from SEED, which a failing row prints; HOLDFAST_TEST_SEED
+replays it.
 """
 
 from __future__ import annotations
@@ -101,7 +102,6 @@ def several_inputs_and_outputs() -> tuple[keras.Model, Any, Any]:
     return model, {"picture": IMAGES, "words": WORDS.astype("float32")}, {"kind": LABELS, "again": LABELS}
 
 
-WHOLE = pytest.mark.whole
 MODELS = [convolution, recurrent, transformer, subclassed, several_inputs_and_outputs]
 OPTIMIZERS: dict[str, Callable[[], Any]] = {
     "adam": lambda: keras.optimizers.Adam(amsgrad=True),
@@ -128,8 +128,9 @@ def script(
         metrics: Any = dict.fromkeys(y, "accuracy") if isinstance(y, dict) else ["accuracy"]
         model.compile(OPTIMIZERS[optimizer](), loss, metrics=metrics, **(compile_ or {}))
         settings = {"epochs": EPOCHS, "verbose": 0, "shuffle": False, "validation_data": (x, y), **fit}
-        make_data = settings.pop("data", lambda: (holdfast.dataset(x, y, batch_size=8, seed=4),))
-        return model, model.fit(*make_data(), callbacks=[*others(), *callbacks], **settings)
+        made = settings.pop("data", lambda: (holdfast.dataset(x, y, batch_size=8, seed=4),))
+        data = (x, y) if made is None else made()
+        return model, model.fit(*data, callbacks=[*others(), *callbacks], **settings)
 
     return run
 
@@ -140,30 +141,29 @@ def random_stop(name: str, per_call: int = 1, steps: int = BATCHES) -> Stop:
     return chance.randrange(EPOCHS), batch
 
 
-def check(script: Script, tmp_path: Path, stop: Stop) -> None:
-    print(f"HOLDFAST_TEST_SEED={SEED}: stop at epoch {stop[0]}, batch {stop[1]}")
-    assert_same(interrupted(script, tmp_path / "stopped", stop), once(script, tmp_path / "undisturbed"))
+def check(script: Script, tmp_path: Path, *stops: Stop) -> None:
+    print(f"HOLDFAST_TEST_SEED={SEED}: stops at {stops}")
+    assert_same(interrupted(script, tmp_path / "stopped", *stops), once(script, tmp_path / "undisturbed"))
 
 
-@pytest.mark.parametrize("build", [several_inputs_and_outputs])  # some in test_resume.py; all of them: below
-def test_some_kinds_of_model(tmp_path: Path, build: Any) -> None:
-    check(script(build), tmp_path, random_stop(build.__name__))
-
-
-@pytest.mark.parametrize("optimizer", ["accumulating"])  # all of them: the next test
-def test_some_kinds_of_optimizer(tmp_path: Path, optimizer: str) -> None:
-    check(script(small, optimizer), tmp_path, random_stop(optimizer))
+def test_several_inputs_and_outputs_with_a_split_for_validation_step_by_step(tmp_path: Path) -> None:
+    run = script(several_inputs_and_outputs, compile_={"run_eagerly": True}, **OPTIONS["validation_split"])
+    check(run, tmp_path, random_stop("several inputs", steps=6))
 
 
 @pytest.mark.whole
-@pytest.mark.parametrize("build", MODELS)
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_every_model_with_every_optimizer(tmp_path: Path, build: Any, optimizer: str) -> None:
+@pytest.mark.parametrize(
+    ("build", "optimizer"),
+    [
+        (build, optimizer)
+        for row, build in enumerate(MODELS)
+        for column, optimizer in enumerate(OPTIMIZERS)
+        if column % len(MODELS) == row
+    ],
+)
+def test_every_model_and_every_optimizer(tmp_path: Path, build: Any, optimizer: str) -> None:
+    """Each model, and each optimizer."""
     check(script(build, optimizer), tmp_path, random_stop(f"{build.__name__} {optimizer}"))
-
-
-def arrays() -> Any:
-    return IMAGES, LABELS
 
 
 def repeated() -> Any:
@@ -181,7 +181,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "jit_compile": {"compile_": {"jit_compile": True}},
     "run_eagerly": {"compile_": {"run_eagerly": True}},
     "no validation": {"validation_data": None},
-    "validation_split": {"data": arrays, "validation_split": 0.25, "batch_size": 6, "validation_data": None},
+    "validation_split": {"data": None, "validation_split": 0.25, "batch_size": 6, "validation_data": None},
     "validation_freq": {"validation_freq": 2},
     "class_weight": {"class_weight": {0: 1.0, 1: 2.0, 2: 0.5}},
     "sample_weight": {"data": weighted},
@@ -190,19 +190,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-RARE = (
-    "steps_per_epoch",
-    "jit_compile",
-    "initial_epoch",
-    "weighted metrics",
-    "no validation",
-    "class_weight",
-    "sample_weight",
-    "validation_freq",
-)
-
-
-@pytest.mark.parametrize("option", [pytest.param(one, marks=WHOLE if one in RARE else ()) for one in OPTIONS])
+@pytest.mark.whole
+@pytest.mark.parametrize("option", OPTIONS)
 def test_each_option_of_fit(tmp_path: Path, option: str) -> None:
     settings = dict(OPTIONS[option])
     epoch, batch = random_stop(option, steps=settings.get("steps_per_epoch") or BATCHES)
@@ -213,28 +202,30 @@ def test_each_option_of_fit(tmp_path: Path, option: str) -> None:
     check(script(settings.pop("build", small), **settings), tmp_path, (epoch, batch))
 
 
-@pytest.mark.parametrize("steps_per_execution", [pytest.param(2, marks=WHOLE), 4])
+@pytest.mark.whole
+@pytest.mark.parametrize("steps_per_execution", [2, 4])
 def test_several_steps_in_one_execution(tmp_path: Path, steps_per_execution: int) -> None:
     """With 4 the last execution of an epoch is not a full one."""
     run = script(small, compile_={"steps_per_execution": steps_per_execution})
-    undisturbed = once(run, tmp_path / "undisturbed")
-    assert_same(interrupted(run, tmp_path / "batch", (1, 3)), undisturbed)
-    assert_same(interrupted(run, tmp_path / "validation", (1, VALIDATION)), undisturbed)
+    check(run, tmp_path, (1, 3), (1, VALIDATION))
 
 
-@pytest.mark.parametrize(
-    "policy", ["mixed_float16", *(pytest.param(p, marks=WHOLE) for p in ("mixed_bfloat16", "bfloat16"))]
-)
+@pytest.mark.whole
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "bfloat16"])
 def test_mixed_precision_with_its_loss_scale(tmp_path: Path, policy: str) -> None:
+    with_policy(policy, script(small), tmp_path, random_stop(policy))
+
+
+def with_policy(policy: str, script: Script, tmp_path: Path, stop: Stop) -> None:
     def run(callbacks: list[keras.callbacks.Callback]) -> tuple[keras.Model, Any]:
         keras.config.set_dtype_policy(policy)  # here, for a start begins with Keras' defaults
-        model, history = script(small)(callbacks)
+        model, history = script(callbacks)
         assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer) == (policy == "mixed_float16")
         return model, history
 
     before = keras.config.dtype_policy()
     try:
-        check(run, tmp_path, random_stop(policy))
+        check(run, tmp_path, stop)
     finally:
         keras.config.set_dtype_policy(before)
 
@@ -249,21 +240,25 @@ CALLBACKS: dict[str, Callable[[Path], list[Any]]] = {
 }
 
 
-def check_callback(tmp_path: Path, kind: str, stop: Stop) -> None:
-    optimizer = "averaging" if "EMA" in kind else "adam"
-    check(script(small, optimizer, others=lambda: CALLBACKS[kind](tmp_path), epochs=4), tmp_path, stop)
+def test_averaged_weights_that_a_callback_swaps_with_several_steps_in_one_execution(tmp_path: Path) -> None:
+    """With 4 the last execution of an epoch is not a full one."""
+    swap = CALLBACKS["SwapEMAWeights"]
+    run = script(small, "averaging", {"steps_per_execution": 4}, lambda: swap(tmp_path))
+    check(run, tmp_path, (1, VALIDATION))
 
 
-@pytest.mark.parametrize("kind", ["EarlyStopping", "SwapEMAWeights"])  # all of them: the next test
-def test_the_state_of_some_other_callbacks(tmp_path: Path, kind: str) -> None:
-    check_callback(tmp_path, kind, (2, VALIDATION if kind.startswith("SwapEMA") else 2))
+def test_half_precision_with_accumulated_gradients_and_early_stopping(tmp_path: Path) -> None:
+    stop_early = CALLBACKS["EarlyStopping"]
+    run = script(small, "accumulating", others=lambda: stop_early(tmp_path))
+    with_policy("mixed_float16", run, tmp_path, (1, 2))
 
 
 @pytest.mark.whole
 @pytest.mark.parametrize("kind", CALLBACKS)
-@pytest.mark.parametrize("stop", [(1, 2), (1, VALIDATION), (2, 2), (2, VALIDATION), (3, BATCHES - 1)])
-def test_the_state_of_all_other_callbacks_at_more_moments(tmp_path: Path, kind: str, stop: Stop) -> None:
-    check_callback(tmp_path, kind, stop)
+def test_the_state_of_all_other_callbacks_at_more_moments(tmp_path: Path, kind: str) -> None:
+    optimizer = "averaging" if "EMA" in kind else "adam"
+    run = script(small, optimizer, others=lambda: CALLBACKS[kind](tmp_path), epochs=4)
+    check(run, tmp_path, (1, VALIDATION), (3, BATCHES - 1))
 
 
 def test_a_run_that_was_stopped_early_is_not_trained_on(tmp_path: Path) -> None:
@@ -307,6 +302,7 @@ def steps_logged(folder: Path) -> list[tuple[str, int]]:
     return sorted(found)
 
 
+@pytest.mark.whole
 def test_two_fits_in_one_script(tmp_path: Path) -> None:
     """Train a head, then all of it at a lower rate: each fit is resumed where it was, none is redone."""
     done: list[str] = []
@@ -363,7 +359,7 @@ def test_two_optimizers_of_one_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.whole
-@pytest.mark.parametrize("trial", range(8))
+@pytest.mark.parametrize("trial", range(2))
 def test_random_interruptions_never_lead_to_another_ending(tmp_path: Path, trial: int) -> None:
     chance = random.Random(f"{SEED} {trial}")
     moments = [(e, b) for e in range(EPOCHS) for b in [*range(BATCHES), VALIDATION]]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from holdfast.training.keras import model_file
-from holdfast.training.pair.pair import Place
+from holdfast.training.pair.pair_files import Place
 
 
 class Undescribed(keras.layers.Dense):

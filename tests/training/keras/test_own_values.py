@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import random
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -105,6 +107,71 @@ def test_a_callback_derived_from_keras_own_keeps_what_it_counts(model: keras.Mod
     later, _ = watched(model, after)
     later.restore(kept)
     assert (after.calls, said) == (3, [])
+
+
+class Nested(keras.callbacks.Callback):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale: Any = 1.0
+        self.recent: dict[str, Any] = {}
+        self.counted: dict[str, Any] = {}
+
+
+def test_numbers_of_numpys_and_a_deques_length_come_back_as_they_were(model: keras.Model) -> None:
+    """Another type rounds otherwise; another length keeps other items."""
+    before, after = Nested(), Nested()
+    values, said = watched(model, before)
+    before.scale = np.float32(0.1)
+    before.recent["loss"] = [deque([np.float64(0.5)], maxlen=2), deque([1])]
+    before.counted["words"] = Counter("a")
+    later, _ = watched(model, after)
+    later.restore(through_a_file(values.read()))
+    assert (type(after.scale), after.scale) == (np.float32, np.float32(0.1))
+    short, endless = after.recent["loss"]
+    assert (short.maxlen, endless.maxlen, type(short[0])) == (2, None, np.float64)
+    assert after.counted == {}
+    assert [line for line in said if "Nested.counted is not kept: it holds a Counter" in line] == said != []
+
+
+class OfItsClass(keras.callbacks.Callback):
+    """What a class has, its objects have until they are given their own."""
+
+    count = 0
+    best: ClassVar[dict[str, float]] = {}
+    rows: ClassVar[list[int]] = []
+    made = 0
+
+    def work(self) -> None:
+        self.count += 1
+        self.best = {"loss": 0.5}  # type: ignore[misc]
+        self.rows.append(3)
+        OfItsClass.made += 2
+
+
+def test_what_a_class_holds_for_its_objects_is_kept(model: keras.Model) -> None:
+    before, after, other = OfItsClass(), OfItsClass(), OfItsClass()
+    values, said = watched(model, before)
+    assert values.read() == {}
+    before.work()
+    kept = through_a_file(values.read())
+    OfItsClass.rows.clear()
+    OfItsClass.made = 0
+    later, _ = watched(model, after)
+    later.restore(kept)
+    assert (after.count, after.best, after.rows, OfItsClass.made) == (1, {"loss": 0.5}, [3], 2)
+    assert (other.count, other.best, said) == (0, {}, [])
+    assert later.read().keys() == kept.keys()
+
+
+def test_an_iterator_is_named_and_a_file_is_none(model: keras.Model) -> None:
+    class Rates(keras.callbacks.Callback):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rates, self.text = itertools.cycle([0.1, 0.2]), io.StringIO()
+
+    values, said = watched(model, Rates())
+    values.read()
+    assert sorted({line.partition(":")[0] for line in said}) == ["Rates.rates is an iterator"]
 
 
 TOTAL = 0
@@ -253,10 +320,18 @@ class Proxy:
         raise RuntimeError("not here")
 
 
+class Slim:
+    """Has no attributes of its own, and its class has one."""
+
+    __slots__ = ()
+    count = 0
+
+
 class Knot(keras.callbacks.Callback):
     def __init__(self) -> None:
         super().__init__()
-        self.shy, self.proxy, self.loop, self.count, self.meter = Shy(), Proxy(), [0], 0, Meter()
+        self.shy, self.proxy, self.slim = Shy(), Proxy(), Slim()
+        self.loop, self.count, self.meter = [0], 0, Meter()
         self.loop.append(self.loop)  # type: ignore[arg-type]
 
 

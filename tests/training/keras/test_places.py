@@ -16,8 +16,8 @@ import pytest
 from holdfast.spool import Spool
 from holdfast.training.keras import snapshot, variables
 from holdfast.training.keras.watched import Watched
-from holdfast.training.pair import pair
-from holdfast.training.pair.pair import Draft, Place, Position
+from holdfast.training.pair import pair_files
+from holdfast.training.pair.pair_files import Draft, Place, Position
 from holdfast.training.session.base import Session
 
 layers = keras.layers
@@ -188,9 +188,9 @@ MODELS: dict[str, tuple[Callable[[int], keras.Model], set[str]]] = {
 def test_every_value_comes_back_to_its_place(session: Session, name: str, width: int) -> None:
     build, kinds = MODELS[name]
     draft, expected = draft_of(build(width))
-    manifest = pair.write(session, draft)
+    manifest = pair_files.write(session, draft)
     assert manifest.kind in kinds
-    saved = pair.load_from(session.spool, manifest.name)
+    saved = pair_files.load_from(session.spool, manifest.name)
     assert differences(saved.values, expected) == []
 
 
@@ -198,7 +198,7 @@ def test_a_layer_that_is_frozen_while_its_snapshot_is_written_keeps_its_values(s
     model = twins(True, True)(width)
     draft, expected = draft_of(model)
     model.parts[0].first.trainable = False
-    saved = pair.load_from(session.spool, pair.write(session, draft).name)
+    saved = pair_files.load_from(session.spool, pair_files.write(session, draft).name)
     assert differences(saved.values, expected) == []
 
 
@@ -206,7 +206,7 @@ def test_keras_reads_the_weights_file_or_refuses_it_and_takes_no_variable_for_an
     def reread(build: Callable[[int], keras.Model]) -> Any:
         draft, expected = draft_of(build(SMALL))
         other = build(SMALL)
-        other.load_weights(session.spool.file(pair.write(session, draft).name.file("h5")))
+        other.load_weights(session.spool.file(pair_files.write(session, draft).name.file("h5")))
         return [np.array_equal(v, expected[Place("model", i)]) for i, v in enumerate(other.weights)]
 
     assert reread(lambda width: subclassed(width, layers.Dense(width), layers.Dense(width))) == [True] * 4

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 import holdfast
+from holdfast.training.keras.object_graph import reach
 
 from ..restarts import VALIDATION, Script, assert_same, interrupted, once
 
@@ -160,6 +161,31 @@ def in_a_callback() -> Any:
     return compiled(layers.Flatten()), [Warms()]
 
 
+class Pace:
+    def __init__(self, batches: int) -> None:
+        self.batches = batches
+        self.factor = tf.Variable(0.9**batches)
+
+
+class Replaces(keras.callbacks.Callback):
+    """Puts another object, with another variable in it, in the place of its own at each batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pace = Pace(0)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        pace = self.pace
+        self.model.set_weights([weight * (1 - 0.1 * pace.factor.numpy()) for weight in self.model.get_weights()])
+        if pace.batches % 4 == 3:
+            self.model.set_weights([weight + 0.1 for weight in self.model.get_weights()])
+        self.pace = Pace(pace.batches + 1)
+
+
+def in_what_a_callback_replaces() -> Any:
+    return compiled(layers.Flatten()), [Replaces()]
+
+
 class Everything(Accumulates):
     """All of these in one model: each moves what the next step computes."""
 
@@ -181,11 +207,27 @@ def everything() -> Any:
     model = Everything()
     model.build((8, 5, 3))
     model.compile(keras.optimizers.Adam(0.01), Growing())
-    return model, [Warms()]
+    return model, [Warms(), Replaces()]
+
+
+class TrainsAnother(keras.callbacks.Callback):
+    """Its loss decides the learning rate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.other = compiled(layers.Flatten(), layers.Dense(2))
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        loss = self.other.train_on_batch(X[:8], Y[:8])
+        self.model.optimizer.learning_rate = 0.01 / (1 + float(loss))
+
+
+def another_model_that_a_callback_trains() -> Any:
+    return compiled(layers.Flatten()), [TrainsAnother()]
 
 
 KINDS = [lstm, both_ways_and_stacked, in_a_subclassed_model, variables_of_tensorflow, in_a_loss, in_a_function]
-KINDS += [in_a_callback]
+KINDS += [in_a_callback, in_what_a_callback_replaces, another_model_that_a_callback_trains]
 
 
 @pytest.mark.parametrize("build", [everything, *(pytest.param(build, marks=WHOLE) for build in KINDS)])
@@ -196,12 +238,29 @@ def test_the_state_goes_on_as_it_was(tmp_path: Path, build: Any, capfd: pytest.C
 
 
 def lines_of_holdfast(capfd: pytest.CaptureFixture[str]) -> list[str]:
-    """But for those that say where a run starts and stops."""
+    """But for those that say where a run starts and stops, and how the place in the data is kept."""
+    usual = ("holdfast: /", "holdfast: the position in the data is saved as ")
     said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("holdfast: ")]
-    return [line for line in said if not line.startswith("holdfast: /") and "(exit 75)" not in line]
+    return [line for line in said if not line.startswith(usual) and "(exit 75)" not in line]
 
 
 @WHOLE
 def test_validation_moves_the_state_of_a_recurrent_layer_too(tmp_path: Path) -> None:
     run = script(lstm, validation_data=(X[:16], Y[:16]), validation_batch_size=8)
     assert_same(once(run, tmp_path / "whole"), interrupted(run, tmp_path / "stopped", (0, VALIDATION), (2, 1)))
+
+
+def test_the_variables_of_a_model_that_a_callback_trains_have_the_same_paths_before_its_first_step() -> None:
+    """Its optimizer, once it is built, knows them too."""
+    other = compiled(keras.Sequential([layers.Flatten(), layers.Dense(2)]))
+
+    def train() -> None:
+        other.fit(X, Y, verbose=0)
+
+    before = reach({"train": train}).variables
+    other.optimizer.build(other.trainable_variables)
+    after = reach({"train": train}).variables
+    assert len(before) >= 4
+    assert {path: id(variable) for path, variable in after.items() if path in before} == {
+        path: id(variable) for path, variable in before.items()
+    }

@@ -12,7 +12,7 @@ import pytest
 from holdfast.core.errors import Mismatch
 from holdfast.training.keras import variables
 from holdfast.training.keras.variables import Part, assign, assign_matching, collect, is_metric
-from holdfast.training.pair.pair import Place
+from holdfast.training.pair.pair_files import Place
 
 layers = keras.layers
 

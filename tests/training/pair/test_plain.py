@@ -41,6 +41,18 @@ def test_a_number_of_numpys_becomes_pythons(value: Any) -> None:
     assert type(plain) in (bool, float, int, str)
 
 
+@pytest.mark.parametrize("value", [np.bool_(True), np.float32(0.1), np.float64(0.1), np.int64(7), np.uint8(250)])
+def test_a_number_of_numpys_stays_one_where_that_is_asked_for(value: Any) -> None:
+    (back,) = from_plain(to_plain([value], typed=True))
+    assert (type(back), back) == (type(value), value)
+
+
+@pytest.mark.parametrize("packed", [["<U1", [], b"a\0\0\0"], ["float32", [1], bytes(4)], ["float32", [], b""], 7])
+def test_what_is_no_number_is_not_taken_for_one(packed: Any) -> None:
+    with pytest.raises(InvalidPair):
+        from_plain({"~number": packed})
+
+
 def test_a_dict_that_only_looks_like_an_array_stays_a_dict() -> None:
     value = {"~array": 1, "more": 2}
     assert from_plain(value) == value

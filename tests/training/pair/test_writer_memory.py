@@ -14,8 +14,8 @@ import pytest
 
 from holdfast.core.manifest import Manifest
 from holdfast.spool import Spool, record_of
-from holdfast.training.pair.pair import Draft, Place, Position, Written
-from holdfast.training.pair.writer import Writer
+from holdfast.training.pair.background_writer import Writer
+from holdfast.training.pair.pair_files import Draft, Place, Position, Written
 from holdfast.training.session.base import Session
 from integration.daemons import wait_for
 
@@ -48,7 +48,7 @@ def session(tmp_path: Path) -> Iterator[Told]:
 
 
 def draft(step: int, size: int, told: list[int | None] | None = None) -> Draft:
-    def write_h5(path: Path, most_dirty: int | None) -> Written:
+    def write_h5(path: Path, most_dirty: int | None, over: Path | None = None) -> Written:
         if told is not None:
             told.append(most_dirty)
         path.write_bytes(bytes(size))

@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -18,10 +19,11 @@ import pytest
 import holdfast
 from fakes.disks import GoneTerminal
 from fakes.pairs import name_of, save_pair
+from fakes.threads import no_further_thread
 from holdfast.core import wire
 from holdfast.core.errors import Busy, Exit, HoldfastError, NoValidPair, SettingsError
 from holdfast.core.runs import COMPLETE_FILE
-from holdfast.spool import Spool
+from holdfast.spool import PART, TEMPORARY, Spool
 from holdfast.supervisor.command.child import catches
 from holdfast.training.session.base import Session
 from holdfast.training.session.open import close_session, open_session
@@ -141,15 +143,15 @@ def test_without_a_pair_there_is_nothing_to_go_on_from(supervisors: Any, spool: 
 def test_what_happens_is_told(supervisors: Any, spool: Spool) -> None:
     supervisor = supervisors(welcome(spool))
     session = open_session()
-    session.began(6)
+    session.began(6, batches=90)
     session.saved(save_pair(spool, name_of(1), batch=3), 0.25)
     session.failed("the disk is full")
     session.refuse("another model")
     session.say("by the way")
     session.finished()
     expected = [
-        wire.TrainingBegan(6),
-        wire.PairSaved(str(name_of(1)), "interval", 0.25),
+        wire.TrainingBegan(6, batches=90),
+        wire.PairSaved(str(name_of(1)), "interval", 0.25, 3),
         wire.SaveFailed("the disk is full"),
         wire.Refused("another model"),
         wire.Notice("by the way"),
@@ -250,10 +252,12 @@ def test_a_full_disk_costs_the_oldest_pairs_that_the_store_has(supervisors: Any,
     assert spool.pairs() == [name_of(4), name_of(1)]
 
 
-def test_the_runs_folder_needs_no_session(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_runs_folder_needs_no_session_and_has_a_folder_for_artifacts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv(wire.RUN_DIR_VARIABLE, str(tmp_path / "given"))
     assert holdfast.run_dir() == tmp_path / "given"
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.rglob("*")) == [tmp_path / "given", tmp_path / "given" / "artifacts"]
 
 
 def test_a_closed_session_leaves_the_connection_and_presses_nobody(supervisors: Any, spool: Spool) -> None:
@@ -380,16 +384,38 @@ def test_under_a_supervisor_sigint_requests_a_stop_too(supervisors: Any, spool: 
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_alone_a_ctrl_c_raises_and_says_which_state_is_saved(capfd: pytest.CaptureFixture[str]) -> None:
+def test_alone_a_ctrl_c_raises_and_which_state_is_saved_is_the_last_line(tmp_path: Path) -> None:
+    """Below Python's traceback."""
+    script = (
+        "import os, signal, holdfast\n"
+        "with holdfast.session(directory='runs') as run:\n"
+        "    for step in range(run.step, run.step + 2):\n"
+        "        if run.boundary(step + 1):\n"
+        "            run.commit({})\n"
+        "        if step:\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "        run.commit({})\n"
+    )
+    for said in ("nothing is saved in runs/", "the newest checkpoint is epoch 0, step 1 in runs/"):
+        code = script.replace("if step:", "if True:") if "nothing" in said else script
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == -signal.SIGINT
+        lines = done.stderr.splitlines()
+        assert "KeyboardInterrupt" in lines
+        assert lines[-1].startswith(f"holdfast: interrupted; {said}")
+
+
+def test_alone_a_ctrl_c_gives_the_signal_back_and_an_end_that_comes_all_the_same_is_no_interruption(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     session = open_session()
     session.began(None)
-    for said in ("nothing is saved in runs/", "the newest checkpoint is epoch 16, step 160 in runs/"):
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
-        assert f"holdfast: interrupted; {said}" in capfd.readouterr().err
-        save_pair(session.spool, name_of(16))
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
     session.finished()
+    close_session()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert "interrupted" not in capfd.readouterr().err
 
 
 def test_a_sigint_that_is_ignored_stays_ignored() -> None:
@@ -451,6 +477,14 @@ def test_a_training_in_another_thread_leaves_the_signals_alone() -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_a_stop_can_be_requested_where_no_further_thread_can_be_started() -> None:
+    """By a signal's handler: what it raises would be raised in the training."""
+    session = open_session()
+    with no_further_thread():
+        session.request_stop("SIGTERM")
+    assert session.stop_reason == "SIGTERM"
+
+
 def test_a_stop_that_nobody_serves_is_pressed_for_again_and_again_and_not_at_once() -> None:
     session = open_session()
     pressed: list[float] = []
@@ -481,6 +515,7 @@ def test_alone_a_run_is_called_after_the_script(tmp_path: Path) -> None:
     assert (session.supervised, session.durable, session.resume) == (False, True, None)
     assert str(session.next_name(0, 1, None)) == "model-0000-00000001-none-i1-q1"
     assert holdfast.run_dir() == session.spool.path
+    assert (session.spool.path / "artifacts").is_dir()
 
 
 @pytest.mark.parametrize(("script", "name"), [("", "run"), ("-", "run"), ("a" * 80 + ".py", "a" * 63), ("_x.py", "x")])
@@ -591,6 +626,16 @@ def test_an_old_pair_that_cannot_be_removed_harms_nobody() -> None:
     session.spool.file(name_of(1).file("h5")).mkdir()
     session.saved(save_pair(session.spool, name_of(2)), 0.1)
     assert session.spool.pairs() == [name_of(2)]
+
+
+def test_alone_a_removed_pairs_file_is_kept_for_the_next_until_the_session_closes() -> None:
+    session = open_session(keep=1)
+    for save in (1, 2):
+        session.saved(save_pair(session.spool, name_of(save), size=2 * PART), 0.1)
+    (kept,) = session.spool.path.glob(f"{TEMPORARY}*")
+    assert kept.stat().st_size == 2 * PART
+    session.close()
+    assert not kept.exists()
 
 
 def test_alone_a_full_disk_costs_the_oldest_pairs_but_never_the_newest() -> None:

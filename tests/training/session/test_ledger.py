@@ -8,7 +8,7 @@ import pytest
 
 from holdfast.core.checkpoint_name import CheckpointName
 from holdfast.core.errors import InvalidPair
-from holdfast.training.pair.pair import Position, Saved
+from holdfast.training.pair.pair_files import Position, Saved
 from holdfast.training.session.identity import Identity
 from holdfast.training.session.ledger import Ledger, TrainingRecord, ledger_of
 

@@ -66,6 +66,50 @@ def test_a_gradient_tape_loop_ends_the_same_wherever_it_is_stopped(tmp_path: Pat
     assert started(tmp_path / "stopped") == undisturbed
 
 
+def loop_over_a_dataset(directory: Path, shuffle: bool, stop: int | None = None) -> list[float]:
+    """The recipe of docs/session.md: a dataset for each epoch, without the batches that are done."""
+    close_session()
+    x, seen = np.arange(12.0), []
+    with holdfast.session(directory=str(directory)) as run:
+        start = run.resume_from
+        seen = [] if start is None else list(start.values)
+        for epoch in range(0 if start is None else start.epoch, 3):
+            batch = start.batch if start is not None and epoch == start.epoch else 0
+            for numbers in holdfast.dataset(x, batch_size=4, seed=epoch, shuffle=shuffle).skip(batch):
+                seen += numbers.numpy().tolist()
+                batch += 1
+                if len(seen) == stop:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                if run.boundary(len(seen) // 4, epoch, batch) or len(seen) == 36:
+                    run.commit({}, seen)
+    return seen
+
+
+@pytest.mark.parametrize("stop", [8, 12, 20])
+def test_a_loop_with_a_dataset_for_each_epoch_sees_what_an_undisturbed_one_sees(
+    tmp_path: Path, stop: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    undisturbed = loop_over_a_dataset(tmp_path / "undisturbed", True)
+    with pytest.raises(SystemExit):
+        loop_over_a_dataset(tmp_path / "stopped", True, stop)
+    assert loop_over_a_dataset(tmp_path / "stopped", True) == undisturbed
+    assert "a second time" not in capfd.readouterr().err
+    close_session()
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_a_loop_that_reads_one_shuffled_dataset_again_and_again_is_told_once(
+    run: Any, shuffle: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = holdfast.dataset(np.arange(12.0), batch_size=4, seed=1, shuffle=shuffle)
+    with run:
+        for step in range(4):
+            assert len(list(data)) == 3
+            run.boundary(step + 1)
+        run.commit({})
+    assert capfd.readouterr().err.count("Make one for each epoch: holdfast.dataset") == int(shuffle)
+
+
 @pytest.mark.parametrize("stop", [2, 4])
 def test_the_readmes_loop_completes_wherever_it_was_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
@@ -116,6 +160,11 @@ def test_a_loop_says_where_it_goes_on_and_where_its_state_is_as_a_fit_does(
         f"holdfast: stopped by SIGTERM; the state is in {run}; start again to go on (exit 75)",
         f"holdfast: {run}: going on from epoch 0, batch 8 (step 8)",
     ]
+
+
+def test_the_runs_folder_has_one_for_the_scripts_own_files(tmp_path: Path) -> None:
+    with holdfast.session(directory=str(tmp_path)) as run:
+        (run.run_dir / "artifacts" / "note.txt").write_text("there")
 
 
 def test_values_come_back_as_they_were_given(tmp_path: Path) -> None:
@@ -366,4 +415,4 @@ def test_batches_done_again_are_counted_again(run: Any, tmp_path: Path) -> None:
     for step in (1, 2, 3, 1, 2):
         run.boundary(step)
     [board] = tmp_path.glob(f"*/{Board.FILE}")
-    assert Board.read(board) == (5, 0, 2, 2)
+    assert Board.read(board)[:4] == (5, 0, 2, 2)

@@ -84,11 +84,12 @@ class Finalize:
 
 @dataclass(frozen=True)
 class Say:
-    """Report an event: a kind for programs, a text for people."""
+    """Report an event: a kind for programs, a text for people. ``seconds`` is the fact of that name, if it has one."""
 
     kind: str
     text: str
     warning: bool = False
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)

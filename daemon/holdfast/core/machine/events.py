@@ -5,21 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..crash_signature import Failure
 from ..errors import Exit
+from .crash_signature import Failure
 
 
 @dataclass(frozen=True)
 class NoNotice:
-    """The watcher looked, and no interruption notice stands (any more)."""
+    """A source of notices looked, and no interruption notice of its own stands (any more)."""
+
+    source: str = ""
 
 
 @dataclass(frozen=True)
 class NoticeStands:
-    """An interruption notice; the machine goes away in ``seconds``, if that is known."""
+    """An interruption notice; the machine goes away in ``seconds``, if that is known. A source has one at a time.
+
+    ``until`` says in words when a machine that stays is free of it, where that is known: 'until …'.
+    """
 
     what: str
     seconds: float | None = None
+    source: str = ""
+    until: str = ""
 
 
 @dataclass(frozen=True)
@@ -115,6 +122,20 @@ class TrainingUnprotected:
 
 
 @dataclass(frozen=True)
+class NotImported:
+    """A process of the command loaded TensorFlow ``seconds`` ago, and none has imported holdfast."""
+
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class TrainingNotServed:
+    """A process of the command is about to train, and ``--auto`` cannot make that resumable. ``text`` is for people."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class TrainingStarted:
     """The child entered its training loop: it now serves a request to save or stop. ``left``: something is to train.
 
@@ -204,7 +225,11 @@ class ChildExited:
     ``how`` is for people: what ended it, where the code alone does not say it. ``failure`` is the exception that its
     last lines show; ``failed_later``: it was written after the last training process had ended, so it is another one's.
     ``left_running`` is how many processes that it had started did not end with it; they were ended
-    after it. ``tensorflow``: it had loaded that library.
+    after it. ``tensorflow``: it had loaded that library. ``signalled``: others than the supervisor sent SIGTERM or
+    the like to all its processes. ``python`` and ``keras``: under ``--auto``, an interpreter of it, and one with Keras,
+    have reported. ``own_python``: its program is the Python of holdfast's own environment. ``lost``: it ended because
+    the machine of another rank of the gang was lost, and how. ``stood_by``: it was an interpreter that was started
+    ahead, and nothing of its script had begun.
     """
 
     code: int
@@ -214,6 +239,19 @@ class ChildExited:
     failed_later: bool = False
     left_running: int = 0
     tensorflow: bool = False
+    signalled: bool = False
+    python: bool = False
+    keras: bool = False
+    own_python: bool = False
+    lost: str = ""
+    stood_by: bool = False
+
+
+@dataclass(frozen=True)
+class GangBroken:
+    """A rank of the gang is gone, or failed: what is left of the gang's command has nothing to train with."""
+
+    text: str
 
 
 @dataclass(frozen=True)
@@ -261,6 +299,8 @@ Event = (
     | SpawnFailed
     | TrainingConnected
     | TrainingUnprotected
+    | NotImported
+    | TrainingNotServed
     | TrainingStarted
     | CheckpointRefused
     | PairUnusable
@@ -273,6 +313,7 @@ Event = (
     | PairSkipped
     | PairLeftBehind
     | ChildExited
+    | GangBroken
     | Stalled
     | SpoolScanned
     | Finalized

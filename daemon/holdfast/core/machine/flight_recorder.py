@@ -11,9 +11,9 @@ from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from typing import Any
 
-from ..crash_signature import Failure
 from ..errors import Exit
 from ..policy import Backoff
+from .crash_signature import Failure
 from .events import Event
 from .state import Outcome, Phase, Rules, State
 from .table import step

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TypeAlias
 
-from ..crash_signature import Failure
 from ..errors import Exit
 from ..policy import Backoff
+from .crash_signature import Failure
 from .effects import Effect
 from .events import NoticeStands
 
@@ -44,7 +44,8 @@ ONE_STOP_TIME = 2.0
 class Rules:
     """``drain_time`` is the seconds that a stop may take in all where no notice says less.
 
-    ``dump_time`` is how long a command that hangs has to write its stacks, or to do a batch after all.
+    ``dump_time`` is how long a command that hangs has to write its stacks, or to do a batch after all. ``auto``: each
+    fit is to be made resumable by itself.
     """
 
     drain_time: float = 110.0
@@ -53,6 +54,7 @@ class Rules:
     max_restarts: int = 5
     backoff: Backoff = Backoff()
     rebalance: str = "save"
+    auto: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,9 +89,11 @@ class State:
     stalled: bool = False  # it hangs and is being ended
 
     # What asks for a stop.
-    notice: NoticeStands | None = None
+    awaited: frozenset[str] = frozenset()  # sources of notices that have not looked yet: nothing is started before
+    notices: tuple[NoticeStands, ...] = ()  # those that stand, one of each source
     stopping: str | None = None
     stops: int = 0
+    ending: bool = False  # the stop came once all training was over; the script's rest may end by itself
     stopped_at: float = -math.inf  # when the last of them came
     out_of_time: bool = False  # the run is older than --max-hours
 
@@ -129,6 +133,24 @@ class State:
     term_at: float | None = None
     kill_at: float | None = None
     retry_at: float | None = None
+
+    @property
+    def notice(self) -> NoticeStands | None:
+        """The one that came last, if any stands."""
+        return self.notices[-1] if self.notices else None
+
+    def noticed(self, event: NoticeStands) -> State:
+        return replace(self.cleared(event.source), notices=(*self.cleared(event.source).notices, event))
+
+    def cleared(self, source: str) -> State:
+        """Without the notice of that source, which has looked."""
+        others = tuple(one for one in self.notices if one.source != source)
+        return replace(self, notices=others, awaited=self.awaited - {source})
+
+    @property
+    def trained_to_the_end(self) -> bool:
+        """No training of this start that began, or was about to, is left."""
+        return self.finished and not self.unfinished and not self.connected
 
     @property
     def ended(self) -> bool:

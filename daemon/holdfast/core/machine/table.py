@@ -34,9 +34,11 @@ from .events import (
     Event,
     Finalized,
     FolderSeen,
+    GangBroken,
     LeaseLost,
     NoNotice,
     NoticeStands,
+    NotImported,
     OutOfTime,
     PairLeftBehind,
     PairLost,
@@ -58,10 +60,11 @@ from .events import (
     Tick,
     TrainingConnected,
     TrainingEnded,
+    TrainingNotServed,
     TrainingStarted,
     TrainingUnprotected,
 )
-from .rules import command, endings, pairs, stops, ticks
+from .rules import auto, command, endings, gang, pairs, stops, ticks
 from .state import Outcome, Phase, Rules, State, Step
 
 __all__ = ["TABLE", "Outcome", "Phase", "Rules", "State", "Step", "step"]
@@ -94,6 +97,9 @@ TABLE: dict[tuple[Phase, type[Any]], _Rule] = {
     **{(phase, TrainingConnected): command.connected for phase in (*_ALIVE, _P.DRAINING)},
     **{(phase, TrainingUnprotected): command.unprotected for phase in _ALIVE},
     (_P.DRAINING, TrainingUnprotected): command.stay,
+    **{(phase, NotImported): command.not_imported for phase in _ALIVE},
+    **{(phase, TrainingNotServed): auto.not_served for phase in _ALIVE},
+    (_P.DRAINING, TrainingNotServed): command.stay,
     **{(phase, TrainingStarted): command.began for phase in _ALIVE},
     **{(phase, TrainingEnded): command.finished for phase in _ALIVE},
     **{(phase, CheckpointRefused): command.refused for phase in (*_ALIVE, _P.DRAINING)},
@@ -101,6 +107,8 @@ TABLE: dict[tuple[Phase, type[Any]], _Rule] = {
     **{(phase, ChildExited): command.exited for phase in _ALIVE},
     (_P.STARTING, SpawnFailed): command.not_spawned,
     (_P.DRAINING, SpawnFailed): command.not_spawned_while_draining,
+    **{(phase, GangBroken): gang.broken for phase in (*_ALIVE, _P.DRAINING)},
+    **{(phase, GangBroken): command.stay for phase in (_P.RESTORING, _P.FLUSHING, _P.BACKOFF)},
     **{(phase, Stalled): command.stalled for phase in _ALIVE},
     (_P.DRAINING, Stalled): command.stay,
     **{(phase, Spawned): command.spawned for phase in (*_ALIVE, _P.DRAINING)},
@@ -114,6 +122,7 @@ TABLE: dict[tuple[Phase, type[Any]], _Rule] = {
             Spawned,
             TrainingConnected,
             TrainingUnprotected,
+            TrainingNotServed,
             TrainingStarted,
             TrainingEnded,
             CheckpointRefused,

@@ -1,4 +1,4 @@
-"""The supervisor's end of the conversation with the training process (core/wire.py)."""
+"""The supervisor's end of the conversation with the training process (core/wire)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,23 @@ import shutil
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ...core.wire import MAX_LINE_BYTES, Hello, Message, Unprotected, Welcome, WireError, decode, encode
+from ...core.wire import (
+    MAX_LINE_BYTES,
+    Hello,
+    Imported,
+    Message,
+    NotServed,
+    StandingBy,
+    Unprotected,
+    Welcome,
+    WireError,
+    decode,
+    encode,
+)
 
 _LONGEST_PATH = 100
 _LOOK_EVERY = 0.2
@@ -22,7 +35,7 @@ class Channel:
     """A Unix socket in a private folder. The first process that says Hello is the training; others are refused.
 
     It is welcomed once ``ready`` is set: when the pair to resume from is here. ``on_hang_up`` is called when its
-    connection has ended, as it does with the process at the latest.
+    connection has ended, as it does with the process at the latest. One that stands by is held until ``let_begin``.
     """
 
     def __init__(
@@ -49,6 +62,8 @@ class Channel:
         self._peer: socket.socket | None = None
         self._silent = threading.Event()
         self._silent.set()
+        self._may_begin: set[int] = set()
+        self._begins = threading.Condition()
 
     def start(self) -> None:
         threading.Thread(target=self._accept, name="channel", daemon=True).start()
@@ -64,9 +79,26 @@ class Channel:
                 return False
         return True
 
+    def let_begin(self, pid: int) -> None:
+        """The script of that process, which stands by or will do so in a moment."""
+        with self._begins:
+            self._may_begin.add(pid)
+            self._begins.notify_all()
+
+    def never_began(self, pid: int) -> bool:
+        """Did that process, which has ended, stand by still, though it was to begin?"""
+        with self._begins:
+            never = pid in self._may_begin
+            self._may_begin.discard(pid)
+        return never
+
     def wait_silent(self, seconds: float) -> bool:
         """Waits until the training process has hung up and all its messages are passed on; False if it takes longer."""
         return self._silent.wait(seconds)
+
+    def has_mark(self, name: str) -> bool:
+        """Has a process of the command left a file of that name beside the socket?"""
+        return (self._folder / name).exists()
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
@@ -78,14 +110,25 @@ class Channel:
         with contextlib.suppress(OSError):
             while True:
                 peer, _ = self._server.accept()
-                threading.Thread(target=self._serve, args=(peer,), name="channel-peer", daemon=True).start()
+                while not self._begin(peer):
+                    time.sleep(_LOOK_EVERY)
+
+    def _begin(self, peer: socket.socket) -> bool:
+        """False where this machine has no thread to give now: the process at the other end waits."""
+        try:
+            threading.Thread(target=self._serve, args=(peer,), name="channel-peer", daemon=True).start()
+        except RuntimeError:
+            return False
+        return True
 
     def _serve(self, peer: socket.socket) -> None:
         with peer, contextlib.suppress(OSError, WireError):
             lines = peer.makefile("rb")
             hello = decode(lines.readline(MAX_LINE_BYTES))
-            if isinstance(hello, Unprotected):
+            if isinstance(hello, Unprotected | Imported | NotServed):
                 self._on_message(hello)
+            if isinstance(hello, StandingBy):
+                self._hold(peer, hello.pid)
             if not isinstance(hello, Hello) or not self._reserve():
                 return
             try:
@@ -98,6 +141,15 @@ class Channel:
                 with self._lock:
                     self._taken, self._peer = False, None
                 self._silent.set()
+
+    def _hold(self, peer: socket.socket, pid: int) -> None:
+        """Until it may begin, or hangs up."""
+        with self._begins:
+            while not self._begins.wait_for(lambda: pid in self._may_begin, _LOOK_EVERY):
+                if select.select([peer], [], [], 0)[0]:
+                    return
+            peer.sendall(b"\n")
+            self._may_begin.discard(pid)
 
     def _reserve(self) -> bool:
         """False if there is one already."""

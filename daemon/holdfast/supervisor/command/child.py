@@ -52,7 +52,7 @@ class Child:
                     (os.POSIX_SPAWN_DUP2, output, 2),
                 ],
                 setsid=True,
-                setsigmask=[],
+                setsigmask=[signal.SIGTERM, signal.SIGINT, signal.SIGHUP],  # guardian.py unblocks them
                 setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT],
             )
             failed.pop_all()
@@ -118,11 +118,20 @@ class Child:
         """How many processes a command that ended with 0 left running. They are ended by then."""
         return self._read_reports()["l"]
 
+    @property
+    def signalled(self) -> bool:
+        """Did anybody but ``terminate`` send the guardian, and so most likely the command, a signal to end?"""
+        return self._read_reports()["s"] > 0
+
     def _read_reports(self) -> collections.Counter[str]:
         with contextlib.suppress(OSError):
             while said := self._link.recv(4096):
                 self._reported.update(said.decode("ascii", "replace"))
         return self._reported
+
+    def begins(self) -> None:
+        """After it stood by: what happened to other processes meanwhile is none of its own."""
+        self._memory = MemoryKills()
 
     def describe(self, ended: Ended) -> str:
         """What ended the command, for people: the code, the signal, the kernel's out-of-memory killer."""

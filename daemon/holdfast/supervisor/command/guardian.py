@@ -1,13 +1,15 @@
 """Between supervisor and command: a small process that outlives a supervisor that was killed, to end what it left.
 
 Called as ``python -I -S guardian.py LINK COMMAND…``; LINK is one end of a socket pair, and the supervisor alone has the
-other. As the subreaper of everything below, this process inherits what the command leaves behind, whatever session it
-is in. When the supervisor dies, however it dies, LINK comes to its end and everything below is killed. Needs no rights.
+other. The signals that are forwarded are blocked until there is a command to forward them to: who calls this blocks
+them, so that one which comes during the start is neither lost nor this process' end. As the subreaper of everything
+below, this process inherits what the command leaves behind, whatever session it is in. When the supervisor dies,
+however it dies, LINK comes to its end and everything below is killed. Needs no rights.
 
 When the command ends, so does what it left behind: SIGTERM, a moment, SIGKILL. Then this process ends as the command
 did, by the same code or the same signal. Over LINK it says the command's pid in a line, then "o" for each orphan that
-it reaped, and "l" for each process that a command left running which ended with 0; or, if the command cannot be
-started, "!" and the error's number.
+it reaped, "l" for each process that a command left running which ended with 0, and "s" for each signal that it was
+sent to end the command; or, if the command cannot be started, "!" and the error's number.
 """
 
 import contextlib
@@ -47,7 +49,8 @@ def main() -> None:
     with contextlib.suppress(OSError):
         link.send(f"{child}\n".encode())
     for number in _FORWARDED:
-        signal.signal(number, lambda number, frame: _signal_group(child, number))
+        signal.signal(number, lambda number, frame: _forward(child, number, link))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
     _end_as(_watch(child, link, wakeup))
 
 
@@ -71,6 +74,7 @@ def _become(command: list[str], guardian: int, refused: int) -> None:
     signal.set_wakeup_fd(-1)
     for number in (*_FORWARDED, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
     os.setsid()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # should the guardian be killed
     if os.getppid() != guardian:
@@ -188,7 +192,9 @@ def _signal(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
-def _signal_group(pid: int, number: int) -> None:
+def _forward(pid: int, number: int, link: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        link.send(b"s")
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, number)
 

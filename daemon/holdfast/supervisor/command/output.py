@@ -9,23 +9,28 @@ import os
 import termios
 import threading
 from pathlib import Path
-from typing import IO
 
+from ...core.event_sink import ByteSink
 from ...spool import append_to
 
 _TAIL_BYTES = 4096
 _DRAIN_SECONDS = 2.0
+_MOST_HELD = 1 << 20
 
 
 class Tee:
-    """Copies the child's output, both streams in order, to the console and to the log; keeps the last lines."""
+    """Copies the child's output, both streams in order, to the console and to the log; keeps the last lines.
 
-    def __init__(self, log: Path, console: IO[bytes] | None) -> None:
+    With ``waits`` it is in the log from ``begin`` on: where in the log a start's output begins is noted before that.
+    """
+
+    def __init__(self, log: Path, console: ByteSink | None, waits: bool = False) -> None:
         self._log = append_to(log)
         self._console = console
         self._tail = b""
         self._copied = 0
         self._mark: int | None = None
+        self._held: bytes | None = b"" if waits else None
         self._reading = threading.Lock()  # held while the end to read from is closed, or looked at
         self._closed = False
         self._read_end, self.write_end = os.pipe()
@@ -40,6 +45,13 @@ class Tee:
             os.close(self.write_end)
             self._log.close()
             raise
+
+    def begin(self) -> None:
+        """What came while it waited goes into the log now, and all that follows as it comes."""
+        with self._reading:
+            held, self._held = self._held, None
+            if held and not self._closed:
+                self._write(held)
 
     def handed_over(self) -> None:
         """The child has its end of the pipe, or there is none: the output ends with it."""
@@ -68,18 +80,28 @@ class Tee:
         return self._tail[max(0, len(self._tail) - since) :].decode("utf-8", "replace").splitlines()[-count:]
 
     def _copy(self, descriptor: int) -> None:
-        with contextlib.closing(self._log):
-            while chunk := os.read(descriptor, 1 << 16):
-                with self._reading:
-                    self._tail = (self._tail + chunk)[-_TAIL_BYTES:]
-                    self._copied += len(chunk)
-                with contextlib.suppress(OSError):  # a full disk must not stop the training
-                    self._log.write(chunk)
-                if self._console is not None:
-                    self._show(chunk)
+        while chunk := os.read(descriptor, 1 << 16):
+            if not self._is_held(chunk):
+                self._write(chunk)
+            if self._console is not None:
+                self._show(chunk)
         with self._reading:
             self._closed = True
             os.close(descriptor)
+            self._log.close()
+
+    def _is_held(self, chunk: bytes) -> bool:
+        with self._reading:
+            self._tail = (self._tail + chunk)[-_TAIL_BYTES:]
+            self._copied += len(chunk)
+            if self._held is None:
+                return False
+            self._held = (self._held + chunk)[-_MOST_HELD:]
+            return True
+
+    def _write(self, chunk: bytes) -> None:
+        with contextlib.suppress(OSError):  # a full disk must not stop the training
+            self._log.write(chunk)
 
     def _show(self, chunk: bytes) -> None:
         try:

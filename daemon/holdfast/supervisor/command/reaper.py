@@ -61,6 +61,8 @@ class Reaper:
 
     def __init__(self) -> None:
         self._on_exit: Callable[[int, Ended], None] | None = None
+        self._beside: dict[int, Callable[[Ended], None]] = {}
+        self._starting = threading.Lock()
         self._have_children = threading.Event()
         self._foreign = ForeignProcesses()
 
@@ -75,6 +77,16 @@ class Reaper:
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         threading.Thread(target=self._reap, name="reaper", daemon=True).start()
+
+    def start_beside(self, spawn: Callable[[], int], on_exit: Callable[[Ended], None]) -> int:
+        """A process beside the command, which ``spawn`` starts: its end is reported to that ``on_exit`` alone. One that
+        stays in this session is left alone by ``kill_tree``. Raises what ``spawn`` does.
+        """
+        with self._starting:  # it may end before its pid is known here
+            pid = spawn()
+            self._beside[pid] = on_exit
+        self.expect()
+        return pid
 
     def expect(self) -> None:
         self._have_children.set()
@@ -94,14 +106,21 @@ class Reaper:
         assert self._on_exit is not None
         foreign = self._foreign.have(found.si_pid)
         os.waitid(os.P_PID, found.si_pid, os.WEXITED)
-        if not foreign:
-            killed = found.si_code != os.CLD_EXITED
-            self._on_exit(found.si_pid, Ended(*((0, found.si_status) if killed else (found.si_status, 0))))
+        ended = Ended(0, found.si_status) if found.si_code != os.CLD_EXITED else Ended(found.si_status)
+        with self._starting:
+            beside = self._beside.pop(found.si_pid, None)
+        if beside is not None:
+            beside(ended)
+        elif not foreign:
+            self._on_exit(found.si_pid, ended)
 
-    def kill_tree(self) -> None:
-        """SIGKILL to everything below this process but foreign ones, until none is left or it cannot be killed."""
+    def kill_tree(self, spare: int = 0) -> None:
+        """SIGKILL to everything below this process, until none is left or it cannot be killed.
+
+        Not to foreign ones, nor to its child ``spare`` and what is below that.
+        """
         for _ in range(_KILL_ROUNDS):
-            found = [process for process in self._tree() if _lives(process)]
+            found = [process for process in self._tree(spare) if _lives(process)]
             if not found:
                 return
             for process in found:
@@ -109,9 +128,10 @@ class Reaper:
                     process.kill()
             time.sleep(_KILL_PAUSE)
 
-    def _tree(self) -> list[psutil.Process]:
+    def _tree(self, spare: int) -> list[psutil.Process]:
         """No process of the command is below a foreign one."""
-        tree = [process for process in psutil.Process().children() if not self._foreign.have(process.pid)]
+        children = (process for process in psutil.Process().children() if process.pid != spare)
+        tree = [process for process in children if not self._foreign.have(process.pid)]
         for process in [*tree]:
             with contextlib.suppress(psutil.Error):
                 tree += process.children(recursive=True)

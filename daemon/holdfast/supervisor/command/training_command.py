@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import IO
+from dataclasses import replace
 
 from ...core import wire
-from ...core.crash_signature import failure_in
 from ...core.errors import Exit
-from ...core.event_sink import EventSink
+from ...core.event_sink import ByteSink, EventSink
+from ...core.machine.crash_signature import failure_in
 from ...core.machine.events import ChildExited
+from ...core.preload import Preload
 from ...spool import LOG_FILE, Board, Progress, Spool
 from .channel import Channel
 from .child import Child
-from .library import LibraryWatch
+from .isolation import is_own_python
 from .output import Tee
 from .reaper import Ended, Reaper
 from .stall import Stall, describe, measure
+from .standby import Standby, can_stand_by, order
+from .tensorflow_watch import TensorFlowWatch
 
 _LAST_WORDS = 5.0
+_PYTHON_MARK, _KERAS_MARK = "python", "keras"  # left by auto/hook.py
 _TRACEBACK = 60  # lines
 _UNCAUGHT, _SWALLOWED = 1, 0  # how Python ends for an exception that nobody caught, and a pipeline whose first part did
 
@@ -29,6 +34,7 @@ class TrainingCommand:
     """Call from the main thread; ``on_exit`` is called in the reaper's.
 
     ``words`` is the command, ``shown`` the same without secrets. ``stall_timeout`` is in seconds; 0 for never.
+    ``hook`` is the folder that ``--auto`` has put on PYTHONPATH, '' without it.
     ``progress`` is what was last read from the board.
     """
 
@@ -37,8 +43,9 @@ class TrainingCommand:
         words: Sequence[str],
         shown: Sequence[str],
         environment: Mapping[str, str],
-        console: IO[bytes] | None,
+        console: ByteSink | None,
         stall_timeout: float,
+        hook: str,
         reaper: Reaper,
         channel: Channel,
         say: EventSink,
@@ -49,6 +56,7 @@ class TrainingCommand:
         self._environment = environment
         self._console = console
         self._stall_timeout = stall_timeout
+        self._hook = hook
         self._reaper = reaper
         self._channel = channel
         self._say = say
@@ -57,8 +65,10 @@ class TrainingCommand:
         self._spool: Spool | None = None
         self._child: Child | None = None
         self._tee: Tee | None = None
+        self._standby: Standby | None = None
+        self._alone = False  # nothing stands by any more
         self._stall: Stall | None = None
-        self._library = LibraryWatch()
+        self._library = TensorFlowWatch(hook, channel.path.parent)
         self._orphans = 0
         self._executed = 0
         self.progress = Progress()
@@ -67,28 +77,68 @@ class TrainingCommand:
         """Waits for children from now on."""
         self._reaper.start(self._reaped)
 
-    def start(self, spool: Spool) -> int:
-        """Returns the command's pid. Raises OSError or RuntimeError if it cannot be started now."""
+    @property
+    def pid(self) -> int:
+        """The command's; 0 where none runs."""
+        child = self._child
+        return 0 if child is None else child.command
+
+    def stand_by(self, spool: Spool, preload: Preload) -> None:
+        """Starts its interpreter, which imports the packages and waits. In any thread; where it cannot be, not."""
+        with self._spawning, contextlib.suppress(OSError, RuntimeError):
+            if self._standby is not None or self._alone or not can_stand_by(self._words, self._environment):
+                return
+            standby = Standby(*self._spawn(spool, order(preload), waits=True))
+            if standby.child.command == standby.child.pid:  # it was too slow to say its pid
+                standby.child.close()
+                return
+            self._standby = standby
+            self._say("standing-by", pid=standby.child.command, packages=list(preload.packages))
+
+    def start(self, spool: Spool, more: Mapping[str, str] | None = None) -> int:
+        """``more`` is added to its environment, for this start. Returns its pid.
+
+        Raises OSError or RuntimeError if it cannot be started now.
+        """
         self._spool = spool
-        self._executed = Board.read(spool.file(Board.FILE)).executed
+        self.progress = Board.read(spool.file(Board.FILE))
+        self._executed = self.progress.executed
+        self._stall = Stall(self._stall_timeout) if self._stall_timeout else None
+        self._library = TensorFlowWatch(self._hook, self._channel.path.parent)
+        with self._spawning:
+            standby, self._standby = self._standby, None
+            if standby is None:
+                self._child, self._tee = self._spawn(spool, more)
+            else:
+                self._child, self._tee = standby.child, standby.tee
+                self._child.begins()
+                self._tee.begin()
+                self._channel.let_begin(standby.child.command)
+        self._say(
+            "started",
+            pid=self._child.command,
+            command=self._shown,
+            executed=self._executed,
+            validated=round(self.progress.validated, 3),
+        )
+        return self._child.command
+
+    def _spawn(self, spool: Spool, more: Mapping[str, str] | None = None, waits: bool = False) -> tuple[Child, Tee]:
+        """``waits``: what it prints belongs to the log of a start that is to come."""
         environment = {
             "PYTHONUNBUFFERED": "1",
             **self._environment,
             wire.SOCKET_VARIABLE: str(self._channel.path),
             wire.RUN_DIR_VARIABLE: str(spool.path.absolute()),
+            **(more or {}),
         }
-        self._stall = Stall(self._stall_timeout) if self._stall_timeout else None
-        self._library = LibraryWatch()
-        with self._spawning:
-            self._tee = tee = Tee(spool.file(LOG_FILE), self._console)
-            tee.start()
-            try:
-                self._child = Child(self._words, environment, tee.write_end)
-            finally:
-                tee.handed_over()
-                self._reaper.expect()
-        self._say("started", pid=self._child.command, command=self._shown)
-        return self._child.command
+        tee = Tee(spool.file(LOG_FILE), self._console, waits=waits)
+        tee.start()
+        try:
+            return Child(self._words, environment, tee.write_end), tee
+        finally:
+            tee.handed_over()
+            self._reaper.expect()
 
     def training_process_ended(self) -> None:
         """In the channel's thread. What is written from now on is another process's."""
@@ -106,9 +156,17 @@ class TrainingCommand:
         self._library.over |= self._executed > before  # what it trains is known
         return self._executed > before
 
-    def look_at_libraries(self, now: float) -> None:
-        if self._child is not None:
-            self._library.look(now, self._child.tree)
+    def look_at_libraries(self, now: float) -> float:
+        """The seconds since it has loaded TensorFlow; negative if it has not."""
+        if self._child is None:
+            return -1.0
+        self._library.look(now, self._child.tree)
+        return self._library.seen_for(now)
+
+    @property
+    def unreached(self) -> str:
+        """Why ``--auto`` reaches no process that has loaded TensorFlow; '' where none has, or one is reached."""
+        return self._library.unreached
 
     def stalled_for(self, now: float) -> float | None:
         """The seconds without a sign of life, once they are too many."""
@@ -123,8 +181,16 @@ class TrainingCommand:
             self._child.terminate()
 
     def kill(self) -> None:
-        """SIGKILL to everything that the command started, its guardian included."""
-        self._reaper.kill_tree()
+        """SIGKILL to everything that the command started, its guardian included. What stands by is left."""
+        standby = self._standby
+        self._reaper.kill_tree(spare=0 if standby is None else standby.child.pid)
+
+    def dismiss(self) -> None:
+        """Ends an interpreter that stands by for nothing."""
+        with self._spawning:
+            self._alone = True
+            if self._standby is not None:
+                self._standby.child.close()  # its guardian ends it
 
     def dump_stacks(self, by: wire.StacksBy | None) -> None:
         """Reports the processes of the tree, and has them write their stacks to the log; ``by`` says how."""
@@ -147,6 +213,7 @@ class TrainingCommand:
             code=event.code,
             how=event.how,
             executed=self._executed,
+            validated=round(self.progress.validated, 3),
             orphans=orphans,
             last_lines=lines,
         )
@@ -158,6 +225,9 @@ class TrainingCommand:
         """In the reaper's thread. What the training process sent before its end is passed on before its end is."""
         with self._spawning:  # one that is over at once may be reaped before it is known here
             child, tee = self._child, self._tee
+            if self._standby is not None and pid == self._standby.child.pid:
+                self._standby, self._alone = None, True  # the command is started without it, and without another
+                return
         if child is None or pid != child.pid:
             self._orphans += 1
             return
@@ -167,5 +237,9 @@ class TrainingCommand:
         may_show = ended.code in (_UNCAUGHT, _SWALLOWED)
         failure = failure_in(tee.last_lines(_TRACEBACK)) if may_show and tee is not None else None
         later = failure is not None and tee is not None and failure_in(tee.lines_since_mark(_TRACEBACK)) == failure
-        how, left = child.describe(ended), child.left_running
-        self._on_exit(ChildExited(ended.code, random.random(), how, failure, later, left, self._library.seen))
+        how, left, library = child.describe(ended), child.left_running, self._library.seen
+        python, keras = map(self._channel.has_mark, (_PYTHON_MARK, _KERAS_MARK))
+        ending = ChildExited(ended.code, random.random(), how, failure, later, left, library, child.signalled)
+        own = is_own_python(self._words, self._environment)
+        stood_by = self._channel.never_began(child.command)
+        self._on_exit(replace(ending, python=python, keras=keras, own_python=own, stood_by=stood_by))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ...core.wording import bytes_text
-from ...store.conditions import Supported
+from ...store.conditional_write_fallback import Supported
 
 Level = Literal["ok", "warning", "problem"]
 MB, GB = 10**6, 10**9

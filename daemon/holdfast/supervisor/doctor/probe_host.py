@@ -14,7 +14,8 @@ from ...core.errors import Busy
 from ...core.imds_paths import SPOT
 from ...spool import file_lock, replacing
 from ..notices.hardware import is_ec2
-from ..notices.imds import MetadataAbsent, MetadataClient, MetadataError
+from ..notices.imds import MetadataClient
+from ..notices.metadata_http import MetadataAbsent, MetadataError
 from .facts import HostFacts, MetadataFacts, WorkFacts
 
 _IN_CONTAINERS = ("docker", "kubepods", "containerd", "libpod", "lxc")

@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 
 from ...core.errors import NotFound, Permanent, StoreError
 from ...store import HasFolder, Store
-from ...store.conditions import Supported, probe
+from ...store.conditional_write_fallback import Supported, probe
 from .facts import StoreFacts
 
 _ROUNDS = 5

@@ -24,10 +24,10 @@ def metadata(facts: DoctorFacts) -> Finding:
         found.state, f"none here ({found.text})"
     )
     if not facts.host.ec2:
-        remedy = "this machine is no EC2 instance, as its hardware says: set AWS_EC2_METADATA_DISABLED=true"
         if found.state == "silent" and facts.host.container:
-            remedy += "; if it is one, the answer needs a hop limit of 2 in a container (docs/containers.md)"
-        return Finding(check, "warning", f"{text}: {missed}", remedy)
+            remedy = "if this container is on EC2, the answer needs a hop limit of 2 (docs/containers.md)"
+            return Finding(check, "warning", f"{text}: {missed}", remedy)
+        return Finding(check, "ok", "none, and this is no EC2 instance: signals and 'holdfast notice' are heard")
     modify = "aws ec2 modify-instance-metadata-options --instance-id ID"
     remedy = f"enable it: {modify} --http-endpoint enabled"
     if found.state == "silent":

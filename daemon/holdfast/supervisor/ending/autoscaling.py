@@ -1,6 +1,6 @@
 """This machine as a member of an EC2 Auto Scaling group: how it is given back.
 
-Beside store/s3.py the only importer of boto3, and it loads it only when a call is due: at the end of ``holdfast run``.
+Beside store/s3/ the only importer of boto3, and it loads it only when a call is due: at the end of ``holdfast run``.
 The machine's name and region come from the metadata service. Every trouble is an AutoScalingError, one line for a
 person; the caller makes a warning of it.
 """

@@ -212,7 +212,10 @@ class Closer:
                 problem.append(f"a defect in holdfast: {error!r}")
 
         thread = threading.Thread(target=attempt, name="ending", daemon=True)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # no further thread: it takes the time that it takes
+            attempt()
         until = self._clock() + seconds
         while thread.is_alive() and self._clock() < until:
             thread.join(min(seconds, _NAP))

@@ -15,7 +15,8 @@ from typing import Any
 
 from ...core.imds_paths import LIFECYCLE, MAINTENANCE, REBALANCE, SPOT
 from ...core.machine.events import Event, NoNotice, NoticeStands, RebalanceRecommended
-from .imds import MetadataAbsent, MetadataClient, MetadataError, MetadataRefused, MetadataUnheard
+from .imds import MetadataClient, MetadataRefused
+from .metadata_http import MetadataAbsent, MetadataError, MetadataUnheard
 
 _LEAVING = ("Terminated", "Warmed:Terminated", "Warmed:Stopped", "Warmed:Hibernated")
 _UNHEARD = (
@@ -124,6 +125,7 @@ class Watcher:
     rebalance_stands: bool = False
     expected: bool = True
     wall: Callable[[], datetime] = lambda: datetime.now(UTC)
+    name: str = "aws"
     _last: Reading | None = None
     _absent: bool = False
     _said: set[str] = field(default_factory=set)
@@ -205,9 +207,9 @@ class Watcher:
                 or last.stands is None
                 or last.stands.what.split("(")[0] != reading.stands.what.split("(")[0]
             ):
-                self.report(reading.stands)
+                self.report(replace(reading.stands, source=self.name))
         elif last is None or last.stands is not None:
-            self.report(NoNotice())
+            self.report(NoNotice(self.name))
         if reading.rebalance and not (last and last.rebalance):
             self.report(RebalanceRecommended())
 

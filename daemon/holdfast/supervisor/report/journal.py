@@ -9,8 +9,9 @@ import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from ...core.event_sink import TextSink
 from ...core.redact import Redactor
 from ...spool import append_to
 
@@ -29,7 +30,7 @@ class Console:
     What does not fit into the queue is dropped; the events are in events.jsonl all the same.
     """
 
-    def __init__(self, stream: IO[str]) -> None:
+    def __init__(self, stream: TextSink) -> None:
         self._stream = stream
         self._queue: queue.Queue[str | None] = queue.Queue(_MOST_WAITING)
         self._thread = threading.Thread(target=self._run, name="console", daemon=True)
@@ -61,7 +62,7 @@ class Journal:
 
     def __init__(
         self,
-        console: IO[str] | None,
+        console: TextSink | None,
         redactor: Redactor = NOTHING_SECRET,
         wall: Callable[[], datetime] = lambda: datetime.now(UTC),
         as_json: bool = False,

@@ -46,6 +46,7 @@ class Metrics:
         standing, now = self._standing(), self._wall()
         yield from _of_the_run(standing.facts)
         yield from _of_progress(standing)
+        yield from _of_all_starts(standing)
         yield from _of_checkpoints(standing, now)
         yield from _of_interruptions(standing.facts, now)
 
@@ -74,13 +75,59 @@ def _of_progress(standing: Standing) -> Iterator[Metric]:
     progress = standing.progress
     yield _gauge("holdfast_epoch", "The epoch that is being trained, from 0.", progress.epoch)
     yield _gauge("holdfast_step", "Batches done in the whole run, all machines counted.", progress.step)
+    course, at = standing.facts.course, (progress.epoch, progress.batch)
+    for name, text, value in (
+        ("holdfast_epochs", "The epochs that the training is to do.", course.epochs),
+        ("holdfast_epoch_batches", "The batches of an epoch.", course.batches),
+        ("holdfast_progress_ratio", "The share of the training that is done.", course.share(*at)),
+        ("holdfast_batch_seconds", "Seconds that a batch takes, validation and all.", course.batch_seconds),
+        ("holdfast_training_left_seconds", "Seconds until all epochs are done.", course.seconds_left(*at)),
+    ):
+        if value is not None:
+            yield _gauge(name, text, value)
     yield _counter(
         "holdfast_batches_executed", "Batches executed since this start, repeated ones too.", standing.executed
     )
-    if standing.goodput is not None:
-        yield _gauge(
-            "holdfast_goodput_ratio", "The share of the batches executed since this start that count.", standing.goodput
-        )
+    if standing.useful_batches is not None:
+        text = "The share of the batches executed since this start that were not lost or done again."
+        yield _gauge("holdfast_useful_batches_ratio", text, standing.useful_batches)
+
+
+def _of_all_starts(standing: Standing) -> Iterator[Metric]:
+    """There once the events of the earlier ones were read."""
+    earlier, seconds = standing.facts.earlier, standing.run_seconds
+    if earlier is None or seconds is None:
+        return
+    yield _gauge("holdfast_run_starts", "Starts of holdfast on this run, this one too.", earlier.starts + 1)
+    text = "Starts of this run that were interrupted, or ended without a word."
+    yield _gauge("holdfast_run_interruptions", text, earlier.interruptions)
+    text = "Seconds of the whole run, over all its starts, by what they were used for (holdfast report)."
+    times = GaugeMetricFamily("holdfast_run_seconds", text, labels=["kind"])
+    for kind, value in seconds.items():
+        times.add_metric([kind], value)
+    yield times
+    runtime, overall = standing.run_goodput
+    shares: tuple[tuple[str, str, float | None], ...] = (
+        (
+            "holdfast_run_batches_executed",
+            "Batches executed in the whole run, over all its starts, repeated ones too.",
+            standing.run_executed,
+        ),
+        (
+            "holdfast_run_useful_batches_ratio",
+            "The share of the batches executed in the whole run that were not lost or done again.",
+            standing.run_useful_batches,
+        ),
+        (
+            "holdfast_run_runtime_goodput_ratio",
+            "The share of the machines' time, over all starts of the run, that is training or validation that counts.",
+            runtime,
+        ),
+        ("holdfast_run_overall_goodput_ratio", "That share of the time since the run began.", overall),
+    )
+    for name, text, share in shares:
+        if share is not None:
+            yield _gauge(name, text, share)
 
 
 def _of_checkpoints(standing: Standing, now: float) -> Iterator[Metric]:
@@ -94,6 +141,11 @@ def _of_checkpoints(standing: Standing, now: float) -> Iterator[Metric]:
     yield SummaryMetricFamily("holdfast_store_duration_seconds", text, facts.counts.get("stored", 0), facts.seconds)
     yield from _of_newest("saved", facts.saved, now)
     yield from _of_newest("stored", facts.stored, now)
+    if facts.interval is not None and facts.at_risk is not None:
+        text = "Seconds between two checkpoints, as --every auto decided."
+        yield _gauge("holdfast_save_interval_seconds", text, facts.interval)
+        text = "Seconds of training that a loss of this machine without notice costs at most, with --every auto."
+        yield _gauge("holdfast_at_risk_seconds", text, facts.at_risk)
     if standing.owed is not None:
         yield _gauge("holdfast_checkpoints_owed", "Checkpoints in the work dir that the store lacks.", standing.owed)
     yield _counter("holdfast_artifacts_stored", "Artifacts that came into the store.", facts.artifacts)

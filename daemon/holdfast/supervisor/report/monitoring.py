@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .journal import Journal
+from .ping import Ping
 from .status import StatusFile
 from .view import Watch
 from .webhook import Notifier
@@ -22,6 +23,10 @@ def watched(journal: Journal, work_dir: Path, given: Mapping[str, Any]) -> Itera
             notifier = Notifier(given["notify_url"], lambda: watch.facts, journal.event)
             held.callback(notifier.close)
             journal.listen(notifier.heard)
+        if given["ping_url"]:
+            ping = Ping(given["ping_url"], lambda: watch.standing().executed, journal.event)
+            held.callback(ping.close)
+            journal.listen(ping.heard)
         if given["metrics_port"]:
             from .metrics import MetricsServer  # its library is loaded only by those who use it
 

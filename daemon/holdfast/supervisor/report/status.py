@@ -17,7 +17,7 @@ import psutil
 from ...core.checkpoint_name import CheckpointName
 from ...core.errors import Busy
 from ...core.runs import RunId
-from ...core.view import Facts, Mark, checked, goodput
+from ...core.view import Facts, Mark, checked, useful_batches
 from ...spool import STORED, Board, Progress, file_lock, read_regular, write_whole
 from .journal import Journal
 from .view import Watch, count_owed, pairs_with
@@ -92,16 +92,25 @@ class Status:
     executed_before: int
 
     @property
-    def goodput(self) -> float | None:
+    def useful_batches(self) -> float | None:
         executed = self.progress.executed - self.executed_before if self.facts.counts.get("started") else 0
-        return goodput(self.facts.base, self.progress.step, executed)
+        return useful_batches(self.facts.base, self.progress.step, executed)
+
+    @property
+    def training_seconds_left(self) -> float | None:
+        """Until all epochs are done, while the training lasts."""
+        if self.alive is False or self.facts.ended:
+            return None
+        return self.facts.course.seconds_left(self.progress.epoch, self.progress.batch)
 
     @property
     def state(self) -> str:
-        """The phase, or what came of it."""
+        """The phase, or what came of it; ``waiting`` before the command runs, for a lease or for a notice to pass."""
         if self.facts.ended:
             return f"ended (exit {self.facts.exit_code})"
-        return self.facts.phase if self.alive is not False else "dead"
+        if self.alive is False:
+            return "dead"
+        return self.facts.phase if self.facts.waiting is None else "waiting"
 
     def to_dict(self, now: float) -> dict[str, Any]:
         """For programs; times are seconds since 1970, and ages are seconds."""
@@ -120,7 +129,11 @@ class Status:
             "batch": self.progress.batch,
             "step": self.progress.step,
             "executed": self.progress.executed,
-            "goodput": self.goodput,
+            "epochs": facts.course.epochs,
+            "batches": facts.course.batches,
+            "share": facts.course.share(self.progress.epoch, self.progress.batch),
+            "training_seconds_left": self.training_seconds_left,
+            "useful_batches": self.useful_batches,
             "saved": _mark(facts.saved, now),
             "stored": _mark(facts.stored, now),
             "owed": self.owed,

@@ -19,6 +19,7 @@ from typing import IO, Any
 
 from ...core.errors import EXIT_MEANINGS
 from ...core.machine.table import Phase, State
+from ...core.view import Course
 from ...core.wording import count
 from ...spool import Progress
 
@@ -48,7 +49,7 @@ class Systemd:
         self._said_at = -float("inf")
         self._phase: Phase | None = None
         self._stopping = False
-        self._epochs: int | None = None
+        self._course = Course()
         self._stored_at: float | None = None
         self._last_line = ""
 
@@ -61,8 +62,8 @@ class Systemd:
         self._send("READY=1")
 
     def heard(self, kind: str, facts: Mapping[str, Any]) -> None:
-        if kind == "training-began":
-            self._epochs = facts.get("epochs")
+        if kind in ("training-began", "progress"):
+            self._course = Course.of(facts)
         elif kind == "stored":
             self._stored_at = self._clock()
         elif kind == "exit":
@@ -107,7 +108,7 @@ class Systemd:
 
     def _status(self, state: State, progress: Progress, now: float) -> list[str]:
         text = self._last_line or status(
-            state, progress, self._epochs, None if self._stored_at is None else now - self._stored_at, now
+            state, progress, self._course, None if self._stored_at is None else now - self._stored_at, now
         )
         soon = state.phase is self._phase and now - self._said_at < _STATUS_EVERY
         if soon or text == self._said:
@@ -121,12 +122,12 @@ class Systemd:
                 self._socket.send(text.encode())
 
 
-def status(state: State, progress: Progress, epochs: int | None, stored_ago: float | None, now: float) -> str:
+def status(state: State, progress: Progress, course: Course, stored_ago: float | None, now: float) -> str:
     """One line for ``systemctl status``. ``stored_ago``: seconds since the newest pair came to the store."""
     if state.ended:
         assert state.exit_code is not None
         return f"exit {int(state.exit_code)}: {EXIT_MEANINGS[state.exit_code]}"
-    where = f"epoch {progress.epoch + 1}{f'/{epochs}' if epochs else ''}, batch {progress.batch}"
+    where = course.text(progress.epoch, progress.batch)
     stored = "nothing stored yet" if stored_ago is None else f"last stored {stored_ago:.0f} s ago"
     return {
         Phase.RESTORING: f"waiting: {state.notice.what}" if state.notice else "restoring",

@@ -40,7 +40,7 @@ class Notifier:
         self._pause = pause
         self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._closed = threading.Event()
-        self._opener = _opener()
+        self._opener = http_opener()
         self._thread = threading.Thread(target=self._run, name="notify", daemon=True)
         self._thread.start()
 
@@ -72,16 +72,7 @@ class Notifier:
         request = urllib.request.Request(  # noqa: S310  # the scheme was checked, and the opener knows no other
             self._url, data=body, headers={"Content-Type": "application/json", "User-Agent": "holdfast"}, method="POST"
         )
-        try:
-            with self._opener.open(request, timeout=_TIMEOUT) as answer:
-                return "" if 200 <= answer.status < 300 else f"HTTP {answer.status}"
-        except urllib.error.HTTPError as error:
-            error.close()
-            return f"HTTP {error.code}"
-        except urllib.error.URLError as error:
-            return _reason(error.reason)
-        except Exception as error:  # http.client has many, and a URL may be in their texts
-            return type(error).__name__
+        return problem_of(self._opener, request, _TIMEOUT)
 
 
 def happened(kind: str, event: Mapping[str, Any], facts: Facts) -> dict[str, Any] | None:
@@ -118,19 +109,19 @@ def _text(what: str, event: Mapping[str, Any], facts: Facts) -> str:
     return f"{run}: {event['text'] if what == 'interruption' else facts.text or 'failed'}"
 
 
-def check_url(url: str) -> str:
+def check_url(url: str, setting: str = "--notify-url") -> str:
     """The part of the URL that may be shown. Raises SettingsError for anything but http and https."""
     try:
         parts = urllib.parse.urlsplit(url)
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
-        raise SettingsError("--notify-url: it is not a URL") from None
+        raise SettingsError(f"{setting}: it is not a URL") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise SettingsError("--notify-url: give an http:// or https:// URL")
+        raise SettingsError(f"{setting}: give an http:// or https:// URL")
     return f"{parts.scheme}://{parts.hostname}{port}"
 
 
-def _opener() -> urllib.request.OpenerDirector:
+def http_opener() -> urllib.request.OpenerDirector:
     """Knows HTTP only, by the environment's proxies, and follows no redirection: the URL that was given is meant."""
     opener = urllib.request.OpenerDirector()
     for handler in (
@@ -142,6 +133,20 @@ def _opener() -> urllib.request.OpenerDirector:
     ):
         opener.add_handler(handler)
     return opener
+
+
+def problem_of(opener: urllib.request.OpenerDirector, request: urllib.request.Request, timeout: float) -> str:
+    """Sends a request. What went wrong, if anything, without the URL."""
+    try:
+        with opener.open(request, timeout=timeout) as answer:
+            return "" if 200 <= answer.status < 300 else f"HTTP {answer.status}"
+    except urllib.error.HTTPError as error:
+        error.close()
+        return f"HTTP {error.code}"
+    except urllib.error.URLError as error:
+        return _reason(error.reason)
+    except Exception as error:  # http.client has many, and a URL may be in their texts
+        return type(error).__name__
 
 
 def _reason(reason: object) -> str:

@@ -54,10 +54,12 @@ def candidates(store: Store, spool: Spool) -> Candidates:
 def owed(spool: Spool, found: Candidates) -> list[CheckpointName]:
     """Whole pairs here that the store should have, newest first.
 
-    Those are newer than all of its own, or epochs on the way to them that it never got. A pair that
-    is marked as stored and is not in the store was removed by retention since; that is never the newest one.
+    Those are newer than all of its own that a training could resume from, or epochs on the way to them that it never
+    got. A pair that is marked as stored and is not in the store was removed by retention since; that is never the
+    newest one.
     """
-    newest = max(found.stored, key=lambda name: name.order, default=None)
+    usable = (name for name in found.stored if name.finite)
+    newest = max(usable, key=lambda name: name.order, default=None)
     stored, marked = set(found.stored), set(spool.stored())
     steps = {(name.epoch, name.step) for name in found.stored}
 

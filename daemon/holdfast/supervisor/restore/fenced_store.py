@@ -11,7 +11,7 @@ from pathlib import Path
 from ...core.checkpoint_name import CheckpointName
 from ...core.errors import Permanent, StoreError, Transient
 from ...core.manifest import PARTS
-from ...store import OnSent, Store
+from ...store import KnownParts, OnSent, Store
 from ...store.wrapper import Wrapper
 from .lease import Lease
 
@@ -27,9 +27,16 @@ class FencedStore(Wrapper):
         super().__init__(store)
         self._lease = lease
 
-    def put(self, key: str, path: Path, crc32: int | None = None, progress: OnSent | None = None) -> None:
+    def put(
+        self,
+        key: str,
+        path: Path,
+        crc32: int | None = None,
+        progress: OnSent | None = None,
+        known: KnownParts | None = None,
+    ) -> None:
         if _is_of_a_pair(key):
-            self._store.put(key, path, crc32, progress)
+            self._store.put(key, path, crc32, progress, known)
             return
         self._make_sure(key)
 
@@ -40,7 +47,7 @@ class FencedStore(Wrapper):
             if progress is not None:
                 progress(sent)
 
-        self._store.put(key, path, crc32, go_on)
+        self._store.put(key, path, crc32, go_on, known)
 
     def create(self, key: str, data: bytes) -> str:
         if not _is_of_a_pair(key):

@@ -13,11 +13,13 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any, Protocol, runtime_checkable
 
 from ...core.errors import Cancelled, Conflict, Fenced, StoreError, Transient
 from ...core.policy import LeaseTimes
+from ...core.preload import Preload
 from ...store import Store
 from .lease_observer import LeaseObserver
 from .lease_record import LeaseRecord, read_lease
@@ -30,6 +32,18 @@ _FRESH_SHARE = 0.5
 _MOST_WRITES = 3
 
 
+@runtime_checkable
+class RemembersConditions(Protocol):
+    """store/conditional_write_fallback.py's Conditional."""
+
+    @property
+    def creates(self) -> bool | None: ...
+
+    def recall(self, remembered: object) -> None: ...
+
+    def learned(self) -> Mapping[str, Any] | None: ...
+
+
 def boot_time() -> float:
     """Seconds on a clock that runs while the machine is suspended (a hibernated holder has lost its lease)."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -40,7 +54,11 @@ class Lease:
 
     ``on_lost`` is called once, with the new holder, by whichever thread finds out; ``on_defect`` by the lease's own
     thread, with an error that is no StoreError. ``clock`` must count the time that the machine is suspended.
-    ``group`` is the machine's Auto Scaling group.
+    ``group`` is the machine's Auto Scaling group. What is known of the store's ``conditions`` travels with the lease,
+    so that the next start need not try them. ``continues`` says, once it is acquired, whether the last holder had the
+    same folder: no other machine had the run in between. ``gang`` is where this machine listens for those that train
+    with it. ``preload`` travels with the lease from its next renewal on;
+    ``preload_before`` is what the last holder's command imported.
     """
 
     def __init__(
@@ -53,8 +71,11 @@ class Lease:
         clock: Callable[[], float] = boot_time,
         on_defect: Callable[[Exception], None] = lambda error: None,
         group: str = "",
+        conditions: RemembersConditions | None = None,
+        gang: Mapping[str, Any] | None = None,
     ) -> None:
         self._store = store
+        self._conditions = conditions
         self._key = key
         self._times = times
         self._on_lost = on_lost
@@ -68,13 +89,17 @@ class Lease:
             spool=spool_id,
             expiry=times.expiry,
             group=group,
+            gang=gang,
         )
         self._tag = ""
         self._renewing = threading.Lock()
         self._renewed_at = float("-inf")
         self._told = False
+        self.continues = True
         self._giving_back = False
         self._released = False
+        self.preload: Preload | None = None
+        self.preload_before: Preload | None = None
 
     @property
     def incarnation(self) -> int:
@@ -99,6 +124,11 @@ class Lease:
         """
         while True:
             record, tag = self._observer.look()
+            self.continues &= record is None or record.spool == self._mine.spool
+            if record is not None and self._conditions is not None:
+                self._conditions.recall(record.conditions)
+            self.preload_before = Preload.from_plain(record.preload) if record is not None else None
+            self.preload = self.preload_before
             last = record.incarnation if record is not None else 0
             if self._observer.is_free(record, str(self._mine.spool)) and self._take(max(floor, last) + 1, tag):
                 return self.incarnation
@@ -121,7 +151,7 @@ class Lease:
                 self._write()
 
     def keep(self) -> None:
-        """Starts renewing in the background."""
+        """Starts renewing in the background. Raises RuntimeError if there can be no further thread."""
         self._heartbeat.start()
 
     def keep_until(self, done: threading.Event) -> None:
@@ -147,7 +177,12 @@ class Lease:
             self._released = True
 
     def _as_released(self) -> bytes:
-        return replace(self._mine, state="released").to_json()
+        return replace(self._mine, state="released", **self._known()).to_json()
+
+    def _known(self) -> dict[str, Any]:
+        """What the next holder need not find out again."""
+        conditions = None if self._conditions is None else self._conditions.learned()
+        return {"conditions": conditions, "preload": self.preload.to_plain() if self.preload is not None else None}
 
     def _release_after_conflict(self) -> None:
         """An earlier write arrived and only its answer was lost, or another machine holds the lease by now."""
@@ -160,7 +195,8 @@ class Lease:
 
         In the first case the lease is written again: who watches it must see a change within each heartbeat.
         """
-        self._mine = replace(self._mine, beat=self._mine.beat + 1)  # a tag may be a hash: each beat must differ
+        # A tag may be a hash: each beat must differ.
+        self._mine = replace(self._mine, beat=self._mine.beat + 1, **self._known())
         for _ in range(_MOST_WRITES):
             if self._giving_back:
                 raise Fenced("the lease was given back")
@@ -185,7 +221,7 @@ class Lease:
         raise Fenced(str(record))
 
     def _take(self, incarnation: int, tag: str) -> bool:
-        mine = replace(self._mine, incarnation=incarnation)
+        mine = replace(self._mine, incarnation=incarnation, **self._known())
         began = self._clock()
         try:
             self._tag = self._put(mine.to_json(), tag)
@@ -215,8 +251,9 @@ class Heartbeat:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        self._thread = threading.Thread(target=self.beat_until, args=(self._done,), name="lease", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self.beat_until, args=(self._done,), name="lease", daemon=True)
+        thread.start()
+        self._thread = thread
 
     def beat_until(self, done: threading.Event) -> None:
         """A beat that failed is repeated soon; sets ``done`` itself when the lease is another's."""

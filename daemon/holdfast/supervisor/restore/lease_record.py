@@ -20,7 +20,9 @@ class LeaseRecord:
     """What others wrote is read leniently: a value that makes no sense is left out. ``expiry`` is in seconds.
 
     ``spool`` is the identity of the holder's folder, ``beat`` counts its renewals. ``group`` is the Auto Scaling
-    group of its machine; '' if it has none, None if it did not say.
+    group of its machine; '' if it has none, None if it did not say. ``conditions`` is what the holder learned about the
+    store's conditional writes, for the next one, ``preload`` what its command imports (core/preload.py). ``gang`` is
+    where the holder listens for the machines that train with it (supervisor/gang); None for one alone.
     """
 
     state: object = None
@@ -31,6 +33,9 @@ class LeaseRecord:
     beat: int = 0
     expiry: float | None = None
     group: object = None
+    conditions: object = None
+    preload: object = None
+    gang: object = None
     readable: bool = True
 
     @classmethod
@@ -50,6 +55,9 @@ class LeaseRecord:
             document.get("spool"),
             expiry=float(expiry) if isinstance(expiry, int | float) and 0 < expiry < _LONGEST_EXPIRY else None,
             group=document.get("group"),
+            conditions=document.get("conditions"),
+            preload=document.get("preload"),
+            gang=document.get("gang"),
         )
 
     def to_json(self) -> bytes:
@@ -64,6 +72,9 @@ class LeaseRecord:
                 "beat": self.beat,
                 "expiry": self.expiry,
                 "group": self.group,
+                "conditions": self.conditions,
+                "preload": self.preload,
+                "gang": self.gang,
             }
         ).encode()
 

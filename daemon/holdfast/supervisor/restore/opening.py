@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+from ...core.artifacts import FOLDER, INDEX_FILE, MOST_INDEX_BYTES
 from ...core.checkpoint_name import CheckpointName
-from ...core.errors import Permanent
+from ...core.errors import HoldfastError, Permanent
 from ...core.event_sink import EventSink
-from ...core.runs import LEASE_FILE, RunId
+from ...core.preload import Preload
+from ...core.runs import COMPLETE_FILE, LEASE_FILE, RUN_FILE, RunId
 from ...core.wording import count
 from ...spool import Spool, only_here
-from ...store import Store
-from ...store.catalog import find_run, is_complete
+from ...store import SMALL, Store
+from ...store.at_once import at_once
+from ...store.catalog import FoundRun, find_run, is_complete
 from ..settings import RunSettings
 from .candidates import Candidates, candidates, mark_stored, owed
 from .fenced_store import FencedStore
 from .folder_owner import check_home, claim
 from .fork import Fork
 from .fork_once import ForkOnce
-from .lease import Lease
+from .lease import Lease, RemembersConditions
 from .max_hours import TooOld, seconds_left
+from .prefetched_store import ReadAhead
 from .reopen import Reopened
 from .store_retry import StoreRetry
 
@@ -48,11 +53,12 @@ class Prepared:
 
 @dataclass(frozen=True)
 class OpenRun:
-    """``store`` is the run's, for its holder: all that is written or deleted goes through it."""
+    """``store`` is the run's, for its holder: all that is written or deleted goes through it. ``ahead`` is below it."""
 
     run: RunId
     spool: Spool
     lease: Lease
+    ahead: ReadAhead
     store: Store
 
     def prepared(self, found: Candidates, over: str = "") -> Prepared:
@@ -62,9 +68,9 @@ class OpenRun:
 
 
 class RunOpener:
-    """Used once. The folder's lock and the lease last until ``held`` is closed; ``clock`` is the lease's.
+    """Used once. The folder's lock and the lease last until ``held`` is closed; ``clock`` and ``gang`` are the lease's.
 
-    ``complete`` is the run where there is nothing to do.
+    ``complete`` is the run where there is nothing to do. ``begun`` says that it is a new one, which this start began.
     """
 
     def __init__(
@@ -77,10 +83,13 @@ class RunOpener:
         attach: Callable[[Path], None],
         on_lease_lost: Callable[[str], None],
         on_out_of_time: Callable[[], None],
+        on_waiting: Callable[[Spool, Preload], None],
         held: contextlib.ExitStack,
         clock: Callable[[], float],
+        gang: Mapping[str, Any] | None = None,
     ) -> None:
         self._settings = settings
+        self._gang = gang
         self._store = store
         self._retry = retry
         self._forks = forks
@@ -88,50 +97,78 @@ class RunOpener:
         self._attach = attach
         self._on_lease_lost = on_lease_lost
         self._on_out_of_time = on_out_of_time
+        self._on_waiting = on_waiting
         self._held = held
         self._clock = clock
         self._waiting_for = ""
         self.complete: RunId | None = None
+        self.begun = False
 
     def open(self, fork: Fork | None) -> tuple[OpenRun, Prepared] | None:
         """None if the run is complete. ``fork`` is what it is to continue from by ``--from``. Raises HoldfastError."""
         patiently = self._retry.patiently
-        run, complete = self._retry.first_contact(lambda: self._find(fork is not None))
-        if complete:
+        called = self._retry.first_contact(lambda: find_run(self._store, self._settings.name, self._check_home))
+        self.begun = called.begun is not None
+        run, reopen = called.run, self._settings.extend or fork is not None
+        ahead = self._look_ahead(called)
+        if not reopen and patiently(lambda: is_complete(ahead, run)):
             self._say("complete", run=str(run))
             self.complete = run
             return None
-        over = self._limit_age(run)
-        spool, unknown = self._take_folder(run)
-        lease = self._take_lease(run, spool)
+        over = self._limit_age(ahead, run)
+        spool, unknown = self._take_folder(ahead, run)
+        lease = self._take_lease(ahead, run, spool)
+        store: Store = FencedStore(ahead, lease)
+        self._look_again(ahead, called, lease, store)
         if self._forks.is_done(str(run), patiently):  # by another machine, while this one waited
             fork = None
-        store: Store = FencedStore(self._store, lease)
         if self._settings.extend or fork is not None:
             store = Reopened(store, run)
-        elif patiently(lambda: is_complete(self._store, run)):
+        elif patiently(lambda: is_complete(ahead, run)):
             patiently(lease.release)
             self.complete = run
             return None
-        self._sweep(run, store)
-        # Only now: a drain that was under way while this machine waited has stored its pair.
-        found = patiently(lambda: candidates(self._store, spool))
+        found = patiently(lambda: candidates(ahead, spool))
         if unknown:
             self._report_unknown(run, spool, found)
         if fork is not None and not over:
             self._forks.adopt(run, spool, fork, lease.incarnation, found.next_save, store)
-            found = patiently(lambda: candidates(self._store, spool))
-        opened = OpenRun(run, spool, lease, store)
+            found = patiently(lambda: candidates(ahead, spool))
+        opened = OpenRun(run, spool, lease, ahead, store)
         return opened, opened.prepared(found, over)
 
-    def _find(self, forked: bool) -> tuple[RunId, bool]:
-        reopen = self._settings.extend or forked
-        return find_run(self._store, self._settings.name, reopen, self._check_home)
+    def _look_ahead(self, called: FoundRun) -> ReadAhead:
+        """All that is read before the lease is taken, in one round trip; of a run that was begun just now, in none."""
+        run = called.run
+        ahead = ReadAhead(self._store, lasting={f"{run}/{RUN_FILE}"})
+        objects = [f"{run}/{file}" for file in (RUN_FILE, COMPLETE_FILE, LEASE_FILE)]
+        if called.begun is None:
+            ahead.read(dict.fromkeys(objects, SMALL), [f"{run}/model-"])
+        else:
+            ahead.know({**dict.fromkeys(objects), objects[0]: called.begun}, [f"{run}/model-"])
+        return ahead
+
+    def _look_again(self, ahead: ReadAhead, called: FoundRun, lease: Lease, store: Store) -> None:
+        """What is there under the lease, in one round trip.
+
+        Only now: a drain that was under way while this machine waited has stored its pair. In a run that was begun just
+        now, whose first lease this is, nobody can have written anything.
+        """
+        run = called.run
+        objects = {f"{run}/{COMPLETE_FILE}": SMALL}
+        prefixes = [f"{run}/model-"]
+        if self._settings.artifacts.total:
+            objects[f"{run}/{INDEX_FILE}"] = MOST_INDEX_BYTES
+            prefixes.append(f"{run}/{FOLDER}/")
+        if called.begun is not None and lease.incarnation == 1:
+            ahead.know(dict.fromkeys(objects), prefixes)
+        else:
+            at_once(self._store, (partial(ahead.read, objects, prefixes), partial(self._sweep, run, store)))
 
     def _check_home(self, run: RunId) -> None:
         check_home(self._store, run, self._settings.work_dir / str(run))
 
-    def _limit_age(self, run: RunId) -> str:
+    def _limit_age(self, store: Store, run: RunId) -> str:
         """Stops what becomes too old. A run that is too old already is opened only to store what it left here.
 
         Raises TooOld, or returns its text in that case; empty is the usual one.
@@ -140,7 +177,7 @@ class RunOpener:
         if hours is None:
             return ""
         try:
-            seconds = self._retry.patiently(lambda: seconds_left(self._store, run, hours, datetime.now(UTC)))
+            seconds = self._retry.patiently(lambda: seconds_left(store, run, hours, datetime.now(UTC)))
         except TooOld as error:
             if only_here(self._settings.work_dir, str(run)) is None:
                 raise
@@ -151,20 +188,20 @@ class RunOpener:
         self._held.callback(timer.cancel)
         return ""
 
-    def _take_folder(self, run: RunId) -> tuple[Spool, bool]:
+    def _take_folder(self, store: Store, run: RunId) -> tuple[Spool, bool]:
         """Also says whether pairs are here of which it isn't known that they are this run's."""
         spool = Spool(self._settings.work_dir / str(run))
         self._held.enter_context(spool.lock())
         spool.check()
-        unknown = self._retry.patiently(lambda: claim(self._store, run, spool))
+        unknown = self._retry.patiently(lambda: claim(store, run, spool))
         self._attach(spool.file("events.jsonl"))
         spool.sweep()
         return spool, unknown
 
-    def _take_lease(self, run: RunId, spool: Spool) -> Lease:
-        found = self._retry.patiently(lambda: candidates(self._store, spool))
+    def _take_lease(self, store: Store, run: RunId, spool: Spool) -> Lease:
+        found = self._retry.patiently(lambda: candidates(store, spool))
         lease = Lease(
-            self._store,
+            store,
             f"{run}/{LEASE_FILE}",
             spool.identity(),
             self._settings.lease,
@@ -172,10 +209,17 @@ class RunOpener:
             self._clock,
             self._report_defect,
             self._settings.group,
+            self._store if isinstance(self._store, RemembersConditions) else None,
+            self._gang,
         )
-        waiting = partial(self._report_waiting, lease)
+        waiting = partial(self._wait, lease, spool)
         self._retry.patiently(lambda: lease.acquire(found.incarnation, self._retry.cancelled, waiting))
-        lease.keep()
+        try:
+            self._retry.start_thread(lease.keep)
+        except HoldfastError:
+            with contextlib.suppress(HoldfastError):
+                lease.release()
+            raise
         self._held.callback(lease.stop)
         self._say("lease", run=str(run), incarnation=lease.incarnation)
         return lease
@@ -200,6 +244,12 @@ class RunOpener:
 
     def _report_defect(self, error: Exception) -> None:
         self._say("store-away", f"the lease is not renewed: {error!r}; trying again", warning=True)
+
+    def _wait(self, lease: Lease, spool: Spool, holder: str) -> None:
+        first = not self._waiting_for
+        self._report_waiting(lease, holder)
+        if first and lease.preload_before is not None:
+            self._on_waiting(spool, lease.preload_before)
 
     def _report_waiting(self, lease: Lease, holder: str) -> None:
         self._retry.answered()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from ...core.checkpoint_name import CheckpointName
 from ...core.errors import Conflict, NoValidPair, Permanent, StoreError
 from ...core.event_sink import EventSink
 from ...core.manifest import Manifest
+from ...core.preload import Preload
 from ...core.runs import COMPLETE_FILE, RunId
+from ...core.wording import fit_text
 from ...spool import Spool
 from ...store import Store
 from ..settings import RunSettings
@@ -27,8 +30,10 @@ class Preparer:
     """Prepares the first start and every restart. Its lease and lock last until ``close``.
 
     ``attach`` is called with the path of events.jsonl once the run's folder is known. ``on_lease_lost`` is called with
-    the new holder, ``on_out_of_time`` when the run reaches ``max_hours``; both in threads of their own.
-    ``cancelled`` is set by ``close``: what waits for the store or the lease gives up. ``clock`` is the lease's.
+    the new holder, ``on_out_of_time`` when the run reaches ``max_hours``; both in threads of their own. ``on_waiting``
+    is called once when another machine has the lease, and it is known what its command imports.
+    ``cancelled`` is set by ``close``: what waits for the store or the lease gives up. ``clock`` and
+    ``gang`` are the lease's.
     """
 
     def __init__(
@@ -42,6 +47,8 @@ class Preparer:
         on_out_of_time: Callable[[], None],
         cancelled: threading.Event | None = None,
         clock: Callable[[], float] = boot_time,
+        on_waiting: Callable[[Spool, Preload], None] = lambda spool, preload: None,
+        gang: Mapping[str, Any] | None = None,
     ) -> None:
         self._store = store
         self._say = say
@@ -50,7 +57,18 @@ class Preparer:
         self._retry = retry = StoreRetry(settings.store_wait, say, self.cancelled)
         self._forks = forks = ForkOnce(settings.source, settings.name, settings.work_dir, store, retry, say, store_pair)
         self._opener = RunOpener(
-            settings, store, retry, forks, say, attach, on_lease_lost, on_out_of_time, self._held, clock
+            settings,
+            store,
+            retry,
+            forks,
+            say,
+            attach,
+            on_lease_lost,
+            on_out_of_time,
+            on_waiting,
+            self._held,
+            clock,
+            gang,
         )
         self._open: OpenRun | None = None
         self._resumed: CheckpointName | None = None
@@ -87,14 +105,18 @@ class Preparer:
 
         Raises HoldfastError.
         """
+        if self._open is not None:
+            self._open.ahead.forget()  # what nobody asked for in the end
         run, spool, found = prepared.run, prepared.spool, prepared.found
         resume = self._bring_newest(spool, found, avoid)
         if resume is None:
-            self._say("fresh", f"run {run}: starting from the beginning")
+            why = f" (a new run: {self._store.uri} had none of that name)" if self._opener.begun else ""
+            self._say("fresh", f"run {run}: starting from the beginning{why}")
             return None
+        at = f"{fit_text(resume.fit)}epoch {resume.name.epoch}, batch {resume.batch} (step {resume.name.step})"
         self._say(
             "restored",
-            f"run {run}: resuming from epoch {resume.name.epoch}, batch {resume.batch} (step {resume.name.step})",
+            f"run {run}: resuming from {at}",
             checkpoint=str(resume.name),
             local=resume.name in found.local,
         )
@@ -118,6 +140,10 @@ class Preparer:
     def bring_needed(self, prepared: Prepared, name: CheckpointName) -> None:
         """Makes one more pair of the run present and whole in the spool. Raises HoldfastError if that cannot be."""
         self._retry.patiently(lambda: bring_pair(self._store, prepared.spool, name))
+
+    def start_thread(self, start: Callable[[], None]) -> None:
+        """For a thread that the run needs. Raises HoldfastError if the machine has none to give."""
+        self._retry.start_thread(start)
 
     def finish(self, complete: bool) -> None:
         """Marks a complete run and releases the lease.

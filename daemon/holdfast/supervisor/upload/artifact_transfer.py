@@ -27,7 +27,7 @@ from ...core.errors import NotFound, TooLarge
 from ...core.event_sink import EventSink
 from ...spool import TEMPORARY, Spool, place, record_of
 from ...store import Store
-from .artifact_scan import opened, seen_at
+from .artifacts_folder import opened, seen_at
 from .transfer import SHARE, GivenUp
 
 INDEX = f"../{INDEX_FILE}"  # no artifact has such a path
@@ -39,7 +39,8 @@ _TELLING = 1 << 20  # smaller files tell the store's latency, not its rate
 class ArtifactTransfer:
     """``stored`` is what the store has; ``here``, what this machine sent, fetched or saw; ``until`` limits what begins.
 
-    Once the command is ``running``, nothing that lies in its folder is touched. ``dirty`` says that the index is not up
+    Once the command is ``running``, nothing that lies in its folder is touched. Before, what is newer here stays if
+    this machine ``continues`` what it did itself. ``dirty`` says that the index is not up
     to date. Everything raises StoreError and OSError, and ``send`` GivenUp as soon as something is ``pressed`` for.
     """
 
@@ -58,6 +59,7 @@ class ArtifactTransfer:
         self.rests_until: dict[str, float] = {}
         self.until: float | None = None
         self.running = False
+        self.continues = True
         self.dirty = False
         self.done: Counter[str] = Counter()
         self._store = store
@@ -185,11 +187,16 @@ class ArtifactTransfer:
         self._count("restored", one.size, began)
 
     def _is_wanted(self, path: str, one: Stored) -> bool:
-        """What is here and newer is left alone; once the command runs, all that is here."""
+        """What is here and newer is left alone, if it is the run's; once the command runs, all that is here."""
         here = seen_at(self.root / path)
         if here is None or isinstance(here, str):
             return here is None
-        return not self.running and here.mtime_ns <= one.mtime_ns and not one.holds(here)
+        if self.running or one.holds(here):
+            return False
+        if here.mtime_ns > one.mtime_ns and not self.continues:
+            self.leave_out({path: "another machine had the run since this one: its file is taken, not the one here"})
+            return True
+        return here.mtime_ns <= one.mtime_ns
 
     # --- both ways -------------------------------------------------------------------------------------------------
 

@@ -26,8 +26,8 @@ from ...core.event_sink import EventSink
 from ...core.wording import bytes_text, count
 from ...spool import Spool
 from ...store import Store
-from .artifact_scan import look
 from .artifact_transfer import INDEX, ArtifactTransfer
+from .artifacts_folder import look
 from .transfer import RELEASE_TIME, GivenUp
 
 Job = Callable[[], None]
@@ -74,12 +74,16 @@ class Artifacts:
         self._concluding = False
         self._ended = False
 
-    def restore(self, cancelled: threading.Event) -> None:
+    def restore(self, cancelled: threading.Event, continues: bool = True) -> None:
         """Brings what the store has and this machine lacks, before the command starts, for ``limits.wait`` seconds.
+
+        ``continues``: no other machine had the run since this one. Else the store's files are the run's, whatever the
+        times of those here say.
 
         What does not make it comes later, among the jobs; then nothing that is here already is touched any more.
         """
         began, failures, transfer = self._clock(), 0, self._transfer
+        transfer.continues = continues
         transfer.until = began + self._limits.wait
         while self._tasks and transfer.in_time(self._tasks[0].size) and not cancelled.is_set():
             try:

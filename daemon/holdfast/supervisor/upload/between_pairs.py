@@ -136,11 +136,13 @@ class UploadLogs:
         del self._files[key]
 
     def _bring(self, log: GrowingLog) -> None:
-        began, failed = self._clock(), True
+        began, failed, left_out = self._clock(), True, ""
         try:
-            with contextlib.suppress(GivenUp):
-                log.bring(lambda copy: self._store.put(log.key, copy, progress=self._go_on), self._go_on)
+            if not log.bring(lambda copy: self._store.put(log.key, copy, progress=self._go_on), self._go_on):
+                left_out = "there is no room for a copy of it on this machine"
             failed = False
+        except GivenUp:
+            failed, left_out = False, "no time is left to store it"
         except (Permanent, SourceError) as error:
             self._give_up(log.key, error)
             del self._rests_until[log]
@@ -148,6 +150,8 @@ class UploadLogs:
             now = self._clock()
             if not (failed and self._closing):  # the end tries it again at once
                 self._rests_until[log] = now + max(self._interval, SHARE * (now - began))
+        if self._closing and left_out:
+            self._say(f"the end of {log.key} is not in the store: {left_out}")
 
     def _give_up(self, key: str, error: Permanent | SourceError) -> None:
         if not self._closing:
@@ -163,7 +167,8 @@ class UploadLogs:
 class Prune:
     """Removes pairs from the store as soon as retention lets them go, oldest first.
 
-    It goes by names, and what an earlier start stored may be damaged: so it begins when this start has stored a pair.
+    It goes by names, and what an earlier start stored may be damaged: so it begins when this start has stored the
+    newest pair of all, and a training could resume from it.
 
     While no pair has the metric of ``keep.best``, nothing is removed, which is reported once: a run's first pairs, in
     the middle of an epoch, may have no validation yet.
@@ -183,10 +188,11 @@ class Prune:
         self._reported_metric = False
         self._say = say
         self._given_up = keep.unlimited
+        self._begun = False
         self._looked = True
 
     def job(self, now: float, closing: Closing | None) -> Job | None:
-        if self._given_up or self._looked:
+        if self._given_up or self._looked or not self._begun:
             return None
         return self._prune_at_last if closing else self._prune
 
@@ -196,6 +202,8 @@ class Prune:
     def stored(self, manifest: Manifest) -> None:
         self._stored.add(manifest.name)
         self._needs[manifest.name] = manifest.needs
+        newest = max(self._stored, key=lambda name: name.order)
+        self._begun |= manifest.name.finite and manifest.name == newest
         self._looked = False
         if self._keep.best is not None:
             self._metrics[manifest.name] = manifest.metrics

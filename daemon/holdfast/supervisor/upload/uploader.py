@@ -15,11 +15,12 @@ from typing import Protocol
 
 from ...core.checkpoint_name import CheckpointName
 from ...core.errors import Conflict, Fenced, InvalidPair, Permanent, SourceError, StoreError
+from ...core.manifest import Manifest
 from ...core.policy import Backoff, Owed, Retention, must_give_way, next_upload, superseded
 from ...spool import Spool
 from ...store import Store
 from .between_pairs import Closing, Job, ScheduledTask, Task
-from .store_pair import store_pair
+from .store_pair import EarlierPair, store_pair
 from .transfer import GivenUp, PairTransfer, Rate
 
 BACKOFF = Backoff(first=0.5, most=30.0)
@@ -29,7 +30,8 @@ _PATIENCE = 2.0
 class Listener(Protocol):
     """What the uploader reports, from its own thread or from that which calls it."""
 
-    def stored(self, name: CheckpointName, size: int, seconds: float) -> None: ...
+    def stored(self, name: CheckpointName, size: int, copied: int, seconds: float) -> None: ...
+    def cannot_copy(self, why: str) -> None: ...
     def lost(self, name: CheckpointName, error: str) -> None: ...
     def skipped(self, name: CheckpointName) -> None: ...
     def left_behind(self, name: CheckpointName) -> None: ...
@@ -40,7 +42,9 @@ class Listener(Protocol):
 class Uploader:
     """Uploads the pairs that it is given. ``newest`` is the order of the newest pair that the store has.
 
-    ``spare`` are pairs in the spool that the store need not get: retention removes them as those that it has.
+    ``spare`` are pairs in the spool that the store need not get: retention removes them as those that it has. What was
+    saved in this ``incarnation`` no other start has tried to store. ``in_use`` gives the pairs in the spool that the
+    command may be reading; None while that is not known.
     ``settled`` are the pairs that are stored, lost or no longer needed.
     """
 
@@ -54,6 +58,8 @@ class Uploader:
         keep: Retention,
         newest: tuple[int, int] = (0, 0),
         spare: Collection[CheckpointName] = (),
+        incarnation: int = 0,
+        in_use: Callable[[], Collection[CheckpointName] | None] = lambda: (),
         backoff: Backoff = BACKOFF,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -69,6 +75,10 @@ class Uploader:
         self._owed: dict[CheckpointName, Owed] = {}
         self._newest = newest
         self._spare = frozenset(spare)
+        self._incarnation = incarnation
+        self._in_use = in_use
+        self._tried: set[CheckpointName] = set()
+        self._last_stored: Manifest | None = None
         self._transfer: PairTransfer | None = None
         self._rate = Rate()
         self._deadline: float | None = None
@@ -95,6 +105,7 @@ class Uploader:
         return None if deadline is None else deadline - self._clock()
 
     def start(self) -> None:
+        """Raises RuntimeError if there can be no further thread."""
         self._thread.start()
 
     def add(self, name: CheckpointName) -> None:
@@ -115,6 +126,11 @@ class Uploader:
         """Those that were never added."""
         with self._wake:
             return [name for name in names if name not in self._owed and name not in self.settled]
+
+    def begin_with(self, manifest: Manifest) -> None:
+        """The store has that pair, and it was checked: what is unchanged since need not be sent again."""
+        if self._last_stored is None:
+            self._last_stored = manifest
 
     def hurry(self, deadline: float | None) -> None:
         """From now on there is a deadline, on this uploader's clock; or none any more."""
@@ -144,10 +160,12 @@ class Uploader:
             self._wake.notify()
 
     def close(self) -> None:
-        """Waits a little for an upload that was given up to clean up behind itself."""
+        """Waits a little for an upload that was given up to clean up behind itself. No further pair is written here."""
         self.drop()
         with contextlib.suppress(RuntimeError):  # never started, or the caller is its thread
             self._thread.join(_PATIENCE)
+        with contextlib.suppress(OSError):
+            self._spool.drop_retired()
 
     def _describe(self, name: CheckpointName) -> Owed:
         try:
@@ -161,7 +179,7 @@ class Uploader:
         left, transfer = self.seconds_left(), self._transfer
         if left is None or transfer is None or not self._owed:
             return
-        newest = max(self._owed.values(), key=lambda one: one.name.order)
+        newest = max(self._owed.values(), key=lambda one: one.rank)
         rate = transfer.rate(self._rate.value)
         if newest.name != transfer.owed.name and must_give_way(transfer.rest, newest.size, rate, left):
             transfer.give_up()
@@ -218,19 +236,24 @@ class Uploader:
                 return
             transfer = self._transfer = PairTransfer(owed, self._clock)
             self._make_way()
+        new = name.incarnation == self._incarnation and name not in self._tried
+        self._tried.add(name)
+        last = self._last_stored
+        earlier = None if last is None else EarlierPair(last, transfer.copy, self._listener.cannot_copy)
         try:
-            manifest = store_pair(self._store, self._spool, name, transfer.progress)
-        except (InvalidPair, Conflict, SourceError, OSError) as error:
+            manifest = store_pair(self._store, self._spool, name, transfer.progress, new, earlier)
+        except (InvalidPair, Conflict, SourceError) as error:
             self._settle(name)
             self._listener.lost(name, str(error))
             return
         finally:
             with self._wake:
                 self._transfer = None
-        self._rate.learn(manifest.size, transfer.seconds)
+        self._rate.learn(transfer.pace)
         self._newest = max(self._newest, name.order)
+        self._last_stored = manifest
         self._settle(name)
-        self._listener.stored(name, manifest.size, transfer.seconds)
+        self._listener.stored(name, manifest.size, transfer.copied, transfer.seconds)
         with contextlib.suppress(OSError):  # a full disk: the pair counts as not stored when room is needed
             self._spool.mark_stored(name)
         for turn in self._tasks:
@@ -263,11 +286,16 @@ class Uploader:
 
     def _tidy(self) -> None:
         """Keeps a few pairs on this machine, and all that the store may lack: some may not have been added yet."""
-        here, stored = self._spool.pairs(), self._spool.stored()
+        here, stored, in_use = self._spool.pairs(), self._spool.stored(), self._in_use()
+        if in_use is None:
+            return
         with self._wake:
             settled = self.settled.union(self._spare, stored).difference(self._owed)
-        for old in self._keep.expendable(here, set(here) - settled):
-            self._spool.remove(old)
+        for old in self._keep.expendable(here, {*in_use, *set(here).difference(settled)}):
+            if old in stored:
+                self._spool.retire(old)
+            else:  # it may be damaged
+                self._spool.remove(old)
 
     def _leave_behind(self) -> None:
         """None of those that are still owed can make it before the deadline."""

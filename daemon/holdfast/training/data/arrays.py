@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from ...core.errors import SettingsError
+from .keras_in_use import expected
 
 _BY_A_FUNCTION = "give a function that makes a batched tf.data.Dataset of them: holdfast.dataset(make_epoch, seed=)"
 
@@ -63,8 +64,13 @@ def _of_pandas(frame: Any) -> np.ndarray:
     """A column is of shape (samples, 1), and numbers with a fraction are of Keras' type for them, as in ``fit``."""
     array: np.ndarray = frame.to_numpy()
     if array.dtype.kind == "f":
-        array = array.astype(keras.config.floatx())
+        array = array.astype(_floatx())
     return array[:, None] if array.ndim == 1 else array
+
+
+def _floatx() -> str:
+    used = importlib.import_module(expected())
+    return str(used.backend.floatx())
 
 
 def _first_line(error: Exception) -> str:

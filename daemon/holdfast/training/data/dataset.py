@@ -1,8 +1,8 @@
 """``holdfast.dataset``: data whose order depends on nothing but the seed and the samples drawn so far.
 
 Which pass comes next is asked for when a pass begins (dataset_passes.py), so it can be set when a training resumes.
-Where it is sure that the batches done already are dropped (tf_data.py), they come as zeros of the right shape: nothing
-is read or computed for them.
+Where it is sure that the batches done already are dropped (tf/own_passes.py), they come as zeros of the right shape:
+nothing is read or computed for them.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import numpy as np
 import tensorflow as tf
 
 from ...core.errors import SettingsError
+from ..session.open import open_session
 from .arrays import as_tensors, samples_of
 from .dataset_passes import PassCounter
-from .state import writes_variables
+from .pipeline_variables import writes_variables
 
 
 def dataset(
@@ -31,6 +32,7 @@ def dataset(
     shuffle: bool = True,
     drop_remainder: bool = False,
     map: Callable[..., Any] | None = None,  # noqa: A002
+    shard: str | tuple[int, int] | None = None,
 ) -> Any:
     """A ``tf.data.Dataset`` for ``fit`` that a resumed training continues exactly.
 
@@ -51,27 +53,33 @@ def dataset(
             ``(2,)`` that depends on seed, pass and batch alone, for the ``tf.random.stateless_*`` functions. One that
             draws from a seed generator (of a Keras layer, say) makes one batch after the other, and each once more
             when a training resumes.
+        shard: where several machines train together, this one's share of the samples: ``"auto"``, or its rank and how
+            many they are. The ranks' batches of one step are together one batch of the order that all share, so
+            ``batch_size`` counts the samples of one machine. Samples that cannot be shared out evenly are left out,
+            fewer than there are machines, others in each pass.
 
     Raises SettingsError if the arrays do not fit together, or are ragged or sparse.
     """
     if callable(x):
-        if y is not None or sample_weight is not None or batch_size is not None or map is not None:
+        if any(given is not None for given in (y, sample_weight, batch_size, map, shard)):
             raise SettingsError(
                 "holdfast.dataset(make_epoch, seed=): the function makes whole batches; give nothing else"
             )
         return _from_function(x, int(seed))
     parts = (x,) if y is None else (x, y) if sample_weight is None else (x, y, sample_weight)
     arrays = as_tensors(parts)
-    samples, size = samples_of(arrays), 32 if batch_size is None else int(batch_size)
+    rank, ranks = _share(shard)
+    whole, size = samples_of(arrays), 32 if batch_size is None else int(batch_size)
+    samples = whole // ranks
     batches = 0 if size < 1 else samples // size if drop_remainder else -(-samples // size)
     if batches < 1:
         raise SettingsError(f"holdfast.dataset: {samples} samples do not fill one batch of {size}")
-    counter = PassCounter(int(seed), batches)
+    counter = PassCounter(int(seed), batches, alike=not shuffle and map is None)
 
     def begin_pass() -> tuple[np.ndarray, np.int64, np.int64]:
         number, skip = counter.begin_pass()
-        order = _order(counter.seed, number, samples) if shuffle else np.arange(samples)
-        return order, np.int64(skip), np.int64(_seed_of(counter.seed, number))
+        order = _order(counter.seed, number, whole) if shuffle else np.arange(whole)
+        return order[: samples * ranks][rank::ranks], np.int64(skip), np.int64(_seed_of(counter.seed, number))
 
     def one_pass(_: Any) -> Any:
         order, skip, key = tf.numpy_function(begin_pass, [], (tf.int64, tf.int64, tf.int64))
@@ -99,7 +107,27 @@ def dataset(
         counter.each_batch_counts = True
         made = tf.data.Dataset.from_tensors(0).flat_map(one_pass)
     made = made.apply(tf.data.experimental.assert_cardinality(batches)).prefetch(tf.data.AUTOTUNE)
+    if map is not None:
+        made.holdfast_one_batch = lambda: tf.data.Dataset.range(1).map(
+            lambda b: _real_batch(arrays, map, tf.range(min(size, samples)), tf.stack([b, b]))
+        )
     return _with_counter(made, counter, tf.nest.flatten(arrays))
+
+
+def _share(shard: str | tuple[int, int] | None) -> tuple[int, int]:
+    """A rank and how many there are."""
+    if shard is None:
+        return 0, 1
+    if shard == "auto":
+        session = open_session()
+        return session.rank, session.ranks
+    if isinstance(shard, tuple) and len(shard) == 2 and all(type(one) is int for one in shard):
+        rank, ranks = shard
+        if 0 <= rank < ranks:
+            return rank, ranks
+    raise SettingsError(
+        f"holdfast.dataset: shard is 'auto', or a rank and how many there are, as (0, 2); not {shard!r}"
+    )
 
 
 def _real_batch(arrays: Any, function: Callable[..., Any] | None, indices: Any, key: Any) -> Any:
@@ -140,11 +168,6 @@ def _from_function(make_epoch: Callable[[int], Any], seed: int) -> Any:
     made = made.apply(tf.data.experimental.assert_cardinality(known)) if known else made
     made.holdfast_pass = first
     return _with_counter(made, counter)
-
-
-def pass_counter_of(made: Any) -> PassCounter | None:
-    """What counts the passes of ``made``, if ``dataset`` made it."""
-    return getattr(made, "holdfast_passes", None)
 
 
 def _with_counter(made: Any, counter: PassCounter, arrays: Sequence[Any] = ()) -> Any:

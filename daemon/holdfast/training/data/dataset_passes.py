@@ -9,22 +9,29 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from ..session.detect_unprotected import pass_begins
-from ..session.open import at_close
+from ..session.open import at_close, loop_under_way
 
+_IN_A_LOOP = (
+    "this loop reads a holdfast.dataset a second time: after a resume that would be its first order again, from the "
+    "beginning. Make one for each epoch: holdfast.dataset(…, seed=seed + epoch).skip(batches done in the epoch)"
+)
+_said_in_a_loop = threading.Event()
 _lock = threading.Lock()
 _counters: list[PassCounter] = []
 
 
 class PassCounter:
-    """Counts the passes of one dataset of so many batches (0: not known). ``each_batch_counts``: making one changes
-    what the next one is, so none may be left out.
+    """Counts the passes of one dataset of so many batches (0: not known). ``alike``: each pass has the same order.
+    ``each_batch_counts``: making one changes what the next one is, so none may be left out.
     """
 
-    def __init__(self, seed: int, batches: int) -> None:
+    def __init__(self, seed: int, batches: int, alike: bool = False) -> None:
         self.seed = seed
         self.batches = batches
+        self.alike = alike
         self.each_batch_counts = False
         self._next = 0
         self._empty = 0
@@ -42,12 +49,19 @@ class PassCounter:
             self._next += 1
             self._empty -= empty
         pass_begins(number)
+        if number and not self.alike:
+            _report_in_a_loop()
         return number, empty
 
     def resume_at(self, next_pass: int, empty: int = 0) -> None:
         """From that pass on, with so many empty batches first (only where the number of batches is known)."""
         with _lock:
             self._next, self._empty = next_pass, empty
+
+
+def pass_counter_of(made: Any) -> PassCounter | None:
+    """What counts the passes of ``made``, if ``holdfast.dataset`` made it."""
+    return getattr(made, "holdfast_passes", None)
 
 
 def counts() -> list[int]:
@@ -76,6 +90,15 @@ def places_of(counters: Iterable[PassCounter]) -> list[int]:
 def forget() -> None:
     """The datasets that are made from here on are another start's."""
     _counters.clear()
+    _said_in_a_loop.clear()
+
+
+def _report_in_a_loop() -> None:
+    """``fit`` sets the next pass when it resumes; the place in a loop's data is the loop's own. Said once."""
+    session = loop_under_way()
+    if session is not None and not _said_in_a_loop.is_set():
+        _said_in_a_loop.set()
+        session.say(_IN_A_LOOP)
 
 
 at_close(forget)

@@ -1,15 +1,18 @@
-"""What is known of data without reading it: shapes, types and a few of its values where it is in memory."""
+"""What is known of data without reading it: shapes, types and a few of its values where it is in memory.
+
+Loads no framework: where TensorFlow is not loaded, nothing is of its kinds.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from ..session.call_site import digest
-from .dataset import pass_counter_of
+from .dataset_passes import pass_counter_of
 
 _VALUES = 32
 _MOST_ARRAYS = 16
@@ -29,9 +32,38 @@ def sample(array: Any) -> list[Any]:
     shape = [int(n) for n in array.shape]
     size = int(np.prod(shape))
     places = np.linspace(0, size - 1, min(size, _VALUES)).astype(np.int64)
-    in_memory = isinstance(array, np.ndarray)
-    values = array.flat[places] if in_memory else tf.gather(tf.reshape(array, [-1]), places).numpy()
+    values = array.flat[places] if isinstance(array, np.ndarray) else _gathered(array, places)
     return [shape, str(values.dtype), _plain(values)]
+
+
+def _gathered(tensor: Any, places: np.ndarray) -> np.ndarray:
+    """On its device, whose memory is not copied for a few values."""
+    if isinstance(tensor, _of_torch()):
+        values = tensor.detach().reshape(-1)[places].cpu()
+        return np.asarray(values.float() if values.is_floating_point() and values.itemsize < 4 else values)
+    if (tf := _tensorflow()) is not None and not isinstance(tensor, _of_jax()):
+        return np.asarray(tf.gather(tf.reshape(tensor, [-1]), places))
+    return np.asarray(tensor.reshape(-1)[places])
+
+
+def _tensorflow() -> Any:
+    tf = sys.modules.get("tensorflow")
+    return tf if hasattr(tf, "data") else None  # else it is still being loaded
+
+
+def _of_jax() -> tuple[type, ...]:
+    jax: Any = sys.modules.get("jax")
+    return (jax.Array,) if hasattr(jax, "Array") else ()
+
+
+def _of_torch() -> tuple[Any, ...]:
+    torch: Any = sys.modules.get("torch")
+    return (torch.Tensor,) if hasattr(torch, "Tensor") else ()
+
+
+def _array_types() -> tuple[Any, ...]:
+    tf = _tensorflow()
+    return (np.ndarray, *_of_jax(), *_of_torch(), *(() if tf is None else (tf.Tensor,)))
 
 
 def _plain(values: np.ndarray) -> Any:
@@ -43,14 +75,15 @@ def _plain(values: np.ndarray) -> Any:
 
 
 def _arrays(given: Any) -> Iterator[Any]:
+    tf = _tensorflow()
     if isinstance(given, Mapping):
         given = list(given.values())
     if isinstance(given, list | tuple):
         for one in given:
             yield from _arrays(one)
-    elif isinstance(given, tf.data.Dataset):
+    elif tf is not None and isinstance(given, tf.data.Dataset):
         yield from _dataset(given)
-    elif isinstance(given, np.ndarray | tf.Tensor) and None not in given.shape:
+    elif isinstance(given, _array_types()) and None not in given.shape:
         yield given
     elif isinstance(given, int | float | bool | str):
         yield np.asarray(given)
@@ -60,8 +93,14 @@ def _arrays(given: Any) -> Iterator[Any]:
         yield np.asarray(given.iloc[rows].to_numpy())
 
 
+def _has_values(tensor: Any) -> bool:
+    """Ragged and sparse ones are held as tensors of a type that no array has."""
+    return tensor.dtype not in (_tensorflow().variant, _tensorflow().resource)
+
+
 def _dataset(made: Any) -> Iterator[Any]:
     """The tensors that it is made of; the numbers of a ``take``, a ``skip`` or a ``shard``; its length."""
+    tf = _tensorflow()
     seen: set[int] = set()
     waiting = [made]
     while waiting:
@@ -74,7 +113,7 @@ def _dataset(made: Any) -> Iterator[Any]:
             yield np.asarray([ours.seed & 0x7FFFFFFFFFFFFFFF, ours.batches])
             yield from part.holdfast_arrays
             continue
-        yield from (one for one in getattr(part, "_tensors", ()) if isinstance(one, tf.Tensor))
+        yield from (one for one in getattr(part, "_tensors", ()) if isinstance(one, tf.Tensor) and _has_values(one))
         numbers = [getattr(part, name, None) for name in ("_count", "_num_shards", "_index")]
         yield from (one for one in numbers if isinstance(one, tf.Tensor) and one.shape.rank == 0)
         waiting.extend(part._inputs())

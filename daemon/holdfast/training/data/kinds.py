@@ -9,12 +9,15 @@ from .position import DataPosition
 from .python.generator import GeneratorPosition
 from .python.iterable import of_grain, of_torch
 from .python.py_dataset import PyDatasetPosition
-from .tf_data import TfDataPosition
+from .tf.own_passes import TfDataPosition
+from .tf.tf_data_position import IteratorPosition
 
 
-def position_in(x: Any, epoch_iterator: Any, say: Callable[[str], None]) -> DataPosition:
+def position_in(
+    x: Any, epoch_iterator: Any, say: Callable[[str], None], is_stopping: Callable[[], bool]
+) -> DataPosition:
     """For ``x`` as it was given to ``fit``, and the ``epoch_iterator`` that Keras made of it. ``say`` receives what is
-    not exact and is found on the way.
+    not exact and is found on the way. ``is_stopping``: has the process been asked to end?
 
     On TensorFlow, Keras makes a ``tf.data.Dataset`` of whatever it is given.
     """
@@ -26,6 +29,8 @@ def position_in(x: Any, epoch_iterator: Any, say: Callable[[str], None]) -> Data
         return of_torch(x, epoch_iterator, say)
     if PyDatasetPosition.serves(epoch_iterator):
         return PyDatasetPosition(x, epoch_iterator, say)
+    if IteratorPosition.serves(x, epoch_iterator):
+        return IteratorPosition(x, epoch_iterator, is_stopping, say)
     return TfDataPosition(x, epoch_iterator)
 
 

@@ -38,6 +38,14 @@ class DataPosition(Protocol):
         """Do functions of the data call Python code? Then data that is ``exact`` otherwise may still draw from it."""
 
     @property
+    def may_draw_again(self) -> bool:
+        """May batches that are done have to be drawn again, though it is exact? Then a few are compared."""
+
+    @property
+    def way(self) -> str:
+        """How its place is kept, in words for the log and the manifest."""
+
+    @property
     def is_awaited(self) -> Callable[[], bool] | None:
         """Tells whether the training waits for a batch, and computes nothing; None where that cannot be told."""
 
@@ -67,6 +75,11 @@ class DataPosition(Protocol):
         after the states of now, which count where this is empty.
         """
 
+    def check(self, facts: Mapping[str, Any]) -> None:
+        """Raises InvalidPair for facts of this data that could not be restored, as far as that can be told without
+        doing it. Called as a pair is read: an older one is read instead.
+        """
+
     def restore(self, facts: Mapping[str, Any]) -> None:
         """Sets all that ``facts`` recorded, and where in the data the next iterator begins."""
 
@@ -91,3 +104,6 @@ class DataPosition(Protocol):
 
     def end_epoch(self) -> None:
         """The epoch is complete."""
+
+    def release(self) -> None:
+        """The ``fit`` is over: what Keras' objects were given is taken off."""

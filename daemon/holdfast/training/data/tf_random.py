@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from ..session import random_state
+
 _STATEFUL = {
     "AllCandidateSampler",
     "FixedUnigramCandidateSampler",
@@ -61,6 +63,26 @@ def calls_python(function: Any) -> bool:
     definition = function.function.graph.as_graph_def()
     bodies = [definition.node, *(inner.node_def for inner in definition.library.function)]
     return any(node.op in _PYTHON for body in bodies for node in body)
+
+
+def differs_from_itself(data: Any) -> bool:
+    """Does Python code in the functions of ``data`` make another first element each time, of random numbers, say?
+
+    Where there is such code it is made twice. The global random states are left as they were.
+    """
+    if not any(map(calls_python, data._functions())):
+        return False
+    before = random_state.get_state()
+    try:
+        one, other = (tf.nest.flatten(next(iter(data)), expand_composites=True) for _ in range(2))
+    except tf.errors.OpError:  # the training will end of it
+        return False
+    finally:
+        random_state.set_state(before)
+    return any(
+        bytes(tf.io.serialize_tensor(a).numpy()) != tf.io.serialize_tensor(b).numpy()
+        for a, b in zip(one, other, strict=True)
+    )
 
 
 def _functions(data: Any, seen: set[int]) -> Iterator[Any]:

@@ -1,10 +1,12 @@
-"""Is the training waiting for a batch? Known for certain of a ``PyDataset`` with workers, which gives on demand."""
+"""Is the training waiting for a batch? Known for certain of a ``PyDataset`` with workers, which gives on demand.
+
+No other thread's stack is looked at: CPython does not keep one whole while its thread runs, and may crash of that.
+"""
 
 from __future__ import annotations
 
-import sys
+import inspect
 from collections.abc import Callable
-from types import FrameType
 from typing import Any
 
 
@@ -12,19 +14,18 @@ def awaited(epoch_iterator: Any) -> Callable[[], bool] | None:
     """Tells whether the next batch is being waited for; None for data of which that cannot be told.
 
     Keras asks its queue of batches for one when a step needs it, and nothing is computed until it is there. (What
-    others give is prefetched: that a batch is awaited there says nothing about the step.)
+    others give is prefetched: that a batch is awaited there says nothing about the step.) It does so by a generator,
+    which runs while it waits; it is seen as Keras makes it, of an object that Keras made for this ``fit`` alone.
     """
     enqueuer = getattr(getattr(epoch_iterator, "data_adapter", None), "enqueuer", None)
-    code = getattr(getattr(type(enqueuer), "get", None), "__code__", None)
-    if enqueuer is None or code is None:
+    get = getattr(enqueuer, "get", None)
+    if enqueuer is None or not inspect.isgeneratorfunction(get):
         return None
-    return lambda: any(_leads_to(frame, code, enqueuer) for frame in sys._current_frames().values())
+    newest: list[Any] = []  # a generator
 
+    def seen() -> Any:
+        newest[:] = [get()]
+        return newest[0]
 
-def _leads_to(frame: FrameType | None, code: Any, owner: Any) -> bool:
-    """Is a call of that method of ``owner`` under way there? A generator that is at rest has no frame in any thread."""
-    while frame is not None:
-        if frame.f_code is code and frame.f_locals.get("self") is owner:
-            return True
-        frame = frame.f_back
-    return False
+    enqueuer.get = seen
+    return lambda: any(one.gi_running for one in newest)

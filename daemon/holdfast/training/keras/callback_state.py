@@ -12,16 +12,18 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import keras
-
 from ...core.errors import InvalidPair
+from ..data.keras_in_use import keras
 from ..pair.plain import from_plain, to_plain_part
 
 # Attributes that change during a training.
 _KEPT: dict[str, tuple[str, ...]] = {
     "EarlyStopping": ("wait", "stopped_epoch", "best", "best_weights", "best_epoch"),
     "ReduceLROnPlateau": ("wait", "best", "cooldown_counter"),
-    "ModelCheckpoint": ("best", "_current_epoch", "_last_batch_seen", "_batches_seen_since_last_saving"),
+    "ModelCheckpoint": (
+        *("best", "_current_epoch", "_last_batch_seen", "_batches_seen_since_last_saving"),
+        "epochs_since_last_save",
+    ),
     "TensorBoard": ("_global_train_batch", "_global_test_batch", "_previous_epoch_iterations"),
     "SwapEMAWeights": ("_ema_weights_in_model",),
     "History": ("epoch", "history"),
@@ -101,7 +103,7 @@ def _write_best(callback: Any, path: str) -> bool:
 def _distrust_best(callback: Any, state: Any, fresh: Any, say: Callable[[str], None], logs: Any) -> None:
     """A best value whose model is not in its file any more must not keep the next best model out of it."""
     path = _best_file(callback)
-    if path is None or callback.best is None:
+    if path is None or callback.best is None or callback.best == fresh:  # a threshold of the script's has no file
         return
     here, then = _best_written(callback), state.get(_WRITTEN) if isinstance(state, dict) else None
     if here is not None and not (type(then) is int and here < then):
@@ -117,20 +119,26 @@ def _distrust_best(callback: Any, state: Any, fresh: Any, say: Callable[[str], N
     callback.best = fresh
 
 
-def flush(callbacks: Iterable[Any]) -> None:
-    """Before the process ends: what a callback has written so far reaches its file."""
+def flush_logs(callbacks: Iterable[Any]) -> None:
+    """Before a pair: what TensorBoard has been told so far reaches its files."""
     for callback in callbacks:
         if _keras_name(callback) == "TensorBoard":
             for writer in callback._writers.values():
                 writer.flush()
-        elif _keras_name(callback) == "OrbaxCheckpoint":
+
+
+def flush(callbacks: Iterable[Any]) -> None:
+    """Before the process ends: what a callback has written so far reaches its file."""
+    flush_logs(callbacks)
+    for callback in callbacks:
+        if _keras_name(callback) == "OrbaxCheckpoint":
             callback.wait_until_finished()
 
 
 def _keras_name(callback: Any) -> str | None:
     """The name of the Keras callback that this one is or derives from."""
     for cls in type(callback).__mro__:
-        if cls.__module__.startswith("keras.") and cls is not keras.callbacks.Callback:
+        if cls.__module__.startswith(("keras.", "tf_keras.")) and cls is not keras.callbacks.Callback:
             return cls.__name__
     return None
 
@@ -149,7 +157,7 @@ def _read_state(callback: Any) -> Any:
 
 def _plain(callback: Any, state: Any, say: Callable[[str], None]) -> Any:
     try:
-        return to_plain_part(state)
+        return to_plain_part(state, typed=offers_state(callback))
     except TypeError as error:
         say(f"the state of the callback {type(callback).__name__} is not kept: it holds {error}")
         return None
@@ -167,7 +175,7 @@ def _set(callback: Any, state: Any) -> None:
 
 
 def _csv_size(callback: Any) -> int:
-    if callback.csv_file is not None and not callback.csv_file.closed:
+    if callback.csv_file is not None and not getattr(callback.csv_file, "closed", False):
         callback.csv_file.flush()
     return os.path.getsize(callback.filename) if os.path.exists(callback.filename) else 0
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from ...core.errors import InvalidPair
-from ..pair.pair import Saved
+from ..pair.pair_files import Saved
 
 _MOST = 1 << 62
 _MOST_AHEAD = 1 << 16  # batches that TensorFlow has drawn and that were not trained on
+_MOST_OPENED = 100_000  # iterators that a start opens again
 _OF_PYTHON = ("generator", "iterable", "py_dataset", "validation")
 
 
@@ -22,6 +23,8 @@ def checked(saved: Saved) -> Saved:
         and _is_count(facts.get("drawn"))
         and isinstance(facts.get("ended"), bool)
         and isinstance(facts.get("begun", False), bool)
+        and isinstance(facts.get("at_end", False), bool)
+        and isinstance(facts.get("backend", ""), str)  # older pairs do not say it: TensorFlow
         and isinstance(facts.get("random"), dict)
         and isinstance(facts.get("logs", 0), dict | None)
         and _are(facts.get("callbacks"), _is_entry)
@@ -35,6 +38,8 @@ def checked(saved: Saved) -> Saved:
         and isinstance(facts.get("data_state", {}), dict)
         and _are(facts.get("digests", []), _is_digest)
         and all(isinstance(facts.get(key, {}), dict) for key in _OF_PYTHON)
+        and _is_iterator(facts)
+        and _is_opened(facts.get("validation_opened", 0))
         and _can_be_drawn_again(facts.get("generator", {}), saved.position.step)
     )
     if not whole:
@@ -86,6 +91,24 @@ def _can_be_drawn_again(generator: Any, step: int) -> bool:
     """Before a pass no more was drawn than was trained on and what TensorFlow may read ahead."""
     began = generator.get("began", 0)
     return _is_count(began) and began <= step + _MOST_AHEAD
+
+
+def _is_iterator(facts: Any) -> bool:
+    """The place of a ``tf.data`` iterator, with its state if there is one; neither stands in older pairs."""
+    place, state = facts.get("iterator"), facts.get("iterator_state")
+    if place is None:
+        return state is None
+    return (
+        isinstance(place, dict)
+        and _is_opened(place.get("before"))
+        and all(isinstance(place.get(key), bool) for key in ("continues", "over"))
+        and _are(place.get("layout"), lambda one: isinstance(one, str))
+        and isinstance(state, bytes | None)
+    )
+
+
+def _is_opened(value: Any) -> bool:
+    return _is_count(value) and value <= _MOST_OPENED
 
 
 def _is_place(value: Any) -> bool:

@@ -7,11 +7,10 @@ from collections.abc import Iterable
 from types import FrameType
 from typing import Any
 
-import keras
 import numpy as np
 
+from ..data.keras_in_use import keras
 from ..pair.plain import to_plain
-from . import spec
 
 _BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end")
 
@@ -35,17 +34,11 @@ def enclosing_fit(callback: Any) -> tuple[keras.callbacks.CallbackList | None, F
     return None, None
 
 
-def of_keras_2() -> str | None:
-    """The package of Keras 2 whose code is calling us, if any is."""
-    frame = inspect.currentframe()
-    for _ in range(12):
-        frame = frame.f_back if frame is not None else None
-        if frame is None:
-            break
-        module = type(frame.f_locals.get("self")).__module__
-        if module.split(".")[0] == "tf_keras" or module.startswith(("keras.engine.", "keras.src.engine.")):
-            return module.split(".")[0]
-    return None
+def time_only_others(callbacks: keras.callbacks.CallbackList, ours: Any) -> None:
+    """Keras 2 times all hooks at first, to warn of a slow one, where the list has a callback that is not its own."""
+    if getattr(callbacks, "_check_timing", False):
+        others = (type(callback).__module__ for callback in callbacks.callbacks if callback is not ours)
+        callbacks._check_timing = any(not module.startswith("tf_keras.") for module in others)
 
 
 def runs_in_fit(frame: FrameType | None, callbacks: keras.callbacks.CallbackList) -> bool:
@@ -57,12 +50,14 @@ def runs_in_fit(frame: FrameType | None, callbacks: keras.callbacks.CallbackList
     return False
 
 
-def mute_batch_hooks(callbacks: Iterable[keras.callbacks.Callback], calls: int) -> None:
-    """The callbacks do not see so many batches; but progress bars count them. Each muted hook unmutes itself."""
+def mute_batch_hooks(callbacks: Iterable[keras.callbacks.Callback], calls: int, begun: int = 0) -> None:
+    """The callbacks do not see so many batches; but progress bars count them. Each muted hook unmutes itself. ``begun``
+    more have begun and will not end.
+    """
     for callback in callbacks:
         if not isinstance(callback, keras.callbacks.ProgbarLogger):
             for hook in _BATCH_HOOKS:
-                _mute(callback, hook, calls)
+                _mute(callback, hook, calls + begun * (hook == "on_train_batch_begin"))
 
 
 def _mute(callback: Any, hook: str, calls: int) -> None:
@@ -88,14 +83,6 @@ def flush_hooks(callbacks: keras.callbacks.CallbackList) -> None:
         flush()
 
 
-def spec_of(iterator: Any) -> Any:
-    """False where it cannot be described, so that it is not tried for each batch."""
-    try:
-        return spec.to_plain(iterator.element_spec)
-    except (TypeError, AttributeError):
-        return False
-
-
 def plain_logs(logs: Any) -> Any:
     try:
         return to_plain(logs)
@@ -107,7 +94,7 @@ def floats(logs: Any) -> dict[str, float]:
     found: dict[str, float] = {}
     for key, value in (logs or {}).items() if isinstance(logs, dict) else ():
         try:
-            number = np.asarray(value)
+            number = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
         except (TypeError, ValueError):
             continue
         if number.ndim == 0 and number.dtype.kind in "fiub":

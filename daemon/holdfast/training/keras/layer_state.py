@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import keras
 import numpy as np
 
 from ...core.errors import InvalidPair, Mismatch, one_line
+from ..data.keras_in_use import keras
 
 Say = Callable[[str], None]
 

@@ -7,9 +7,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import keras
-
+from ..data.keras_in_use import is_keras_2, keras
 from .layer_state import looks_words_up, words_of
+from .variables import listed_of
 
 # Keras 3.15 writes a setting of theirs that it does not accept when it reads it.
 _NOT_READ_BACK = {"RandomShear"}
@@ -25,6 +25,12 @@ def described(model: keras.Model) -> dict[str, Any]:
     Raises NotStorable, and whatever the layers' ``get_config`` raises. The model stays as it is: Keras' writer takes
     the optimizer out of the live compile settings, and a ``.keras`` file that is saved later opens with another one.
     """
+    if is_keras_2():
+        from .backends.keras_2_config import described
+
+        if len(listed_of(model)) < len(model.variables):
+            raise NotStorable("Keras 2 stores no words that a layer has learned in an .h5")
+        return described(model)
     from keras.src.legacy.saving import json_utils, saving_options, saving_utils
 
     with saving_options.keras_option_scope(use_legacy_config=True):

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import keras
 import numpy as np
 
 from ...core.errors import one_line
-from ..pair.layout import Layout, as_array, holds_numbers, widened
-from ..pair.pair import Place, Written
+from ..data.keras_in_use import keras
+from ..pair.h5_writer import Layout, as_array, holds_numbers, widened
+from ..pair.pair_files import Place, Written
 from .model_config import NotStorable, described
+from .variables import listed_in, path_of, value_of
 
 WHOLE, WEIGHTS = "model", "weights"
 _MOST_IN_ATTRIBUTE = 64512
@@ -37,24 +38,25 @@ def write(
     values: Mapping[Place, Any],
     say: Callable[[str], None],
     most_dirty: int | None = None,
+    over: Path | None = None,
 ) -> Written:
     """Writes ``path``. The kind of file that it became is WHOLE, or WEIGHTS where Keras can't store it so.
 
     Which value stands under which dataset is noted as it is written: two variables may have one name. What is missing
     there goes into the ``.pkl``. ``say`` receives why a model is not stored whole, once, unless it is subclassed: then
-    nothing else is to be expected. At most ``most_dirty`` bytes wait for the disk. Raises OSError.
+    nothing else is to be expected. ``most_dirty`` and ``over`` are as in ``Layout.write``. Raises OSError.
     """
     held = _Held(variables, values)
     if model not in _not_whole:
         try:
             if (layout := _lay_out_whole(path, model, held)) is not None:
-                return Written(WHOLE, held.standing(layout), layout.write(held, most_dirty))
+                return Written(WHOLE, held.standing(layout), layout.write(held, most_dirty, over), layout.pieces)
         except NotStorable as error:
             say(f"the model cannot be stored whole, so its .h5 is a weights file: {error}")
         path.write_bytes(b"")
         _not_whole.add(model)
     layout = _lay_out_weights(path, model, held)
-    return Written(WEIGHTS, held.standing(layout), layout.write(held, most_dirty))
+    return Written(WEIGHTS, held.standing(layout), layout.write(held, most_dirty, over), layout.pieces)
 
 
 class _Held:
@@ -70,7 +72,7 @@ class _Held:
         place = self._places.get(id(variable))
         if place is not None:
             return widened(as_array(self._values[place]))
-        return self._others.setdefault(id(variable), widened(as_array(variable.value)))
+        return self._others.setdefault(id(variable), widened(as_array(value_of(variable))))
 
     def __contains__(self, variable: Any) -> bool:
         return id(variable) in self._places
@@ -91,8 +93,8 @@ def _lay_out_whole(path: Path, model: keras.Model, held: _Held) -> Layout | None
     if type(model).get_config is keras.Model.get_config and not isinstance(model, keras.Sequential):
         return None
     try:
-        model.to_json()
         with keras.StatelessScope(held.scalars()):  # this thread sees the snapshot's learning rate
+            model.to_json()
             about = described(model)
     except NotStorable:
         raise
@@ -120,8 +122,8 @@ def _lay_out(layout: Layout, model: keras.Model, held: _Held) -> None:
     for name, own in [*sorted(layers, key=lambda layer: layer[0]), top]:
         _write_group(layout, weights.create_group(name), own, held)
     optimizer = getattr(model, "optimizer", None)
-    if optimizer is not None and optimizer.variables:
-        _write_group(layout, layout.file.create_group("optimizer_weights"), optimizer.variables, held)
+    if optimizer is not None and (own := listed_in(optimizer)):
+        _write_group(layout, layout.file.create_group("optimizer_weights"), own, held, of_layer=False)
 
 
 def _reason(error: Exception) -> str:
@@ -145,26 +147,30 @@ def _lay_out_weights(path: Path, model: keras.Model, held: _Held) -> Layout:
         _name_layers(weights, [name for name in named if name in there])
         optimizer = getattr(model, "optimizer", None)
         if optimizer is not None:
-            _write_what_fits(layout, layout.file, "optimizer_weights", optimizer.variables, held)
+            own = listed_in(optimizer)
+            _write_what_fits(layout, layout.file, "optimizer_weights", own, held, of_layer=False)
     return layout
 
 
-def _write_what_fits(layout: Layout, parent: h5py.Group, name: str, own: Iterable[Any], held: _Held) -> bool:
+def _write_what_fits(
+    layout: Layout, parent: h5py.Group, name: str, own: Iterable[Any], held: _Held, of_layer: bool = True
+) -> bool:
     """False if there can be no such group. What does not fit into it is left out."""
     try:
         group = parent.create_group(name)
-        _write_names(group, "weight_names", [v.path for v in own if v in held and _fits(layout, group, v, held)])
+        fitting = [path_of(v) for v in own if v in held and _fits(layout, group, v, held, of_layer)]
+        _write_names(group, "weight_names", fitting)
     except _NOT_FOR_HDF5:
         return False
     return True
 
 
-def _fits(layout: Layout, group: h5py.Group, variable: Any, held: _Held) -> bool:
+def _fits(layout: Layout, group: h5py.Group, variable: Any, held: _Held, of_layer: bool) -> bool:
     value = as_array(held.of(variable))
     try:
-        if variable.path in group or not holds_numbers(value):
+        if path_of(variable) in group or not holds_numbers(value):
             return False
-        layout.plan(group, variable.path, id(variable), value)
+        layout.plan(group, path_of(variable), id(variable), value, of_layer and _is_frozen(variable))
     except _NOT_FOR_HDF5:
         return False
     return True
@@ -176,10 +182,16 @@ def _name_layers(group: h5py.Group, names: Iterable[str]) -> None:
     group.attrs["keras_version"] = keras.__version__.encode()
 
 
-def _write_group(layout: Layout, group: h5py.Group, own: Iterable[Any], held: _Held) -> None:
-    _write_names(group, "weight_names", [variable.path for variable in own])
+def _write_group(layout: Layout, group: h5py.Group, own: Iterable[Any], held: _Held, of_layer: bool = True) -> None:
+    _write_names(group, "weight_names", [path_of(variable) for variable in own])
     for variable in own:
-        layout.plan(group, variable.path, id(variable), held.of(variable))
+        settled = of_layer and _is_frozen(variable)
+        layout.plan(group, path_of(variable), id(variable), held.of(variable), settled)
+
+
+def _is_frozen(variable: Any) -> bool:
+    """No optimizer's: those are all 'not trainable', and change."""
+    return not getattr(variable, "trainable", True)
 
 
 def _write_names(group: h5py.Group, attribute: str, names: Iterable[str]) -> None:

@@ -20,54 +20,57 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
+
+from ..data.keras_in_use import keras
+from .backends.chosen import backend
 
 MOST_OBJECTS = 200_000
 MODEL = "model"
 INSIDE = f"{MODEL}."
+OF_CLASS = " of its class"
 _ATOMS = (type(None), bool, int, float, complex, str, bytes, bytearray, type, types.ModuleType, types.CodeType)
-_LEAVES = (*_ATOMS, np.ndarray, np.generic, tf.DType, tf.Tensor, tf.TensorShape)
+_LEAVES = (*_ATOMS, np.ndarray, np.generic)
 _FOREIGN = {
     *sys.stdlib_module_names,
-    *("keras", "tensorflow", "numpy", "jax", "jaxlib", "torch", "h5py", "ml_dtypes", "google", "absl", "optree"),
-    *(
-        "pandas",
-        "scipy",
-        "sklearn",
-        "matplotlib",
-        "tensorboard",
-        "orbax",
-        "wandb",
-        "mlflow",
-        "tqdm",
-        "rich",
-        "holdfast",
-    ),
+    *("keras", "tf_keras", "tensorflow", "numpy", "jax", "jaxlib", "torch", "h5py", "ml_dtypes", "google", "absl"),
+    *("optree", "pandas", "scipy", "sklearn", "matplotlib", "tensorboard", "orbax", "wandb", "mlflow", "tqdm", "rich"),
+    "holdfast",
 } - {"__main__"}
-_NOT_ENTERED = {"Node", "KerasTensor", "DTypePolicy", "QuantizedDTypePolicy", "Tracker", "CallbackList"}
+_NOT_ENTERED = {"Node", "KerasTensor", "DTypePolicy", "QuantizedDTypePolicy", "Policy", "Tracker", "CallbackList"}
 _NOT_FOLLOWED = {
     *("_nodes", "_nodes_by_depth", "_operations_by_depth", "_inbound_nodes", "_outbound_nodes", "_tracker"),
     *("train_function", "test_function", "predict_function", "_distribute_strategy", "params", "_name_scope_stack"),
+    "_jax_state",  # the variables' values
+    # Of Keras 2: its graph of layers, what it has compiled, and the data of validation.
+    *("_inbound_nodes_value", "_outbound_nodes_value", "_network_nodes", "train_tf_function", "_eval_data_handler"),
+    "_steps_per_execution",  # a setting, but in an epoch's last call
     "_eval_epoch_iterator",  # the validation data, whose state is not the model's
     *("token_counts", "token_document_counts"),  # of a lookup layer: empty but while it adapts
 }
+_LAYERS = "_self_tracked_trackables"  # of Keras 2
 # Of a compiled model inside. variables.py finds those that the step of the model around it may use.
+_TRAINED = "._trainable_variables"
 _OF_ITS_OWN_TRAINING = {
     *("optimizer", "_optimizer", "_compile_config", "_compile_metrics", "_compile_loss", "_loss_tracker"),
+    *("compiled_loss", "compiled_metrics"),  # of Keras 2
 }
 
 
 @dataclass(frozen=True)
 class Slot:
     """A place that holds a plain Python value: an attribute, or a variable of a function. ``holder`` has it under
-    ``key``.
+    ``key``. ``seen_by`` is an object that has the attribute of its class, and may get one of its own.
     """
 
     path: str
     holder: Any
     key: Any
+    seen_by: Any = None
+
+    def of_object(self) -> Slot:
+        """Where ``seen_by`` has its own."""
+        return Slot(self.path.removesuffix(OF_CLASS), self.seen_by, self.key)
 
     def get(self) -> Any:
         """Raises LookupError if it is there no more."""
@@ -87,67 +90,93 @@ class Slot:
             setattr(self.holder, self.key, value)
 
 
+@dataclass(frozen=True, eq=False)
+class Step:
+    """From ``holder`` to what it has under ``name``, and the step that led to ``holder``."""
+
+    holder: Any
+    name: str
+    value: Any
+    before: Step | None
+
+
 @dataclass
 class Reached:
-    """``variables`` of Keras and TensorFlow and ``layers``, by their paths; ``slots`` of the script's own objects."""
+    """``variables`` of Keras and its backend, and ``layers``, by their paths; ``slots`` of the script's own objects.
+    ``ways``: the last step to each variable, and to each object that has slots, by their paths.
+    """
 
     variables: dict[str, Any] = field(default_factory=dict)
     layers: dict[str, keras.layers.Layer] = field(default_factory=dict)
     tables: dict[str, Any] = field(default_factory=dict)
+    unkept: dict[str, Any] = field(default_factory=dict)
     slots: list[Slot] = field(default_factory=list)
+    ways: dict[str, Step | None] = field(default_factory=dict)
     whole: bool = True
 
 
 def reach(roots: Mapping[str, Any], most: int = MOST_OBJECTS) -> Reached:
     """Everything that can be reached from ``roots``. ``whole`` is False if there were more than ``most`` objects."""
     found, seen = Reached(), _Seen()
-    waiting = deque((name, root) for name, root in roots.items())
-    while waiting:
-        path, value = waiting.popleft()
+    waiting: deque[tuple[str, Any, Step | None]] = deque((name, root, None) for name, root in roots.items())
+    # What an optimizer knows once it is built: each has another path before that.
+    later: deque[tuple[str, Any, Step | None]] = deque()
+    while waiting or later:
+        path, value, step = (waiting or later).popleft()
         if not seen.adds(value):
             continue
         if len(seen) > most:
             found.whole = False
             break
         with contextlib.suppress(Exception):  # an object of the script's may refuse to be looked at
-            waiting.extend(_look(found, path, value, path not in roots))
+            trained = isinstance(value, keras.optimizers.Optimizer)
+            slots = len(found.slots)
+            for name, part in _look(found, path, value, path not in roots):
+                further = (f"{path}{name}", part, Step(value, name, part, step))
+                (later if trained and name == _TRAINED else waiting).append(further)
+            if path in found.variables or len(found.slots) > slots:
+                found.ways[path] = step
     return found
 
 
 def _look(found: Reached, path: str, value: Any, inside: bool) -> list[tuple[str, Any]]:
     """Notes what ``value`` is; returns what it leads to."""
-    if isinstance(value, keras.Variable | tf.Variable):
-        found.variables[path] = value
+    kinds = backend().kinds()
+    if isinstance(value, (keras.Variable, *kinds.variables)):
+        found.variables[path] = backend().as_variable(value)
         return []
     if isinstance(value, keras.layers.Layer):
         found.layers[path] = value
-    elif isinstance(value, tf.lookup.experimental.MutableHashTable | tf.lookup.experimental.DenseHashTable):
+    elif isinstance(value, kinds.tables):
         found.tables[path] = value
+    elif isinstance(value, kinds.unkept):
+        found.unkept[path] = value
     found.slots += _slots(path, value)
     alone = inside and path.startswith(INSIDE) and isinstance(value, keras.Model)
-    return [
-        (f"{path}{name}", part)
-        for name, part in _parts(value)
-        if not _is_leaf(part) and not (alone and name[1:] in _OF_ITS_OWN_TRAINING)
-    ]
+    return [part for part in parts(value) if not (alone and part[0][1:] in _OF_ITS_OWN_TRAINING)]
+
+
+def parts(value: Any) -> list[tuple[str, Any]]:
+    """What it leads to, with names that begin as in a path: ``.factor``, ``[0]``."""
+    return [(name, part) for name, part in _parts(value) if not _is_leaf(part)]
 
 
 def _is_leaf(value: Any) -> bool:
     try:
-        return isinstance(value, _LEAVES)
+        return isinstance(value, (*_LEAVES, *backend().kinds().leaves))
     except Exception:  # a proxy that stands for nothing yet, say
         return True
 
 
 class _Seen:
-    """Objects, each known by what it is: a Keras variable is the TensorFlow variable inside of it."""
+    """Objects, each known by what it is: a Keras variable is the backend's variable inside of it."""
 
     def __init__(self) -> None:
         self._ids: set[int] = set()
         self._alive: list[Any] = []  # an id is taken again once its object is gone
 
     def adds(self, value: Any) -> bool:
-        own = {id(value)} | ({id(value._value)} if isinstance(value, keras.Variable) else set())
+        own = {id(value)} | ({id(backend().inner(value))} if isinstance(value, keras.Variable) else set())
         if own & self._ids:
             return False
         self._ids |= own
@@ -173,6 +202,7 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
         yield "", vars(value)["_python_function"]
     elif _is_entered(value):
         yield from ((f".{name}", part) for name, part in _attributes(value))
+        yield from ((f".{name}", part) for _, name, part in _class_attributes(value))
         yield from ((f".{name}", function) for name, function in _own_functions(type(value)))
 
 
@@ -192,21 +222,31 @@ def is_own(cls: type) -> bool:
 
 def _is_entered(value: Any) -> bool:
     cls = type(value)
-    if _top(cls.__module__) == "keras":
+    if _top(cls.__module__) in ("keras", "tf_keras"):
         return cls.__name__ not in _NOT_ENTERED
-    return is_own(cls) or isinstance(value, tf.Module | tf.random.Generator | Namespace | types.SimpleNamespace)
+    return is_own(cls) or isinstance(value, (Namespace, types.SimpleNamespace, *backend().kinds().entered))
 
 
 def _attributes(value: Any) -> list[tuple[str, Any]]:
     """Public ones first, in an order that depends on the script alone."""
-    inside = dict(getattr(value, "__dict__", {}))
+    inside = dict(backend().attributes(value)) if hasattr(value, "__dict__") else {}
     for cls in type(value).__mro__:
         slots = cls.__dict__.get("__slots__", ()) if is_own(cls) else ()
         for name in (slots,) if isinstance(slots, str) else slots:
             if isinstance(cls.__dict__.get(name), types.MemberDescriptorType) and hasattr(value, name):
                 inside[name] = getattr(value, name)
-    names = [name for name in inside if name not in _NOT_FOLLOWED and not name.startswith("_self_")]
+    names = [name for name in inside if name not in _NOT_FOLLOWED]
+    names = [name for name in names if not name.startswith("_self_") or name == _LAYERS]
     return [(name, inside[name]) for name in sorted(names, key=lambda name: (name.startswith("_"), name))]
+
+
+def _class_attributes(value: Any) -> Iterator[tuple[type, str, Any]]:
+    """Of the classes that are the script's: values that the object has no own ones of."""
+    for cls in filter(is_own, type(value).__mro__):
+        for name, member in vars(cls).items():
+            is_value = not (name.startswith("__") or hasattr(type(member), "__get__") or isinstance(member, type))
+            if is_value and name not in getattr(value, "__dict__", {}):
+                yield cls, name, member
 
 
 def _own_functions(cls: type) -> Iterator[tuple[str, Any]]:
@@ -276,6 +316,7 @@ def _slots(path: str, value: Any) -> Iterator[Slot]:
         theirs = _names_set_by_libraries(type(value))  # type: ignore[arg-type]
         own = [name for name, _ in _attributes(value) if name not in theirs and name in vars(value)]
         yield from (Slot(f"{path}.{name}", value, name) for name in own)
+        yield from (Slot(f"{path}.{name}{OF_CLASS}", cls, name, value) for cls, name, _ in _class_attributes(value))
 
 
 @functools.cache

@@ -1,8 +1,8 @@
 """Plain Python values of the script's own objects that change during a training: counters, lists, generators.
 
-They are found where callbacks lead to: attributes of a callback, of its helpers, and what its functions refer to. Which
-of them are state is not known beforehand. What has changed since the training began is: it is kept, and set again as a
-training resumes. A text is not: a file that anybody may have written must not choose a path or a command.
+They are found where callbacks lead to: attributes of a callback, of its helpers, and what its functions refer to. We
+cannot know which of them are state, so what has changed since the training began is kept, and set again as a training
+resumes. Strings never are: a file that anybody may have written must not choose a path or a command.
 
 What the model, its loss and its metrics lead to is only watched: a step that is compiled has read such a value once, so
 setting it would not bring back what an undisturbed training computes. What has changed there is named.
@@ -10,26 +10,28 @@ setting it would not bring back what an undisturbed training computes. What has 
 
 from __future__ import annotations
 
+import copy
+import io
 import itertools
 import types
 import zlib
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from ...core.errors import InvalidPair, one_line
+from ..data.keras_in_use import keras
 from ..pair.plain import from_plain, to_plain_part
 from ..session.random_state import GENERATORS, set_state_of, state_of
-from .object_graph import INSIDE, Slot
+from .backends.chosen import backend
+from .object_graph import INSIDE, OF_CLASS, Slot
 from .watched import Watched
 
 _MOST_LOOKED_AT = 2000
 _ALL_LOOKED_AT_BYTES = 16 << 20
-_WALKED = (keras.Variable, tf.Variable, keras.Layer, keras.optimizers.Optimizer, types.FunctionType, type)
+_WALKED = (keras.Variable, keras.Layer, keras.optimizers.Optimizer, types.FunctionType, type)
 _UNKNOWN = object()
 Say = Callable[[str], None]
 
@@ -70,6 +72,9 @@ class OwnValues:
         """Raises InvalidPair for what ``read`` cannot have given."""
         slots = {slot.path: slot for slot in self._slots()}
         for path, plain in saved.items():
+            if (above := slots.get(f"{path}{OF_CLASS}")) is not None:  # set on the object since, and not yet here
+                slots[path] = above.of_object()
+                slots[path].set(copy.copy(above.get()))
             if path not in slots:
                 self._say(
                     f"the checkpoint holds the value of {one_line(str(path))[:200]}, and this script has none there"
@@ -84,6 +89,8 @@ class OwnValues:
         """Of the callbacks that don't say themselves what their state is."""
         mine = self._watched.own_callbacks()
         for slot in self._watched.found.slots:
+            if slot.seen_by is not None and slot.key in getattr(slot.seen_by, "__dict__", ()):  # its own since
+                slot = slot.of_object()
             if slot.path.split(".")[0].split(":")[0] in mine:
                 if _is_iterator(slot):
                     self._say(f"{slot.path} is an iterator: where it stands is not kept. {_REMEDY}")
@@ -115,12 +122,15 @@ def mark(slot: Slot) -> Any:
 def _mark(value: Any, looked_at: Iterator[int]) -> Any:
     if next(looked_at) > _MOST_LOOKED_AT:
         return "more"
+    if _is_walked(value):
+        return _UNKNOWN
     if value is None or isinstance(value, bool | int | float | complex | str | bytes | np.generic):
         return (type(value).__name__, repr(value))
     if isinstance(value, np.ndarray):
         return _mark_of_array(value)
-    if isinstance(value, tf.Tensor):
-        return _mark_of_array(np.asarray(value)) if hasattr(value, "numpy") and value.dtype != tf.string else _UNKNOWN
+    if isinstance(value, backend().kinds().tensors):
+        array = backend().array_of(value)
+        return _UNKNOWN if array is None else _mark_of_array(array)
     if isinstance(value, GENERATORS):
         return repr(state_of(value))
     if isinstance(value, dict):
@@ -138,11 +148,15 @@ def _mark_of_items(size: int, items: Iterable[Any], looked_at: Iterator[int]) ->
     """One mark of all. Objects among them are known by which they are."""
     marks = []
     for item in items:
-        if isinstance(item, _WALKED):
+        if _is_walked(item):
             return _UNKNOWN
         one = _mark(item, looked_at)
         marks.append(id(item) if one is _UNKNOWN else one)
     return (size, zlib.crc32(repr(marks).encode()))
+
+
+def _is_walked(value: Any) -> bool:
+    return isinstance(value, (*_WALKED, *backend().kinds().variables))
 
 
 def _mark_of_array(array: np.ndarray) -> Any:
@@ -156,7 +170,7 @@ def _mark_of_array(array: np.ndarray) -> Any:
 def _is_iterator(slot: Slot) -> bool:
     try:
         value = slot.get()
-        return isinstance(value, types.GeneratorType | tf.data.Iterator) or type(value).__name__.endswith("_iterator")
+        return isinstance(value, Iterator) and not isinstance(value, io.IOBase)
     except Exception:  # as in ``mark``
         return False
 
@@ -165,27 +179,39 @@ def _is_iterator(slot: Slot) -> bool:
 
 
 def _described(value: Any) -> Any:
-    """What ``to_plain`` lacks, as dicts of one key. Raises TypeError for texts and for what is no plain value."""
+    """What ``to_plain`` lacks, as dicts of marked keys. Raises TypeError for texts and for what is no plain value."""
     if isinstance(value, str | bytes):
         raise TypeError("a text")
     if isinstance(value, GENERATORS):
         return {"~random": state_of(value)}
-    if isinstance(value, set | frozenset | deque):
-        items = sorted(value, key=repr) if not isinstance(value, deque) else value
-        return {f"~{type(value).__name__}": [_described(item) for item in items]}
+    if isinstance(value, deque):
+        items = [_inside(item) for item in value]
+        return {"~deque": items} if value.maxlen is None else {"~deque": items, "~most": value.maxlen}
+    if isinstance(value, set | frozenset):
+        return {f"~{type(value).__name__}": [_described(item) for item in sorted(value, key=repr)]}
     if isinstance(value, dict):
-        return {key: _described(item) for key, item in value.items()}
-    if isinstance(value, _WALKED):
+        return {key: _inside(item) for key, item in value.items()}
+    if _is_walked(value):
         raise TypeError(f"a {type(value).__name__}")
     if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
-        return [_described(item) for item in value] if isinstance(value, list) else tuple(map(_described, value))
+        return [_inside(item) for item in value] if isinstance(value, list) else tuple(map(_inside, value))
     return value
+
+
+def _inside(value: Any) -> Any:
+    """What is held by another value is made anew: a Counter, say, would come back as a dict."""
+    if isinstance(value, dict | list | tuple | set | frozenset | deque) and type(value) not in _MADE_ANEW:
+        raise TypeError(f"a {type(value).__name__}")
+    return _described(value)
+
+
+_MADE_ANEW = {dict, OrderedDict, list, tuple, set, frozenset, deque}
 
 
 def _is_plain_state(plain: Any) -> bool:
     """No texts but as keys, and in the state of a random generator, which checks it."""
     if isinstance(plain, dict):
-        return set(plain) in ({"~random"}, {"~array"}) or all(map(_is_plain_state, plain.values()))
+        return set(plain) in ({"~random"}, {"~array"}, {"~number"}) or all(map(_is_plain_state, plain.values()))
     if isinstance(plain, list | tuple):
         return all(map(_is_plain_state, plain))
     return not isinstance(plain, str | bytes)
@@ -197,8 +223,8 @@ def _put(slot: Slot, value: Any) -> None:
         now = slot.get()
     except LookupError:
         return
-    value = _made(value)
     try:
+        value = _made(value)
         if isinstance(now, GENERATORS):
             set_state_of(now, value["~random"])
         elif isinstance(now, list) and isinstance(value, list):
@@ -212,7 +238,7 @@ def _put(slot: Slot, value: Any) -> None:
         elif isinstance(now, np.ndarray) and isinstance(value, np.ndarray) and _is_like(now, value):
             now[...] = value
         else:
-            slot.set(tf.constant(value) if isinstance(now, tf.Tensor) else value)
+            slot.set(backend().tensor_of(value) if isinstance(now, backend().kinds().tensors) else value)
     except (TypeError, ValueError, KeyError, AttributeError, OverflowError, IndexError) as error:
         raise InvalidPair(f"the .pkl's value of {slot.path} is malformed: {error}") from None
 
@@ -225,6 +251,8 @@ def _made(value: Any) -> Any:
                 return value
             case [("~deque", items)]:
                 return deque(map(_made, items))
+            case [("~deque", items), ("~most", most)]:
+                return deque(map(_made, items), most)
             case [("~set" | "~frozenset" as kind, items)]:
                 return (set if kind == "~set" else frozenset)(map(_made, items))
         return {key: _made(item) for key, item in value.items()}

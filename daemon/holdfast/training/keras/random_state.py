@@ -1,4 +1,4 @@
-"""The global random states: Python's, NumPy's, TensorFlow's and Keras'.
+"""The global random states: Python's, NumPy's, the backend's and Keras'.
 
 Stateful ``tf.random`` ops keep a state inside of their kernels that nothing can read; those are beyond this.
 """
@@ -7,20 +7,20 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from ...core.errors import InvalidPair
+from ..data.keras_in_use import is_keras_2, keras
 from ..pair.plain import from_plain, to_plain
 from ..session import random_state
+from .backends.chosen import backend
 
 
 def get_state() -> dict[str, Any]:
     """Plain values. Nothing is created that the script did not create itself."""
     return {
         **random_state.get_state(),
-        "tensorflow": _tensorflow(),
+        _key(): backend().random_state(),
         "keras": _keras(),
     }
 
@@ -28,8 +28,8 @@ def get_state() -> dict[str, Any]:
 def set_state(state: dict[str, Any]) -> None:
     """Raises InvalidPair if ``state`` is not what ``get_state`` gave."""
     try:
-        if state["tensorflow"] is not None:
-            tf.random.get_global_generator().state.assign(from_plain(state["tensorflow"]))
+        if state[_key()] is not None:
+            backend().set_random_state(state[_key()])
         if state["keras"] is not None:
             if _keras_generator() is None:
                 keras.random.uniform(())  # the first draw makes it, with a seed from Python's generator
@@ -40,20 +40,25 @@ def set_state(state: dict[str, Any]) -> None:
     random_state.set_state(state)
 
 
-def _tensorflow() -> Any:
-    from tensorflow.python.ops import stateful_random_ops
+def shared(state: dict[str, Any]) -> dict[str, Any]:
+    """What of another backend's states this one has, too."""
+    return {**{key: state[key] for key in ("python", "numpy", "torch") if key in state}, _key(): None, "keras": None}
 
-    generator = getattr(stateful_random_ops, "global_generator", None)
-    return None if generator is None else to_plain(generator.state.numpy())
+
+def _key() -> str:
+    """PyTorch's own name stands for its generator on the host, which other backends' trainings may use too."""
+    return "torch devices" if backend().name == "torch" else backend().name
 
 
 def _keras() -> Any:
     generator = _keras_generator()
-    return None if generator is None else to_plain(np.asarray(generator.state.value))
+    return None if generator is None else to_plain(np.asarray(generator.state))
 
 
 def _keras_generator() -> Any:
     """The generator that unseeded Keras operations share, if any of them has made it yet."""
+    if is_keras_2():
+        return None
     try:
         from keras.src.backend.common import global_state
     except ImportError:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-import keras
-import tensorflow as tf
-
 from ...core.errors import HoldfastError, one_line
-from ..pair.pair import Place, Saved
+from ..data.keras_in_use import keras
+from ..pair.pair_files import Place, Saved
 from ..pair.plain import from_plain
-from . import layer_state, spec, variables
-from .variables import OPTIMIZER, Part, is_metric, is_of_model_inside, is_reached
+from . import layer_state, variables
+from .backends.chosen import backend
+from .variables import MODEL, OPTIMIZER, Part, is_metric, is_of_model_inside, is_reached
 from .watched import Watched
 
 Places: TypeAlias = Mapping[Place, Any]
@@ -23,17 +22,36 @@ def restore_into(watched: Watched, saved: Saved, say: Callable[[str], None]) -> 
     model = watched.model
     if layer_state.restore(watched.found.layers, saved.facts.get("layers", {}), say):
         watched.look_again()
-    here = watched.parts()
+    here = watched.parts_for(saved.values)
+    if all(place in here for place in saved.values if place.group == MODEL):
+        variables.build_optimizers(model, anyway=True)
+        here = watched.parts_for(saved.values)
+    if _build_other_optimizers(watched, saved, here):
+        watched.look_again()
+        here = watched.parts_for(saved.values)
     traced = any(place not in here for place in saved.values) or _lacks_a_build(model)
     if traced:
-        _build_by_tracing(model, saved, say)
+        _build_as_a_step_would(model, saved, say)
         watched.look_again()
-        here = watched.parts()
+        here = watched.parts_for(saved.values)
     matching = matching_values(saved, here)
     _say_what_is_left_out(saved, here, matching, say)
     variables.assign(here, matching, say)
     if layer_state.refresh(watched.found.layers.values()) and traced:
         model.make_train_function(force=True)  # the trace has the values from before
+
+
+def _build_other_optimizers(watched: Watched, saved: Saved, here: Places) -> bool:
+    """Of models that the script's own objects train: the pair has their slots, which their first step would make."""
+    lacking = [value[0] for place, value in saved.values.items() if is_reached(place) and place not in here]
+    models = [
+        layer
+        for path, layer in watched.found.layers.items()
+        if isinstance(layer, keras.Model) and any(one.startswith(f"{path}.optimizer.") for one in lacking)
+    ]
+    for model in models:
+        variables.build_optimizers(model)
+    return bool(models)
 
 
 def _say_what_is_left_out(saved: Saved, here: Places, matching: Places, say: Callable[[str], None]) -> None:
@@ -65,11 +83,7 @@ def matching_values(saved: Saved, here: Mapping[Place, Part]) -> dict[Place, tup
     return {place: value for place, value in saved.values.items() if place in here or place not in may_lack}
 
 
-def _build_by_tracing(model: keras.Model, saved: Saved, say: Callable[[str], None]) -> None:
-    """Creates the variables that the first step would create, by tracing it over no data at all.
-
-    The trace is kept by TensorFlow and serves the training afterwards, so nothing is traced twice.
-    """
+def _build_as_a_step_would(model: keras.Model, saved: Saved, say: Callable[[str], None]) -> None:
     plain = saved.facts.get("spec")
     if plain is None:
         if not model.built:
@@ -78,25 +92,6 @@ def _build_by_tracing(model: keras.Model, saved: Saved, say: Callable[[str], Non
                 "before fit, by keras.Input as the first layer or by a call on a batch of data"
             )
         return
-    empty = spec.empty_dataset(from_plain(plain))
-    try:
-        model.train_function(iter(empty))
-    except (StopIteration, tf.errors.OutOfRangeError):
-        pass
-    except Exception as error:
-        raise HoldfastError(
-            f"the model cannot be built to receive its checkpoint: {error}; build it before fit, by "
-            "keras.Input as the first layer or by a call on a batch of data"
-        ) from error
-    if model.run_eagerly:
-        _build_eager_model(model, empty, say)
+    backend().build(model, from_plain(plain), say)
     if any(place.group == OPTIMIZER and place not in variables.collect(model) for place in saved.values):
-        variables.build_optimizers(model)  # else the model's own step leaves the compiled one unused
-
-
-def _build_eager_model(model: keras.Model, empty: Any, say: Callable[[str], None]) -> None:
-    """An eager function makes nothing without data; as a graph its step can be traced. Else metrics begin anew."""
-    try:
-        tf.function(model.train_step).get_concrete_function(empty.element_spec)
-    except Exception as error:
-        say(f"the model's eager step could not be traced ({type(error).__name__}) to restore its metrics")
+        variables.build_optimizers(model, anyway=True)  # else the model's own step leaves the compiled one unused

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from ...core.errors import Mismatch
-from ..pair.pair import Place
+from ..data.keras_in_use import keras
+from ..pair.pair_files import Place
+from .backends.chosen import backend
 
 MODEL, OPTIMIZER, METRICS = "model", "optimizer", "metrics"
 BESIDE = "+"
@@ -28,7 +28,7 @@ REACHED = "reached:"
 
 @dataclass(frozen=True)
 class Part:
-    """A variable's copy on one replica; ``tensor`` is the TensorFlow variable behind it. One that Keras does not list
+    """A variable's copy on one replica; ``tensor`` is what holds its value. One that Keras does not list
     is known by the attributes that lead to it, ``reached_by``.
     """
 
@@ -38,7 +38,7 @@ class Part:
 
     @property
     def path(self) -> str:
-        return str(self.variable.path) if self.reached_by is None else self.reached_by
+        return path_of(self.variable) if self.reached_by is None else self.reached_by
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -48,16 +48,25 @@ class Part:
     def dtype(self) -> str:
         return str(keras.backend.standardize_dtype(self.variable.dtype))
 
-    def read(self) -> Any:
-        """A snapshot: TensorFlow copies the buffer on the next write, so this costs next to nothing.
-
-        On a GPU it would hold device memory for as long as the snapshot lives, so there it is copied to the host.
+    def read(self, live: Mapping[int, Any] | None = None) -> Any:
+        """A snapshot that no later step changes. ``live`` are values that are not in their variables now, by the ids of
+        these.
         """
-        value = self.tensor.read_value() if hasattr(self.tensor, "read_value") else self.tensor
-        return value.numpy() if "GPU" in getattr(value, "device", "") else value
+        return backend().read((live or {}).get(id(self.variable), self.tensor))
 
     def assign(self, value: np.ndarray) -> None:
-        (self.tensor if hasattr(self.tensor, "assign") else self.variable).assign(value)
+        backend().assign(self.variable, self.tensor, value)
+
+
+def path_of(variable: Any) -> str:
+    """Keras 2 has names."""
+    return str(getattr(variable, "path", None) or variable.name)
+
+
+def value_of(variable: Any) -> Any:
+    """A tensor, of one replica."""
+    value = variable.value
+    return value() if callable(value) else value
 
 
 def is_metric(place: Place) -> bool:
@@ -74,12 +83,45 @@ def is_reached(place: Place) -> bool:
     return place.group.startswith(REACHED)
 
 
-def build_optimizers(model: keras.Model) -> None:
-    """Creates the compiled optimizer's slots, as its first step would."""
+def build_optimizers(model: keras.Model, anyway: bool = False) -> None:
+    """Creates the compiled optimizer's slots, as its first step would. ``anyway``: the model has all its variables,
+    though a layer is not built, as it is never called.
+    """
     optimizer = getattr(model, "optimizer", None)
-    if model.built and optimizer is not None and not optimizer.built:
-        with model.distribute_strategy.scope():
-            optimizer.build(model.trainable_variables)
+    if optimizer is not None and not _has_slots(optimizer) and (_is_built(model) or (anyway and model.built)):
+        with backend().scope(model):
+            (getattr(optimizer, "_create_all_weights", None) or optimizer.build)(model.trainable_variables)
+
+
+def _has_slots(optimizer: Any) -> bool:
+    """A legacy one of Keras 2 does not know it, and makes those that are missing."""
+    return bool(getattr(optimizer, "built", getattr(optimizer, "_built", False)))
+
+
+def listed_of(model: keras.Model) -> list[Any]:
+    """Its variables that Keras lists. Keras 2 has among them what stands for the words of a lookup layer, and none of a
+    model that its first batch builds.
+    """
+    try:
+        return [one for one in model.variables if hasattr(one, "shape")]
+    except ValueError:
+        return []
+
+
+def listed_in(optimizer: Any) -> list[Any]:
+    """Its variables that Keras lists; a legacy one of Keras 2 has a method for it."""
+    listed = optimizer.variables
+    return list(listed if isinstance(listed, list | tuple) else listed())
+
+
+def _of_metrics(model: keras.Model) -> list[Any]:
+    listed = getattr(model, "metrics_variables", None)
+    return list(listed) if listed is not None else [one for metric in model.metrics for one in metric.variables]
+
+
+def _is_built(model: keras.Model) -> bool:
+    """A model's own ``build`` may say so before its layers are: then its first step makes their variables."""
+    return bool(model.built) and all(layer.built for layer in model._flatten_layers())
 
 
 def optimizers(model: keras.Model) -> dict[str, Any]:
@@ -114,12 +156,14 @@ def _items(holder: Any) -> Iterable[tuple[Any, Any]]:
         return holder.items()
     if isinstance(holder, list | tuple):
         return enumerate(holder)
-    return sorted(vars(holder).items(), key=lambda item: (item[0].startswith("_"), item[0]))
+    return sorted(backend().attributes(holder).items(), key=lambda item: (item[0].startswith("_"), item[0]))
 
 
 def _beside(optimizer: Any) -> Iterator[Any]:
-    """Variables among an optimizer's attributes: under a loss scale Keras does not list all of them (Nadam's)."""
-    for _, value in sorted(vars(optimizer).items()):
+    """Variables among an optimizer's attributes: under a loss scale Keras does not list all of them (Nadam's). A legacy
+    one of Keras 2 has a dict of its hyperparameters.
+    """
+    for _, value in sorted({**vars(optimizer), **vars(optimizer).get("_hyper", {})}.items()):
         if isinstance(value, keras.Variable):
             yield value
         elif isinstance(value, keras.optimizers.Optimizer):
@@ -128,10 +172,10 @@ def _beside(optimizer: Any) -> Iterator[Any]:
 
 def collect(model: keras.Model, reached: Mapping[str, Any] | None = None) -> dict[Place, Part]:
     """Every variable once, in an order that depends on the script alone. ``reached`` are others, by their paths."""
-    groups: dict[str, Iterable[Any]] = {MODEL: model.variables}
+    groups: dict[str, Iterable[Any]] = {MODEL: listed_of(model)}
     kept = optimizers(model)
-    groups |= {name: optimizer.variables for name, optimizer in kept.items()}
-    groups[METRICS] = model.metrics_variables
+    groups |= {name: listed_in(optimizer) for name, optimizer in kept.items()}
+    groups[METRICS] = _of_metrics(model)
     listed = {id(variable) for variables in groups.values() for variable in variables}
     for name, optimizer in kept.items():
         groups[f"{name}{BESIDE}"] = [variable for variable in _beside(optimizer) if id(variable) not in listed]
@@ -139,7 +183,7 @@ def collect(model: keras.Model, reached: Mapping[str, Any] | None = None) -> dic
     seen: set[int] = set()
 
     def add(group: str, index: int, variable: Any, path: str | None = None) -> None:
-        copies = _copies(variable)
+        copies = backend().copies(variable)
         if seen.isdisjoint(map(id, (variable, *copies))):
             seen.update(map(id, (variable, *copies)))
             for replica, tensor in enumerate(copies):
@@ -151,13 +195,6 @@ def collect(model: keras.Model, reached: Mapping[str, Any] | None = None) -> dic
     for path, variable in (reached or {}).items():
         add(f"{REACHED}{path}", 0, variable, path)
     return found
-
-
-def _copies(variable: Any) -> tuple[Any, ...]:
-    """The TensorFlow variables behind a variable, one for each replica."""
-    value = variable if isinstance(variable, tf.Variable) else variable.value
-    copies = getattr(value, "values", None)
-    return tuple(copies) if isinstance(copies, tuple | list) and copies else (value,)
 
 
 def assign(parts: dict[Place, Part], values: dict[Place, tuple[str, np.ndarray]], say: Callable[[str], None]) -> None:

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from ...core.errors import InvalidPair
@@ -57,20 +56,6 @@ class Piece:
 
     def plain(self) -> list[Any]:
         return [self.offset, self.dtype.str, list(self.shape)]
-
-
-def note(path: Path, names: Iterable[str]) -> dict[str, Piece]:
-    """Where the arrays of a file of our own stand; those that are not in one piece are left out."""
-    wanted, found = list(names), {}
-    if not wanted:
-        return {}
-    with h5py.File(path, "r") as file:
-        for name in wanted:
-            dataset = file[name]
-            offset = dataset.id.get_offset()
-            if offset is not None and dataset.id.get_storage_size() == dataset.nbytes:
-                found[name] = Piece(offset, dataset.dtype, dataset.shape)
-    return found
 
 
 def locate(path: Path, names: Iterable[str]) -> dict[str, Piece]:

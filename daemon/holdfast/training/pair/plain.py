@@ -1,4 +1,4 @@
-"""Values of NumPy and TensorFlow as plain built-in ones, for the ``.pkl``, and back."""
+"""Values of NumPy, TensorFlow, JAX and PyTorch as plain built-in ones, for the ``.pkl``, and back."""
 
 from __future__ import annotations
 
@@ -10,14 +10,19 @@ import numpy as np
 
 from ...core import restricted_pickle
 from ...core.errors import InvalidPair
-from .layout import WIDER
+from .h5_writer import WIDER
 
-_ARRAY = "~array"
+_ARRAY, _NUMBER = "~array", "~number"
+_NUMBERS = "fiub"
 _DTYPE = re.compile(r"[<>=|]?[A-Za-z][A-Za-z0-9_]{0,20}(\[\w{1,8}\])?")
 
 
-def to_plain(value: Any) -> Any:
-    """Raises TypeError for what cannot be kept as plain values."""
+def to_plain(value: Any, typed: bool = False) -> Any:
+    """Raises TypeError for what cannot be kept as plain values. ``typed``: NumPy's numbers stay what they are, as they
+    are not rounded like Python's.
+    """
+    if typed and isinstance(value, np.generic) and value.dtype.kind in _NUMBERS:
+        return {_NUMBER: pack(np.asarray(value))[_ARRAY]}
     if value is None or type(value) in (str, bytes, int, float, bool):
         return value
     if isinstance(value, bool | int | float | str):
@@ -27,21 +32,25 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return pack(value)
     if isinstance(value, dict):
-        return {_key(key): to_plain(item) for key, item in value.items()}
+        return {_key(key): to_plain(item, typed) for key, item in value.items()}
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         raise TypeError(f"a named tuple ({type(value).__name__})")
     if isinstance(value, list | tuple):
         kind = type(value) if type(value) in (list, tuple) else list
-        return kind(to_plain(item) for item in value)
+        return kind(to_plain(item, typed) for item in value)
+    if type(value).__module__.split(".")[0] == "torch" and hasattr(value, "detach"):
+        return to_plain(value.detach().cpu().numpy())
     if hasattr(value, "numpy"):
         return to_plain(value.numpy())
+    if type(value).__module__.startswith("jaxlib.") and hasattr(value, "dtype"):
+        return pack(np.asarray(value))
     raise TypeError(f"a value of type {type(value).__name__}")
 
 
-def to_plain_part(value: Any) -> Any:
+def to_plain_part(value: Any, typed: bool = True) -> Any:
     """The same, for values of other code: TypeError also for what no ``.pkl`` takes, and for what holds itself."""
     try:
-        plain = to_plain(value)
+        plain = to_plain(value, typed)
     except RecursionError:
         raise TypeError("values that are nested too deep, or hold themselves") from None
     restricted_pickle.check([[[plain]]], TypeError)  # where it stands in a pair
@@ -53,6 +62,8 @@ def from_plain(value: Any) -> Any:
     if type(value) is dict:
         if set(value) == {_ARRAY}:
             return unpack(value)
+        if set(value) == {_NUMBER}:
+            return _number(value[_NUMBER])
         return {key: from_plain(item) for key, item in value.items()}
     if type(value) in (list, tuple):
         return type(value)(from_plain(item) for item in value)
@@ -93,6 +104,13 @@ def unpack(value: Any) -> np.ndarray:
         return array.copy()
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise InvalidPair(f"the .pkl holds a malformed array: {error}") from None
+
+
+def _number(packed: Any) -> Any:
+    array = unpack({_ARRAY: packed})
+    if array.shape != () or array.dtype.kind not in _NUMBERS:
+        raise InvalidPair("the .pkl holds a malformed number")
+    return array[()]
 
 
 def narrow_type(name: Any) -> np.dtype[Any]:

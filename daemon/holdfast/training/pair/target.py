@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from ...core.checkpoint_name import CheckpointName
@@ -33,6 +33,15 @@ class PairTarget(Protocol):
 
     def saved(self, manifest: Manifest, seconds: float) -> None:
         """The pair is complete, ``seconds`` after its snapshot was taken."""
+
+    def states_of_ranks(
+        self, at: tuple[int, int, int], facts: Mapping[str, Any], digests: Callable[[], Mapping[str, str]]
+    ) -> Mapping[int, bytes]:
+        """What only each other rank of a gang knows of the state at that epoch, batch and step.
+
+        ``facts`` are this rank's, ``digests`` of the values that all ranks have. Raises OSError if a rank's does not
+        come, or is of another state.
+        """
 
     def failed(self, error: str) -> None:
         """The pair could not be written."""

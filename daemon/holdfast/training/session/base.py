@@ -15,10 +15,12 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from ...core.checkpoint_name import CheckpointName, spell_loss
-from ...core.errors import Exit, SettingsError
+from ...core.errors import Exit, InvalidPair, SettingsError
 from ...core.manifest import Manifest
 from ...spool import Board, Spool
-from ..pair.writer import Writer
+from ..pair.background_writer import Writer
+from ..pair.pair_files import RANKS, Saved, load_from
+from .interval import Decision, Interval
 from .ledger import Ledger, TrainingRecord
 from .signals import TakenSignal
 
@@ -33,14 +35,16 @@ _ONE_LOOP = (
 class Session:
     """One training process's part in a run. Made by ``open_session`` (open.py).
 
+    ``every`` says when a training saves that does not say it itself.
     ``resume`` names the newest pair in ``spool`` as the session opened; None where there is none. ``ledger`` are the
     run's trainings, once the first of this process has begun; ``claimed`` those that this start of the command has come
     to, by their number there, ``ended`` those of them that reported their end before, and ``extended`` says that the
     run is to do more than before. ``stop_reason`` is None until a stop is requested, and ``save_reason`` until a pair
     is. They cost nothing to read: another thread or a signal handler sets them. ``step`` are the batches done in all
-    trainings. ``unfinished`` are the numbers of those of this process that began and are not over. ``on_overdue_stop``
-    is called, in a thread of its own, when a requested stop has not ended the process after OVERDUE_AFTER seconds, and
-    again after as many.
+    trainings. ``claimed_by`` is the kind of its trainings, FIT or LOOP, once there is one.
+    ``unfinished`` are the numbers of those of this process that began and are not over. ``on_overdue_stop`` is called,
+    in a thread of its own, when a requested stop has not ended the process after OVERDUE_AFTER seconds, and again after
+    as many.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class Session:
         self.resume = resume
         self.durable = durable
         self.origin: Mapping[str, Any] = {}
+        self.every = "epoch"
         self.stop_reason: str | None = None
         self.save_reason: str | None = None
         self.board = Board(spool.file(Board.FILE))
@@ -60,10 +65,10 @@ class Session:
         self.extended = False
         self.unfinished: set[int] = set()
         self.step = 0
-        self.writer = Writer(self)
+        self.writer = self._make_writer()
         self.on_overdue_stop: Callable[[], None] | None = None
         self._next_save = next_save
-        self._claimed_by: str | None = None
+        self.claimed_by: str | None = None
         self.ending = False
         self._sigterm = TakenSignal(signal.SIGTERM, self._signalled)
         self._sigint = TakenSignal(signal.SIGINT, self._interrupted)
@@ -72,6 +77,39 @@ class Session:
     @property
     def supervised(self) -> bool:
         return False
+
+    @property
+    def rank(self) -> int:
+        """This machine's number among those that train this model together."""
+        return 0
+
+    @property
+    def ranks(self) -> int:
+        """How many machines train this model together."""
+        return 1
+
+    def _make_writer(self) -> Writer:
+        return Writer(self)
+
+    def save_together(self, reason: str) -> bool:
+        """Where the clock says that a pair is due, a gang saves it once all ranks are asked to. False for one alone."""
+        return False
+
+    def arrive(self) -> None:
+        """At each boundary at which a stop or a save may be served: all ranks of a gang serve it at the same one."""
+
+    def states_of_ranks(
+        self, at: tuple[int, int, int], facts: Mapping[str, Any], digests: Callable[[], Mapping[str, str]]
+    ) -> Mapping[int, bytes]:
+        """See PairTarget."""
+        return {}
+
+    def load(self, name: CheckpointName) -> Saved:
+        """Reads a pair that is in ``spool``. Raises InvalidPair, also if it is not where its name says."""
+        saved = load_from(self.spool, name)
+        if self.ranks == 1 and RANKS in saved.facts:
+            raise InvalidPair("several machines trained it together, and this one trains alone (docs/many-machines.md)")
+        return saved
 
     def next_name(self, epoch: int, step: int, loss: float | None) -> CheckpointName:
         """A name that no pair of this run ever had."""
@@ -85,10 +123,10 @@ class Session:
         A process may have several fits, one after the other, or one loop: a pair records how many fits were over when
         it was taken, and nothing about loops.
         """
-        if self._claimed_by is not None and LOOP in (kind, self._claimed_by):
+        if self.claimed_by is not None and LOOP in (kind, self.claimed_by):
             self.refuse(_ONE_LOOP)
             raise SettingsError(_ONE_LOOP)
-        self._claimed_by = kind
+        self.claimed_by = kind
 
     def began(
         self,
@@ -96,8 +134,10 @@ class Session:
         inside: Callable[[FrameType | None], bool] | None = None,
         training: int = 0,
         left: bool = True,
+        batches: int | None = None,
     ) -> None:
-        """From here on SIGTERM requests a save and a stop. ``left``: there is something to train.
+        """From here on SIGTERM requests a save and a stop. ``left``: there is something to train. ``batches`` are those
+        of an epoch, where they are known.
 
         ``inside`` says whether a frame belongs to the training; give it where an exception may end the training without
         a call of ``finished``. ``training`` is its number among the run's.
@@ -130,7 +170,8 @@ class Session:
         """Called by a signal handler or another thread. The first reason counts."""
         if self.stop_reason is None:
             self.stop_reason = reason
-            threading.Thread(target=self._report_overdue, name="holdfast-overdue", daemon=True).start()
+            with contextlib.suppress(RuntimeError):  # no further thread: the next boundary stops all the same
+                threading.Thread(target=self._report_overdue, name="holdfast-overdue", daemon=True).start()
 
     def _report_overdue(self) -> None:
         time.sleep(OVERDUE_AFTER)
@@ -144,7 +185,11 @@ class Session:
             self.ledger.saved(manifest.name)
 
     def make_room(self) -> bool:
-        """Removes the oldest pair that may be removed, when the disk is full. False if there is none."""
+        """Removes a retired file, or else the oldest pair that may be removed, when the disk is full. False if there is
+        none.
+        """
+        if self.spool.drop_retired():
+            return True
         expendable = self._expendable()
         if expendable:
             self.spool.remove(expendable[-1])
@@ -174,10 +219,19 @@ class Session:
         """
         raise NotImplementedError
 
+    def report_interval(self, interval: Interval) -> None:
+        """Passes on what ``every="auto"`` decided, when that is news."""
+        decision = interval.news()
+        if decision is not None:
+            self.decided(decision)
+
+    def decided(self, decision: Decision) -> None:
+        """So often a checkpoint is saved from now on."""
+
     def refuse(self, error: str) -> None:
         """The checkpoint does not fit this script, or the script is no training: no restart changes that."""
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, warning: bool = True) -> None:
         with contextlib.suppress(OSError, ValueError):  # a terminal that is gone, or a log on a full disk
             print(f"holdfast: {text}", file=sys.stderr, flush=True)  # noqa: T201
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ...core.checkpoint_name import CheckpointName
 from ...core.errors import InvalidPair
-from ..pair.pair import Saved
+from ..pair.pair_files import Saved
 from .identity import Identity, choose, difference, is_edited
 
 

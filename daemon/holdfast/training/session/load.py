@@ -8,7 +8,7 @@ from typing import Any
 
 from ...core.checkpoint_name import CheckpointName
 from ...core.errors import InvalidPair
-from ..pair.pair import Saved, load_from
+from ..pair.pair_files import Saved
 from .base import Session
 from .identity import NAMES, Identity, difference
 from .ledger import Ledger, TrainingRecord, ledger_of
@@ -65,6 +65,9 @@ def begin_training(
                 session.mark_unusable(str(error))
                 session.ledger = None
                 continue
+            if session.ranks > 1:  # the other ranks may have it: none begins anew alone
+                session.refuse(f"{before}: {error}")
+                raise
             session.say(f"{before}: {error}: the training that it belongs to begins anew")
             record.pair, record.done = None, False
             session.claim_record(record)
@@ -81,7 +84,7 @@ def _read_ledger(session: Session) -> Ledger:
     """From the newest pair that can be read."""
     while session.resume is not None:
         try:
-            saved = load_from(session.spool, session.resume)
+            saved = session.load(session.resume)
             ledger = ledger_of(saved, session.resume, _is_done(saved, session), session.claimed)
         except InvalidPair as error:
             session.mark_unusable(str(error))
@@ -101,7 +104,7 @@ def _load(session: Session, name: CheckpointName, check: Callable[[Saved], Saved
         if not here and not session.fetch(name):
             raise InvalidPair("it is gone, or damaged")
         try:
-            return check(load_from(session.spool, name))
+            return check(session.load(name))
         except OSError as error:
             if tries + 1 == _TRIES:
                 raise InvalidPair(f"it cannot be read: {error.strerror}") from None

@@ -16,7 +16,7 @@ from __future__ import annotations
 import operator
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -29,14 +29,15 @@ from ...core.errors import InvalidPair
 from ...core.policy import Cadence
 from ...core.wording import count
 from ...spool import Board, Progress
-from ..pair.layout import Layout, holds_numbers
-from ..pair.pair import Draft, Place, Position, Saved, Written
+from ..pair.h5_writer import Layout, holds_numbers
+from ..pair.pair_files import Draft, Place, Position, Saved, Written
 from ..pair.plain import from_plain, name_of, to_plain
 from . import random_state
 from .base import LOOP, Session
 from .identity import Identity, of_process
+from .interval import Interval
 from .load import begin_training
-from .open import open_session
+from .open import open_session, with_artifacts
 
 KIND = "arrays"
 _GROUP = "array"
@@ -63,11 +64,10 @@ class Loop:
     def __init__(self, session: Session, cadence: Cadence, identity: Identity) -> None:
         self._session = session
         self._writer = session.writer
-        self._cadence = cadence
+        self._interval = Interval(cadence, time.monotonic())
         self._executed = Board.read(session.spool.file(Board.FILE)).executed
         self._position = Position(0, 0, 0)
         self._committed_step = -1
-        self._last_time = time.monotonic()
         self.resume_from = self._read(identity)
 
     @property
@@ -76,7 +76,7 @@ class Loop:
 
     @property
     def run_dir(self) -> Path:
-        return self._session.spool.path
+        return with_artifacts(self._session.spool.path)
 
     @property
     def busy(self) -> bool:
@@ -121,10 +121,18 @@ class Loop:
         self._position = Position(epoch, batch, step)
         self._session.board.write(Progress(self._executed, epoch, batch, step))
         self._session.keep_signal_handler()
+        self._session.arrive()
         if self._session.stop_reason is not None:
             return True
-        since = step - max(0, self._committed_step)
-        return self._session.save_reason is not None or self._cadence.due(since, time.monotonic() - self._last_time)
+        now = time.monotonic()
+        self._interval.boundary(now, self._writer.busy)
+        self._session.report_interval(self._interval)
+        if self._session.save_reason is not None:
+            return True
+        due = self._interval.is_due(step, now)
+        if due and self._interval.by_the_clock and self._session.save_together("interval"):
+            due = False
+        return due
 
     def commit(
         self,
@@ -149,8 +157,10 @@ class Loop:
         _check_names("arrays", arrays)
         _check_names("metrics", metrics or {})
         reason = self._session.stop_reason or self._session.save_reason or "commit"
+        began = time.monotonic()
         draft = self._draft(arrays, values, reason, {**(metrics or {}), **({} if loss is None else {"loss": loss})})
-        self._committed_step, self._last_time = self._position.step, time.monotonic()
+        self._committed_step, now = self._position.step, time.monotonic()
+        self._interval.taken(self._position.step, now, now - began)
         if self._session.stop_reason is not None:
             self._session.end_process(self._writer.write_now(draft))
         self._session.save_reason = None
@@ -161,12 +171,13 @@ class Loop:
         copies = {Place(_GROUP, i): (str(name), _copy(name, array)) for i, (name, array) in enumerate(arrays.items())}
         assert self._session.ledger is not None
         facts = {
-            "values": to_plain(values),
+            "values": to_plain(values, typed=True),
             "random": random_state.get_state(),
             **self._session.ledger.facts(),
         }
         numbers = {name: float(value) for name, value in metrics.items()}
-        return draft_of(self._position, reason, numbers, copies, facts, self._session.ledger.needs())
+        draft = draft_of(self._position, reason, numbers, copies, facts, self._session.ledger.needs())
+        return replace(draft, fit=self._session.ledger.current_index + 1)
 
     def _read(self, identity: Identity) -> LoopState | None:
         states: list[LoopState] = []
@@ -184,22 +195,25 @@ class Loop:
         state = states[-1]
         self._position = Position(state.epoch, state.batch, state.step)
         self._committed_step = state.step
+        self._interval.resumed_at(state.step)
         return state
 
 
-def session(every: str | int | timedelta = "epoch", directory: str | None = None, keep: int = 5) -> Loop:
+def session(every: str | int | timedelta | None = None, directory: str | None = None, keep: int = 5) -> Loop:
     """Opens this process's part in the run.
 
     Args:
-        every: a number of batches or a timedelta between commits; ``"epoch"`` leaves it to the loop when to commit.
+        every: a number of batches or a timedelta between commits, or such a time as text (``"10m"``); ``"epoch"``
+            leaves it to the loop when to commit. By default what ``holdfast run --every`` says, and else ``"epoch"``.
         directory: where to keep pairs when no supervisor runs the script; ``./runs`` if not given.
         keep: how many pairs to keep there.
 
     Raises SettingsError if the process has, or had, another session or a ``fit`` with ``holdfast.Resume``.
     """
-    cadence = Cadence.of(every)
+    cadence = None if every is None else Cadence.of(every)
     opened = open_session(directory, keep)
     opened.claim(LOOP)
+    cadence = cadence or Cadence.parse(opened.every)
     return Loop(opened, cadence, {"kind": LOOP, **of_process(opened.origin.get("command"))})  # one in a process
 
 
@@ -254,14 +268,13 @@ def draft_of(
     facts: Mapping[str, Any],
     needs: tuple[CheckpointName, ...] = (),
 ) -> Draft:
-    def write_h5(path: Path, most_dirty: int | None) -> Written:
+    def write_h5(path: Path, most_dirty: int | None, over: Path | None = None) -> Written:
         with Layout(path) as layout:
             group = layout.file.create_group("arrays")
             for place, (name, array) in arrays.items():
                 if holds_numbers(array):
-                    layout.plan(group, str(place.index), place, array)
-                    group[str(place.index)].attrs["name"] = name
+                    layout.plan(group, str(place.index), place, array).attrs["name"] = name
         values = {place: array for place, (_, array) in arrays.items()}
-        return Written(KIND, layout.names, layout.write(values, most_dirty))
+        return Written(KIND, layout.names, layout.write(values, most_dirty, over), layout.pieces)
 
     return Draft(position, reason, metrics, arrays, facts, write_h5, needs)

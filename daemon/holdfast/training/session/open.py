@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
 
+from ...core.artifacts import FOLDER
 from ...core.policy import Retention
 from ...core.wire import RUN_DIR_VARIABLE, SOCKET_VARIABLE
 from . import detect_unprotected
-from .base import Session
+from .base import FIT, LOOP, Session
 from .standalone import open_standalone
 from .supervised import connect
 
@@ -27,10 +29,21 @@ def open_session(directory: str | os.PathLike[str] | None = None, keep: int = 5,
     global _open
     pairs = Retention.of(keep)
     if _open is None:
-        detect_unprotected.has_session()
+        detect_unprotected.has_session(_say_of_later_fit)
         address = os.environ.get(SOCKET_VARIABLE)
         _open = connect(address) if address else open_standalone(Path(directory or DEFAULT_DIRECTORY), pairs, epochs)
     return _open
+
+
+def _say_of_later_fit(text: str) -> None:
+    """Not where a loop is what calls it: that has arrays of its own to commit."""
+    if _open is not None and _open.claimed_by == FIT:
+        _open.say(text)
+
+
+def loop_under_way() -> Session | None:
+    """The process's session, while a loop of ``holdfast.session`` trains."""
+    return _open if _open is not None and _open.claimed_by == LOOP and _open.unfinished else None
 
 
 def close_session() -> None:
@@ -52,9 +65,16 @@ def at_close(function: Callable[[], None]) -> None:
 
 
 def run_dir() -> Path:
-    """The run's own folder on this machine.
+    """The run's own folder on this machine, with the folder ``artifacts`` in it.
 
     Under the supervisor this needs no session; without one it opens the session in ``./runs``.
     """
     given = os.environ.get(RUN_DIR_VARIABLE)
-    return Path(given) if given else open_session().spool.path
+    return with_artifacts(Path(given) if given else open_session().spool.path)
+
+
+def with_artifacts(folder: Path) -> Path:
+    """The run's folder, and in it the one that a script's own files go to."""
+    with contextlib.suppress(OSError):  # a full disk, say: the script learns of it when it writes there
+        (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+    return folder

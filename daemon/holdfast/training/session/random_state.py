@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import sys
 from typing import Any
@@ -29,18 +30,29 @@ def of_torch() -> dict[str, Any]:
 
 def set_state(state: Any) -> None:
     """Raises InvalidPair, and sets nothing, if ``state`` is not what ``get_state`` gave."""
-    before = random.getstate()
-    try:
-        version, words, gauss = state["python"]
-        numbers = _checked(from_plain(state["numpy"]))
-        random.setstate((version, words, None if gauss is None else float(gauss)))
-        np.random.set_state(numbers)
-        torch: Any = sys.modules.get("torch")
-        if "torch" in state and hasattr(torch, "set_rng_state"):
+    check_state(state)
+    torch: Any = sys.modules.get("torch")
+    if "torch" in state and hasattr(torch, "set_rng_state"):
+        try:
             torch.set_rng_state(torch.frombuffer(bytearray(state["torch"]), dtype=torch.uint8))
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise InvalidPair(f"the .pkl's random states are malformed: {error}") from None
+    _set(state, random, np.random)
+
+
+def check_state(state: Any) -> None:
+    """Raises InvalidPair if ``set_state`` would, for Python's and NumPy's. Generators of its own try it."""
+    numpy: Any = np.random  # its types leave out the generator in use
+    try:
+        _set(state, random.Random(), np.random.RandomState(copy.deepcopy(numpy.get_bit_generator())))
     except (RuntimeError, ValueError, TypeError, KeyError, OverflowError, AttributeError) as error:
-        random.setstate(before)
         raise InvalidPair(f"the .pkl's random states are malformed: {error}") from None
+
+
+def _set(state: Any, python: Any, numpy: Any) -> None:
+    version, words, gauss = state["python"]
+    python.setstate((version, words, None if gauss is None else float(gauss)))
+    numpy.set_state(_checked(from_plain(state["numpy"])))
 
 
 def state_of(generator: Any) -> Any:
@@ -59,20 +71,34 @@ def set_state_of(generator: Any, state: Any) -> None:
         version, inner, gauss = state
         generator.setstate((version, tuple(inner), gauss))
     elif isinstance(generator, np.random.Generator):
-        generator.bit_generator.state = state
+        generator.bit_generator.state = _within_buffer(state)
     else:
-        generator.set_state(state)
+        generator.set_state(_within_buffer(state))
 
 
 def _checked(state: Any) -> Any:
-    """NumPy takes the place in a generator's buffer as it is given, and reads there: one outside ends the process."""
+    """Of the global generator: a Mersenne twister's is a tuple."""
     if isinstance(state, dict):
-        if state["bit_generator"] == "MT19937" or state.get("buffer_pos", 0) not in PHILOX_PLACES:
-            raise ValueError("a place outside of the generator's buffer")
-        return state
+        if state["bit_generator"] == "MT19937":
+            raise ValueError("not a Mersenne twister's state")
+        return _within_buffer(state)
     _, key, place, _, _ = state
     if (key.dtype, key.shape) != ("uint32", (_MT19937_WORDS,)):
         raise ValueError("not a Mersenne twister's state")
-    if type(place) is not int or place not in PLACES:
-        raise ValueError("a place outside of the generator's buffer")
+    _check_place(place, PLACES)
     return state
+
+
+def _within_buffer(state: Any) -> Any:
+    """NumPy takes the place in a generator's buffer as it is given, and reads there: one outside ends the process."""
+    if not isinstance(state, dict):
+        raise TypeError("not a generator's state")
+    _check_place(state.get("buffer_pos", 0), PHILOX_PLACES)
+    if isinstance(inner := state.get("state"), dict):
+        _check_place(inner.get("pos", 0), PLACES)
+    return state
+
+
+def _check_place(place: Any, places: range) -> None:
+    if type(place) is not int or place not in places:
+        raise ValueError("a place outside of the generator's buffer")

@@ -40,6 +40,7 @@ class StandaloneSession(Session):
         self._keep = keep
         self._unusable: set[CheckpointName] = set()
         self._over = False
+        self._was_interrupted = False
         self._complete_before = complete
         self._start_reported = False
         self.resume = self._newest_valid() if pairs else None
@@ -51,10 +52,11 @@ class StandaloneSession(Session):
         inside: Callable[[FrameType | None], bool] | None = None,
         training: int = 0,
         left: bool = True,
+        batches: int | None = None,
     ) -> None:
         self.spool.file(COMPLETE_FILE).unlink(missing_ok=True)
-        self._over = False
-        super().began(epochs, inside, training, left)
+        self._over = self._was_interrupted = False
+        super().began(epochs, inside, training, left, batches)
 
     def report_start(self, batch: int = 0) -> None:
         """Only once: later trainings of the script are no start."""
@@ -72,17 +74,24 @@ class StandaloneSession(Session):
         self.say(f"stopped by {self.stop_reason}; {self._what_is(stored)}; start again to go on (exit {int(code)})")
 
     def _interrupted(self, number: int, frame: FrameType | None) -> None:
-        """Ctrl-C raises KeyboardInterrupt, as without holdfast, and saves nothing. Says where that leaves the run."""
-        if self._inside(frame):
-            newest = next(iter(self.spool.pairs()), None)
-            left = (
-                f"the newest checkpoint is epoch {newest.epoch}, step {newest.step}" if newest else "nothing is saved"
-            )
-            again = "start again to go on from there" if newest else "the next start begins anew"
-            text = f"\nholdfast: interrupted; {left} in {self.spool.path}; {again} (SIGTERM saves first)\n"
-            with contextlib.suppress(OSError):
-                os.write(2, text.encode())  # Python's own stream may be in the middle of a line
+        """Ctrl-C raises KeyboardInterrupt, as without holdfast, and saves nothing. Where that leaves the run is said as
+        the script ends, below Python's traceback; at once where someone types.
+        """
+        self._was_interrupted = self._inside(frame)
+        if hasattr(sys, "ps1"):
+            self._report_interruption()
         signal.default_int_handler(number, frame)
+
+    def _report_interruption(self) -> None:
+        if not self._was_interrupted:
+            return
+        self._was_interrupted = False
+        newest = next(iter(self.spool.pairs()), None)
+        left = f"the newest checkpoint is epoch {newest.epoch}, step {newest.step}" if newest else "nothing is saved"
+        again = "start again to go on from there" if newest else "the next start begins anew"
+        text = f"\nholdfast: interrupted; {left} in {self.spool.path}; {again} (SIGTERM saves first)\n"
+        with contextlib.suppress(OSError):
+            os.write(2, text.encode())  # Python's own stream may be in the middle of a line
 
     def _what_is(self, stored: bool) -> str:
         if not stored:
@@ -97,20 +106,24 @@ class StandaloneSession(Session):
         if self.stop_reason is not None:
             self.end_process(stored)
         self._over = stored and not self.unfinished
+        self._was_interrupted = False
 
     def close(self) -> None:
         super().close()
+        self._report_interruption()
         atexit.unregister(self._script_ends)
-        self._complete()
+        self._conclude()
         self._lock.__exit__(None, None, None)
 
     def _script_ends(self) -> None:
+        self._report_interruption()
         died = hasattr(sys, "last_value") and not hasattr(sys, "ps1")  # where someone types, an error ends nothing
-        if not died:
-            self._complete()
+        self._conclude(complete=not died)
 
-    def _complete(self) -> None:
-        if not self._over:
+    def _conclude(self, complete: bool = True) -> None:
+        with contextlib.suppress(OSError):
+            self.spool.drop_retired()
+        if not self._over or not complete:
             return
         try:
             write_whole(self.spool.file(COMPLETE_FILE), b'{"format": 1}\n', durable=True)
@@ -121,7 +134,7 @@ class StandaloneSession(Session):
         super().saved(manifest, seconds)
         with contextlib.suppress(OSError):  # what cannot be removed stays: the next pair is written all the same
             for name in self._keep.expendable(self.spool.pairs(), self._needed()):
-                self.spool.remove(name)
+                self.spool.retire(name)
 
     def _expendable(self) -> list[CheckpointName]:
         needed = self._needed()

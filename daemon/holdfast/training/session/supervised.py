@@ -8,9 +8,10 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
+from typing import Any, NoReturn
 
 from ...core.checkpoint_name import CheckpointName
 from ...core.errors import Exit, HoldfastError
@@ -27,6 +28,7 @@ from ...core.wire import (
     Refused,
     Save,
     SaveFailed,
+    SavesEvery,
     StacksBy,
     Stop,
     TrainingBegan,
@@ -34,15 +36,29 @@ from ...core.wire import (
     TrainingFinished,
     Unusable,
     Welcome,
+    bounded,
     decode,
     encode,
 )
 from ...spool import Spool
+from ...spool.gang_board import SAVE, STOP
+from ..gang.part import GangPart
+from ..gang.rank_state import OwnState
+from ..gang.state_sender import StateSender
+from ..pair.background_writer import Writer
+from ..pair.pair_files import Saved
 from .base import Session
+from .interval import Decision
 from .ledger import TrainingRecord
-from .stacks import Stacks
+from .preload import changed_since, loaded
+from .thread_stacks import Stacks
 
 _LOOK_EVERY = 0.05
+
+_SET_LATE = (
+    "the script sets {} otherwise than when it was last started. Its packages were imported before it began, with the "
+    "earlier value, so it may have no effect in this start. --stand-by off prevents that"
+)
 
 
 class SupervisedSession(Session):
@@ -50,16 +66,20 @@ class SupervisedSession(Session):
 
     def __init__(self, welcome: Welcome, stream: socket.socket) -> None:
         resume = CheckpointName.parse(welcome.resume) if welcome.resume else None
-        super().__init__(Spool(Path(welcome.run_dir)), welcome.incarnation, welcome.next_save, resume, welcome.durable)
+        run_dir = Path(welcome.run_dir)
+        self._stream = stream
+        self._lock = threading.Lock()
+        self._part = GangPart(welcome.rank, welcome.ranks, run_dir, self._tell) if welcome.ranks > 1 else None
+        super().__init__(Spool(run_dir), welcome.incarnation, welcome.next_save, resume, welcome.durable)
         self.origin = welcome.origin
+        self.every = welcome.every
         self.claimed = {number for number in welcome.claimed if type(number) is int}
         self.ended = {number for number in welcome.finished if type(number) is int}
         self.extended = welcome.extended
         self.room_wait = 10.0
-        self._stream = stream
-        self._lock = threading.Lock()
         self._here: queue.SimpleQueue[PairHere] = queue.SimpleQueue()
         self._stacks = Stacks()
+        self._agreed_reason = "stop"
         if self._stacks.signal is not None:
             self._tell(StacksBy(os.getpid(), self._stacks.signal))
         threading.Thread(target=self._listen, name="holdfast", daemon=True).start()
@@ -68,15 +88,68 @@ class SupervisedSession(Session):
     def supervised(self) -> bool:
         return True
 
+    @property
+    def rank(self) -> int:
+        return 0 if self._part is None else self._part.rank
+
+    @property
+    def ranks(self) -> int:
+        return 1 if self._part is None else self._part.ranks
+
+    def _make_writer(self) -> Writer:
+        if self._part is None or not self._part.rank:
+            return super()._make_writer()
+        return StateSender(self, self._part, self._written)
+
+    def _written(self, name: CheckpointName) -> None:
+        """By rank 0, for all."""
+        if self.ledger is not None:
+            self.ledger.saved(name)
+
+    def arrive(self) -> None:
+        action = 0 if self._part is None else self._part.arrive()
+        if action == STOP:
+            self.stop_reason = self._agreed_reason
+        elif action == SAVE:
+            self.save_reason = self._agreed_reason
+
+    def save_together(self, reason: str) -> bool:
+        if self._part is not None:
+            self._part.want_save(reason)
+        return self._part is not None
+
+    def request_stop(self, reason: str) -> None:
+        """A rank of a gang stops where all ranks do: its supervisor has that agreed on."""
+        if self._part is None:
+            super().request_stop(reason)
+        else:
+            self._part.want_stop(reason)
+
+    def end_process(self, stored: bool) -> NoReturn:
+        self.ending = True
+        if self._part is not None:
+            self._part.leave(stored)
+        super().end_process(stored)
+
+    def states_of_ranks(
+        self, at: tuple[int, int, int], facts: Mapping[str, Any], digests: Callable[[], Mapping[str, str]]
+    ) -> Mapping[int, bytes]:
+        return {} if self._part is None else self._part.states(OwnState(at, facts, digests()))
+
+    def load(self, name: CheckpointName) -> Saved:
+        saved = super().load(name)
+        return saved if self._part is None else self._part.own(saved)
+
     def began(
         self,
         epochs: int | None,
         inside: Callable[[FrameType | None], bool] | None = None,
         training: int = 0,
         left: bool = True,
+        batches: int | None = None,
     ) -> None:
-        super().began(epochs, inside, training, left)
-        self._tell(TrainingBegan(epochs, training, left))
+        super().began(epochs, inside, training, left, batches)
+        self._tell(TrainingBegan(epochs, training, left, batches))
 
     def finished(self, stored: bool = True, training: int = 0) -> None:
         super().finished(stored, training)
@@ -93,7 +166,18 @@ class SupervisedSession(Session):
 
     def saved(self, manifest: Manifest, seconds: float) -> None:
         super().saved(manifest, seconds)
-        self._tell(PairSaved(str(manifest.name), manifest.reason, seconds))
+        if self._part is not None:
+            self._part.saved(manifest.name.step)
+        message = PairSaved(
+            str(manifest.name),
+            manifest.reason,
+            seconds,
+            manifest.batch,
+            bounded(manifest.metrics),
+            self.board.validated,
+            manifest.fit,
+        )
+        self._tell(message)
 
     def failed(self, error: str) -> None:
         self._tell(SaveFailed(error))
@@ -120,8 +204,11 @@ class SupervisedSession(Session):
     def refuse(self, error: str) -> None:
         self._tell(Refused(error))
 
-    def say(self, text: str) -> None:
-        self._tell(Notice(text))
+    def decided(self, decision: Decision) -> None:
+        self._tell(SavesEvery(decision.interval, decision.cost))
+
+    def say(self, text: str, warning: bool = True) -> None:
+        self._tell(Notice(text, warning))
 
     def close(self) -> None:
         super().close()
@@ -140,11 +227,19 @@ class SupervisedSession(Session):
             while line := lines.readline(MAX_LINE_BYTES):
                 message = decode(line)
                 if isinstance(message, Stop):
-                    self.request_stop(message.reason)
+                    self._agreed_reason = message.reason
+                    if self._part is None:
+                        self.request_stop(message.reason)
                 elif isinstance(message, Save):
-                    self.save_reason = message.reason
+                    self._agreed_reason = message.reason
+                    if self._part is None:
+                        self.save_reason = message.reason
                 elif isinstance(message, PairHere):
                     self._here.put(message)
+                elif self._part is not None:
+                    self._part.heard(message)
+        if self._part is not None:
+            self._part.alone()
         self.request_stop("the supervisor is gone")
 
 
@@ -152,15 +247,18 @@ def connect(address: str) -> SupervisedSession:
     stream = socket.socket(socket.AF_UNIX)
     try:
         stream.connect(address)
-        stream.sendall(encode(Hello(os.getpid())))
+        stream.sendall(encode(Hello(os.getpid(), loaded())))
         line = b""
         while not line.endswith(b"\n") and len(line) < MAX_LINE_BYTES and (byte := stream.recv(1)):
             line += byte
     except OSError as error:
         raise HoldfastError(f"{SOCKET_VARIABLE}={address}: the supervisor does not answer: {error}") from None
     if not line:
-        raise HoldfastError("another process of this run trains already: use holdfast.Resume in one process only")
+        raise HoldfastError("another process of this run trains already: a run has one training process at a time")
     welcome = decode(line)
     if not isinstance(welcome, Welcome):
         raise HoldfastError("the supervisor speaks another version of the protocol; restart it after an upgrade")
-    return SupervisedSession(welcome, stream)
+    session = SupervisedSession(welcome, stream)
+    if changed := changed_since():
+        session.say(_SET_LATE.format(", ".join(changed)))
+    return session

@@ -30,6 +30,7 @@ from holdfast.core.machine.events import (
     FolderSeen,
     LeaseLost,
     NoNotice,
+    NotImported,
     PairSpooled,
     PairStored,
     Ready,
@@ -176,6 +177,15 @@ def test_a_command_that_runs_for_five_minutes_without_a_training_that_speaks_to_
     assert (said.kind, said.warning) == ("no-training", True)
     assert "does the script use holdfast.Resume?" in said.text
     assert (state.phase, state.next_time()) == (Phase.STARTING, None)
+
+
+def test_a_command_that_loaded_tensorflow_and_not_holdfast_is_warned_of_sooner_and_not_again() -> None:
+    state, (said,) = step(way("starting"), NotImported(60.0), 65.0)
+    assert isinstance(said, Say)
+    assert (said.kind, said.warning) == ("no-training", True)
+    assert "TensorFlow was loaded 60 s ago, and nothing in this command has imported holdfast" in said.text
+    assert step(state, NotImported(62.0), 67.0) == (state, ())
+    assert state.next_time() is None
 
 
 @pytest.mark.parametrize(

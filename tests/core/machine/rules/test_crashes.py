@@ -19,8 +19,8 @@ from core.machine.steps import (
     on,
     way,
 )
-from holdfast.core.crash_signature import Failure
 from holdfast.core.errors import Exit
+from holdfast.core.machine.crash_signature import Failure
 from holdfast.core.machine.effects import (
     DumpStacks,
     Finalize,
@@ -75,6 +75,17 @@ def test_a_crash_after_progress_is_restored_and_started_again() -> None:
 
 def test_a_run_with_a_checkpoint_is_started_again_even_if_it_crashes_before_a_batch() -> None:
     assert go(NoNotice(), Restored(checkpoint=FIRST), Spawned(7), ChildExited(1))[0].phase is Phase.BACKOFF
+
+
+@pytest.mark.parametrize(
+    "before", [(Restored(),), (Restored(checkpoint=FIRST),)], ids=["a new run", "a run with a pair"]
+)
+def test_what_dies_before_its_script_begins_is_no_failure_and_is_replaced_at_once(before: tuple[Event, ...]) -> None:
+    rules = replace(RULES, max_restarts=0)
+    state, effects = go(NoNotice(), *before, Spawned(7), ChildExited(1, stood_by=True), rules=rules)
+    assert (state.phase, acts(effects), state.failures) == (Phase.STARTING, [Spawn()], 0)
+    stopped, _ = on(state, Spawned(8), STOP, ChildExited(143, stood_by=True))
+    assert stopped.phase is Phase.FLUSHING, "a stop starts nothing"
 
 
 def test_a_pair_that_the_child_cannot_use_costs_one_start_and_is_no_failure() -> None:
@@ -182,7 +193,7 @@ def test_a_stop_between_two_starts_stores_what_is_owed_and_exits_with_75(event: 
 def test_a_command_that_hangs_writes_its_stacks_is_killed_and_started_again(name: str) -> None:
     state, effects = step(way(name), STALLED, 10.0)
     assert effects == (
-        Say("stalled", "no batch, no CPU and no data for 1800 s: the command hangs", warning=True),
+        Say("stalled", "no batch, no CPU and no data for 1800 s: the command hangs", warning=True, seconds=1800.0),
         DumpStacks(),
     )
     assert (state.phase, state.next_time()) == (way(name).phase, 13)

@@ -17,8 +17,8 @@ from core.machine.steps import (
     on,
     way,
 )
-from holdfast.core.crash_signature import Failure
 from holdfast.core.errors import Exit
+from holdfast.core.machine.crash_signature import Failure
 from holdfast.core.machine.effects import (
     DropUploads,
     Effect,
@@ -40,9 +40,11 @@ from holdfast.core.machine.events import (
     PairSpooled,
     PairStored,
     Progressed,
+    Ready,
     Restored,
     SavingFailed,
     Spawned,
+    StopRequested,
     Tick,
     TrainingConnected,
     TrainingEnded,
@@ -118,12 +120,33 @@ def test_an_exception_behind_an_exit_code_of_0_is_a_failure_before_any_training_
     assert "pipefail" in why(effects)
 
 
+def test_a_module_that_holdfasts_own_python_lacks_is_explained_by_the_environment() -> None:
+    lacks = Failure("ModuleNotFoundError", "train.py:1", "ModuleNotFoundError: No module named 'numpy'")
+    assert "holdfast's own environment" in why(go(*START, ChildExited(1, failure=lacks, own_python=True))[1])
+    for other in (ChildExited(1, failure=lacks), ChildExited(1, failure=BUG, own_python=True)):
+        assert "holdfast's own environment" not in why(go(*START, other)[1])
+
+
 def test_a_start_that_never_comes_to_a_training_that_is_not_over_completes_nothing() -> None:
     resumed = (NoNotice(), Restored(checkpoint=FIRST, step=1, midway=True), Spawned(7))
     state, effects = go(*resumed, ChildExited(0))
     assert state.phase is Phase.BACKOFF
     assert "before a training began" in why(effects)
     assert go(*resumed, TrainingStarted(left=False), TrainingEnded(), ChildExited(0))[0].outcome is Outcome.COMPLETE
+
+
+def test_a_command_that_ends_before_its_pair_is_here_completes_no_run_that_has_pairs() -> None:
+    """Whether the newest is of a training that is over is not known yet. As of ``python train.py; echo done``."""
+    begun = (NoNotice(), Ready(pairs=True), Spawned(7), ChildExited(0))
+    state, effects = go(*begun)
+    assert state.phase is Phase.RESTORING
+    assert "before its checkpoint was here" in why(effects)
+    for midway, outcome in ((False, Outcome.COMPLETE), (True, None)):
+        again = (Restored(checkpoint=FIRST, step=1, midway=midway), Spawned(8), ChildExited(0))
+        state, _ = on(go(*begun)[0], *again)
+        assert (state.outcome, state.failures) == (outcome, int(midway))
+    assert go(*begun, StopRequested("SIGTERM"))[0].outcome is Outcome.STOPPED
+    assert go(NoNotice(), Ready(pairs=False), Spawned(7), ChildExited(0))[0].outcome is Outcome.COMPLETE
 
 
 def test_a_script_that_skips_the_training_that_is_over_is_complete() -> None:
@@ -269,13 +292,32 @@ def test_batches_that_are_done_again_are_no_progress() -> None:
     assert state.failures == RULES.max_restarts
 
 
-def test_a_script_that_ends_with_0_once_it_was_sent_sigterm_is_stopped_though_its_training_so_far_is_over() -> None:
-    """Its own handler may have ended it, before its next fit."""
+def test_a_stop_in_the_tail_of_a_finished_training_leaves_it_complete_if_the_script_still_ends_well() -> None:
     state, effects = go(*TAIL, STOP)
-    assert acts(effects) == [Terminate()]
+    assert (acts(effects), state.next_time()) == ([], 60)
     state, effects = on(state, ChildExited(0), NO_LONGER_OWED)
-    assert effects == (Finalize(complete=False),)
-    assert on(state, Finalized())[0].exit_code is Exit.STOPPED
+    assert effects == (Finalize(complete=True),)
+    assert on(state, Finalized())[0].exit_code is Exit.COMPLETE
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        (Tick(), ChildExited(0)),
+        (ChildExited(0, signalled=True),),
+        (ChildExited(1),),
+        (TrainingConnected(), ChildExited(0)),
+        (TrainingStarted(1), ChildExited(0)),
+        (TrainingStarted(1), TrainingEnded(1), ChildExited(0)),
+    ],
+    ids=["SIGTERM", "SIGTERM by others", "it fails", "the next fit", "in the next fit", "after the next fit"],
+)
+def test_a_stop_in_the_tail_is_a_stop_where_the_script_may_not_have_come_to_its_end(after: tuple[Event, ...]) -> None:
+    """On SIGTERM its own handler may have ended it with 0, before its next fit."""
+    state, _ = go(*TAIL, STOP)
+    for event in after:
+        state, _ = on(state, event, now=60.0)
+    assert on(state, NO_LONGER_OWED, Finalized())[0].exit_code in (Exit.STOPPED, Exit.UNSTORED)
 
 
 def test_training_that_ends_while_it_is_asked_to_stop_has_its_tail_ended() -> None:

@@ -22,6 +22,7 @@ from holdfast.core.machine.effects import (
     AskStop,
     ExitWith,
     Kill,
+    Restore,
     Say,
     ScanSpool,
     Terminate,
@@ -40,7 +41,7 @@ from holdfast.core.machine.events import (
     in_order,
 )
 from holdfast.core.machine.scenarios import FLUSH, NOTHING, START, STOP, TRAIN
-from holdfast.core.machine.table import Phase, step
+from holdfast.core.machine.table import Phase, State, step
 
 # --- stops and the drain ---------------------------------------------------------------------------------------------
 
@@ -60,12 +61,18 @@ def test_a_tick_before_its_time_does_nothing() -> None:
     assert step(state, Tick(), 59.9) == (state, ())
 
 
-@pytest.mark.parametrize("name", ["starting", "in the script's tail"])
-def test_a_command_that_does_not_train_is_terminated_at_once_and_later_killed(name: str) -> None:
-    state, effects = step(way(name), STOP, 0.0)
+def test_a_command_that_does_not_train_is_terminated_at_once_and_later_killed() -> None:
+    state, effects = step(way("starting"), STOP, 0.0)
     assert acts(effects) == [Terminate()]
     assert state.next_time() == 60
     assert acts(step(state, Tick(), 60.0)[1]) == [Kill()]
+
+
+def test_a_script_whose_training_is_over_may_end_by_itself_and_is_terminated_later() -> None:
+    state, effects = step(way("in the script's tail"), STOP, 0.0)
+    assert (acts(effects), state.next_time()) == ([], 60)
+    state, effects = step(state, Tick(), 60.0)
+    assert (acts(effects), state.next_time()) == ([Terminate()], 65)
 
 
 def test_a_training_that_begins_while_draining_is_asked_to_stop() -> None:
@@ -102,7 +109,7 @@ def test_a_notice_while_draining_brings_everything_forward() -> None:
 def test_a_notice_that_leaves_more_time_than_the_drain_changes_nothing(seconds: float | None) -> None:
     before = way("draining")
     state, _ = on(before, NoticeStands("spot notice", seconds), now=10.0)
-    assert replace(state, notice=None) == before
+    assert replace(state, notices=()) == before
 
 
 @given(now=st.floats(0, 99), seconds=st.none() | st.floats(-100, 200))
@@ -198,3 +205,44 @@ def test_a_signal_that_comes_again_and_again_counts_every_two_seconds() -> None:
         state, effects = step(state, STOP, tenth / 10)
         assert Kill() not in effects or tenth in (20, 40)
     assert state.exit_code is Exit.UNSTORED
+
+
+# --- several sources of notices --------------------------------------------------------------------------------------
+
+_FIRST, _SECOND = NoticeStands("spot notice", 120.0, "aws"), NoticeStands("notice by hand", 60.0, "hand")
+
+
+def test_nothing_is_started_before_each_source_has_looked() -> None:
+    state = State(awaited=frozenset({"aws", "hand"}))
+    state, effects = step(state, NoNotice("hand"), 0.0)
+    assert acts(effects) == []
+    _, effects = step(state, NoNotice("aws"), 0.0)
+    assert acts(effects) == [Restore()]
+
+
+@pytest.mark.parametrize("over", ["aws", "hand"])
+def test_one_sources_all_clear_does_not_take_back_anothers_notice(over: str) -> None:
+    state, effects = State(), ()
+    for event in (_FIRST, _SECOND, NoNotice(over)):
+        state, effects = step(state, event, 0.0)
+    assert acts(effects) == []
+    assert state.notice is not None
+    assert state.notice.source != over
+    _, effects = step(state, NoNotice(state.notice.source), 0.0)
+    assert acts(effects) == [Restore()]
+
+
+def test_in_a_drain_the_sooner_of_two_notices_counts_and_neither_ends_with_the_others_all_clear() -> None:
+    state, _ = go(*TRAIN, _FIRST)
+    assert state.deadline == 100
+    state, _ = step(state, _SECOND, 0.0)
+    assert state.deadline == 60
+    state, _ = step(state, NoNotice("aws"), 1.0)
+    assert (state.deadline, state.notice) == (60, _SECOND)
+
+
+def test_a_source_has_one_notice_at_a_time() -> None:
+    state = State()
+    for seconds in (90.0, 80.0):
+        state, _ = step(state, NoticeStands("spot notice", seconds, "aws"), 0.0)
+    assert state.notices == (NoticeStands("spot notice", 80.0, "aws"),)

@@ -96,7 +96,10 @@ class TellsItsState(Augments):
 
 KINDS = {
     "generator": Kind(
-        lambda: {"x": shuffling_generator(), "steps_per_epoch": BATCHES}, lambda: {"x": shuffling_generator()}
+        lambda: {"x": shuffling_generator(), "steps_per_epoch": BATCHES},
+        lambda: {"x": shuffling_generator()},
+        but=("in validation", "in the second of two fits"),
+        only_seeded=True,
     ),
     "PyDataset in order": Kind(lambda: {"x": InOrder(), "shuffle": False}, lambda: {"x": WithoutEnd()}),
     "PyDataset shuffled by Keras": Kind(lambda: {"x": InOrder()}),

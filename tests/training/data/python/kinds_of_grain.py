@@ -37,9 +37,17 @@ def loader(source: Any = Source, passes: int | None = 1) -> Any:
     return grain.DataLoader(data_source=source(), sampler=sampler, operations=[grain.transforms.Batch(SIZE)])
 
 
+def interleaved(passes: int | None = 1) -> Any:
+    """A repeated one, whose state Grain does not keep whole."""
+    parts = [grain.MapDataset.source(Source())[first::3].to_iter_dataset() for first in range(3)]
+    together = grain.experimental.InterleaveIterDataset(parts, cycle_length=2)
+    return grain.experimental.RepeatIterDataset(together, num_epochs=passes).batch(SIZE)
+
+
 KINDS = {
     "MapDataset": Kind(lambda: {"x": mapped()}, lambda: {"x": mapped(None)}),
     "IterDataset": Kind(lambda: {"x": mapped().to_iter_dataset()}, lambda: {"x": mapped(None).to_iter_dataset()}),
     "DataLoader": Kind(lambda: {"x": loader()}, lambda: {"x": loader(passes=None)}),
     "DataLoader of a nameless source": Kind(lambda: {"x": loader(Nameless)}, lambda: {"x": loader(Nameless, None)}),
+    "IterDataset, an interleave that repeats": Kind(lambda: {"x": interleaved()}, lambda: {"x": interleaved(None)}),
 }

@@ -81,7 +81,8 @@ WHOLE = [pytest.param(kind, marks=pytest.mark.whole) for kind in (draws_from_pyt
 @pytest.mark.parametrize("kind", [draws_from_numpy, *WHOLE])
 def test_a_generator_goes_on_exactly(tmp_path: Path, kind: Any, capfd: pytest.CaptureFixture[str]) -> None:
     check(train(kind), tmp_path)
-    assert "batches" not in capfd.readouterr().err
+    lines = capfd.readouterr().err.splitlines()
+    assert not [line for line in lines if "batches" in line and "position in the data is saved as" not in line]
 
 
 @pytest.mark.whole

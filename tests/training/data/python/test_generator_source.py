@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from holdfast.core.errors import InvalidPair
-from holdfast.training.data.python.generator import GeneratorSource
+from holdfast.training.data.python.generator import GeneratorPosition, GeneratorSource
 from holdfast.training.pair.plain import from_plain
 
 
@@ -115,3 +116,11 @@ def test_draws_of_other_code_that_are_too_many_to_be_kept_are_named() -> None:
 def test_malformed_facts_are_refused(facts: dict[str, Any]) -> None:
     with pytest.raises(InvalidPair, match="malformed"):
         source_of(draws()).restore(facts, 0)
+
+
+def test_keras_has_the_generator_again_once_the_fit_is_over() -> None:
+    before = {"generator": lambda: draws(), "_first_batches": []}
+    adapter = SimpleNamespace(**before)
+    keras = SimpleNamespace(steps_per_epoch=None, steps_per_execution=1, _steps_seen=0, data_adapter=adapter)
+    GeneratorPosition(draws(), keras, lambda text: None).release()
+    assert vars(adapter) == before

@@ -11,6 +11,7 @@ import pytest
 
 from holdfast.core.errors import InvalidPair
 from holdfast.training.data.python.object_state import ObjectState
+from holdfast.training.session import random_state
 
 
 class Helper:
@@ -122,6 +123,23 @@ def test_malformed_values_are_refused(saved: dict[str, Any], said: list[str]) ->
         saved["Data.index"]["of"] = ObjectState(data, said.append).read()["Data.index"]["of"]
     with pytest.raises(InvalidPair, match="malformed"):
         ObjectState(data, said.append).put(saved)
+
+
+@pytest.mark.parametrize("kind", [np.random.MT19937, np.random.Philox])
+def test_a_generators_place_outside_of_its_buffer_is_refused_and_nothing_is_set(
+    kind: Any, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    data = Data()
+    data.mine = np.random.Generator(kind(1))
+    data.mine.random()
+    state = ObjectState(data, said.append)
+    saved, before = state.small(), str(data.mine.bit_generator.state)
+    monkeypatch.setattr(random_state, "PLACES", range(1))
+    monkeypatch.setattr(random_state, "PHILOX_PLACES", range(1))
+    for take in (state.check, state.put):
+        with pytest.raises(InvalidPair, match="a place outside of the generator's buffer"):
+            take(saved)
+    assert str(data.mine.bit_generator.state) == before
 
 
 @pytest.fixture

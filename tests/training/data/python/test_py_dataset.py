@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from holdfast.core.errors import HoldfastError
+from holdfast.training.pair.plain import pack
 
+from ...edited import edit_newest
 from ...restarts import Script, assert_same, interrupted, once
 from ..conformance import BATCHES
 from . import kinds
@@ -125,3 +127,49 @@ def test_a_pair_whose_state_is_refused_as_the_epoch_begins_is_passed_over(
     with pytest.raises(HoldfastError):
         once(script, tmp_path)
     assert "passed over: Refuses.set_state() raised ValueError: another one" in capfd.readouterr().err
+
+
+MALFORMED: dict[str, Callable[[Any], None]] = {
+    "a generator": lambda saved: saved["drawn"].update({"Augments.mine": {"~random": {"bit_generator": "PCG64"}}}),
+    "no generator": lambda saved: saved["drawn"].update({"Augments.mine": 3}),
+    "an order": lambda saved: saved["object"]["Augments.index"].update({"~order": 7}),
+    "random states": lambda saved: saved["random"].update({"python": None}),
+    "a shuffled order": lambda saved: saved.update({"shuffled": (3, (1,), None)}),
+    "no part": lambda saved: saved.update({"drawn": 3}),
+}
+
+
+class RefusesAnother(kinds.TellsItsState):
+    def set_state(self, state: Any) -> None:
+        if len(state["index"]) != len(self.index):
+            raise ValueError("another one")
+        super().set_state(state)
+
+
+def test_a_pair_whose_state_within_the_epoch_is_refused_by_the_dataset_is_passed_over_for_an_older_one(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What making batches changed is set when all batches that are done were dropped: too late for another pair."""
+    script = train(RefusesAnother)
+    undisturbed = once(script, tmp_path / "undisturbed")
+    once(script, tmp_path / "stopped", (1, 3))
+    shorter = pack(np.arange(3))
+    newest = edit_newest(
+        tmp_path / "stopped", lambda facts: facts["py_dataset"]["drawn"]["told"].update({"index": shorter})
+    )
+    assert_same(once(script, tmp_path / "stopped"), undisturbed)
+    assert f"{newest}: passed over: RefusesAnother.set_state() raised ValueError: another one" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "what", [what if what == "a generator" else pytest.param(what, marks=pytest.mark.whole) for what in MALFORMED]
+)
+def test_a_pair_whose_state_of_the_data_is_malformed_is_passed_over_for_an_older_one(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], what: str
+) -> None:
+    script = train(kinds.Augments)
+    undisturbed = once(script, tmp_path / "undisturbed")
+    once(script, tmp_path / "stopped", (1, 3))
+    newest = edit_newest(tmp_path / "stopped", lambda facts: MALFORMED[what](facts["py_dataset"]))
+    assert_same(once(script, tmp_path / "stopped"), undisturbed)
+    assert f"{newest}: passed over" in capfd.readouterr().err

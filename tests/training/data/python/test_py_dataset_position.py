@@ -38,9 +38,15 @@ class Adapter:
     _infinite_generator = _finite_generator
 
 
-def position_in(dataset: Any, steps: int | None = None) -> tuple[PyDatasetPosition, Any]:
+def position_in(
+    dataset: Any, steps: int | None = None, adapter: Adapter | None = None
+) -> tuple[PyDatasetPosition, Any]:
     keras = SimpleNamespace(
-        steps_per_epoch=steps, steps_per_execution=1, _steps_seen=0, _current_iterator=0, data_adapter=Adapter(dataset)
+        steps_per_epoch=steps,
+        steps_per_execution=1,
+        _steps_seen=0,
+        _current_iterator=0,
+        data_adapter=adapter or Adapter(dataset),
     )
     position = PyDatasetPosition(dataset, keras, lambda text: None)
     position.begin_epoch(0, within=False, facts=None)
@@ -107,6 +113,19 @@ def test_as_a_later_epoch_of_a_pass_begins_what_was_read_ahead_does_not_count() 
     position.end_epoch()
     position.begin_epoch(0, within=False, facts=None)
     assert same(numpy_of(position.random_state(True, 0)), expected)
+
+
+@pytest.mark.parametrize("workers", [None, SimpleNamespace(py_dataset=None, shuffle=True)])
+def test_keras_own_objects_are_as_they_were_once_the_fit_is_over(workers: Any) -> None:
+    adapter = Adapter(kinds.InOrder())
+    adapter.enqueuer, adapter.shuffle = workers, True
+    if workers is not None:
+        workers.py_dataset = adapter.py_dataset
+    before = [dict(vars(one)) for one in (adapter, workers) if one is not None]
+    position, _ = position_in(adapter.py_dataset, adapter=adapter)
+    position.begin_epoch(3, within=True, facts={**position.facts(True, 3)})
+    position.release()
+    assert [vars(one) for one in (adapter, workers) if one is not None] == before
 
 
 class Torch(SimpleNamespace):

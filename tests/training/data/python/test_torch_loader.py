@@ -83,8 +83,17 @@ def test_a_sampler_of_the_scripts_own_is_named() -> None:
     assert said[0].startswith("the DataLoader has a sampler of the script's own (SimpleNamespace)")
 
 
-def test_a_malformed_state_is_refused() -> None:
-    position, _ = position_in([])
-    facts = {**position.facts(False, 0), "iterable": {"own": [3.5]}}
+def test_a_malformed_state_is_refused_as_the_pair_is_read() -> None:
+    position, adapter = position_in([])
+    facts = position.facts(False, 0)
+    position.check(facts)
+    facts["iterable"]["own"] = [3.5]
     with pytest.raises(InvalidPair, match="malformed"):
-        position.begin_epoch(0, within=False, facts=facts)
+        position.check(facts)
+    assert values(iter(adapter._dataloader), 1) == [2]
+
+
+def test_keras_has_the_loader_again_once_the_fit_is_over() -> None:
+    position, adapter = position_in([])
+    position.release()
+    assert adapter._dataloader is None

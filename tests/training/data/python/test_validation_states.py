@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -46,6 +48,53 @@ def drawn_after(training: Data, held_out: Data, said: list[str], given: Any = No
 
 
 FIRST, SECOND = np.random.RandomState(3).random(2)
+
+
+class Loader:
+    """As much of PyTorch's as is looked at: one number is drawn from its generator for each pass."""
+
+    __module__ = "torch.utils.data.dataloader"
+
+    def __init__(self) -> None:
+        self.drawn = 0
+        self.generator = self
+        self.sampler = object()
+
+    def get_state(self) -> Any:
+        return SimpleNamespace(numpy=lambda: np.array([self.drawn], "uint8"))
+
+    def set_state(self, state: Any) -> None:
+        self.drawn = int(state[0])
+
+
+def with_loader(loader: Loader, said: list[str], training: Any = None) -> PythonValidation:
+    return PythonValidation(loader, Data(ArrayDataAdapter()), said.append, training)
+
+
+def test_the_generator_of_a_loader_goes_on_where_the_last_validation_left_it(
+    said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played: Any = SimpleNamespace(frombuffer=lambda data, dtype: np.frombuffer(data, dtype), uint8=np.uint8)
+    monkeypatch.setitem(sys.modules, "torch", played)
+    before, after = Loader(), Loader()
+    validation = with_loader(before, said)
+    validation.begin(Data(PyDatasetAdapter()))
+    before.drawn = 7
+    validation.end()
+    resumed = with_loader(after, said)
+    resumed.check(validation.facts())
+    assert after.drawn == 0
+    resumed.restore(validation.facts())
+    assert after.drawn == 7
+    assert said == ["the DataLoader has a sampler of the script's own (object): " + said[0].partition("): ")[2]] * 2
+
+
+def test_a_generator_that_the_training_draws_from_too_is_named(said: list[str]) -> None:
+    loader = Loader()
+    assert with_loader(loader, said, SimpleNamespace(generator=loader)).facts()["validation"]["object"] == {
+        "generators": []
+    }
+    assert "draw from one torch.Generator" in said[0]
 
 
 def test_validation_in_arrays_does_not_rewind_what_the_training_data_draws_ahead(said: list[str]) -> None:

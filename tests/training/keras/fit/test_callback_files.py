@@ -53,5 +53,17 @@ def test_a_name_with_fields_stands_for_the_newest_files_that_have_such_a_name(fo
     assert found[-1] == "[a] 19-0.05.keras"
 
 
+def test_a_folder_stands_for_the_newest_files_in_it(folder: Path) -> None:
+    """TensorBoard's, say, whose curves of the epochs before a pair belong to that pair."""
+    for number in range(15):
+        file = folder / "logs" / str(number % 2) / f"events-{number:02d}"
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+        os.utime(file, (number, number))
+    found = artifacts_of([keras.callbacks.TensorBoard(str(folder / "logs"))], folder)
+    assert len(found) == 10
+    assert {os.path.basename(file) for file in found} == {f"events-{number:02d}" for number in range(5, 15)}
+
+
 def test_a_run_without_artifacts_has_none(tmp_path: Path) -> None:
     assert artifacts_of([SimpleNamespace(path=str(tmp_path))], tmp_path / "artifacts") == ()

@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 import tensorflow as tf
 
 import holdfast
-from holdfast.spool import Spool
+from holdfast.spool import Board, Spool
 
 from ...restarts import VALIDATION, Script, assert_same, interrupted, once
 
@@ -169,6 +170,30 @@ class DrawsInValidation(keras.callbacks.Callback):
 def test_validation_that_is_done_again_draws_what_it_drew_before(tmp_path: Path) -> None:
     run = script(lambda: [DrawsInValidation()])
     assert_same(interrupted(run, tmp_path / "stopped", (1, VALIDATION)), once(run, tmp_path / "undisturbed"))
+
+
+class TimesValidation(keras.callbacks.Callback):
+    def __init__(self) -> None:
+        super().__init__()
+        self.began = self.seconds = 0.0
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        self.began = time.monotonic()
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Called in validation that ends and in one that does not."""
+        self.seconds += time.monotonic() - self.began
+        self.began = time.monotonic()
+
+
+@pytest.mark.parametrize("stop", [None, (1, VALIDATION)], ids=["to its end", "stopped in validation"])
+def test_the_time_of_validation_is_on_the_board(tmp_path: Path, stop: tuple[int, int] | None) -> None:
+    watch = TimesValidation()
+    began = time.monotonic()
+    once(script(lambda: [watch]), tmp_path, stop)
+    (board,) = tmp_path.glob(f"*/{Board.FILE}")
+    assert 0 < watch.seconds <= Board.read(board).validated + 1e-5
+    assert Board.read(board).validated < time.monotonic() - began
 
 
 class TimeIsUp(keras.callbacks.Callback):

@@ -93,6 +93,19 @@ def test_a_stop_before_it_changes_nothing(tmp_path: Path) -> None:
     assert all(np.array_equal(one, other) for one, other in zip(stopped, whole, strict=True))
 
 
+def test_another_rate_under_a_loss_scale_is_no_other_compile(tmp_path: Path) -> None:
+    def scaled() -> keras.optimizers.Optimizer:
+        return keras.optimizers.LossScaleOptimizer(momentum())
+
+    def others() -> list[keras.callbacks.Callback]:
+        return [keras.callbacks.LearningRateScheduler(lambda epoch: 0.1 / (epoch + 1))]
+
+    start(tmp_path / "stopped", scaled, others, stop=(1, 0))
+    stopped, whole = start(tmp_path / "stopped", scaled, others), start(tmp_path / "whole", scaled, others)
+    assert len(stopped) == len(whole)
+    assert all(np.array_equal(one, other) for one, other in zip(stopped, whole, strict=True))
+
+
 def test_a_retry_in_the_same_process_keeps_the_mark(tmp_path: Path) -> None:
     """It goes on with the other loss; a later start has the script's own again."""
 

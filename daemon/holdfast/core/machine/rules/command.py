@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ...crash_signature import Failure, early_end
 from ...errors import Exit
 from ...wording import count
+from ..crash_signature import Failure, early_end
 from ..effects import AskStop, DumpStacks, Kill, Restore, Say, Spawn, Terminate
 from ..events import (
     CheckpointRefused,
     ChildExited,
     Event,
+    NotImported,
     PairUnusable,
     Progressed,
     Ready,
@@ -26,6 +27,8 @@ from ..events import (
     TrainingUnprotected,
 )
 from ..state import MOST_DEATHS, NO_TRAINING_TIME, Outcome, Phase, State, Step
+from . import gang
+from .auto import nothing_trained
 from .endings import after, end, flush
 from .stops import flush_before
 
@@ -115,10 +118,22 @@ def connected(state: State, event: TrainingConnected, now: float) -> Step:
 
 
 def unprotected(state: State, event: TrainingUnprotected, now: float) -> Step:
-    """Beside a training that is protected it may be another rank's, or an experiment."""
-    if state.connected or state.unfinished or state.finished:
+    """Beside a training that is protected it may be another rank's, or an experiment. Said once."""
+    if state.connected or state.unfinished or state.finished or state.unprotected:
         return state, ()
     return replace(state, unprotected=True, warn_at=None), (Say("unprotected", event.text, warning=True),)
+
+
+def not_imported(state: State, event: NotImported, now: float) -> Step:
+    """Such a command may only prepare data. Said once, in place of the later warning."""
+    if state.warn_at is None:
+        return state, ()
+    text = (
+        f"TensorFlow was loaded {event.seconds:.0f} s ago, and nothing in this command has imported holdfast: if it "
+        "trains, nothing of it is saved, and a stop loses all of it. Add holdfast.Resume() to the callbacks of fit, or "
+        "use holdfast.session() in a loop"
+    )
+    return replace(state, warn_at=None), (Say("no-training", text, warning=True),)
 
 
 def began(state: State, event: TrainingStarted, now: float) -> Step:
@@ -134,7 +149,7 @@ def _begun(state: State, event: TrainingStarted) -> State:
 def began_while_draining(state: State, event: TrainingStarted, now: float) -> Step:
     """The request to stop came before there was a training loop to hear it."""
     reason = state.stopping or "stop"
-    return replace(_begun(state, event), stopping=reason), (AskStop(reason),)
+    return replace(_begun(state, event), ending=False, stopping=reason), (AskStop(reason),)
 
 
 def refused(state: State, event: CheckpointRefused, now: float) -> Step:
@@ -173,7 +188,7 @@ def stalled(state: State, event: Stalled, now: float) -> Step:
         return state, ()
     text = f"no batch, no CPU and no data for {event.seconds:.0f} s: the command hangs"
     state = replace(state, stalled=True, kill_at=now + state.rules.dump_time)
-    return state, (Say("stalled", text, warning=True), DumpStacks())
+    return state, (Say("stalled", text, warning=True, seconds=round(event.seconds, 3)), DumpStacks())
 
 
 def exited(state: State, event: ChildExited, now: float) -> Step:
@@ -182,8 +197,18 @@ def exited(state: State, event: ChildExited, now: float) -> Step:
     state = replace(state, training=False, spawned=False, term_at=None, kill_at=None)
     if state.fault is not None:
         return flush(state, Outcome.FAILED)
+    if event.lost and state.moved:  # else it counts as a failure, so that this cannot go on for ever
+        return gang.lost(state, event, now)
+    if event.stood_by:
+        return start(state)
+    if event.code == 0 and state.bringing and state.trained and state.midway is None:
+        return _once_more(state)
     if unfinished:
         event = replace(event, how=unfinished, failure=event.failure or early_end(state.at, unfinished))
+    elif event.code == 0 and state.refused and not state.finished:
+        return flush(state, Outcome.FAILED)
+    elif event.code == 0 and state.rules.auto and not (state.trained or state.seen_training or state.unprotected):
+        return after(Say("failed", nothing_trained(event), warning=True), flush(state, Outcome.FAILED))
     elif event.code == 0 and event.tensorflow and not (state.trained or state.seen_training or state.unprotected):
         text = (
             "the command used TensorFlow, and no training of it reported to holdfast: nothing is saved, so the run is "
@@ -201,8 +226,10 @@ def exited(state: State, event: ChildExited, now: float) -> Step:
     if state.unusable:  # no failure: there is one pair less to try
         state = replace(state, phase=Phase.RESTORING, restore_asked=True, unusable=False)
         return state, (Restore(state.avoid),)
-    if not state.trained and not state.stalled:  # a hang may well be the network's, and not the script's
-        said = Say("failed", f"the command failed before its first batch ({how(event)})", warning=True)
+    may_pass = state.stalled or event.lost  # a hang may well be the network's, and not the script's
+    if not state.trained and not may_pass:
+        text = f"the command failed before its first batch ({how(event)}){_wrong_python(event)}"
+        said = Say("failed", text, warning=True)
         return after(said, flush(state, Outcome.FAILED))
     if state.refused:
         return flush(state, Outcome.FAILED)
@@ -211,6 +238,12 @@ def exited(state: State, event: ChildExited, now: float) -> Step:
         return state, effects
     state, blamed = blame(state)
     return state, (*effects, *blamed)
+
+
+def _once_more(state: State) -> Step:
+    """Whether the run's newest checkpoint is of a training that is over is known when it is here."""
+    text = "the command ended with exit 0 before its checkpoint was here; it is started again when that is"
+    return replace(state, phase=Phase.RESTORING), (Say("waiting", text, warning=True),)
 
 
 def not_spawned(state: State, event: SpawnFailed, now: float) -> Step:
@@ -298,11 +331,20 @@ def how(event: ChildExited) -> str:
     return event.how or f"exit {event.code}"
 
 
+def _wrong_python(event: ChildExited) -> str:
+    if not event.own_python or event.failure is None or event.failure.kind != "ModuleNotFoundError":
+        return ""
+    return "; its python is that of holdfast's own environment: if the script has another, give that one's path"
+
+
 def exited_while_draining(state: State, event: ChildExited, now: float) -> Step:
-    """An exit code of 0 completes nothing: it may be that of a script which exits so on SIGTERM, between two fits."""
+    """An exit code of 0 after SIGTERM completes nothing: a script may exit so on SIGTERM, between two fits."""
+    by_itself = state.ending and event.code == 0 and not event.signalled and not _unfinished(state, event)
     state = replace(state, training=False, spawned=False, term_at=None, kill_at=None)
     if state.outcome is Outcome.FENCED:
         return end(state, Exit.FENCED)
+    if by_itself:
+        return flush(state, Outcome.COMPLETE)
     behind = not state.finished and state.at > state.saved_step
     if event.code == Exit.UNSTORED or (behind and event.code != Exit.STOPPED):
         said = Say("unstored", f"the command ended ({how(event)}) without storing its last state", warning=True)

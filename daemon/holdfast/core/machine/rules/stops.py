@@ -13,28 +13,30 @@ from .endings import abandon, after, end, flush
 
 
 def clear_before_restore(state: State, event: NoNotice, now: float) -> Step:
-    state = replace(state, notice=None)
-    if state.restore_asked:
+    """Nothing is started before each source has looked, and while a notice of any stands."""
+    state = state.cleared(event.source)
+    if state.restore_asked or state.notices or state.awaited:
         return state, ()
     return replace(state, restore_asked=True), (Restore(),)
 
 
 def forget_notice(state: State, event: NoNotice, now: float) -> Step:
-    return replace(state, notice=None), ()
+    return state.cleared(event.source), ()
 
 
 def notice_while_restoring(state: State, event: NoticeStands, now: float) -> Step:
+    waits, state = state.notice is not None, state.noticed(event)
     if state.storing:
-        return replace(state, notice=event), ()
+        return state, ()
     if state.restore_asked:
-        return give_up_restoring(replace(state, notice=event), event.what, event.seconds, now)
-    if state.notice is not None:
-        return replace(state, notice=event), ()
-    state = replace(state, notice=event)
-    text = f"{event.what}: this machine is going away, so nothing is started while the notice stands"
+        return give_up_restoring(state, event.what, event.seconds, now)
+    if waits:
+        return state, ()
+    stored = "what an earlier start left here is stored; " if state.unstored_here else ""
+    stands = "nothing is started while the notice stands" + (f": {event.until}" if event.until else "")
+    said = Say("waiting", f"{event.what}: this machine is going away, so {stored}{stands}")
     if not state.unstored_here:
-        return state, (Say("waiting", text),)
-    said = Say("waiting", f"{text}; what an earlier start left here is stored")
+        return state, (said,)
     return replace(state, restore_asked=True, storing=True), (said, Restore(only_store=event.what))
 
 
@@ -79,7 +81,7 @@ def flush_before(state: State, what: str, seconds: float | None, now: float) -> 
 
 
 def notice(state: State, event: NoticeStands, now: float) -> Step:
-    return drain(replace(state, notice=event), event.what, event.seconds, now)
+    return drain(state.noticed(event), event.what, event.seconds, now)
 
 
 def stop(state: State, event: StopRequested, now: float) -> Step:
@@ -100,6 +102,10 @@ def drain(state: State, reason: str, seconds: float | None, now: float) -> Step:
     said = Say("stopping", f"{reason}: draining, {window:.0f} s are left")
     if state.training:
         return state, (said, AskStop(reason))
+    if state.trained_to_the_end:
+        seconds = ask_time(window)
+        text = f"{reason}: the training is over; the rest of the script has {seconds:.0f} s to end by itself"
+        return replace(state, ending=True), (Say("stopping", text),)
     return replace(state, term_at=None, kill_at=now + ask_time(window)), (said, Terminate())
 
 
@@ -109,7 +115,7 @@ def window_of(state: State, seconds: float | None) -> float:
 
 
 def notice_while_draining(state: State, event: NoticeStands, now: float) -> Step:
-    return shorten(replace(state, notice=event), event.seconds, now), ()
+    return shorten(state.noticed(event), event.seconds, now), ()
 
 
 def shorten(state: State, seconds: float | None, now: float) -> State:
@@ -151,7 +157,7 @@ def stop_while_flushing(state: State, event: StopRequested, now: float) -> Step:
 
 
 def notice_while_flushing(state: State, event: NoticeStands, now: float) -> Step:
-    state = replace(state, notice=event)
+    state = state.noticed(event)
     if state.deadline is None:
         return replace(state, deadline=now + window_of(state, event.seconds)), (Say("stopping", event.what),)
     return shorten(state, event.seconds, now), ()
@@ -162,7 +168,7 @@ def stop_in_backoff(state: State, event: StopRequested, now: float) -> Step:
 
 
 def notice_in_backoff(state: State, event: NoticeStands, now: float) -> Step:
-    return flush_before(replace(state, notice=event), event.what, event.seconds, now)
+    return flush_before(state.noticed(event), event.what, event.seconds, now)
 
 
 def rebalance(state: State, event: RebalanceRecommended, now: float) -> Step:

@@ -21,9 +21,10 @@ def while_alive(state: State, event: Tick, now: float) -> Step:
         return state, ()
     if state.bringing:  # its pair is still on the way
         return replace(state, warn_at=now + NO_TRAINING_TIME), ()
+    asks = "has its fit of Keras not begun yet?" if state.rules.auto else "does the script use holdfast.Resume?"
     text = (
-        f"no training of this command has reported to holdfast for {NO_TRAINING_TIME / 60:.0f} min: does the script "
-        "use holdfast.Resume? Without it nothing is saved"
+        f"no training of this command has reported to holdfast for {NO_TRAINING_TIME / 60:.0f} min: {asks} Without it "
+        "nothing is saved"
     )
     return replace(state, warn_at=None), (Say("no-training", text, warning=True),)
 
@@ -31,7 +32,8 @@ def while_alive(state: State, event: Tick, now: float) -> Step:
 def while_draining(state: State, event: Tick, now: float) -> Step:
     if is_due(state.term_at, now):
         said = Say("terminating", "the command did not stop in time: SIGTERM", warning=True)
-        return replace(state, term_at=None, kill_at=now + state.rules.term_time), (said, Terminate())
+        state = replace(state, ending=False, term_at=None, kill_at=now + state.rules.term_time)
+        return state, (said, Terminate())
     if is_due(state.kill_at, now):
         return replace(state, kill_at=None), (Say("killing", "the command does not end: SIGKILL", warning=True), Kill())
     return abandon(state, "no time is left") if is_due(state.deadline, now) else (state, ())

@@ -15,8 +15,8 @@ from typing import Any
 from ....core.errors import InvalidPair
 from ...session import random_state
 from ..position import ignore
-from .draws import DrawNotes
-from .position import PythonPosition, is_distributed
+from .python_position import PythonPosition, is_distributed
+from .rng_snapshots import DrawNotes, check_notes
 
 _given: weakref.WeakSet[Any] = weakref.WeakSet()
 
@@ -91,11 +91,9 @@ class GeneratorSource:
         """To the beginning of the pass of which so many batches are done. Raises InvalidPair."""
         first = self.notes.facts(len(self._first))
         self.notes.restore(facts)
-        if type(began := facts.get("began")) is not int or began < 0:
-            raise InvalidPair("the .pkl's place in the generator is malformed")
         if batch < len(self._first):  # of those that Keras has drawn already, some are to be trained on
             self.notes.compare(first["digests"])
-        self.draw_until(began)
+        self.draw_until(_began(facts))
         self.begin_pass()
 
 
@@ -103,10 +101,12 @@ class GeneratorPosition(PythonPosition):
     """What is done is drawn again here, before TensorFlow draws ahead."""
 
     key = "generator"
+    way = "a number of batches, which are drawn again with the random states of each draw"
 
     def __init__(self, generator: Any, epoch_iterator: Any, say: Callable[[str], None]) -> None:
         super().__init__(epoch_iterator)
-        adapter = epoch_iterator.data_adapter
+        self._adapter = adapter = epoch_iterator.data_adapter
+        self._keras_own = adapter.generator
         self._source = GeneratorSource(generator, adapter._first_batches, self._surely_done, say)
         adapter.generator = self._source.open
         self._there = 0  # batches that are done and were drawn again
@@ -128,6 +128,12 @@ class GeneratorPosition(PythonPosition):
         mine = self._source.facts(self._batch(within_epoch, done))
         return {**super().facts(within_epoch, done), self.key: mine}
 
+    def check(self, facts: Mapping[str, Any]) -> None:
+        if (saved := facts.get(self.key)) is None:
+            return
+        _began(saved)
+        check_notes(saved)
+
     def random_state(self, within_epoch: bool, done: int) -> dict[str, Any]:
         batch = self._batch(within_epoch, done)
         return {} if batch is None else self._source.notes.states_before(self._source.number_of(batch))
@@ -148,6 +154,16 @@ class GeneratorPosition(PythonPosition):
     def drop_batch(self, iterator: Any, look: Callable[[Any], None] = ignore) -> bool:
         self._there -= 1
         return self._there >= 0
+
+    def release(self) -> None:
+        self._adapter.generator = self._keras_own
+
+
+def _began(facts: Mapping[str, Any]) -> int:
+    """Raises InvalidPair."""
+    if type(began := facts.get("began")) is not int or began < 0:
+        raise InvalidPair("the .pkl's place in the generator is malformed")
+    return began
 
 
 _GIVEN_BEFORE = (

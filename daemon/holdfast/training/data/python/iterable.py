@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ....core.errors import InvalidPair
 from ...session import random_state
 from ..position import ignore
-from .draws import DrawNotes, Recent
-from .position import PythonPosition
-from .told_state import NotTold, put_told, told
+from .get_set_state import NotTold, put_told, told
+from .python_position import PythonPosition
+from .rng_snapshots import DrawNotes, Recent, check_notes
 
 _AGAIN = "Batches that are done are drawn again"
 _OTHER = (
@@ -26,6 +27,15 @@ _SAMPLER = (
     "the DataLoader has a sampler of the script's own ({}): what it keeps in itself from one epoch to the next is not "
     "kept, so a resumed training may see another order. Let it draw from PyTorch's global generator"
 )
+
+
+@dataclass(frozen=True)
+class Opening:
+    """The states before a pass was opened: the global ones, and ``own`` generators'; and those ``after``."""
+
+    random: dict[str, Any] = field(default_factory=dict)
+    own: list[bytes] = field(default_factory=list)
+    after: dict[str, Any] | None = None
 
 
 class IterablePosition(PythonPosition):
@@ -42,12 +52,21 @@ class IterablePosition(PythonPosition):
         self._say = say
         self._notes = DrawNotes(self._surely_done, say)
         self._states: Recent[dict[str, Any]] = Recent(self._surely_done)
-        self._random_began: dict[str, Any] = {}
         self._own = own
-        self._own_began: list[bytes] = []
+        self._opening = Opening()
         self._ready: Iterator[Any] | None = None  # what the next pass continues
         self._number = 0  # of its batches that are done
         self._there = self._dropped = 0
+        self._put_aside: list[tuple[Any, str, Any]] = []
+
+    def stand_in(self, holder: Any, name: str, value: Any) -> None:
+        """In the place of what Keras has there, until the end of the ``fit``."""
+        self._put_aside.append((holder, name, getattr(holder, name)))
+        setattr(holder, name, value)
+
+    def release(self) -> None:
+        while self._put_aside:
+            setattr(*self._put_aside.pop())
 
     @property
     def verdict(self) -> str | None:  # type: ignore[override]
@@ -58,28 +77,43 @@ class IterablePosition(PythonPosition):
         now = self._own_states()  # first: a pass may begin meanwhile, and is noted
         if batch is None and not self._own:
             return super().facts(within_epoch, done)
-        own = now if batch is None or (not batch and not self._notes.states_before(0)) else self._own_began
-        number = batch or 0
-        mine = {"state": self._states.get(number) or {}, "random": self._random_began, **self._notes.facts(number)}
+        opening, number = self._opening_of(within_epoch), batch or 0
+        own = opening.own if batch is not None and self._has_begun(batch) else now
+        mine = {"state": self._states.get(number) or {}, "random": opening.random, **self._notes.facts(number)}
         return {**super().facts(within_epoch, done), self.key: {**mine, "own": own}}
+
+    def _opening_of(self, within_epoch: bool) -> Opening:
+        """That of the pass of which the batches are counted."""
+        return self._opening
+
+    def _has_begun(self, batch: int) -> bool:
+        """Was it opened, and drawn from?"""
+        return bool(batch or self._notes.states_before(0))
 
     def random_state(self, within_epoch: bool, done: int) -> dict[str, Any]:
         batch = self._batch(within_epoch, done)
         noted = {} if batch is None else self._notes.states_before(batch)
-        return noted if batch or not noted else self._random_began  # beginning a pass draws too
+        return noted if batch or not noted else self._opening.random  # beginning a pass draws too
 
     def _own_states(self) -> list[bytes]:
-        return [generator.get_state().numpy().tobytes() for generator in self._own]
+        return states_of(self._own)
 
-    def _put_own(self, saved: Any) -> None:
-        torch: Any = sys.modules.get("torch")
+    def check(self, facts: Mapping[str, Any]) -> None:
+        if self.key not in facts:
+            return
+        saved: Any = facts[self.key]
+        own = saved.get("own", []) if isinstance(saved, dict) else None
+        if not (isinstance(own, list) and all(isinstance(saved.get(key), dict) for key in ("state", "random"))):
+            raise InvalidPair("the .pkl's state of the data is malformed")
+        began = saved["random"]
+        check_notes(saved)
+        before = self._own_states()
         try:
-            states = list(saved.get("own", ()))
-            for generator, state in zip(self._own, states, strict=False):
-                generator.set_state(torch.frombuffer(bytearray(state), dtype=torch.uint8))
-            self._own_began = states
-        except (AttributeError, RuntimeError, TypeError, ValueError) as error:
-            raise InvalidPair(f"the .pkl's state of the data is malformed: {error}") from None
+            set_generators(self._own, own)
+        finally:
+            set_generators(self._own, before)
+        if began:
+            random_state.check_state(began)
 
     def begin_epoch(self, done: int, within: bool, facts: Mapping[str, Any] | None) -> None:
         super().begin_epoch(done, within, facts)
@@ -89,8 +123,8 @@ class IterablePosition(PythonPosition):
             self._notes.begin_pass()
             self._states.clear()
         if saved is not None:
-            self._put_own(saved)
-        if saved is not None and self._drawn + done:
+            set_generators(self._own, saved.get("own", []))
+        if saved is not None and facts is not None and (self._drawn + done or facts.get("opened")):
             before = random_state.get_state()
             self._begin_at(saved, self._drawn + done)
             random_state.set_state(before)
@@ -98,10 +132,8 @@ class IterablePosition(PythonPosition):
 
     def _begin_at(self, saved: Any, batch: int) -> None:
         """Before Keras opens an iterator, which may draw at once."""
-        try:
-            state, self._random_began = dict(saved["state"]), dict(saved["random"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise InvalidPair(f"the .pkl's state of the data is malformed: {error}") from None
+        state = saved["state"]
+        self._opening = Opening(saved["random"], list(saved.get("own", ())))
         self._notes.restore(saved)
         if state:
             self._ready = iter(self._iterable)
@@ -112,8 +144,9 @@ class IterablePosition(PythonPosition):
             else:
                 self._number = batch
                 return
-        random_state.set_state(self._random_began)
+        random_state.set_state(self._opening.random)
         self._ready = iter(self._iterable)
+        self._opening = replace(self._opening, after=self._notes.opened())
         for number in range(batch):
             self._notes.before_again(number)
             try:
@@ -133,9 +166,13 @@ class IterablePosition(PythonPosition):
 
     def open(self) -> Iterator[Any]:
         if self._ready is None:
-            self._random_began, self._own_began = random_state.get_state(), self._own_states()
+            random, own = random_state.get_state(), self._own_states()
             self._ready, self._number = iter(self._iterable), 0
-        iterator, self._ready, number = self._ready, None, self._number
+            self._opening = Opening(random, own, self._notes.opened())
+        iterator, self._ready = self._ready, None
+        return self._batches(iterator, self._number)
+
+    def _batches(self, iterator: Iterator[Any], number: int) -> Iterator[Any]:
         tells = self._note_state(number, iterator)
         while True:
             self._notes.before(number)
@@ -157,6 +194,20 @@ class IterablePosition(PythonPosition):
         if state is not None:
             self._states.put(number, state)
         return state is not None
+
+
+def states_of(generators: Sequence[Any]) -> list[bytes]:
+    return [generator.get_state().numpy().tobytes() for generator in generators]
+
+
+def set_generators(generators: Sequence[Any], states: Sequence[bytes]) -> None:
+    """PyTorch's. Raises InvalidPair."""
+    torch: Any = sys.modules.get("torch")
+    try:
+        for generator, state in zip(generators, states, strict=False):
+            generator.set_state(torch.frombuffer(bytearray(state), dtype=torch.uint8))
+    except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+        raise InvalidPair(f"the .pkl's state of the data is malformed: {error}") from None
 
 
 def of_grain(dataset: Any, epoch_iterator: Any, say: Callable[[str], None]) -> IterablePosition:
@@ -184,26 +235,40 @@ def of_grain(dataset: Any, epoch_iterator: Any, say: Callable[[str], None]) -> I
             return Pass()
 
     adapter = epoch_iterator.data_adapter
-    adapter._dataset = Passes()
+    position.stand_in(adapter, "_dataset", Passes())
     made = adapter.get_tf_dataset()
-    epoch_iterator._distributed_dataset = epoch_iterator._distribute_strategy.experimental_distribute_dataset(made)
+    distributed = epoch_iterator._distribute_strategy.experimental_distribute_dataset(made)
+    position.stand_in(epoch_iterator, "_distributed_dataset", distributed)
     return position
 
 
 def of_torch(loader: Any, epoch_iterator: Any, say: Callable[[str], None]) -> IterablePosition:
     position = IterablePosition(loader, epoch_iterator, say, generators_of(loader))
-    if type(loader.sampler).__module__.split(".")[0] != "torch":
-        say(_SAMPLER.format(type(loader.sampler).__name__))
+    say_of_sampler(loader, say)
 
     class Passes:
         def __iter__(self) -> Iterator[Any]:
             return position.open()
 
-    epoch_iterator.data_adapter._dataloader = Passes()
+    position.stand_in(epoch_iterator.data_adapter, "_dataloader", Passes())
     return position
 
 
+def say_of_sampler(loader: Any, say: Callable[[str], None]) -> None:
+    """A sampler of the script's own may keep what nobody knows of."""
+    for sampler in _samplers(loader):
+        if type(sampler).__module__.split(".")[0] != "torch":
+            say(_SAMPLER.format(type(sampler).__name__))
+
+
 def generators_of(loader: Any) -> list[Any]:
-    """What a ``DataLoader`` was given as ``generator``, and its sampler, each once."""
-    found = [getattr(part, "generator", None) for part in (loader, getattr(loader, "sampler", None))]
+    """What a ``DataLoader`` was given as ``generator``, and its samplers, each once."""
+    found = [getattr(part, "generator", None) for part in (loader, *_samplers(loader))]
     return list({id(generator): generator for generator in found if generator is not None}.values())
+
+
+def _samplers(loader: Any) -> list[Any]:
+    """Its own, and where it was given one of batches, that one and what it draws from."""
+    of_batches = getattr(loader, "batch_sampler", None)
+    found = [getattr(loader, "sampler", None), of_batches, getattr(of_batches, "sampler", None)]
+    return list({id(sampler): sampler for sampler in found if sampler is not None}.values())

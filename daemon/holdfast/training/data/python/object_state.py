@@ -8,9 +8,11 @@ may be others on another machine. It is kept though unchanged: an unseeded start
 
 from __future__ import annotations
 
+import copy
 import zlib
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -69,7 +71,7 @@ class ObjectState:
         for slot in self._small:
             value = slot.get()
             if _is_small(value) and self._has_changed(slot, value) and self._is_kept(slot.path, value):
-                found[slot.path] = to_plain(value)
+                found[slot.path] = to_plain(value, typed=True)
         return found
 
     def read(self) -> dict[str, Any]:
@@ -102,6 +104,22 @@ class ObjectState:
             return _is_plain([*value.values(), *added])
         return _is_plain(value)
 
+    def check(self, saved: Mapping[str, Any]) -> None:
+        """Raises InvalidPair for what ``put`` would refuse. Nothing is set."""
+        for path, plain in saved.items():
+            if (slot := self._slots.get(path)) is not None:
+                with _naming(path):
+                    self._check(slot, plain)
+
+    def _check(self, slot: ValueSlot, plain: Any) -> None:
+        order, now = self._orders[slot.path], slot.get()
+        if order is not None and isinstance(plain, dict) and ORDER in plain:
+            order.items(plain)
+        elif isinstance(now, GENERATORS):
+            set_state_of(copy.deepcopy(now), plain["~random"])
+        else:
+            self._value(slot, plain)
+
     def put(self, saved: Mapping[str, Any]) -> None:
         """What ``read`` or ``small`` gave. Raises InvalidPair for what they cannot have given."""
         for path, plain in saved.items():
@@ -111,10 +129,8 @@ class ObjectState:
                     f"the checkpoint holds the value of {str(path)[:200]!r}, and this script's data has none there"
                 )
                 continue
-            try:
+            with _naming(path):
                 self._put(slot, plain)
-            except (TypeError, ValueError, KeyError, AttributeError, OverflowError, IndexError) as error:
-                raise InvalidPair(f"the .pkl's value of {path} is malformed: {error}") from None
 
     def _put(self, slot: ValueSlot, plain: Any) -> None:
         now = slot.get()
@@ -130,13 +146,25 @@ class ObjectState:
             set_state_of(now, plain["~random"])
         else:
             self._changed.add(slot.path)
-            value = _from_plain(plain)
-            if not self._is_kept(slot.path, value):
-                raise TypeError("not numbers")
+            value = self._value(slot, plain)
             if isinstance(now, np.ndarray) and now.flags.writeable and (now.shape, now.dtype) == _form(value):
                 now[...] = value
             elif not _refill(now, value):
                 slot.set(value)
+
+    def _value(self, slot: ValueSlot, plain: Any) -> Any:
+        value = _from_plain(plain)
+        if not self._is_kept(slot.path, value):
+            raise TypeError("not numbers")
+        return value
+
+
+@contextmanager
+def _naming(path: str) -> Iterator[None]:
+    try:
+        yield
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError, IndexError) as error:
+        raise InvalidPair(f"the .pkl's value of {path} is malformed: {error}") from None
 
 
 def _is_small(value: Any) -> bool:
@@ -161,8 +189,8 @@ def _is_scalar(value: Any) -> bool:
 
 def _to_plain(value: Any) -> Any:
     if isinstance(value, set):
-        return {_SET: to_plain(sorted(value, key=repr))}
-    return {_DEQUE: to_plain(list(value))} if isinstance(value, deque) else to_plain(value)
+        return {_SET: to_plain(sorted(value, key=repr), typed=True)}
+    return {_DEQUE: to_plain(list(value), typed=True)} if isinstance(value, deque) else to_plain(value, typed=True)
 
 
 def _from_plain(plain: Any) -> Any:

@@ -59,7 +59,7 @@ class _OrderOfIntegers:
 
 
 class _OrderOfItems:
-    """Those that nothing tells apart but which they are count in their order."""
+    """Items that differ by nothing but their identity are ranked as they stand."""
 
     def __init__(self, items: Iterable[Any]) -> None:
         items = list(items)

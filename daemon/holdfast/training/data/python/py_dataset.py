@@ -18,10 +18,10 @@ from ...pair.plain import to_plain
 from ...session import random_state
 from ..position import ignore
 from .batches import Batches
-from .draws import StatesBefore
+from .get_set_state import NotTold, ToldState, tells
 from .object_state import ObjectState
-from .position import PythonPosition, is_distributed
-from .told_state import NotTold, ToldState, tells
+from .python_position import PythonPosition, is_distributed
+from .rng_snapshots import StatesBefore
 
 _PARTS = ("object", "drawn", "random")
 _SEVERAL = (
@@ -42,6 +42,7 @@ class PyDatasetPosition(PythonPosition):
     """``say`` receives what is not exact, at each start."""
 
     key = "py_dataset"
+    way = "what the PyDataset changed in itself"
 
     def __init__(self, dataset: Any, epoch_iterator: Any, say: Callable[[str], None]) -> None:
         super().__init__(epoch_iterator)
@@ -112,10 +113,24 @@ class PyDatasetPosition(PythonPosition):
 
     # --- the way back
 
+    def check(self, facts: Mapping[str, Any]) -> None:
+        """What making batches changed is set at the end of the way back: too late to find that it cannot be."""
+        saved = _checked(facts.get(self.key, {}))
+        for part in ("object", "drawn"):
+            self._state.check(saved.get(part, {}))
+        if "random" in saved:
+            random_state.check_state(saved["random"])
+        if saved.get("shuffled") is not None:
+            _generator_at(saved["shuffled"])
+
     def restore(self, facts: Mapping[str, Any]) -> None:
         """Also of a ``fit`` that is over: a later one may be given the same object."""
         super().restore(facts)
         self._state.put(_checked(facts.get(self.key, {})).get("object", {}))
+
+    def as_it_is(self, facts: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The same facts of an object that was changed since they were restored."""
+        return {**facts, self.key: {**_checked(facts.get(self.key, {})), "object": self._state.read()}}
 
     def begin_epoch(self, done: int, within: bool, facts: Mapping[str, Any] | None) -> None:
         super().begin_epoch(done, within, facts)
@@ -165,6 +180,11 @@ class PyDatasetPosition(PythonPosition):
         adapter._finite_generator = lambda: self._open(finite)
         adapter._infinite_generator = lambda: self._open(infinite)
 
+    def release(self) -> None:
+        for name in ("on_epoch_begin", "on_epoch_end", "_finite_generator", "_infinite_generator"):
+            vars(self._adapter).pop(name, None)
+        self._feed(self._dataset, self._shuffle)
+
     def _open(self, batches: Callable[[], Iterator[Any]]) -> Iterator[Any]:
         """A pass without workers begins, in a thread of TensorFlow's."""
         number, self._done = self._done, 0
@@ -189,10 +209,7 @@ class PyDatasetPosition(PythonPosition):
         """In the order in which Keras shuffled them."""
         places = None
         if self._shuffle and self._saved.get("shuffled") is not None and self._dataset.num_batches is not None:
-            try:
-                random_state.set_state_of(chance := random.Random(), self._saved["shuffled"])
-            except (TypeError, ValueError, OverflowError) as error:
-                raise InvalidPair(f"the .pkl's state of the PyDataset is malformed: {error}") from None
+            chance = _generator_at(self._saved["shuffled"])
             self._shuffled = chance.getstate()
             chance.shuffle(places := list(range(self._dataset.num_batches)))
         self._feed(Batches(self._dataset, self._drew, self._state.generators, places, done), shuffle=False)
@@ -201,6 +218,15 @@ class PyDatasetPosition(PythonPosition):
         self._adapter.py_dataset, self._adapter.shuffle = batches, shuffle
         if self._workers is not None:
             self._workers.py_dataset, self._workers.shuffle = batches, shuffle
+
+
+def _generator_at(state: Any) -> random.Random:
+    """Raises InvalidPair."""
+    try:
+        random_state.set_state_of(chance := random.Random(), state)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidPair(f"the .pkl's state of the PyDataset is malformed: {error}") from None
+    return chance
 
 
 def state_of(dataset: Any, say: Callable[[str], None]) -> ObjectState | ToldState:

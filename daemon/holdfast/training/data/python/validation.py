@@ -11,10 +11,11 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import keras
-
 from ....core.errors import InvalidPair
 from ...session import random_state
+from .. import dataset_passes
+from ..keras_in_use import keras
+from .iterable import generators_of, say_of_sampler, set_generators, states_of
 from .py_dataset import state_of
 
 _DROPPED = (
@@ -26,16 +27,23 @@ _BOTH = (
     "first one while the other is read. Global random numbers are drawn meanwhile: if both draw them, no two runs "
     "see the same. Leave out steps_per_epoch, or let one of them draw from np.random.default_rng(seed) of its own"
 )
+_ONE_GENERATOR = (
+    "fit's data and its validation_data draw from one torch.Generator: after an interruption the validation may see "
+    "other batches than it would have. Give each a generator of its own"
+)
 _NOT_FED_BY_PYTHON = ("ArrayDataAdapter", "TFDatasetAdapter")
 
 
 class PythonValidation:
-    """``given`` to ``fit`` as ``validation_data``, beside what ``epoch_iterator`` goes through."""
+    """``given`` to ``fit`` as ``validation_data``, beside the ``training``'s data, which ``epoch_iterator`` goes
+    through. It may be the same: then the training's position keeps what changes in it.
+    """
 
-    def __init__(self, given: Any, epoch_iterator: Any, say: Callable[[str], None]) -> None:
+    def __init__(self, given: Any, epoch_iterator: Any, say: Callable[[str], None], training: Any = None) -> None:
         x = given[0] if isinstance(given, tuple | list) and given else given
-        self._state = state_of(x, say) if isinstance(x, keras.utils.PyDataset) else None
+        self._state = _state_of(x, training, say)
         self._object = self._read()
+        self._shared = given is not None and given is training
         self._is_generator = isinstance(x, types.GeneratorType)
         self._say = say
         self._happened = False  # in this training, in whatever process
@@ -43,22 +51,30 @@ class PythonValidation:
         self._within = False
         self._both_fed = False
         self._random_before: dict[str, Any] = {}
+        self.passes_before = dataset_passes.counts()  # as ``random_before``
         self._read_on = _is_fed(epoch_iterator) and epoch_iterator.steps_per_epoch is not None
-        if (adapter := getattr(epoch_iterator, "data_adapter", None)) is not None:
-            self._note_states_after(adapter)
+        self._adapter = getattr(epoch_iterator, "data_adapter", None)
+        if self._adapter is not None:
+            self._note_states_after(self._adapter)
 
     def facts(self) -> dict[str, Any]:
-        return {"validation": {"happened": self._happened, "object": self._object}}
+        return {"validation": {"happened": self._happened, "object": {} if self._shared else self._object}}
 
     def random_state(self) -> dict[str, Any]:
         """The global states before this validation; empty outside of one."""
         return self._random_before if self._within else {}
 
-    def restore(self, facts: Mapping[str, Any]) -> None:
-        """As the first epoch after the checkpoint begins. Raises InvalidPair."""
+    def check(self, facts: Mapping[str, Any]) -> None:
+        """As a pair is read. Raises InvalidPair."""
         saved = facts.get("validation", {})
         if not isinstance(saved, dict) or not isinstance(saved.get("object", {}), dict):
             raise InvalidPair("the .pkl's state of the validation data is malformed")
+        if self._state is not None:
+            self._state.check(saved.get("object", {}))
+
+    def restore(self, facts: Mapping[str, Any]) -> None:
+        """As the first epoch after the checkpoint begins. Raises InvalidPair."""
+        saved = facts.get("validation", {})
         self._happened = bool(saved.get("happened"))
         if self._state is not None:
             self._state.put(saved.get("object", {}))
@@ -84,8 +100,14 @@ class PythonValidation:
         if self._within:
             self._within, self._happened = False, True
             self._object = self._read()
+            self.passes_before = dataset_passes.counts()
             if self._both_fed and random_state.get_state() != self._random_before:
                 self._say(_BOTH)
+
+    def release(self) -> None:
+        """The ``fit`` is over: its adapter is Keras' own again."""
+        if self._adapter is not None:
+            vars(self._adapter).pop("on_epoch_end", None)
 
     def _read(self) -> dict[str, Any]:
         return {} if self._state is None else self._state.read()
@@ -97,8 +119,43 @@ class PythonValidation:
         def on_epoch_end() -> None:
             ends()
             self._random_before = random_state.get_state()
+            self._object = self._read() if self._shared else self._object
+            self.passes_before = dataset_passes.counts()
 
         adapter.on_epoch_end = on_epoch_end
+
+
+class _LoaderState:
+    """The generators of a PyTorch ``DataLoader``, but those of the training's, which its position keeps."""
+
+    def __init__(self, loader: Any, training: Any, say: Callable[[str], None]) -> None:
+        theirs = {id(generator) for generator in generators_of(training)}
+        all_of_them = generators_of(loader)
+        self._own = [generator for generator in all_of_them if id(generator) not in theirs]
+        if len(self._own) < len(all_of_them):
+            say(_ONE_GENERATOR)
+        say_of_sampler(loader, say)
+
+    def read(self) -> dict[str, Any]:
+        return {"generators": states_of(self._own)}
+
+    def check(self, saved: Mapping[str, Any]) -> None:
+        """Raises InvalidPair."""
+        before = self.read()
+        try:
+            self.put(saved)
+        finally:
+            self.put(before)
+
+    def put(self, saved: Mapping[str, Any]) -> None:
+        set_generators(self._own, saved.get("generators", ()))
+
+
+def _state_of(x: Any, training: Any, say: Callable[[str], None]) -> Any:
+    if isinstance(x, keras.utils.PyDataset):
+        return state_of(x, say)
+    is_loader = any(cls.__module__.startswith("torch.utils.data") for cls in type(x).__mro__)
+    return _LoaderState(x, training, say) if is_loader else None
 
 
 def _is_fed(epoch_iterator: Any) -> bool:

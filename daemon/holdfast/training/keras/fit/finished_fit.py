@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import keras
-
 from ....core.errors import InvalidPair
 from ...data import dataset_passes
-from ...pair.pair import load_from
+from ...data.keras_in_use import keras
+from ...pair.pair_files import load_from
 from ...pair.plain import from_plain
 from ...session.base import Session
 from .. import variables

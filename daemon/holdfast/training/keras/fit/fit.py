@@ -17,29 +17,25 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-import keras
-
 from ....core.manifest import LAST_EPOCH
 from ....core.policy import Cadence
 from ....spool import Board
-from ...data.digests import BatchDigests
-from ...data.kinds import position_in
-from ...data.python.validation import PythonValidation
+from ...data.batch_digests import BatchDigests
+from ...data.keras_in_use import keras
 from ...data.replay import Replay
-from ...data.tf_random import draws_in_data
-from ...data.validation import ValidationData
 from ...session.base import Session
 from ...session.identity import Identity
 from .. import random_state, variables
-from ..internals import runs_in_fit
+from ..backends.chosen import backend
+from ..internals import runs_in_fit, time_only_others
 from ..own_values import OwnValues
 from ..watched import Watched
 from . import random_layers
 from .batch_sampler import BatchSampler
-from .boundary import BoundaryReader
-from .progress import FitProgress, StepsTaken, uneven_calls
+from .boundary_state import BoundaryReader
+from .progress import FitProgress, StepsTaken, ValidationClock, uneven_calls
 from .resumption import Resumption
-from .save_policy import SavePolicy
+from .save_policy import INTERVAL, SavePolicy
 from .stop import FitStop, stays_until_batch
 from .train_function import TrainFunction
 
@@ -48,6 +44,7 @@ class Tail(keras.callbacks.Callback):
     """The last callback in the list: it acts when all the others have."""
 
     async_safe = True
+    _supports_tf_logs = True
 
     def __init__(self, fit: Fit) -> None:
         super().__init__()
@@ -98,33 +95,35 @@ class Fit:
         self._callbacks: list[keras.callbacks.Callback] = []  # the list's without ours, once the training begins
         self._said: set[str] = set()
         self._x = local.get("x")
-        self._data = data = position_in(self._x, local.get("epoch_iterator"), self._say)
+        self._data = data = backend().position_in(
+            self._x, local.get("epoch_iterator"), self._say, lambda: session.stop_reason is not None
+        )
         progress = FitProgress(session.step, int(head.params.get("epochs") or 0), head.params.get("steps"))
         executed = Board.read(session.spool.file(Board.FILE)).executed
         self._progress = progress
         self._policy = SavePolicy(cadence, time.monotonic())
         self._digests = digests = BatchDigests()
-        looks = not data.exact or data.calls_python
-        sampler = BatchSampler(digests, progress, looks, _nothing if data.exact else self._say)
+        looks = not data.exact or data.calls_python or data.may_draw_again
+        sampler = BatchSampler(digests, progress, looks, self._say_of_order)
         self._replay = Replay(
             data, random_state, session.refuse, sampler.look, sampler.look_back, self._data_verdict, self._say
         )
-        self._validation = validation = ValidationData(local.get("validation_data"))
-        used = {**data.read_only, **validation.variables}
+        self._held_out = held_out = backend().validation_data(
+            local.get("validation_data"), self._x, local.get("epoch_iterator"), self._say
+        )
+        used = {**data.read_only, **held_out.variables}
         self._watched = watched = Watched(model, self._callbacks, self._say, used, data.written)
         self._own_values = own_values = OwnValues(watched, self._say)
         validates = local.get("validation_data") is not None
         self._uneven = uneven_calls(local.get("epoch_iterator")) if validates else None
-        self._held_out = held_out = PythonValidation(
-            local.get("validation_data"), local.get("epoch_iterator"), self._say
-        )
         self._resumption = Resumption(
             watched, own_values, session, data, held_out, digests, self._replay, progress, self._say
         )
         self._reader = BoundaryReader(
             watched, own_values, data, held_out, digests, session, callbacks, self._callbacks, progress, self._say
         )
-        self._stop = FitStop(session, writer, self._reader, progress, self._callbacks, data.is_awaited)
+        self._clock = clock = ValidationClock(session.board)
+        self._stop = FitStop(session, writer, self._reader, progress, self._callbacks, data.is_awaited, clock)
         self._train_function = TrainFunction(
             model,
             callbacks,
@@ -140,14 +139,15 @@ class Fit:
 
     # --- the beginning and the end ---------------------------------------------------------------------------------
 
-    def read_checkpoint(self, identity: Identity) -> None:
+    def read_checkpoint(self, identity: Identity, other_backend: bool) -> None:
         self._writer.wait()  # of a fit that raised
-        self._resumption.read(identity, self._callback_list.callbacks)
+        self._resumption.read(identity, self._callback_list.callbacks, other_backend)
         assert self._session.ledger is not None
         self._training = self._session.ledger.current_index
 
     def append_tail(self) -> None:
         """Appended while Keras goes through the list, so its ``on_train_begin`` comes last."""
+        time_only_others(self._callback_list, self._head)
         tail = Tail(self)
         tail.set_model(self._model)
         tail.set_params(self._head.params)
@@ -161,7 +161,7 @@ class Fit:
         self._own_values.begin()
         if self._data.unkept is not None:
             self._say(self._data.unkept)
-        for text in self._validation.unkept():
+        for text in self._held_out.unkept():
             self._say(text)
         if self._uneven is not None:
             self._say(self._uneven)
@@ -170,7 +170,7 @@ class Fit:
         self._train_function.install()
         self._session.on_overdue_stop = self._stop.overdue
         left = (self._model._initial_epoch or 0) < self._progress.epochs
-        self._session.began(self._progress.epochs, self._is_inside, self._training, left)
+        self._session.began(self._progress.epochs, self._is_inside, self._training, left, self._progress.steps)
 
     def train_ends(self) -> None:
         self._writer.wait()
@@ -190,6 +190,8 @@ class Fit:
     def _release_model(self) -> None:
         self._session.on_overdue_stop = None
         self._train_function.remove()
+        self._data.release()
+        self._held_out.release()
         self._model._initial_epoch = None
 
     # --- epochs and batches ----------------------------------------------------------------------------------------
@@ -213,13 +215,22 @@ class Fit:
         self._notice_missed(batch - progress.batch)
         session.keep_signal_handler()
         progress.batch = batch
+        session.arrive()
         if session.stop_reason is not None:
             self._stop.at_boundary(session.stop_reason)
         asked = session.save_reason
         if asked is not None:
             session.save_reason = None
-        due = self._policy.at_boundary(progress.step, time.monotonic(), asked)
-        if due is not None and progress.unsaved and not self._writer.busy:
+        now = time.monotonic()
+        if batch:
+            self._policy.interval.boundary(now, self._writer.busy)
+        else:
+            self._policy.interval.pause(now)
+        session.report_interval(self._policy.interval)
+        due = self._policy.at_boundary(progress.step, now, asked)
+        if asked is None and due == INTERVAL and self._policy.interval.by_the_clock and session.save_together(due):
+            due = None
+        if due is not None and progress.unsaved and (session.ranks > 1 or not self._writer.busy):
             self._save(due)
         self._stop.boundary_passes(stays_until_batch(self._model, self._callbacks))
 
@@ -237,6 +248,7 @@ class Fit:
         self._watched.look_again()
         self._progress.end_epoch(epoch, logs)
         last = epoch + 1 >= self._progress.epochs or self._model.stop_training
+        self._session.arrive()
         if self._session.stop_reason is not None:
             self._stop.at_boundary(self._session.stop_reason)
         else:
@@ -253,6 +265,7 @@ class Fit:
             )
 
     def validation_begins(self) -> None:
+        self._clock.begin()
         self._held_out.begin(getattr(self._model, "_eval_epoch_iterator", None))
         if self._replay.left == 0 and self._progress.unsaved:
             self._stop.validation_begins()
@@ -261,21 +274,31 @@ class Fit:
         self._stop.in_validation()
 
     def validation_ends(self) -> None:
+        self._clock.end()
         self._held_out.end()
         self._stop.validation_ends()
 
     def _save(self, reason: str, required: bool = False) -> None:
-        """In the background. What finds no room behind earlier writes is done at a later boundary, if not required."""
+        """In the background. What finds no room behind earlier writes is done at a later boundary, if not required.
+
+        A rank of a gang waits for the room: the others save at this boundary, too.
+        """
+        if self._session.ranks > 1:
+            required = True
+            if not self._writer.has_room(self._policy.size, required):
+                self._writer.wait()
         if not self._writer.has_room(self._policy.size, required):
             self._policy.postpone(reason)
             return
+        began = time.monotonic()
         draft = self._reader.draft_now(reason)
         self._policy.size = draft.size
         if not self._writer.offer(draft, required):
             self._policy.postpone(reason)
             return
         self._progress.unsaved = False
-        self._policy.taken(self._progress.step, time.monotonic())
+        now = time.monotonic()
+        self._policy.taken(self._progress.step, now, now - began)
 
     def _first_step(self, train_function: Any) -> None:
         """Called after the first step, when its graphs exist."""
@@ -290,7 +313,7 @@ class Fit:
         text = self._digests.after_replay()
         if text is None or not self._digests.differ:
             return text
-        if draws := draws_in_data(self._x):
+        if draws := backend().draws_in_data(self._x):
             return (
                 f"{text}. It draws from tf.random ({', '.join(draws)}): tf.random.stateless_… gives the same numbers "
                 "again"
@@ -299,11 +322,12 @@ class Fit:
             return f"{text}. Python code that it calls (numpy_function, say) may draw random numbers: give it a seed"
         return text
 
+    def _say_of_order(self, text: str) -> None:
+        """Of data that is exact, as far as is known, only a batch that is another one is worth a word."""
+        if not self._data.exact:
+            self._say(text)
+
     def _say(self, text: str) -> None:
         if text not in self._said:
             self._said.add(text)
             self._session.say(text)
-
-
-def _nothing(text: str) -> None:
-    """Data that is exact, as far as is known: only a batch that is another one is worth a word."""

@@ -10,21 +10,22 @@ from inspect import isfunction
 from types import FrameType
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
-from keras import tree
 
 from ...data.fingerprint import fingerprint, sample
+from ...data.keras_in_use import keras
 from ...session.base import FIT, Session
 from ...session.call_site import call_site, digest
 from ...session.identity import Identity, of_process
+from ..backends.chosen import backend
+from ..variables import listed_of, value_of
 
-_LIBRARIES = ("keras", "tensorflow", "tf_keras", "holdfast")
+_LIBRARIES = ("keras", "tensorflow", "tf_keras", "jax", "torch", "holdfast")
 _NUMBERED = {"name", "seed", "shared_object_id"}
+_RATE = "learning_rate"
+_OF_MODULE = {"module", "output_shape"}  # settings of a layer that wraps a module of PyTorch's
 _SAMPLED_VARIABLES = 8
 _DEEPEST = 12
-_UNSEEDED = 87654321  # TensorFlow's own default
 
 
 def fit_identity(model: keras.Model, frame: FrameType | None, local: Mapping[str, Any], session: Session) -> Identity:
@@ -42,7 +43,7 @@ def fit_identity(model: keras.Model, frame: FrameType | None, local: Mapping[str
         "rate": rate,
         "compile": digest([settings, _described(getattr(model, "loss", None))]),
         "epochs": int(local.get("epochs") or 0),
-        "seed": _seed(),
+        "seed": backend().seed(),
         "data": fingerprint(*given),
         "weights": _weights(model),
     }
@@ -51,14 +52,29 @@ def fit_identity(model: keras.Model, frame: FrameType | None, local: Mapping[str
 def compile_settings(model: keras.Model) -> list[Any]:
     """What ``compile`` was given, but the learning rate. Functions stand for themselves: their names may be equal."""
     _, optimizer = _optimizer(model.optimizer)
-    metrics = getattr(getattr(model, "_compile_metrics", None), "_user_metrics", None)
+    compiled = getattr(model, "_compile_metrics", None) or getattr(model, "compiled_metrics", None)
+    metrics = getattr(compiled, "_user_metrics", None)
     given = [getattr(model, "loss", None), metrics]
-    return [type(model.optimizer).__qualname__, optimizer, _described(given), *filter(isfunction, tree.flatten(given))]
+    return [
+        type(model.optimizer).__qualname__,
+        _without_rates(optimizer),
+        _described(given),
+        *filter(isfunction, keras.tree.flatten(given)),
+    ]
+
+
+def _without_rates(config: Any) -> Any:
+    """Without that of an optimizer inside, which is under a loss scale. Numbers are as variables hold them: a legacy
+    optimizer of Keras 2 makes variables of its settings.
+    """
+    if isinstance(config, dict):
+        return {key: _without_rates(value) for key, value in config.items() if key != _RATE}
+    return float(np.float32(config)) if isinstance(config, float) else config
 
 
 def _model(model: keras.Model) -> Any:
     """None until it is built."""
-    variables = [(tuple(variable.shape), str(variable.dtype)) for variable in model.variables]
+    variables = [(tuple(variable.shape), str(variable.dtype)) for variable in listed_of(model)]
     return digest([type(model).__qualname__, variables]) if model.built and variables else None
 
 
@@ -81,7 +97,7 @@ def _settings(layer: Any) -> Any:
 def _optimizer(optimizer: Any) -> tuple[Any, Any]:
     """The learning rate, or a description of its schedule; and the other settings."""
     config = _config(optimizer)
-    rate = config.pop("learning_rate", None) if isinstance(config, dict) else None
+    rate = config.pop(_RATE, None) if isinstance(config, dict) else None
     return (float(np.float32(rate)) if isinstance(rate, float) else digest(rate)), config
 
 
@@ -102,16 +118,11 @@ def _described(value: Any, depth: int = 0) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, Mapping):
-        return {str(key): _described(item, depth + 1) for key, item in value.items() if key not in _NUMBERED}
+        left_out = _NUMBERED | ({"module"} if value.keys() >= _OF_MODULE else set())  # with its weights
+        return {str(key): _described(item, depth + 1) for key, item in value.items() if key not in left_out}
     if isinstance(value, list | tuple):
         return [_described(item, depth + 1) for item in value]
     return getattr(value, "__qualname__", type(value).__qualname__)
-
-
-def _seed() -> int | None:
-    """The global seed that the script has set, if any."""
-    seed = int(tf.compat.v1.get_seed(1)[0] or 0)
-    return None if seed == _UNSEEDED else seed
 
 
 def _weights(model: keras.Model) -> Any:
@@ -119,6 +130,6 @@ def _weights(model: keras.Model) -> Any:
     variables = model.trainable_variables if model.built else []
     chosen = variables[:: max(1, len(variables) // _SAMPLED_VARIABLES)]
     try:
-        return [sample(variable.value) for variable in chosen] or None
+        return [sample(value_of(variable)) for variable in chosen] or None
     except Exception:  # of a strategy whose variables are no tensors
         return None

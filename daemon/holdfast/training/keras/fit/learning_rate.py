@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import keras
 import numpy as np
 
 from ....core.errors import Mismatch
-from ...pair.pair import Saved
-from ..variables import OPTIMIZER
+from ...data.keras_in_use import keras
+from ...pair.pair_files import Saved
+from ..variables import BESIDE, OPTIMIZER, collect, value_of
+from .progress import number_in
 
 _NAME = "learning_rate"
 
@@ -21,10 +22,11 @@ def say_changed(model: keras.Model, saved: Saved, retried: bool, say: Callable[[
     Raises Mismatch if one is a schedule and the other is not.
     """
     optimizer = model.optimizer
-    if retried and int(np.asarray(optimizer.iterations.value)):
+    if retried and number_in(value_of(optimizer.iterations)):
         return
-    kept = [value for place, (path, value) in saved.values.items() if place.group == OPTIMIZER and _is_rate(path)]
-    here = [variable for variable in optimizer.variables if _is_rate(variable.path)]
+    groups = (OPTIMIZER, f"{OPTIMIZER}{BESIDE}")
+    kept = [value for place, (path, value) in saved.values.items() if place.group in groups and _is_rate(path)]
+    here = [part for place, part in collect(model).items() if place.group in groups and _is_rate(part.path)]
     if bool(kept) is not bool(here):
         before, now = ("a number", "a schedule") if kept else ("a schedule", "a number")
         raise Mismatch(
@@ -34,7 +36,7 @@ def say_changed(model: keras.Model, saved: Saved, retried: bool, say: Callable[[
     if not kept:
         say("the learning rate's schedule is not the checkpoint's: the script's is used from here on")
         return
-    script, used = float(np.asarray(here[0].value)), float(kept[0])
+    script, used = float(np.asarray(here[0].read())), float(kept[0])
     if script != used:
         remedy = f"keras.callbacks.LearningRateScheduler(lambda epoch: {script:.6g})"
         say(
@@ -44,4 +46,4 @@ def say_changed(model: keras.Model, saved: Saved, retried: bool, say: Callable[[
 
 
 def _is_rate(path: str) -> bool:
-    return path.rpartition("/")[2] == _NAME
+    return path.rpartition("/")[2].split(":")[0] == _NAME

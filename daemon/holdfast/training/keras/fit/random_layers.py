@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Any
 
-import keras
-
-from ...data.tf_random import draws_in
+from ...data.keras_in_use import is_keras_2, keras
+from ..backends.chosen import backend
 
 _NUMBER = re.compile(r"_\d+$")
 _REMEDY = (
@@ -16,27 +14,21 @@ _REMEDY = (
     "keras.random.SeedGenerator(…) made in __init__"
 )
 
+_REMEDY_IN_KERAS_2 = "call tf_keras.backend.experimental.enable_tf_random_generator() before the model is made"
+
 
 def warnings(model: keras.Model, train_function: Any) -> list[str]:
-    """One line for each layer, as the graphs of the train function show it; none where there are no graphs."""
+    """One line for each layer, where the train function, after its first call, shows any."""
     layers = {layer.name for layer in model._flatten_layers(include_self=False)}
+    remedy = _REMEDY_IN_KERAS_2 if is_keras_2() else _REMEDY
     found: dict[str, str] = {}
-    for graph in _graphs(train_function):
-        for draw in draws_in(graph):
-            found.setdefault(_place(draw.name, layers), draw.operation)
+    for draw in backend().hidden_draws(train_function):
+        found.setdefault(_place(draw.name, layers), draw.operation)
     return [
         f"{place} draws from tf.random ({operation}), and that state cannot be kept: after an interruption it draws "
-        f"other numbers than it would have; {_REMEDY}"
+        f"other numbers than it would have; {remedy}"
         for place, operation in found.items()
     ]
-
-
-def _graphs(train_function: Any) -> Iterable[Any]:
-    """Keras' train function holds those that TensorFlow traced."""
-    for cell in getattr(train_function, "__closure__", None) or ():
-        functions = getattr(cell.cell_contents, "_list_all_concrete_functions", None)
-        for function in functions() if functions is not None else ():
-            yield function.graph
 
 
 def _place(name: str, layers: set[str]) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import keras
-
 from ....core.errors import Mismatch
-from ...pair.pair import Place, Saved
+from ...data.keras_in_use import keras
+from ...pair.pair_files import Place, Saved
 from .. import variables
+from ..backends.chosen import backend
 from ..variables import Part
 from .identity import compile_settings, settings_of
 
@@ -24,7 +24,8 @@ class Compiled:
     """How the model is compiled as a ``fit`` begins, and its layers' settings. What is compiled the same way once more
     may be resumed.
 
-    A layer's settings (trainable, a rate) count where the train function was ``remade``: the old one has read them.
+    A changed layer setting (trainable, a rate) matters only where the train function was ``remade``: a compiled one
+    keeps the value that it has read.
     """
 
     def __init__(self, model: keras.Model) -> None:
@@ -33,8 +34,9 @@ class Compiled:
         self._layers = settings_of(model)
 
     def is_another(self, remade: bool) -> bool:
-        compiled = compile_settings(self._model) != self._before
-        return compiled or (remade and settings_of(self._model) != self._layers)
+        with backend().readable(self._model):
+            compiled = compile_settings(self._model) != self._before
+            return compiled or (remade and settings_of(self._model) != self._layers)
 
 
 def is_of_recompiled(saved: Saved) -> bool:

@@ -6,25 +6,24 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-import keras
-
 from ....core.errors import HoldfastError, InvalidPair
 from ....core.wording import count
-from ...data.digests import BatchDigests
+from ...data.batch_digests import BatchDigests
+from ...data.keras_in_use import keras
 from ...data.position import DataPosition
-from ...data.python.validation import PythonValidation
 from ...data.replay import Replay, too_short
-from ...pair.pair import Saved
+from ...pair.pair_files import Saved
 from ...pair.plain import from_plain
 from ...session.base import Session
 from ...session.identity import Identity
 from ...session.load import RATE, Beginning, begin_training
 from .. import callback_state, facts, random_state, variables
+from ..backends.protocol import HeldOut
 from ..internals import mute_batch_hooks
 from ..own_values import OwnValues
 from ..restore import matching_values, restore_into
 from ..watched import Watched
-from . import finished_fit, learning_rate, recompiled
+from . import finished_fit, learning_rate, other_backend, recompiled
 from .progress import FitProgress
 
 
@@ -37,7 +36,7 @@ class Resumption:
         own_values: OwnValues,
         session: Session,
         data: DataPosition,
-        held_out: PythonValidation,
+        held_out: HeldOut,
         digests: BatchDigests,
         replay: Replay,
         progress: FitProgress,
@@ -55,15 +54,34 @@ class Resumption:
         self._say = say
         self._begun: Beginning | None = None
         self._saved: Saved | None = None
+        self._is_of_other_backend = False
 
-    def read(self, identity: Identity, callbacks: Sequence[keras.callbacks.Callback]) -> None:
-        """Before any ``on_train_begin``: some callbacks need to know that the training is a resumed one."""
-        self._begun = begin_training(self._session, identity, facts.checked, self._model)
+    def read(
+        self, identity: Identity, callbacks: Sequence[keras.callbacks.Callback], other_backend_too: bool = False
+    ) -> None:
+        """Before any ``on_train_begin``: some callbacks need to know that the training is a resumed one.
+
+        ``other_backend_too``: one of another backend is to be continued.
+        """
+        self._begun = begin_training(self._session, identity, self._checked, self._model)
         self._progress.step = self._session.step
         self._saved = self._begun.saved
         if self._saved is not None:
+            with self._telling_the_session():
+                if other_backend.name_of(self._saved) is not None:
+                    self._is_of_other_backend = True
+                    name = self._begun.name
+                    asked = other_backend_too or (name is not None and other_backend.is_from(self._session, name))
+                    self._saved = other_backend.converted(self._saved, self._say, asked)
             callback_state.continue_csv_files(callbacks, self._saved.facts["callbacks"], cut=self._begun.newest)
             callback_state.overwrite_steps(callbacks)
+
+    def _checked(self, saved: Saved) -> Saved:
+        """Raises InvalidPair: then an older pair is read."""
+        facts.checked(saved)
+        self._data.check(saved.facts)
+        self._held_out.check(saved.facts)
+        return saved
 
     def train_begins(self, callbacks: Sequence[keras.callbacks.Callback]) -> bool:
         """After all ``on_train_begin``. True if the state is the checkpoint's now. Raises HoldfastError."""
@@ -97,6 +115,7 @@ class Resumption:
         saved, self._saved = self._saved, None
         within = saved is not None and _is_within(saved, epoch)
         skip = saved.position.batch if saved is not None and within else 0
+        self._progress.at_end = saved is not None and within and saved.facts.get("at_end", False)
         if saved is not None:
             self._held_out.restore(saved.facts)
         self._data.begin_epoch(skip, within, None if saved is None else saved.facts)
@@ -104,12 +123,16 @@ class Resumption:
             return
         # ``fit`` has reset the metrics just before, and callbacks have seen this epoch's beginning for a second time
         # (a schedule multiplies the learning rate again): what they did to the state now is undone.
-        here = self._watched.parts()
-        variables.assign(here, matching_values(saved, here), self._say)
+        here = self._watched.parts_for(saved.values)
+        if self._is_of_other_backend:
+            other_backend.assign(here, saved)
+        else:
+            variables.assign(here, matching_values(saved, here), self._say)
         callback_state.set_states(callbacks, saved.facts["callbacks"], self._say)
         self._own_values.restore(saved.facts.get("own", {}))
         if skip:
-            mute_batch_hooks(callbacks, calls=math.ceil(skip / self._model.steps_per_execution))
+            calls = math.ceil(skip / int(self._model.steps_per_execution))
+            mute_batch_hooks(callbacks, calls, begun=int(self._progress.at_end))
             self._replay.begin(skip, lambda: self._arrive(saved))
         else:
             self._arrive(saved)
@@ -126,12 +149,15 @@ class Resumption:
         self._progress.recompiled = recompiled.is_of_recompiled(saved)
         if self._progress.recompiled and not self._begun.retried:
             recompiled.restore_finished(saved, self._watched.parts(), self._say)
+        elif self._is_of_other_backend:
+            other_backend.restore(self._watched, saved, self._say)
         else:
             restore_into(self._watched, saved, self._say)
         logs = None if _is_within(saved, position.epoch) else from_plain(saved.facts["logs"])
         callback_state.set_states(callbacks, saved.facts["callbacks"], self._say, logs)
         self._own_values.restore(saved.facts.get("own", {}))
         random_state.set_state(dict(saved.facts["random"]))
+        self._held_out.restore_seeds(saved.facts)
         self._data.restore(saved.facts)
         if self._is_over(saved):  # no epoch begins, and a later fit may be given the same data
             self._held_out.restore(saved.facts)

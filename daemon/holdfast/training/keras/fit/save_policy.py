@@ -3,37 +3,39 @@
 from __future__ import annotations
 
 from ....core.policy import Cadence
+from ...session.interval import Interval
+
+INTERVAL = "interval"
 
 
 class SavePolicy:
     """``due`` is None, or the reason for which a pair is to be stored at the next boundary that allows it.
 
-    ``size`` is the last pair's, in bytes: as far as one knows, the next one's too.
+    ``size`` is the last pair's, in bytes: as far as one knows, the next one's too. ``interval`` is what lies
+    between two.
     """
 
     def __init__(self, cadence: Cadence, now: float) -> None:
         self.due: str | None = None
         self.size = 0
-        self._cadence = cadence
-        self._last_step = 0
-        self._last_time = now
+        self.interval = Interval(cadence, now)
 
     def resumed_at(self, step: int) -> None:
-        self._last_step = step
+        self.interval.resumed_at(step)
 
     def at_boundary(self, step: int, now: float, asked: str | None) -> str | None:
         """Returns ``due``. ``asked`` is the reason of somebody who asks for a pair now."""
         if asked is not None:
             self.due = asked
-        elif self._cadence.due(step - self._last_step, now - self._last_time):
-            self.due = self.due or "interval"
+        elif self.interval.is_due(step, now):
+            self.due = self.due or INTERVAL
         return self.due
 
     def postpone(self, reason: str) -> None:
         """There was no room for a pair: it is due at the next boundary."""
         self.due = reason
 
-    def taken(self, step: int, now: float) -> None:
-        """A snapshot was taken and will be written."""
+    def taken(self, step: int, now: float, seconds: float = 0.0) -> None:
+        """A snapshot was taken, in so many ``seconds``, and will be written."""
         self.due = None
-        self._last_step, self._last_time = step, now
+        self.interval.taken(step, now, seconds)

@@ -7,29 +7,26 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-import keras
-
 from ....core.errors import Exit
-from ...pair.pair import Draft
-from ...pair.writer import Writer
+from ...data.keras_in_use import keras
+from ...pair.background_writer import Writer
+from ...pair.pair_files import Draft
 from ...session.base import Session
 from .. import callback_state
-from .boundary import Boundary, BoundaryReader
-from .progress import FitProgress
+from ..backends.chosen import backend
+from .boundary_state import Boundary, BoundaryReader
+from .progress import FitProgress, ValidationClock
 
 
 def stays_until_batch(model: keras.Model, callbacks: Sequence[keras.callbacks.Callback]) -> bool:
     """Does nothing of the state change between a boundary and the arrival of the next step's batch?
 
-    An eager step, or one that XLA has compiled whole, begins when its batch is there. Of any other graph TensorFlow
-    runs at once what needs no batch: it counts the iteration, draws a seed, decays weights. Several replicas fetch
-    batches ahead. What another callback does as the batch begins comes after the boundary.
+    What another callback does as the batch begins comes after the boundary.
     """
-    if model.steps_per_execution != 1 or model.distribute_strategy.num_replicas_in_sync != 1:
+    if int(model.steps_per_execution) != 1 or not backend().begins_with_its_batch(model):
         return False
-    begins_whole = model.run_eagerly or model.jit_compile
     own_function = type(model).make_train_function is not keras.Model.make_train_function
-    return bool(begins_whole) and not own_function and not any(map(_sees_batch_begin, callbacks))
+    return not own_function and not any(map(_sees_batch_begin, callbacks))
 
 
 def _sees_batch_begin(callback: keras.callbacks.Callback) -> bool:
@@ -50,6 +47,7 @@ class FitStop:
         progress: FitProgress,
         callbacks: Sequence[keras.callbacks.Callback],
         is_awaited: Callable[[], bool] | None,
+        clock: ValidationClock,
     ) -> None:
         """``is_awaited`` tells whether the training waits for a batch (see DataPosition), if it can be told."""
         self._session = session
@@ -58,6 +56,7 @@ class FitStop:
         self._progress = progress
         self._callbacks = callbacks
         self._is_awaited = is_awaited
+        self._clock = clock
         self._last_boundary: Boundary | None = None
         self._finishing = False
         self._before_validation: Boundary | None = None
@@ -80,6 +79,7 @@ class FitStop:
         self._before_validation = self._reader.read(with_values=True)
 
     def in_validation(self) -> None:
+        self._session.arrive()
         reason = self._session.stop_reason
         if reason is None:
             return
@@ -123,11 +123,13 @@ class FitStop:
 
     def _finish(self, stored: bool) -> NoReturn:
         self._finishing = True
+        self._clock.end()
         callback_state.flush(self._callbacks)
         self._session.end_process(stored)
 
     def _exit(self, stored: bool) -> NoReturn:
         """Ends the process from another thread than the main one, which may be deep in a compiler."""
+        self._clock.end()
         callback_state.flush(self._callbacks)
         self._session.report_stop(stored)
         sys.stdout.flush()

@@ -10,13 +10,14 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-import keras
-
 from ....spool import Board, Progress
+from ...data.keras_in_use import keras
 from ...data.position import DataPosition
 from ...data.replay import Replay
 from .. import variables
-from ..internals import runs_in_fit, spec_of
+from ..backends.chosen import backend
+from ..backends.protocol import Step
+from ..internals import runs_in_fit
 from .batch_sampler import BatchSampler
 from .progress import FitProgress
 
@@ -24,7 +25,7 @@ from .progress import FitProgress
 class TrainFunction:
     """Between ``install`` and ``remove`` the model calls it with an iterator for each step, or group of steps.
 
-    A callback may make the model's own anew in the midst of it, or put something around this one (``keep_installed``).
+    A callback may rebuild or wrap ``model.train_function`` during ``fit``; ``keep_installed`` deals with that.
     ``first_step`` is called with Keras' own train function after its first call, and ``not_ours`` where another ``fit``
     finds this one installed. ``board`` shows the progress to other processes.
     """
@@ -61,15 +62,16 @@ class TrainFunction:
     def install(self) -> None:
         model = self._model
         self._inner = inner = getattr(model.train_function, "holdfast_inner", model.train_function)
-        self._per_call = model.steps_per_execution
+        self._per_call = int(model.steps_per_execution)
 
-        def train(iterator: Any) -> Any:
+        def call(step: Step, iterator: Any) -> Any:
             """Counts once, also where others call it from what they put around it."""
             if self._running or not (self._iterator() is iterator or self._takes(iterator)):
-                return inner(iterator)
-            return self._call(iterator)
+                return step(iterator)
+            return self._call(step, iterator)
 
-        train.holdfast_inner = inner  # type: ignore[attr-defined]
+        train = backend().stand_in(inner, call)
+        train.holdfast_inner = inner
         model.train_function = self._installed = train
 
     def keep_installed(self) -> None:
@@ -84,21 +86,26 @@ class TrainFunction:
         if self._model.train_function is self._installed:
             self._model.train_function = self._inner
 
-    def _call(self, iterator: Any) -> Any:
+    def _call(self, step: Step, iterator: Any) -> Any:
         if self._data.behind:
             self._replay.catch_up(iterator)
         if self._replay.left:
             self._progress.batch += self._replay.drop(iterator, self._per_call)
             return self._progress.logs
+        if self._progress.at_end:  # in an earlier process: a step that finds no batch counts in the optimizer once
+            raise StopIteration
         self._progress.calls += 1
         self._running = True
         try:
-            logs = self._sampler.call(self._inner, iterator, self._per_call)
+            logs = self._sampler.call(step, iterator, self._per_call)
+        except backend().ends:
+            self._progress.at_end = True
+            raise
         finally:
             self._running = False
         self._count(self._progress.computed(logs, self._per_call))
         if self._progress.spec is None:
-            self._progress.spec = spec_of(iterator)
+            self._progress.spec = backend().spec_of(iterator)
             self._first_step(self._inner)
         return logs
 

@@ -1,0 +1,1 @@
+"""The folder that ``holdfast run`` puts on PYTHONPATH."""

@@ -1,0 +1,1 @@
+"""What the commands share: how they show results, and how they find a run."""

@@ -1,0 +1,1 @@
+"""Several machines that train one model together: what is decided about them, without any I/O."""

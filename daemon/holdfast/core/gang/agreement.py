@@ -1,0 +1,54 @@
+"""At which boundary all ranks of a gang act (save or stop): decided from where each of them stands.
+
+The ranks run one program in lock-step: each passes the same boundaries between batches, in the same order, and a step
+ends on no rank before it has begun on all. So a boundary that no rank has passed yet, and that one rank can still be
+held at, can be reached by all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+
+@dataclass(frozen=True)
+class RankStanding:
+    """Where a rank stands: it has ``passed`` so many boundaries, and waits at the next one if it is ``held``."""
+
+    passed: int
+    held: bool = False
+
+
+def target(standings: Iterable[RankStanding]) -> int:
+    """The first boundary, counted from 1, that no rank has passed."""
+    return max(standing.passed for standing in standings) + 1
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """One request that all ``ranks`` act at one boundary, while their answers arrive.
+
+    ``action`` is one of spool/gang_board.py.
+    """
+
+    number: int
+    action: int
+    reason: str
+    ranks: frozenset[int]
+    answers: Mapping[int, RankStanding] = field(default_factory=dict)
+
+    def answered(self, rank: int, standing: RankStanding) -> Agreement:
+        if rank not in self.ranks:
+            return self
+        return replace(self, answers={**self.answers, rank: standing})
+
+    @property
+    def target(self) -> int | None:
+        """The boundary at which all act; None while an answer is missing."""
+        if self.ranks - set(self.answers):
+            return None
+        return target(self.answers.values())
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        return tuple(sorted(self.ranks - set(self.answers)))

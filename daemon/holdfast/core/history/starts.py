@@ -1,0 +1,77 @@
+"""The starts of a run, put together from the files of events that they and their followers stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..errors import Exit
+from .event import Event
+from .pieces import pieces
+
+STOPPED = (int(Exit.STOPPED), int(Exit.UNSTORED))
+_CODES = {"complete": int(Exit.COMPLETE), "stopped": int(Exit.STOPPED), "failed": int(Exit.FAILED)}
+
+
+@dataclass(frozen=True)
+class Start:
+    """One start of ``holdfast run``, its events in order. ``incarnation`` is None if it never had the lease."""
+
+    incarnation: int | None
+    events: tuple[Event, ...]
+
+    @property
+    def began(self) -> float:
+        return self.events[0].at
+
+    @property
+    def ended(self) -> float:
+        """That of its last event: of one that was killed nothing later is known."""
+        return max(self.began, self.events[-1].at)
+
+    @property
+    def exit_code(self) -> int | None:
+        """None if it ended without a word. The exit itself comes too late to be stored: ``closing`` has what it was."""
+        exit_, closing = self.last("exit"), self.last("closing")
+        if exit_ is not None:
+            return exit_.count("code")
+        return None if closing is None else _CODES.get(closing.text("outcome"))
+
+    @property
+    def interrupted(self) -> bool:
+        """It was stopped, or ended without a word; whether it still works cannot be told by its events."""
+        return self.exit_code is None or self.exit_code in STOPPED
+
+    def last(self, kind: str) -> Event | None:
+        return next((event for event in reversed(self.events) if event.kind == kind), None)
+
+
+def split(files: Iterable[bytes]) -> tuple[list[Start], int]:
+    """The starts that the files tell of, in order, and how many lines are no events.
+
+    What a killed start had not stored may stand in the file of the next one on its machine, and again what it had: an
+    event belongs to the incarnation whose lease it follows, in whichever file, and counts once.
+    """
+    seen: set[bytes] = set()
+    of_incarnation: dict[int, list[Event]] = {}
+    starts: list[list[Event]] = []
+    unread = 0
+    for data in files:
+        for piece in pieces(data.splitlines()):
+            new = [one for one in piece.lines if one.line.strip() and one.line not in seen]
+            seen.update(one.line for one in new)
+            unread += sum(one.event is None for one in new)
+            events = [one.event for one in new if one.event is not None]
+            known = None if piece.incarnation is None else of_incarnation.get(piece.incarnation)
+            if known is not None:
+                known += events
+            elif events:
+                starts.append(events)
+                if piece.incarnation is not None:
+                    of_incarnation[piece.incarnation] = events
+    return sorted(map(_start, starts), key=lambda start: (start.began, start.incarnation or 0)), unread
+
+
+def _start(events: list[Event]) -> Start:
+    lease = next((event for event in events if event.kind == "lease"), None)
+    return Start(None if lease is None else lease.count("incarnation"), tuple(events))

@@ -1,0 +1,163 @@
+"""The batches of a run: which life of the command did which, what was done twice, what the store lacks."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from ..checkpoint_name import CheckpointName
+from .event import Event
+from .spans import Span
+from .starts import Start
+
+
+@dataclass(frozen=True)
+class Life:
+    """The command from its start to its end. It resumed at step ``base`` and came to ``end``.
+
+    ``redone`` of its batches were lost, and a later life did them again. ``before`` were executed on its disk
+    before it. ``at_least``: it ended without a word, and nothing has told what it did at last.
+    """
+
+    start: int
+    begin: float
+    over: float
+    base: int
+    end: int
+    executed: int
+    before: int | None = None
+    redone: int = 0
+    at_least: bool = False
+
+
+def lives(starts: Sequence[Start], resumed: int | None = None) -> list[Life]:
+    """``resumed`` is the step at which a further start resumed, whose events are not among these."""
+    if resumed is not None:
+        further = Life(len(starts), math.inf, math.inf, resumed, resumed, 0)
+        return _with_redone([*_all(starts), further])[:-1]
+    return _with_redone(_all(starts))
+
+
+def _all(starts: Sequence[Start]) -> list[Life]:
+    return _corrected([life for number, start in enumerate(starts) for life in _of_start(number, start)])
+
+
+def _with_redone(found: Sequence[Life]) -> list[Life]:
+    return [
+        replace(life, redone=max(0, life.end - following.base)) if following.base < life.end else life
+        for life, following in itertools.pairwise(found)
+    ] + list(found[-1:])
+
+
+def _corrected(found: Sequence[Life]) -> list[Life]:
+    """A life that was killed reported less than it did. Where the next one found more batches on the disk, it had that
+    disk, and the difference is the one's.
+    """
+    lasting = list(found)
+    for number, (life, following) in enumerate(itertools.pairwise(found)):
+        if life.before is not None and following.before is not None and following.before > life.before:
+            executed = following.before - life.before
+            end = max(life.end, life.base + executed)
+            lasting[number] = replace(life, executed=executed, end=end, at_least=False)
+    return lasting
+
+
+@dataclass
+class _Open:
+    begin: float
+    base: int
+    before: int | None
+    end: int = 0
+    executed: int | None = None
+
+
+def _of_start(number: int, start: Start) -> list[Life]:
+    found: list[Life] = []
+    base, life = 0, None
+    for event in start.events:
+        if event.kind in ("restored", "forked"):
+            base = _step(event) or 0
+            if life is not None and not life.end:  # it came after the command
+                life.base = base
+        elif event.kind == "started":
+            life = _Open(event.at, base, event.count("executed"))
+        elif life is not None:
+            _follow(life, event)
+            if event.kind == "exited":
+                found.append(_closed(number, life, event.at))
+                base, life = max(base, found[-1].end), None
+    if life is not None:
+        found.append(replace(_closed(number, life, start.ended), at_least=True))
+    return found
+
+
+def _follow(life: _Open, event: Event) -> None:
+    if event.kind == "progress":
+        life.end = max(life.end, event.count("step") or 0)
+        life.executed = event.count("executed")
+    elif event.kind == "saved":
+        life.end = max(life.end, _step(event) or 0)
+    elif event.kind == "exited" and event.count("executed") is not None:
+        life.executed = event.count("executed")
+
+
+def _closed(number: int, life: _Open, over: float) -> Life:
+    """Events of early versions say less: there it did what lies between its beginning and its last checkpoint."""
+    end = max(life.base, life.end)
+    known = life.before is not None and life.executed is not None
+    executed = max(0, (life.executed or 0) - (life.before or 0)) if known else end - life.base
+    return Life(number, life.begin, over, life.base, end, executed, life.before)
+
+
+def _step(event: Event) -> int | None:
+    name = CheckpointName.parse(event.text("checkpoint"))
+    return None if name is None else name.step
+
+
+def marked(lane: Sequence[Span], of_start: Sequence[Life]) -> list[Span]:
+    """The spans of a start, where the end of each life's training that was done again is called so, with the validation
+    in it.
+    """
+    trained = {life: sum(span.seconds for span in lane if _trains(span, life)) for life in of_start}
+    left = {life: seconds * min(1.0, life.redone / max(1, life.executed)) for life, seconds in trained.items()}
+    found: list[Span] = []
+    for span in reversed(lane):
+        life = next((one for one in of_start if one.begin <= span.begin <= one.over), None)
+        lost = 0.0 if life is None else left[life]
+        if life is None or lost <= 0 or span.kind not in ("productive", "validation"):
+            found.append(span)
+        elif span.kind == "validation":
+            batch = trained[life] / max(1, life.executed)  # what is left is estimated, from batches of one length
+            found.append(Span("redone", span.begin, span.end) if lost > batch else span)
+        else:
+            cut = max(span.begin, span.end - lost)
+            left[life] = lost - (span.end - cut)
+            parts = Span("redone", cut, span.end), Span("productive", span.begin, cut)
+            found += [part for part in parts if part.seconds > 0]
+    return _joined(reversed(found))
+
+
+def _trains(span: Span, life: Life) -> bool:
+    return span.kind == "productive" and life.begin <= span.begin <= life.over
+
+
+def _joined(lane: Iterable[Span]) -> list[Span]:
+    """Neighbours of one kind are one span."""
+    found: list[Span] = []
+    for span in lane:
+        if found and found[-1].kind == span.kind and found[-1].end == span.begin:
+            found[-1] = Span(span.kind, found[-1].begin, span.end)
+        else:
+            found.append(span)
+    return found
+
+
+def totals(all_lives: Sequence[Life]) -> tuple[int, int]:
+    """The batches that were executed, and how many of them again: what was executed without what is done."""
+    if not all_lives:
+        return 0, 0
+    executed = sum(life.executed for life in all_lives)
+    done = max(life.end for life in all_lives) - min(life.base for life in all_lives)
+    return executed, max(0, executed - done)

@@ -1,0 +1,1 @@
+"""The page about a run: from what the store holds to a document, and from that to HTML."""

@@ -1,0 +1,86 @@
+"""Curves of metrics as inline SVG: no library, as lines with two labelled axes need none, and so no script in the page.
+
+The drawing stretches to the width that there is; labels are HTML beside it, so they are as large as all other text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .markup import Markup, tag
+from .moments import clock
+
+_WIDTH, _HEIGHT = 1000.0, 300.0
+_MOST_MARKS = 60  # more would hide the curve
+
+
+def charts(summary: Mapping[str, Any]) -> list[Markup]:
+    """A figure for each metric, with that of the validation in it: over batches and over time."""
+    curves: Mapping[str, Sequence[Sequence[float]]] = summary["curves"]
+    groups: dict[str, list[str]] = {}
+    for name in curves:
+        groups.setdefault(name.removeprefix("val_"), []).append(name)
+    return [_figure({name: curves[name] for name in names}, summary) for names in groups.values()]
+
+
+def _figure(curves: Mapping[str, Sequence[Sequence[float]]], summary: Mapping[str, Any]) -> Markup:
+    resumed: Sequence[Sequence[float]] = summary["resumed"]
+    legend = [
+        tag("span", tag("i", class_=f"swatch s{number}"), f" {name} ", tag("b", f"{points[-1][2]:.4g}"))
+        for number, (name, points) in enumerate(curves.items())
+    ]
+    return tag(
+        "figure",
+        tag("figcaption", legend),
+        _plot(curves, 0, [mark[0] for mark in resumed], lambda x: f"{x:.0f}", "batches"),
+        _plot(curves, 1, [mark[1] for mark in resumed], lambda x: clock(x, True), "time"),
+    )
+
+
+def _plot(
+    curves: Mapping[str, Sequence[Sequence[float]]], axis: int, marks: Sequence[float], label: Any, title: str
+) -> Markup:
+    points = [point for one in curves.values() for point in one]
+    left, right = min(p[axis] for p in points), max(p[axis] for p in points)
+    low, high = min(p[2] for p in points), max(p[2] for p in points)
+    room = 0.0 if high > low else 1.0  # what never changes is a line in the middle
+    bottom, x_scale, y_scale = low - room, _WIDTH / (right - left or 1.0), _HEIGHT / (high - low or 2 * room)
+    shown = [mark for mark in marks if left <= mark <= right]
+    lines = [_vertical((mark - left) * x_scale) for mark in shown] if len(shown) <= _MOST_MARKS else []
+    drawn = []
+    for number, one in enumerate(curves.values()):
+        shape = [((p[axis] - left) * x_scale, _HEIGHT - (p[2] - bottom) * y_scale) for p in sorted(one, key=_at(axis))]
+        drawn.append(_curve(number, shape))
+    svg = tag(
+        "svg", lines, drawn, class_="plot", view_box=f"0 0 {_WIDTH:g} {_HEIGHT:g}", preserve="none", role="img",
+        aria_label=f"{', '.join(curves)} over {title}",
+    )  # fmt: skip
+    return tag(
+        "div",
+        tag("div", tag("span", f"{high:.4g}"), tag("span", f"{low:.4g}" if high > low else ""), class_="y"),
+        svg,
+        tag("div", tag("span", label(left)), tag("span", title, class_="title"), tag("span", label(right)), class_="x"),
+        class_="chart",
+    )
+
+
+def _at(axis: int) -> Any:
+    return lambda point: point[axis]
+
+
+def _curve(number: int, points: Sequence[tuple[float, float]]) -> Markup:
+    """One point alone is a line of no length, which its round ends make a dot."""
+    points = [*points, *points] if len(points) == 1 else points
+    return tag(
+        "polyline",
+        class_=f"s{number}",
+        points=" ".join(f"{x:.1f},{y:.1f}" for x, y in points),
+        vector_effect="non-scaling-stroke",
+    )
+
+
+def _vertical(x: float) -> Markup:
+    return tag(
+        "line", class_="resumed", x1=round(x, 1), x2=round(x, 1), y1=0, y2=_HEIGHT, vector_effect="non-scaling-stroke"
+    )

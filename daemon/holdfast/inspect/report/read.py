@@ -1,0 +1,87 @@
+"""What a report needs, read from the store: listing, events, the manifests of the newest pairs. Nothing is believed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...core.errors import InvalidPair, NotFound, TooLarge
+from ...core.history.starts import Start, split
+from ...core.manifest import Manifest
+from ...core.runs import RunId
+from ...store import Store
+from ...store.catalog import read_contents, read_manifest
+from ...store.contents import Contents, Listed
+
+MOST_MANIFESTS = 200
+_MOST_EVENTS = 256 << 20  # bytes of one start
+_EVENTS = re.compile(r"events-i([1-9]\d{0,8})\.jsonl")
+_OPTIONS = "training_options.json"
+_READERS = 8
+
+
+@dataclass(frozen=True)
+class Records:
+    """``manifests`` are those of the newest pairs, ``damaged`` the pairs among them of which it cannot be read.
+
+    ``unread`` counts lines that are no events, and ``missing`` names files of events that could not be read.
+    """
+
+    store: str
+    contents: Contents
+    starts: Sequence[Start]
+    manifests: Sequence[Manifest] = ()
+    damaged: dict[str, str] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    unread: int = 0
+    missing: Sequence[str] = ()
+
+
+def read(store: Store, run: RunId) -> Records:
+    """Raises StoreError."""
+    contents = read_contents(store, run)
+    keys = sorted((int(match[1]), key) for key in contents.others if (match := _EVENTS.fullmatch(key)))
+    with ThreadPoolExecutor(_READERS) as pool:
+        files = list(pool.map(lambda key: _get(store, f"{run}/{key}"), (key for _, key in keys)))
+        found = list(pool.map(_reader(store, str(run)), contents.pairs[:MOST_MANIFESTS]))
+    starts, unread = split(data for data in files if data is not None)
+    return Records(
+        store=store.uri,
+        contents=contents,
+        starts=starts,
+        manifests=[one for one in found if isinstance(one, Manifest)],
+        damaged={
+            str(listed.name): one for listed, one in zip(contents.pairs, found, strict=False) if isinstance(one, str)
+        },
+        options=_options(store, f"{run}/{_OPTIONS}"),
+        unread=unread,
+        missing=[key for (_, key), data in zip(keys, files, strict=True) if data is None],
+    )
+
+
+def _get(store: Store, key: str) -> bytes | None:
+    with contextlib.suppress(NotFound, TooLarge):
+        return store.get(key, _MOST_EVENTS)[0]
+    return None
+
+
+def _reader(store: Store, run: str) -> Callable[[Listed], Manifest | str]:
+    def manifest(listed: Listed) -> Manifest | str:
+        try:
+            return read_manifest(store, run, listed.name)
+        except InvalidPair as error:
+            return str(error)
+
+    return manifest
+
+
+def _options(store: Store, key: str) -> dict[str, Any]:
+    with contextlib.suppress(NotFound, TooLarge, ValueError, RecursionError):
+        document = json.loads(store.get(key)[0])
+        return document if isinstance(document, dict) else {}
+    return {}

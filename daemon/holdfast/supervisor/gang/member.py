@@ -1,0 +1,428 @@
+"""The supervisor of a rank that is not the first: it does what rank 0's supervisor says, and reports to it.
+
+It holds no lease, and writes nothing to the run in the store: rank 0's does that for all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from ...core import wire
+from ...core.checkpoint_name import CheckpointName
+from ...core.errors import Exit, Fenced, SettingsError, StoreError
+from ...core.event_sink import ByteSink
+from ...core.gang import link as says
+from ...core.machine import events
+from ...core.machine.state import Phase, State
+from ...core.redact import Redactor
+from ...core.wording import duration_text
+from ...spool import Spool
+from ...spool.gang_board import STOP
+from ...store import Store
+from ..command.channel import Channel
+from ..command.reaper import Reaper
+from ..command.training_command import TrainingCommand
+from ..messages_to_events import Reports
+from ..needed_pairs import NeededPairs
+from ..notices.source import NoticeSource
+from ..provenance import origin
+from ..report.journal import Journal
+from ..report.systemd import Systemd
+from ..restore.candidates import bring_pair
+from ..settings import RunSettings
+from .find import find, join
+from .link import Link
+from .rendezvous import VARIABLES, free_port
+from .standing import Stand
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_LOOK_EVERY = 1.0
+_TO_RANK_0 = (wire.RankState, wire.StopWanted, wire.SaveWanted, wire.Leaving, wire.Refused, wire.Unusable)
+_MARGIN = 10.0
+_TRY_AGAIN = 2.0
+
+
+@dataclass(frozen=True)
+class _Signal:
+    name: str
+
+
+@dataclass(frozen=True)
+class _Said:
+    """``message`` of rank 0; None: the connection is gone."""
+
+    link: Link
+    message: says.LinkMessage | None
+
+
+_Item = _Signal | _Said | events.Event
+
+
+class GangMember:
+    """Runs one rank's command, from start to start. Use from the main thread, once. Made as loop.Supervisor is."""
+
+    def __init__(
+        self,
+        settings: RunSettings,
+        store: Store,
+        journal: Journal,
+        sources: Callable[[Callable[[events.Event], None]], Sequence[NoticeSource]],
+        environment: Mapping[str, str],
+        console: ByteSink | None,
+        reaper: Reaper,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        assert settings.rank is not None
+        self._settings = settings
+        self._rank = settings.rank.number
+        self._store = store
+        self._journal = journal
+        self._say = say = journal.event
+        self._clock = clock
+        self._queue: queue.SimpleQueue[_Item] = queue.SimpleQueue()
+        put = self._queue.put
+        self._sources = sources(put)
+        self._origin = origin(settings.command, Redactor(environment))
+        self._reports = Reports(say, lambda event: None)
+        self._ready = threading.Event()
+        self._needed = NeededPairs(self._bring_needed, lambda message: self._channel.send(message))
+        self._channel = Channel(self._heard, self._welcome, self._ready, on_hang_up=lambda: None)
+        self._command = TrainingCommand(
+            settings.command,
+            self._origin["command"],
+            environment,
+            console,
+            0.0,
+            settings.hook,
+            reaper,
+            self._channel,
+            say,
+            on_exit=put,
+        )
+        self._systemd = Systemd(environment, clock)
+        journal.listen(self._systemd.heard)
+        self._held = contextlib.ExitStack()
+        self._spool: Spool | None = None
+        self._stand: Stand | None = None
+        self._link: Link | None = None
+        self._run = ""
+        self._answered = False
+        self._round: says.Prepare | None = None
+        self._preparing = threading.Lock()
+        self._next: says.Prepare | None = None
+        self._superseded = threading.Event()
+        self._running = 0
+        self._leaving = ""
+        self._kill_at: float | None = None
+        self._notices: dict[str, events.NoticeStands] = {}
+        self._code: Exit | None = None
+
+    def run(self) -> Exit:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for number in _SIGNALS:
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, lambda number, frame: self._queue.put(_Signal(signal.Signals(number).name)))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        try:
+            self._command.watch()
+            self._channel.start()
+            for source in self._sources:
+                source.start()
+            self._systemd.ready()
+            while self._code is None:
+                self._seek()
+                self._serve()
+        finally:
+            for number in _SIGNALS:
+                signal.signal(number, signal.SIG_IGN)
+            self._close()
+        return self._code
+
+    # --- rank 0 is found -------------------------------------------------------------------------------------------
+
+    def _seek(self) -> None:
+        """Until it is joined, or there is a reason to end. Raises Fenced after --lease-wait, and StoreError."""
+        began, failing, said = self._clock(), 0.0, ""
+        while self._link is None and self._code is None:
+            why = ""
+            try:
+                found = find(self._store, self._settings.name)
+            except StoreError as error:
+                failing = failing or self._clock()
+                if not self._answered and self._clock() - failing >= self._settings.store_wait:
+                    raise
+                why = f"the store does not answer: {error}"
+            else:
+                failing, self._answered = 0.0, True
+                why = found.why
+                if found.complete:
+                    self._say("complete", run=str(found.run))
+                    self._code = Exit.COMPLETE
+                elif found.gang is not None and not self._notices:
+                    self._run = str(found.run)
+                    answer = join(found.gang, self._rank)
+                    if isinstance(answer, str):
+                        why = answer
+                    else:
+                        self._joined(*answer)
+                        return
+            if why and why != said:
+                said = why
+                self._say("waiting", f"rank {self._rank} waits for rank 0: {why}")
+            if self._clock() - began >= self._settings.lease.wait:
+                raise Fenced(f"{why} (--lease-wait {duration_text(self._settings.lease.wait)} is over)")
+            self._turn(_LOOK_EVERY)
+
+    def _joined(self, link: Link, joined: says.Joined) -> None:
+        if joined.ranks != self._settings.ranks:
+            link.close()
+            raise SettingsError(
+                f"--ranks {self._settings.ranks}: rank 0 was told of {joined.ranks}: give all machines the same number"
+            )
+        self._link = link
+        self._say("gang-joined", rank=joined.rank, host="", address=link.peer_address)
+        link.beat(lambda: 0 if self._stand is None else self._stand.passed)
+
+        def read() -> None:
+            while (message := link.receive()) is not None:
+                self._queue.put(_Said(link, message))
+            self._queue.put(_Said(link, None))
+
+        threading.Thread(target=read, name="gang", daemon=True).start()
+
+    def _serve(self) -> None:
+        while self._link is not None and self._code is None:
+            self._turn(_LOOK_EVERY)
+
+    # --- one thing after the other ---------------------------------------------------------------------------------
+
+    def _turn(self, wait: float) -> None:
+        due = self._kill_at
+        with contextlib.suppress(queue.Empty):
+            self._take(self._queue.get(timeout=wait if due is None else min(wait, max(0.0, due - self._clock()))))
+        if self._kill_at is not None and self._clock() >= self._kill_at:
+            self._kill_at = None
+            self._command.kill()
+            if not self._running:
+                self._code = Exit.STOPPED
+        self._command.has_progressed()
+        self._systemd.turn(self._as_state(), self._command.progress)
+
+    def _as_state(self) -> State:
+        """As far as systemd's manager is to know it."""
+        if self._leaving:
+            return State(phase=Phase.DRAINING, stopping=self._leaving, deadline=self._kill_at)
+        return State(phase=Phase.RUNNING if self._running else Phase.RESTORING)
+
+    def _take(self, item: _Item) -> None:
+        if isinstance(item, _Signal):
+            self._asked_to_stop(item.name, -1.0)
+        elif isinstance(item, _Said):
+            if item.link is self._link:
+                self._hear(item.message)
+        elif isinstance(item, events.NoticeStands):
+            self._notices[item.source] = item
+            self._asked_to_stop(item.what, -1.0 if item.seconds is None else item.seconds)
+        elif isinstance(item, events.NoNotice):
+            self._notices.pop(item.source, None)
+        elif isinstance(item, events.RebalanceRecommended):
+            self._rebalance(self._settings.rules.rebalance)
+        elif isinstance(item, events.ChildExited):
+            self._ended(item)
+
+    def _rebalance(self, setting: str) -> None:
+        what = "rebalance recommendation"
+        if setting == "drain":
+            self._asked_to_stop(what, -1.0)
+        elif setting == "save":
+            self._tell(wire.SaveWanted(what))
+
+    def _asked_to_stop(self, what: str, seconds: float) -> None:
+        """Rank 0 has all ranks stop at one boundary; a member that has joined nobody has nothing to save."""
+        self._say("stopping", what)
+        drain = self._settings.rules.drain_time if seconds < 0 else min(seconds, self._settings.rules.drain_time)
+        if not self._tell(says.MachineStops(what, seconds)):
+            self._code = Exit.STOPPED
+        elif not self._leaving:
+            self._leaving, self._kill_at = what, self._clock() + drain + _MARGIN
+
+    def _hear(self, message: says.LinkMessage | None) -> None:
+        if message is None:
+            self._lost()
+        elif isinstance(message, says.Prepare):
+            self._next = message
+            if self._running:
+                self._command.kill()
+            else:
+                self._prepare()
+        elif isinstance(message, says.Go):
+            self._go(message)
+        elif isinstance(message, says.Ask) and self._stand is not None:
+            threading.Thread(target=self._answer, args=(message.number, self._stand), daemon=True).start()
+        elif isinstance(message, says.ActAt) and self._stand is not None:
+            stops = message.action == STOP
+            self._channel.send(wire.Stop(message.reason) if stops else wire.Save(message.reason))
+            self._stand.act_at(message.target, message.action)
+        elif isinstance(message, wire.PairWritten):
+            self._channel.send(message)
+        elif isinstance(message, says.Leave):
+            self._channel.send(wire.MayLeave())
+        elif isinstance(message, says.End):
+            self._command.kill() if message.at_once else self._command.terminate()
+        elif isinstance(message, says.Bye):
+            self._say("exit", f"rank 0 ends the gang: {message.text or f'exit {message.code}'}", code=message.code)
+            self._code = Exit(message.code)
+
+    def _answer(self, number: int, stand: Stand) -> None:
+        standing = stand.ask(number)
+        self._tell(says.Stands(number, standing.passed, standing.held))
+
+    def _tell(self, message: says.LinkMessage) -> bool:
+        link = self._link
+        return link is not None and link.send(message)
+
+    def _lost(self) -> None:
+        """Rank 0's machine, or the way to it. The command has nothing to train with; the next rank 0 decides."""
+        self._say("gang-lost", "rank 0 is lost: its machine, or the connection to it", warning=True, rank=0, host="")
+        assert self._link is not None
+        self._link.close()
+        self._link = self._next = None
+        self._superseded.set()
+        self._command.kill()
+        if self._leaving:
+            self._code = Exit.STOPPED
+
+    # --- a round ---------------------------------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        """In a thread of its own: the pair is large, and rank 0 may change its mind."""
+        order, link = self._next, self._link
+        if order is None or link is None:
+            return
+        self._next = None
+        self._ready.clear()
+        self._superseded.set()
+        self._superseded = superseded = threading.Event()
+        threading.Thread(target=self._bring, args=(order, link, superseded), name="restore", daemon=True).start()
+
+    def _bring(self, order: says.Prepare, link: Link, superseded: threading.Event) -> None:
+        """Tries until it is here: a store or a network that fails now may not later. Rank 0 ends the waiting."""
+        said = ""
+        while not superseded.is_set():
+            try:
+                with self._preparing:  # one at a time: the newest order's is the last word
+                    if superseded.is_set():
+                        return
+                    self._open(order)
+            except Exception as failed:
+                error = f"the checkpoint cannot be brought here: {failed}"
+                if error != said:
+                    said = error
+                    self._say("store-away", f"{error}; trying again", warning=True)
+                    link.send(says.ReadyToStart(order.round, 0, error))
+                superseded.wait(_TRY_AGAIN)
+                continue
+            if not superseded.is_set():
+                link.send(says.ReadyToStart(order.round, free_port()))
+            return
+
+    def _open(self, order: says.Prepare) -> None:
+        spool = self._spool
+        if order.run != self._run:
+            raise SettingsError(f"rank 0 trains {order.run!r}, and the lease that led to it is of {self._run}")
+        if spool is None or spool.run != order.run:
+            spool = Spool(self._settings.work_dir / order.run)
+            self._held.enter_context(spool.lock())
+            spool.check()
+            self._journal.attach(spool.file("events.jsonl"))
+            spool.sweep()
+            self._spool, self._stand = spool, Stand(spool)
+        name = CheckpointName.parse(order.resume) if order.resume else None
+        stored = set(spool.stored())
+        for other in spool.pairs():
+            if other in stored and other != name:
+                spool.remove(other)
+            elif other != name and (name is None or other.order > name.order):
+                text = f"{other} is on this machine only, from when it was rank 0: it is kept, and not resumed from"
+                self._say("earlier-here", text, warning=True, checkpoints=1)
+        if name is not None:
+            bring_pair(self._store, spool, name)
+            self._say("restored", checkpoint=str(name), local=False)
+        self._round = order
+
+    def _go(self, message: says.Go) -> None:
+        if self._round is None or self._round.round != message.round or self._spool is None or self._stand is None:
+            self._tell(says.CommandEnded(message.round, 1, "it is not ready for that start", {}))
+            return
+        self._stand.clear()
+        self._reports.command_starts()
+        self._ready.set()
+        environment = {name: str(value) for name, value in message.environment.items() if name in VARIABLES}
+        try:
+            self._command.start(self._spool, environment)
+            self._running = message.round
+        except (OSError, RuntimeError) as error:
+            self._tell(says.CommandEnded(message.round, 1, f"it cannot be started: {error}", {}))
+
+    def _ended(self, event: events.ChildExited) -> None:
+        self._command.kill()
+        self._command.forget(event, stopping=bool(self._leaving))
+        number, self._running = self._running, 0
+        self._ready.clear()
+        failure = {} if event.failure is None else asdict(event.failure)
+        self._tell(says.CommandEnded(number, event.code, event.how, failure))
+        if self._next is not None:
+            self._prepare()
+
+    def _welcome(self) -> wire.Welcome:
+        """In the channel's thread."""
+        order, spool = self._round, self._spool
+        assert order is not None
+        assert spool is not None
+        return wire.Welcome(
+            run_dir=str(spool.path.absolute()),
+            run=order.run,
+            incarnation=order.incarnation,
+            next_save=0,
+            resume=order.resume,
+            durable=False,
+            origin=self._origin,
+            claimed=sorted(self._reports.claimed),
+            finished=sorted(self._reports.finished),
+            extended=order.extended,
+            every=order.every,
+            rank=self._rank,
+            ranks=self._settings.ranks,
+        )
+
+    def _bring_needed(self, name: CheckpointName) -> None:
+        """Another pair of the run, which the command asks for. Raises HoldfastError."""
+        assert self._spool is not None
+        bring_pair(self._store, self._spool, name)
+
+    def _heard(self, message: wire.Message) -> None:
+        """In the channel's thread."""
+        if isinstance(message, _TO_RANK_0):
+            self._tell(message)
+            self._reports.heard(message)
+        elif isinstance(message, wire.PairWanted):
+            self._needed.want(message)
+        else:
+            self._reports.heard(message)
+
+    def _close(self) -> None:
+        for source in self._sources:
+            source.stop()
+        if self._link is not None:
+            self._link.close()
+        self._superseded.set()
+        self._command.kill()
+        self._command.dismiss()
+        self._channel.close()
+        self._held.close()

@@ -1,0 +1,1 @@
+"""The position in a ``tf.data`` pipeline: the state of the iterator that Keras opened over it."""

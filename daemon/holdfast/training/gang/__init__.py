@@ -1,0 +1,1 @@
+"""The training process's side of a gang: several machines that train one model together."""

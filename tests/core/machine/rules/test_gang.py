@@ -1,0 +1,37 @@
+"""Several machines that train together: one of them is lost, or fails."""
+
+from __future__ import annotations
+
+from core.machine.steps import acts, go
+from holdfast.core.errors import Exit
+from holdfast.core.machine.effects import Kill, Restore
+from holdfast.core.machine.events import ChildExited, GangBroken, Progressed, StopRequested
+from holdfast.core.machine.scenarios import START, TRAIN
+from holdfast.core.machine.state import Phase
+
+LOST = "rank 1: its machine is lost (b)"
+
+
+def test_the_commands_of_a_gang_that_is_broken_are_ended_at_once() -> None:
+    state, effects = go(*TRAIN, GangBroken(LOST))
+    assert acts(effects) == [Kill()]
+    assert state.phase is Phase.RUNNING, "until they have ended"
+
+
+def test_a_lost_machine_is_no_failure_of_the_command_and_all_begin_again_from_the_newest_checkpoint() -> None:
+    state, effects = go(*TRAIN, Progressed(7), GangBroken(LOST), ChildExited(137, lost=LOST))
+    assert acts(effects) == [Restore(frozenset())]
+    assert (state.phase, state.failures) == (Phase.RESTORING, 0)
+
+
+def test_a_machine_that_is_lost_again_and_again_before_a_batch_is_done_ends_it() -> None:
+    state, _ = go(*START, ChildExited(137, lost=LOST))
+    assert (state.phase, state.failures) == (Phase.BACKOFF, 1)
+
+
+def test_a_gang_that_is_broken_while_it_stops_has_stored_nothing_new() -> None:
+    state, _ = go(*TRAIN, Progressed(7), StopRequested("SIGTERM"), ChildExited(137, lost=LOST))
+    assert state.save_failed
+    assert state.phase is Phase.FLUSHING
+    stored, _ = go(*TRAIN, Progressed(7), StopRequested("SIGTERM"), ChildExited(Exit.STOPPED))
+    assert not stored.save_failed

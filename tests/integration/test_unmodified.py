@@ -1,0 +1,46 @@
+"""Scripts as people have them, with seeds, under ``holdfast drill --auto``: each ends the same, whatever strikes it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from .test_drill import drill
+from .unmodified import SCRIPTS, console_script, interpreter_without_holdfast
+
+NAMES = (
+    "custom_train_step",
+    "fine_tune",
+    "gan",
+    "mixup",
+    "py_dataset",
+    "stock_callbacks",
+    "text_lstm",
+    "wine",
+    "stages",
+)
+KINDS = ("notice,sigkill", "sigterm,sigkill", "notice,sigterm")  # by turns: each start takes seconds of a core
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return interpreter_without_holdfast(tmp_path_factory.mktemp("foreign"))
+
+
+@pytest.mark.whole
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("name", "kinds"), [(name, KINDS[n % len(KINDS)]) for n, name in enumerate(NAMES)])
+def test_an_unmodified_script_ends_the_same_after_two_interruptions(
+    name: str, kinds: str, foreign: str, tmp_path: Path
+) -> None:
+    shutil.copytree(SCRIPTS, tmp_path / "work")
+    commands = {"wine": [console_script(foreign), "--epochs", "3"], "stages": ["bash", "two_stages.sh"]}
+    command = commands.get(name, [foreign, f"{name}.py"])
+    struck = ("--auto", "--interruptions", "2", "--kinds", kinds, "--seed", "3")
+    code, report, text = drill(*struck, command=command, folder=tmp_path / "work", PACE="0.03", PYTHON=foreign)
+    assert code == 0, text
+    assert report["identical"]
+    assert len(report["interruptions"]) == 2
+    assert all(one["redone"] == 0 for one in report["interruptions"] if one["kind"] != "sigkill")

@@ -1,0 +1,1 @@
+"""A package with a training command of its own."""
