@@ -67,7 +67,7 @@ def _lines(found: Mapping[str, Any]) -> list[str]:
     goodput, cost = found["goodput"], found["cost"]
     if goodput["runtime"] is not None:
         overall = "" if goodput["overall"] is None else f", {100 * goodput['overall']:.1f} % of the run's time"
-        lines.append(f"goodput: {100 * goodput['runtime']:.1f} % of the machines' time{overall}")
+        lines.append(f"goodput: {100 * goodput['runtime']:.1f} % of the time with a machine{overall}")
     elif found["state"] == "running":
         lines.append("goodput: not known yet")
     spent = [(KINDS[kind][0], duration_text(found["seconds"].get(kind, 0.0))) for kind in KINDS]

@@ -10,6 +10,7 @@ from .starts import Start
 from .work import Life, marked
 
 _COUNT = ("productive", "validation")
+_LEAST = 0.001  # seconds, as they are rounded
 
 
 def lanes(starts: Sequence[Start], all_lives: Sequence[Life]) -> list[list[Span]]:
@@ -47,12 +48,17 @@ def counted(seconds: Mapping[str, float]) -> float:
     return sum(seconds.get(kind, 0.0) for kind in _COUNT)
 
 
-def runtime_goodput(seconds: Mapping[str, float]) -> float | None:
-    """The share of what counts in the machines' time; None where there is none."""
-    machines = sum(value for kind, value in seconds.items() if kind != "gap")
-    return counted(seconds) / machines if machines else None
+def runtime_goodput(seconds: Mapping[str, float], wall: float) -> float | None:
+    """The share of what counts in the time when a start was at work. It counts once where two were, so that this is no
+    less than the overall goodput: a replacement waits while the machine before it trains. None where there is none.
+    """
+    return _share(counted(seconds), wall - seconds.get("gap", 0.0))
 
 
 def overall_goodput(seconds: Mapping[str, float], wall: float) -> float | None:
     """The share of what counts in the ``wall`` seconds since the run began."""
-    return min(1.0, counted(seconds) / wall) if wall > 0 else None
+    return None if runtime_goodput(seconds, wall) is None else _share(counted(seconds), wall)
+
+
+def _share(part: float, whole: float) -> float | None:
+    return part / whole if whole > _LEAST else None

@@ -94,7 +94,7 @@ def _goodput(seconds: dict[str, float], starts: Sequence[Start], state: str) -> 
     if state == "running" and counted(seconds) < _LEAST_PRODUCTIVE:
         return {"runtime": None, "overall": None}
     wall = max((s.ended for s in starts), default=0.0) - min((s.began for s in starts), default=0.0)
-    return {"runtime": runtime_goodput(seconds), "overall": overall_goodput(seconds, wall)}
+    return {"runtime": runtime_goodput(seconds, wall), "overall": overall_goodput(seconds, wall)}
 
 
 def _lost(records: Records, all_lives: Sequence[Life], state: str) -> int:

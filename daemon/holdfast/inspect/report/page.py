@@ -62,7 +62,7 @@ def _figures(summary: Mapping[str, Any]) -> Markup:
         (
             "runtime goodput",
             _percent(goodput["runtime"], unknown),
-            "of the machines' time counts",
+            "of the time with a machine counts",
         ),
         ("overall goodput", _percent(goodput["overall"], unknown), "of the time since the run began"),
         ("machine time", duration_text(machines), f"in {count(summary['starts'], 'start')}"),

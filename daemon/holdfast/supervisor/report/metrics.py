@@ -120,7 +120,8 @@ def _of_all_starts(standing: Standing) -> Iterator[Metric]:
         ),
         (
             "holdfast_run_runtime_goodput_ratio",
-            "The share of the machines' time, over all starts of the run, that is training or validation that counts.",
+            "The share of the time with a machine at work, over all starts of the run, that is training or validation "
+            "that counts.",
             runtime,
         ),
         ("holdfast_run_overall_goodput_ratio", "That share of the time since the run began.", overall),

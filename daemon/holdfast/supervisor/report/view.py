@@ -69,7 +69,8 @@ class Standing:
         if seconds is None or earlier is None or not counted(seconds):
             return None, None
         began = earlier.began if earlier.starts else self.facts.began
-        return runtime_goodput(seconds), overall_goodput(seconds, self.now - began)
+        wall = self.now - began
+        return runtime_goodput(seconds, wall), overall_goodput(seconds, wall)
 
 
 class Watch:
