@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ..checkpoint_name import CheckpointName
@@ -18,7 +18,8 @@ class Life:
     """The command from its start to its end. It resumed at step ``base`` and came to ``end``.
 
     ``redone`` of its batches were lost, and a later life did them again. ``before`` were executed on its disk
-    before it. ``at_least``: it ended without a word, and nothing has told what it did at last.
+    before it. ``at_least``: it ended without a word, and nothing has told what it did at last. ``forked``: --from led
+    to where it resumed, and not the life before it.
     """
 
     start: int
@@ -30,25 +31,45 @@ class Life:
     before: int | None = None
     redone: int = 0
     at_least: bool = False
+    forked: bool = False
 
 
-def lives(starts: Sequence[Start], resumed: int | None = None) -> list[Life]:
-    """``resumed`` is the step at which a further start resumed, whose events are not among these."""
+def lives(starts: Sequence[Start], resumed: int | None = None, stored: Iterable[CheckpointName] = ()) -> list[Life]:
+    """``resumed`` is the step at which a further start resumed, whose events are not among these; ``stored`` are the
+    checkpoints that the store has, which may be more than the events of a killed start tell of.
+    """
+    steps: dict[int, int] = {}
+    for name in stored:
+        steps[name.incarnation] = max(name.step, steps.get(name.incarnation, 0))
+    found = _all(starts)
     if resumed is not None:
         further = Life(len(starts), math.inf, math.inf, resumed, resumed, 0)
-        return _with_redone([*_all(starts), further])[:-1]
-    return _with_redone(_all(starts))
+        return _with_redone([*found, further])[:-1]
+    if found:
+        found[-1] = _reaching(found[-1], steps.get(starts[found[-1].start].incarnation or 0, 0))
+    return _with_redone(found)
 
 
 def _all(starts: Sequence[Start]) -> list[Life]:
-    return _corrected([life for number, start in enumerate(starts) for life in _of_start(number, start)])
+    forks = {event.text("checkpoint") for start in starts for event in start.events if event.kind == "forked"}
+    return _corrected([life for number, start in enumerate(starts) for life in _of_start(number, start, forks)])
 
 
 def _with_redone(found: Sequence[Life]) -> list[Life]:
-    return [
-        replace(life, redone=max(0, life.end - following.base)) if following.base < life.end else life
-        for life, following in itertools.pairwise(found)
+    """A life made the checkpoint from which the next one resumed, though the events that tell of it may be lost."""
+    reached = [
+        life if following.forked else _reaching(life, following.base) for life, following in itertools.pairwise(found)
     ] + list(found[-1:])
+    return [
+        replace(life, redone=max(0, life.end - following.base)) for life, following in itertools.pairwise(reached)
+    ] + reached[-1:]
+
+
+def _reaching(life: Life, step: int) -> Life:
+    if step <= life.end:
+        return life
+    executed = life.executed + step - life.end if life.at_least else max(life.executed, step - life.base)
+    return replace(life, end=step, executed=executed)
 
 
 def _corrected(found: Sequence[Life]) -> list[Life]:
@@ -71,23 +92,25 @@ class _Open:
     before: int | None
     end: int = 0
     executed: int | None = None
+    forked: bool = False
 
 
-def _of_start(number: int, start: Start) -> list[Life]:
+def _of_start(number: int, start: Start, forks: Collection[str]) -> list[Life]:
+    """``forks`` are the checkpoints that --from brought into the run."""
     found: list[Life] = []
-    base, life = 0, None
+    base, forked, life = 0, False, None
     for event in start.events:
         if event.kind in ("restored", "forked"):
-            base = _step(event) or 0
+            base, forked = _step(event) or 0, event.text("checkpoint") in forks
             if life is not None and not life.end:  # it came after the command
-                life.base = base
+                life.base, life.forked = base, forked
         elif event.kind == "started":
-            life = _Open(event.at, base, event.count("executed"))
+            life = _Open(event.at, base, event.count("executed"), forked=forked)
         elif life is not None:
             _follow(life, event)
             if event.kind == "exited":
                 found.append(_closed(number, life, event.at))
-                base, life = max(base, found[-1].end), None
+                base, forked, life = max(base, found[-1].end), False, None
     if life is not None:
         found.append(replace(_closed(number, life, start.ended), at_least=True))
     return found
@@ -108,7 +131,7 @@ def _closed(number: int, life: _Open, over: float) -> Life:
     end = max(life.base, life.end)
     known = life.before is not None and life.executed is not None
     executed = max(0, (life.executed or 0) - (life.before or 0)) if known else end - life.base
-    return Life(number, life.begin, over, life.base, end, executed, life.before)
+    return Life(number, life.begin, over, life.base, end, executed, life.before, forked=life.forked)
 
 
 def _step(event: Event) -> int | None:

@@ -33,7 +33,7 @@ _MOST_CHANGES = 50
 def document(records: Records, now: float, prices: Prices = Prices()) -> dict[str, Any]:  # noqa: B008  # it is frozen
     """``now`` is a Unix time, by which it is judged whether the run is trained now."""
     starts = records.starts
-    all_lives = lives(starts)
+    all_lives = lives(starts, stored=[listed.name for listed in records.contents.pairs])
     drawn = lanes(starts, all_lives)
     seconds = seconds_of([*itertools.chain.from_iterable(drawn), *gaps(starts)])
     executed, again = totals(all_lives)
