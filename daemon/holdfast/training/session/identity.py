@@ -36,6 +36,7 @@ _SETTINGS = {
     "layers": "layers' settings",
     "rate": "learning rate",
     "compile": "compile settings",
+    "loss": "settings of loss, metrics and class weights",
     "seed": "random seed",
     "data": "data",
     "weights": "initial weights",

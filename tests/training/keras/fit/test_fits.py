@@ -118,6 +118,43 @@ def test_a_script_that_is_killed_between_two_fits_does_not_train_the_first_again
     assert begun == []
 
 
+def powered(gamma: float) -> Callable[[Any, Any], Any]:
+    return lambda y_true, y_pred: keras.ops.abs(y_true - y_pred) ** gamma
+
+
+TRIALS: dict[str, list[tuple[Any, dict[int, float] | None]]] = {
+    "a setting of the loss": [(keras.losses.Huber(delta=0.5), None), (keras.losses.Huber(delta=0.25), None)],
+    "what it closes over": [(powered(1.0), None), (powered(2.0), None)],
+    "class weights": [("mse", {0: 1.0}), ("mse", {0: 3.0})],
+}
+
+
+@pytest.mark.parametrize("setting", TRIALS)
+def test_a_trial_that_differs_from_a_finished_one_in_its_loss_alone_is_another(setting: str, tmp_path: Path) -> None:
+    """Of a search without a seed, which leaves out what it has done."""
+
+    def epochs_of(directory: Path, loss: Any, weights: dict[int, float] | None) -> int:
+        notes, disk = At(-1, fails), directory / "runs"
+
+        def script(callbacks: list[keras.callbacks.Callback]) -> tuple[keras.Model, Any]:
+            model = keras.Sequential([layers.Input((4,)), layers.Dense(1)])
+            model.compile("sgd", loss)
+            history = model.fit(X, np.zeros(24), 24, 1, verbose=0, callbacks=[notes, *callbacks], class_weight=weights)
+            if not killed.exists():
+                shutil.copytree(disk, killed)  # as if it were killed here
+            return model, history
+
+        killed = tmp_path / "killed"
+        once(script, disk, seed=None)
+        return len(notes.begun)
+
+    done, another = TRIALS[setting]
+    first = epochs_of(tmp_path / "first", *done)
+    for name in ("same", "other"):
+        shutil.copytree(tmp_path / "killed", tmp_path / name / "runs")
+    assert [first, epochs_of(tmp_path / "same", *done), epochs_of(tmp_path / "other", *another)] == [1, 0, 1]
+
+
 class StopAtTheEnd(keras.callbacks.Callback):
     """Sends this process a real SIGTERM after all epochs."""
 

@@ -12,6 +12,7 @@ import pytest
 
 import holdfast
 from holdfast.core.errors import Mismatch
+from holdfast.training.keras.fit.recompiled import Compiled
 
 from ...restarts import Stop, once
 
@@ -165,3 +166,44 @@ def test_a_setting_that_the_train_function_has_read_before_changes_nothing(tmp_p
     start(tmp_path / "stopped", others=freezes, stop=(2, 0))
     stopped, whole = start(tmp_path / "stopped", others=freezes), start(tmp_path / "whole", others=freezes)
     assert all(np.array_equal(one, other) for one, other in zip(stopped, whole, strict=True))
+
+
+class Focal(keras.losses.Loss):
+    """Says nothing of its setting in a config."""
+
+    def __init__(self, gamma: float) -> None:
+        super().__init__()
+        self.gamma = gamma
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        return keras.ops.abs(y_true - y_pred) ** self.gamma
+
+
+def settings() -> dict[str, Any]:
+    return {
+        "optimizer": keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9), momentum=0.9),
+        "loss": [keras.losses.BinaryCrossentropy(label_smoothing=0.1), Focal(2.0)],
+        "loss_weights": [1.0, 0.5],
+        "metrics": [["mae"], [keras.metrics.BinaryAccuracy(threshold=0.5)]],
+        "weighted_metrics": [["mse"], None],
+    }
+
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "a setting of the loss": {"loss": [keras.losses.BinaryCrossentropy(label_smoothing=0.0), Focal(2.0)]},
+    "a setting of one's own loss": {"loss": [keras.losses.BinaryCrossentropy(label_smoothing=0.1), Focal(1.0)]},
+    "the weights of the losses": {"loss_weights": [1.0, 0.25]},
+    "a metric's setting": {"metrics": [["mae"], [keras.metrics.BinaryAccuracy(threshold=0.4)]]},
+    "a weighted metric": {"weighted_metrics": [["mae"], None]},
+    "a schedule": {"optimizer": keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.5), 0.9)},
+}
+
+
+@pytest.mark.parametrize("changed", [None, *SETTINGS])
+def test_a_compile_within_fit_that_changes_a_setting_is_noticed_and_the_same_one_is_not(changed: str | None) -> None:
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, [keras.layers.Dense(1)(inputs), keras.layers.Dense(1)(inputs)])
+    model.compile(**settings())
+    compiled = Compiled(model)
+    model.compile(**{**settings(), **SETTINGS.get(changed or "", {})})
+    assert compiled.is_another(remade=True) is (changed is not None)

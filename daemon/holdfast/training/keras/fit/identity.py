@@ -5,6 +5,11 @@ Nothing in it is a name that Keras numbers, as those depend on what was made bef
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import inspect
+import itertools
+import warnings
 from collections.abc import Mapping
 from inspect import isfunction
 from types import FrameType
@@ -26,6 +31,8 @@ _RATE = "learning_rate"
 _OF_MODULE = {"module", "output_shape"}  # settings of a layer that wraps a module of PyTorch's
 _SAMPLED_VARIABLES = 8
 _DEEPEST = 12
+_MOST_DESCRIBED = 10_000
+_OF_WRAPPERS = ("fn", "fn_kwargs")  # of Keras' losses and metrics, whose configs lack some (a Huber's delta)
 
 
 def fit_identity(model: keras.Model, frame: FrameType | None, local: Mapping[str, Any], session: Session) -> Identity:
@@ -42,6 +49,7 @@ def fit_identity(model: keras.Model, frame: FrameType | None, local: Mapping[str
         "optimizer": type(model.optimizer).__qualname__,
         "rate": rate,
         "compile": digest([settings, _described(getattr(model, "loss", None))]),
+        "loss": digest([*loss_settings(model), _InFull().of(local.get("class_weight"))]),
         "epochs": int(local.get("epochs") or 0),
         "seed": backend().seed(),
         "data": fingerprint(*given),
@@ -52,15 +60,36 @@ def fit_identity(model: keras.Model, frame: FrameType | None, local: Mapping[str
 def compile_settings(model: keras.Model) -> list[Any]:
     """What ``compile`` was given, but the learning rate. Functions stand for themselves: their names may be equal."""
     _, optimizer = _optimizer(model.optimizer)
-    compiled = getattr(model, "_compile_metrics", None) or getattr(model, "compiled_metrics", None)
-    metrics = getattr(compiled, "_user_metrics", None)
-    given = [getattr(model, "loss", None), metrics]
+    given = [getattr(model, "loss", None), _metrics(model)]
     return [
         type(model.optimizer).__qualname__,
         _without_rates(optimizer),
         _described(given),
         *filter(isfunction, keras.tree.flatten(given)),
     ]
+
+
+def schedule(model: keras.Model) -> str | None:
+    """Of the learning rate."""
+    rate, _ = _optimizer(model.optimizer)
+    return rate if isinstance(rate, str) else None
+
+
+def compiled(model: keras.Model) -> list[Any]:
+    """What Keras has made of the losses and the metrics: each ``compile`` makes it anew."""
+    names = [("_compile_loss", "compiled_loss"), ("_compile_metrics", "compiled_metrics")]
+    return [getattr(model, name, None) or getattr(model, older, None) for name, older in names]
+
+
+def _metrics(model: keras.Model) -> list[Any]:
+    metrics = compiled(model)[1]
+    return [getattr(metrics, name, None) for name in ("_user_metrics", "_user_weighted_metrics")]
+
+
+def loss_settings(model: keras.Model) -> list[Any]:
+    """The loss and the metrics with all that is set in them, and the weights of several losses."""
+    weights = getattr(compiled(model)[0], "_user_loss_weights", None)
+    return [_InFull().of(one) for one in (getattr(model, "loss", None), weights, *_metrics(model))]
 
 
 def _without_rates(config: Any) -> Any:
@@ -123,6 +152,62 @@ def _described(value: Any, depth: int = 0) -> Any:
     if isinstance(value, list | tuple):
         return [_described(item, depth + 1) for item in value]
     return getattr(value, "__qualname__", type(value).__qualname__)
+
+
+class _InFull:
+    """As ``_described``, and objects and functions with what was set in them as they were made: a config, what a
+    constructor was given and the object has under that name, defaults, and what is closed over.
+    """
+
+    def __init__(self) -> None:
+        self._left = _MOST_DESCRIBED
+
+    def of(self, value: Any, depth: int = 0) -> Any:
+        self._left -= 1
+        if self._left < 0 or depth > _DEEPEST:
+            return None
+        if isinstance(value, backend().kinds().tensors):
+            value = backend().array_of(value)
+        if isinstance(value, np.ndarray):
+            chosen = value.reshape(-1)[:: value.size // _MOST_DESCRIBED + 1]
+            return [str(value.dtype), list(value.shape), None if value.dtype.hasobject else digest(chosen.tobytes())]
+        if isinstance(value, Mapping):
+            if value.get("class_name") == "__lambda__":  # with its code, which holds the file's path
+                return "__lambda__"
+            items = itertools.islice(((key, item) for key, item in value.items() if key not in _NUMBERED), self._left)
+            return [len(value), {str(key): self.of(item, depth + 1) for key, item in items}]
+        if isinstance(value, list | tuple):
+            return [len(value), *(self.of(item, depth + 1) for item in value[: max(0, self._left)])]
+        if isfunction(value):
+            cells = [cell.cell_contents for cell in value.__closure__ or () if _is_bound(cell)]
+            parts = [list(value.__defaults__ or ()), value.__kwdefaults__, cells]
+            return [value.__qualname__, *(self.of(part, depth + 1) for part in parts)]
+        if isinstance(value, functools.partial):
+            return ["partial", *(self.of(part, depth + 1) for part in (value.func, value.args, value.keywords))]
+        return self._object(value, depth)
+
+    def _object(self, value: Any, depth: int) -> Any:
+        named = _described(value)
+        plain = value is None or isinstance(value, bool | int | float | str | np.generic | type)
+        layer = isinstance(value, keras.Layer | keras.optimizers.Optimizer) and not isinstance(value, keras.Metric)
+        if plain or layer or hasattr(value, "__qualname__"):
+            return named
+        config, settings = None, {}
+        with contextlib.suppress(Exception), warnings.catch_warnings():  # of a user's class; a lambda is warned of
+            warnings.simplefilter("ignore")
+            config = value.get_config() if hasattr(value, "get_config") else None
+        with contextlib.suppress(Exception):
+            names = [*inspect.signature(type(value).__init__).parameters, *_OF_WRAPPERS]
+            inside = vars(value)
+            settings = {name: inside[key] for name in names for key in (name, f"_{name}") if key in inside}
+        return [named, self.of(config, depth + 1), self.of(settings, depth + 1)]
+
+
+def _is_bound(cell: Any) -> bool:
+    try:
+        return cell.cell_contents is not None
+    except ValueError:
+        return False
 
 
 def _weights(model: keras.Model) -> Any:

@@ -10,7 +10,7 @@ from ...pair.pair_files import Place, Saved
 from .. import variables
 from ..backends.chosen import backend
 from ..variables import Part
-from .identity import compile_settings, settings_of
+from .identity import compile_settings, compiled, loss_settings, schedule, settings_of
 
 FACT = "recompiled"
 _REMEDY = "call fit once for each compile(), with initial_epoch="
@@ -25,18 +25,25 @@ class Compiled:
     may be resumed.
 
     A changed layer setting (trainable, a rate) matters only where the train function was ``remade``: a compiled one
-    keeps the value that it has read.
+    keeps the value that it has read. What a callback sets in a loss without ``compile`` is watched elsewhere.
     """
 
     def __init__(self, model: keras.Model) -> None:
         self._model = model
         self._before = compile_settings(model)
-        self._layers = settings_of(model)
+        self._made = compiled(model)
+        self._loss = loss_settings(model)
+        self._read = [settings_of(model), schedule(model)]
 
     def is_another(self, remade: bool) -> bool:
-        with backend().readable(self._model):
-            compiled = compile_settings(self._model) != self._before
-            return compiled or (remade and settings_of(self._model) != self._layers)
+        model = self._model
+        with backend().readable(model):
+            if compile_settings(model) != self._before:
+                return True
+            anew = any(now is not before for now, before in zip(compiled(model), self._made, strict=True))
+            if anew and loss_settings(model) != self._loss:
+                return True
+            return remade and [settings_of(model), schedule(model)] != self._read
 
 
 def is_of_recompiled(saved: Saved) -> bool:
