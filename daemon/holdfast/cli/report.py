@@ -74,10 +74,11 @@ def _lines(found: Mapping[str, Any]) -> list[str]:
     parts = [f"{label} {text}" for label, text in spent if text != duration_text(0.0)]
     lines += [f"time: {', '.join(parts)}"] if parts else []
     if cost is not None:
+        least, most = (AT_LEAST, "at most ") if found["untold"] else ("", "")
         told = [
-            "" if cost["spot"] is None else f"{cost['spot']:.2f} for {cost['hours']:.2f} h",
+            "" if cost["spot"] is None else f"{least}{cost['spot']:.2f} for {least}{cost['hours']:.2f} h",
             "" if cost["on_demand"] is None else f"{cost['on_demand']:.2f} on demand, undisturbed",
-            "" if cost["saved"] is None else f"saved {cost['saved']:.2f}",
+            "" if cost["saved"] is None else f"saved {most}{cost['saved']:.2f}",
         ]
         lines.append(f"cost: {', '.join(part for part in told if part)}")
     for one in found["interruptions"][-5:]:

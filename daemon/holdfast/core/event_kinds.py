@@ -20,6 +20,16 @@ _WARNED = "a warning"
 SECTIONS: dict[str, dict[str, Kind]] = {
     "The run": {
         "lease": Kind("the run's lease is held", {"run": "run id", "incarnation": "the lease's number"}),
+        "last-heartbeat": Kind(
+            "the last holder of the lease did not give it back: what its lease said at last",
+            {
+                "incarnation": "the number of its lease",
+                "seen": "when that was, in seconds since 1970",
+                "step": "batches done in all; null before its first batch",
+                "executed": "batches executed in its work dir so far; null before its first batch",
+                "validated": "seconds of validation in its work dir so far; null before its first batch",
+            },
+        ),
         "earlier-starts": Kind(
             "what the run's earlier starts did, as far as the store has their events",
             {

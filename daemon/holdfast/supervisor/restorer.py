@@ -169,7 +169,9 @@ class Restorer:
             return
         self._earlier_known = True
         resumed = 0 if self.resume is None else self.resume.name.step
-        found = earlier_starts(self._store, str(self.prepared.run), self.prepared.incarnation, resumed)
+        before = None if self._preparer.lease is None else self._preparer.lease.before
+        beats = {} if before is None else before.heartbeat
+        found = earlier_starts(self._store, str(self.prepared.run), self.prepared.incarnation, resumed, beats)
         if found is not None:
             self._say(
                 "earlier-starts",

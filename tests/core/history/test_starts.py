@@ -104,6 +104,41 @@ def test_what_a_killed_start_did_at_last_is_not_known_where_its_disk_is_lost() -
     assert [(life.start, life.redone, life.at_least) for life in lives(starts)[:2]] == [(0, 0, False), (1, 2, True)]
 
 
+BEAT = {"incarnation": 2, "seen": 1_795_363_225.0, "step": 33, "executed": 33, "validated": 0.5}
+
+
+def found(beat: dict[str, Any]) -> tuple[float, int, float]:
+    """When the killed start was last at work, how far it came, and its productive seconds."""
+    files = [STOPPED, KILLED[0] + KILLED[1] + LAST.replace(b'"executed": 28', b'"executed": 0')]
+    files[1] = files[1].replace(b'"incarnation": 3}\n', b'"incarnation": 3}\n' + lines((41, "last-heartbeat", beat)))
+    starts, _ = split(files)
+    seconds = sum(span.seconds for span in spans(starts[1]) if span.kind in ("productive", "validation"))
+    return starts[1].ended % 60, lives(starts)[1].end, seconds
+
+
+def test_a_killed_start_was_at_work_until_the_last_heartbeat_of_its_lease() -> None:
+    assert found(BEAT) == (25.0, 33, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "expected"),
+    [
+        ({"incarnation": 1}, (20.0, 25, 5.0)),  # that start had told all
+        ({"incarnation": 7}, (20.0, 25, 5.0)),
+        ({"incarnation": "2"}, (20.0, 25, 5.0)),
+        ({"seen": None}, (20.0, 25, 5.0)),
+        ({"seen": 1e300}, (20.0, 25, 5.0)),
+        ({"seen": 5.0}, (20.0, 33, 5.0)),  # its clock was set meanwhile
+        ({"step": None, "executed": None}, (25.0, 25, 10.0)),  # no batch was done
+        ({"step": "many", "executed": -1, "validated": []}, (25.0, 25, 10.0)),
+    ],
+)
+def test_a_heartbeat_that_makes_no_sense_is_not_there(
+    wrong: dict[str, Any], expected: tuple[float, int, float]
+) -> None:
+    assert found({**BEAT, **wrong}) == expected
+
+
 def test_two_killed_starts_of_which_the_store_had_nothing_are_two() -> None:
     again = lines((30, "waiting", {}), (31, "lease", {"incarnation": 3}), (32, "started", {}))
     last = lines((40, "waiting", {}), (41, "lease", {"incarnation": 4}), (42, "exit", {"code": 75}))

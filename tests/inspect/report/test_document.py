@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from fakes.stored import Run, name_of
 from fakes.told import Report, Told
 from holdfast.inspect.report.cost import Prices
 from holdfast.inspect.report.document import document
+from holdfast.inspect.report.page import page
 from holdfast.inspect.report.read import read
 
 UNTOLD = ["executed", "again"]
@@ -95,6 +97,29 @@ def test_a_run_that_nobody_hears_of_is_not_called_running(told: Told, report: Re
     assert found["verdict"].startswith("not heard of for ")
     assert found["verdict"].endswith("1 interruption, at least 30 batches lost, 0 done twice")
     assert found["batches"]["at_least"] == ["lost"]
+
+
+def test_of_a_machine_that_vanished_the_lease_says_more_than_its_events(told: Told, report: Report) -> None:
+    told.goes_on(130)
+    sign = {"seen": (told.now + timedelta(seconds=40)).timestamp(), "step": 190, "executed": 190, "validated": 3.0}
+    told.run.file("lease.json", json.dumps({"state": "held", "incarnation": 1, "sign": sign}).encode())
+    found = report(silent=3600)
+    assert (found["batches"]["step"], found["batches"]["lost"], found["unseen"]) == (190, 90, [])
+    assert found["seconds"]["productive"] == pytest.approx(130 * 0.5 + 40)
+    assert found["untold"]
+
+
+def test_a_start_without_events_is_known_by_its_checkpoint_and_by_the_lease(told: Told, report: Report) -> None:
+    told.interrupted(150)
+    assert (report()["unseen"], report()["untold"]) == ([], False)
+    told.run.pair(name_of(40, incarnation=2))
+    told.run.file("lease.json", json.dumps({"state": "held", "incarnation": 3, "sign": {"seen": 7.0}}).encode())
+    found = report(prices=Prices(0.3, 1.0))
+    assert (found["unseen"], found["untold"], found["batches"]["at_least"]) == ([2, 3], True, UNTOLD)
+    assert "at least 1 start on 1 machine" in found["verdict"]
+    shown = page(found)
+    assert "number): 2, 3." in shown
+    assert "at least 0.0" in shown, "the cost of their machines is not known"
 
 
 def test_a_run_that_failed_says_so_with_the_last_lines_and_the_remedy(told: Told, report: Report) -> None:

@@ -3,8 +3,9 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -37,8 +38,9 @@ def lease(
     spool: str = "here",
     times: LeaseTimes = TIMES,
     on_lost: Callable[[str], None] = lambda holder: None,
+    sign: Callable[[], Mapping[str, Any] | None] = lambda: None,
 ) -> Lease:
-    return Lease(store, KEY, spool, times, on_lost, clock)
+    return Lease(store, KEY, spool, times, on_lost, clock, sign=sign)
 
 
 def held(store: Store, spool: str = "there", floor: int = 0, times: LeaseTimes = TIMES) -> Lease:
@@ -135,6 +137,24 @@ def test_an_incredible_expiry_in_the_lease_is_not_waited_for(store: MemoryStore,
     held(store, times=replace(TIMES, expiry=1e9))
     acquire(lease(store, clock), clock)
     assert clock.now == 5030
+
+
+def test_a_holder_that_fell_silent_has_said_how_far_it_came(store: MemoryStore, clock: Clock) -> None:
+    signs = [{"seen": 7.0}, {"seen": 17.0, "step": 40, "executed": 50, "validated": 2.5}]
+    other = lease(store, clock, "there", sign=lambda: signs[0])
+    acquire(other, clock)
+    del signs[0]
+    other.renew()
+    mine = lease(store, clock)
+    acquire(mine, clock)
+    assert mine.before is not None
+    beat = mine.before.heartbeat[1]
+    assert (beat.at, beat.number("step"), beat.number("executed"), beat.number("validated")) == (17.0, 40, 50, 2.5)
+    mine.release()
+    third = lease(store, clock)
+    acquire(third, clock)
+    assert third.before is not None
+    assert third.before.heartbeat == {}, "it had time to store its events"
 
 
 def test_a_released_lease_is_taken_at_once(store: MemoryStore, clock: Clock) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-_LATEST = float(1 << 33)
+LATEST = float(1 << 33)  # seconds since 1970
 _MOST_TEXT = 4000
 
 
@@ -37,7 +37,7 @@ class Event:
             kind = facts["event"]
         except (ValueError, TypeError, KeyError, OverflowError, OSError):
             return None
-        return cls(at, kind, facts) if isinstance(kind, str) and 0 <= at < _LATEST else None
+        return cls(at, kind, facts) if isinstance(kind, str) and 0 <= at < LATEST else None
 
     @property
     def warning(self) -> bool:

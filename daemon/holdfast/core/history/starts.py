@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from ..errors import Exit
 from .event import Event
+from .heartbeats import Heartbeats, of_events
 from .pieces import pieces
 
 STOPPED = (int(Exit.STOPPED), int(Exit.UNSTORED))
@@ -26,7 +28,7 @@ class Start:
 
     @property
     def ended(self) -> float:
-        """That of its last event: of one that was killed nothing later is known."""
+        """That of its last event or heartbeat: of one that was killed nothing later is known."""
         return max(self.began, self.events[-1].at)
 
     @property
@@ -46,8 +48,9 @@ class Start:
         return next((event for event in reversed(self.events) if event.kind == kind), None)
 
 
-def split(files: Iterable[bytes]) -> tuple[list[Start], int]:
-    """The starts that the files tell of, in order, and how many lines are no events.
+def split(files: Iterable[bytes], heartbeats: Heartbeats = MappingProxyType({})) -> tuple[list[Start], int]:
+    """The starts that the files tell of, in order, and how many lines are no events. ``heartbeats`` are known from
+    elsewhere than from these files.
 
     What a killed start had not stored may stand in the file of the next one on its machine, and again what it had: an
     event belongs to the incarnation whose lease it follows, in whichever file, and counts once.
@@ -69,9 +72,15 @@ def split(files: Iterable[bytes]) -> tuple[list[Start], int]:
                 starts.append(events)
                 if piece.incarnation is not None:
                     of_incarnation[piece.incarnation] = events
-    return sorted(map(_start, starts), key=lambda start: (start.began, start.incarnation or 0)), unread
+    beats = {**of_events(event for events in starts for event in events), **heartbeats}
+    found = [_start(events, beats) for events in starts]
+    return sorted(found, key=lambda start: (start.began, start.incarnation or 0)), unread
 
 
-def _start(events: list[Event]) -> Start:
+def _start(events: list[Event], heartbeats: Heartbeats) -> Start:
     lease = next((event for event in events if event.kind == "lease"), None)
-    return Start(None if lease is None else lease.count("incarnation"), tuple(events))
+    start = Start(None if lease is None else lease.count("incarnation"), tuple(events))
+    beat = heartbeats.get(start.incarnation or 0)
+    if beat is None or start.exit_code is not None:
+        return start
+    return replace(start, events=(*start.events, replace(beat, at=max(beat.at, start.ended))))

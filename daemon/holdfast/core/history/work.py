@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from ..checkpoint_name import CheckpointName
 from .event import Event
+from .heartbeats import KIND as HEARTBEAT
 from .spans import Span
 from .starts import Start
 
@@ -120,6 +121,9 @@ def _follow(life: _Open, event: Event) -> None:
     if event.kind == "progress":
         life.end = max(life.end, event.count("step") or 0)
         life.executed = event.count("executed")
+    elif event.kind == HEARTBEAT:  # one from before the first batch has no counts
+        life.end = max(life.end, event.count("step") or 0)
+        life.executed = life.executed if event.count("executed") is None else event.count("executed")
     elif event.kind == "saved":
         life.end = max(life.end, _step(event) or 0)
     elif event.kind == "exited" and event.count("executed") is not None:

@@ -38,6 +38,8 @@ def document(records: Records, now: float, prices: Prices = Prices()) -> dict[st
     seconds = seconds_of([*itertools.chain.from_iterable(drawn), *gaps(starts)])
     executed, again = totals(all_lives)
     state = _state(records, now)
+    unseen = _unseen(records)
+    untold = bool(unseen) or _untold(starts, state)
     summary = {
         "format": FORMAT,
         "run": str(records.contents.run),
@@ -46,6 +48,8 @@ def document(records: Records, now: float, prices: Prices = Prices()) -> dict[st
         "state": state,
         "starts": len(starts),
         "hosts": len({host for start in starts if (host := _host(start))}) or None,
+        "unseen": unseen,
+        "untold": untold,
         "interruptions": _interruptions(starts, all_lives, state),
         "crashes": sum(event.kind == "crashed" for start in starts for event in start.events),
         "batches": {
@@ -53,7 +57,7 @@ def document(records: Records, now: float, prices: Prices = Prices()) -> dict[st
             "again": again,
             "step": max((life.end for life in all_lives), default=0),
             "lost": _lost(records, all_lives, state),
-            "at_least": _at_least(all_lives, state),
+            "at_least": _at_least(all_lives, state, unseen),
         },
         "progress": _progress(starts, now, state),
         "began": min((start.began for start in starts), default=None),
@@ -89,6 +93,19 @@ def _state(records: Records, now: float) -> str:
     return "interrupted" if code in STOPPED else "complete" if code == 0 else "failed"
 
 
+def _unseen(records: Records) -> list[int]:
+    """The incarnations of starts of which the store has no events, though a checkpoint or the lease tells of them."""
+    known = {start.incarnation for start in records.starts}
+    told = {listed.name.incarnation for listed in records.contents.pairs} | set(records.heartbeats)
+    return sorted(told - known)
+
+
+def _untold(starts: Sequence[Start], state: str) -> bool:
+    """Did a start end without a word? Its machine may have been at work, and paid for, longer than is known."""
+    over = starts if state == "silent" else starts[:-1]
+    return any(start.exit_code is None for start in over)
+
+
 def _goodput(seconds: dict[str, float], starts: Sequence[Start], state: str) -> dict[str, float | None]:
     """None while a training has hardly begun: 0 % would look like a fault."""
     if state == "running" and counted(seconds) < _LEAST_PRODUCTIVE:
@@ -105,10 +122,10 @@ def _lost(records: Records, all_lives: Sequence[Life], state: str) -> int:
     return max(0, max(life.end for life in all_lives) - stored)
 
 
-def _at_least(all_lives: Sequence[Life], state: str) -> list[str]:
+def _at_least(all_lives: Sequence[Life], state: str, unseen: Sequence[int]) -> list[str]:
     """Which of these numbers may be greater: the last events of a start that was killed may be on its disk alone."""
     lost = ["lost"] if state == "silent" else []
-    return [*lost, *(["executed", "again"] if any(life.at_least for life in all_lives[:-1]) else [])]
+    return [*lost, *(["executed", "again"] if unseen or any(life.at_least for life in all_lives[:-1]) else [])]
 
 
 def _interruptions(starts: Sequence[Start], all_lives: Sequence[Life], state: str) -> list[dict[str, Any]]:

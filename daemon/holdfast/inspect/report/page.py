@@ -50,6 +50,7 @@ def _header(summary: Mapping[str, Any]) -> Markup:
 def _figures(summary: Mapping[str, Any]) -> Markup:
     goodput, cost, progress, seconds = summary["goodput"], summary["cost"], summary["progress"], summary["seconds"]
     machines = sum(value for kind, value in seconds.items() if kind != "gap")
+    least = AT_LEAST if summary["untold"] else ""
     unknown = "not known yet" if summary["state"] == "running" else "unknown"
     cards = [
         (
@@ -65,9 +66,9 @@ def _figures(summary: Mapping[str, Any]) -> Markup:
             "of the time with a machine counts",
         ),
         ("overall goodput", _percent(goodput["overall"], unknown), "of the time since the run began"),
-        ("machine time", duration_text(machines), f"in {count(summary['starts'], 'start')}"),
+        ("machine time", f"{least}{duration_text(machines)}", f"in {count(summary['starts'], 'start')}"),
         ("batches", f"{summary['batches']['step']:,}", f"{summary['batches']['executed']:,} executed"),
-        *_cost_cards(cost),
+        *_cost_cards(cost, least),
     ]
     return tag(
         "section",
@@ -79,17 +80,19 @@ def _figures(summary: Mapping[str, Any]) -> Markup:
     )
 
 
-def _cost_cards(cost: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
+def _cost_cards(cost: Mapping[str, Any] | None, least: str) -> list[tuple[str, str, str]]:
     if cost is None:
         return []
     found = []
     if cost["spot"] is not None:
-        found.append(("cost", f"{cost['spot']:.2f}", f"{cost['hours']:.2f} h at {cost['price_spot']:g} an hour"))
+        text = f"{cost['hours']:.2f} h at {cost['price_spot']:g} an hour"
+        found.append(("cost", f"{least}{cost['spot']:.2f}", text))
     if cost["on_demand"] is not None:
         text = f"{cost['undisturbed_hours']:.2f} h undisturbed, at {cost['price_on_demand']:g} an hour"
         found.append(("on demand", f"{cost['on_demand']:.2f}", text))
     if cost["saved"] is not None:
-        found.append(("saved", f"{cost['saved']:.2f}", f"{_percent(cost['saved_share'])} against on demand"))
+        most = "at most " if least else ""
+        found.append(("saved", f"{most}{cost['saved']:.2f}", f"{_percent(cost['saved_share'])} against on demand"))
     return found
 
 
@@ -202,6 +205,9 @@ def _footer(summary: Mapping[str, Any]) -> Markup:
     missing = ", ".join(unread["files"]) or "none"
     if unread["lines"] or unread["files"]:
         parts.append(f" {count(unread['lines'], 'line')} of events could not be read; missing: {missing}.")
+    if summary["unseen"]:
+        numbers = ", ".join(map(str, summary["unseen"][:20]))
+        parts.append(f" The store has no events of start (by the lease's number): {numbers}.")
     return tag("footer", *parts)
 
 

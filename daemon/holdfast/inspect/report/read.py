@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...core.errors import InvalidPair, NotFound, TooLarge
+from ...core.history.heartbeats import Heartbeats, of_events, of_lease
 from ...core.history.starts import Start, split
 from ...core.manifest import Manifest
-from ...core.runs import RunId
+from ...core.runs import LEASE_FILE, RunId
 from ...store import Store
 from ...store.catalog import read_contents, read_manifest
 from ...store.contents import Contents, Listed
@@ -29,7 +30,8 @@ _READERS = 8
 class Records:
     """``manifests`` are those of the newest pairs, ``damaged`` the pairs among them of which it cannot be read.
 
-    ``unread`` counts lines that are no events, and ``missing`` names files of events that could not be read.
+    ``heartbeats`` are those of starts that ended without a word, or that are at work. ``unread`` counts lines that are
+    no events, and ``missing`` names files of events that could not be read.
     """
 
     store: str
@@ -40,6 +42,7 @@ class Records:
     options: dict[str, Any] = field(default_factory=dict)
     unread: int = 0
     missing: Sequence[str] = ()
+    heartbeats: Heartbeats = field(default_factory=dict)
 
 
 def read(store: Store, run: RunId) -> Records:
@@ -49,7 +52,8 @@ def read(store: Store, run: RunId) -> Records:
     with ThreadPoolExecutor(_READERS) as pool:
         files = list(pool.map(lambda key: _get(store, f"{run}/{key}"), (key for _, key in keys)))
         found = list(pool.map(_reader(store, str(run)), contents.pairs[:MOST_MANIFESTS]))
-    starts, unread = split(data for data in files if data is not None)
+    in_lease = of_lease(_document(store, f"{run}/{LEASE_FILE}"))
+    starts, unread = split((data for data in files if data is not None), in_lease)
     return Records(
         store=store.uri,
         contents=contents,
@@ -58,9 +62,10 @@ def read(store: Store, run: RunId) -> Records:
         damaged={
             str(listed.name): one for listed, one in zip(contents.pairs, found, strict=False) if isinstance(one, str)
         },
-        options=_options(store, f"{run}/{_OPTIONS}"),
+        options=_document(store, f"{run}/{_OPTIONS}"),
         unread=unread,
         missing=[key for (_, key), data in zip(keys, files, strict=True) if data is None],
+        heartbeats={**of_events(event for start in starts for event in start.events), **in_lease},
     )
 
 
@@ -80,7 +85,7 @@ def _reader(store: Store, run: str) -> Callable[[Listed], Manifest | str]:
     return manifest
 
 
-def _options(store: Store, key: str) -> dict[str, Any]:
+def _document(store: Store, key: str) -> dict[str, Any]:
     with contextlib.suppress(NotFound, TooLarge, ValueError, RecursionError):
         document = json.loads(store.get(key)[0])
         return document if isinstance(document, dict) else {}

@@ -18,7 +18,9 @@ def sentence(summary: Mapping[str, Any]) -> str:
     state, batches, progress = summary["state"], summary["batches"], summary["progress"]
     least = {number: AT_LEAST if number in batches["at_least"] else "" for number in ("lost", "again")}
     parts = [
-        count(summary["starts"], "start") + (f" on {count(summary['hosts'], 'machine')}" if summary["hosts"] else ""),
+        (AT_LEAST if summary["unseen"] else "")
+        + count(summary["starts"], "start")
+        + (f" on {count(summary['hosts'], 'machine')}" if summary["hosts"] else ""),
         count(len(summary["interruptions"]), "interruption"),
         count(summary["crashes"], "crash", "crashes") if summary["crashes"] else "",
         _lost(state, batches["lost"], least["lost"]),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import re
+from types import MappingProxyType
 
 from ...core.errors import NotFound, StoreError, TooLarge
+from ...core.history.heartbeats import Heartbeats
 from ...core.history.starts import split
 from ...core.history.times import run_seconds
 from ...core.history.work import lives
@@ -16,8 +18,10 @@ _EVENTS = re.compile(r"events-i([1-9]\d{0,8})\.jsonl")
 _MOST_BYTES = 64 << 20  # of all of them
 
 
-def earlier_starts(store: Store, run: str, incarnation: int, resumed: int) -> Earlier | None:
-    """``resumed`` is the step that this start resumes from.
+def earlier_starts(
+    store: Store, run: str, incarnation: int, resumed: int, heartbeats: Heartbeats = MappingProxyType({})
+) -> Earlier | None:
+    """``resumed`` is the step that this start resumes from, ``heartbeats`` what it found in the lease.
 
     None if it cannot be known: the store fails, or there is too much to read. Nothing waits for it."""
     try:
@@ -32,7 +36,7 @@ def earlier_starts(store: Store, run: str, incarnation: int, resumed: int) -> Ea
                 files.append(store.get(f"{run}/{key}", _MOST_BYTES)[0])
     except StoreError:
         return None
-    starts, _ = split(files)
+    starts, _ = split(files, heartbeats)
     done = lives(starts, resumed)
     base = min((life.base for life in done), default=0)
     return Earlier(

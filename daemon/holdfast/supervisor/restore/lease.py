@@ -58,7 +58,8 @@ class Lease:
     so that the next start need not try them. ``continues`` says, once it is acquired, whether the last holder had the
     same folder: no other machine had the run in between. ``gang`` is where this machine listens for those that train
     with it. ``preload`` travels with the lease from its next renewal on;
-    ``preload_before`` is what the last holder's command imported.
+    ``preload_before`` is what the last holder's command imported. ``sign`` is asked at each renewal how far this
+    machine came; ``before`` is the lease that was taken over, None if there was none.
     """
 
     def __init__(
@@ -73,8 +74,10 @@ class Lease:
         group: str = "",
         conditions: RemembersConditions | None = None,
         gang: Mapping[str, Any] | None = None,
+        sign: Callable[[], Mapping[str, Any] | None] = lambda: None,
     ) -> None:
         self._store = store
+        self._sign = sign
         self._conditions = conditions
         self._key = key
         self._times = times
@@ -100,6 +103,7 @@ class Lease:
         self._released = False
         self.preload: Preload | None = None
         self.preload_before: Preload | None = None
+        self.before: LeaseRecord | None = None
 
     @property
     def incarnation(self) -> int:
@@ -129,6 +133,7 @@ class Lease:
                 self._conditions.recall(record.conditions)
             self.preload_before = Preload.from_plain(record.preload) if record is not None else None
             self.preload = self.preload_before
+            self.before = record
             last = record.incarnation if record is not None else 0
             if self._observer.is_free(record, str(self._mine.spool)) and self._take(max(floor, last) + 1, tag):
                 return self.incarnation
@@ -182,7 +187,8 @@ class Lease:
     def _known(self) -> dict[str, Any]:
         """What the next holder need not find out again."""
         conditions = None if self._conditions is None else self._conditions.learned()
-        return {"conditions": conditions, "preload": self.preload.to_plain() if self.preload is not None else None}
+        preload = self.preload.to_plain() if self.preload is not None else None
+        return {"conditions": conditions, "preload": preload, "sign": self._sign()}
 
     def _release_after_conflict(self) -> None:
         """An earlier write arrived and only its answer was lost, or another machine holds the lease by now."""

@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 
 from ...core.errors import HoldfastError, NotFound, TooLarge, one_line
+from ...core.history.event import Event
+from ...core.history.heartbeats import of_lease
 from ...core.runs import LEASE_FILE
 from ...store import Store
 from ...store.catalog import existing_run
@@ -22,7 +24,8 @@ class LeaseRecord:
     ``spool`` is the identity of the holder's folder, ``beat`` counts its renewals. ``group`` is the Auto Scaling
     group of its machine; '' if it has none, None if it did not say. ``conditions`` is what the holder learned about the
     store's conditional writes, for the next one, ``preload`` what its command imports (core/preload.py). ``gang`` is
-    where the holder listens for the machines that train with it (supervisor/gang); None for one alone.
+    where the holder listens for the machines that train with it (supervisor/gang); None for one alone. ``sign`` is
+    until when the holder was at work and how far it came (core/history/heartbeats.py).
     """
 
     state: object = None
@@ -36,6 +39,7 @@ class LeaseRecord:
     conditions: object = None
     preload: object = None
     gang: object = None
+    sign: object = None
     readable: bool = True
 
     @classmethod
@@ -58,6 +62,7 @@ class LeaseRecord:
             conditions=document.get("conditions"),
             preload=document.get("preload"),
             gang=document.get("gang"),
+            sign=document.get("sign"),
         )
 
     def to_json(self) -> bytes:
@@ -75,8 +80,14 @@ class LeaseRecord:
                 "conditions": self.conditions,
                 "preload": self.preload,
                 "gang": self.gang,
+                "sign": self.sign,
             }
         ).encode()
+
+    @property
+    def heartbeat(self) -> dict[int, Event]:
+        """The holder's last one, by its incarnation; empty if the lease was given back."""
+        return of_lease({"state": self.state, "incarnation": self.incarnation, "sign": self.sign})
 
     def __str__(self) -> str:
         """Who holds it, for people."""

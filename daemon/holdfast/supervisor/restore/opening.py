@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from ...core.event_sink import EventSink
 from ...core.preload import Preload
 from ...core.runs import COMPLETE_FILE, LEASE_FILE, RUN_FILE, RunId
 from ...core.wording import count
-from ...spool import Spool, only_here
+from ...spool import Board, Spool, only_here
 from ...store import SMALL, Store
 from ...store.at_once import at_once
 from ...store.catalog import FoundRun, find_run, is_complete
@@ -29,6 +30,7 @@ from .folder_owner import check_home, claim
 from .fork import Fork
 from .fork_once import ForkOnce
 from .lease import Lease, RemembersConditions
+from .lease_record import LeaseRecord
 from .max_hours import TooOld, seconds_left
 from .prefetched_store import ReadAhead
 from .reopen import Reopened
@@ -211,6 +213,7 @@ class RunOpener:
             self._settings.group,
             self._store if isinstance(self._store, RemembersConditions) else None,
             self._gang,
+            signs_of_work(spool),
         )
         waiting = partial(self._wait, lease, spool)
         self._retry.patiently(lambda: lease.acquire(found.incarnation, self._retry.cancelled, waiting))
@@ -222,6 +225,7 @@ class RunOpener:
             raise
         self._held.callback(lease.stop)
         self._say("lease", run=str(run), incarnation=lease.incarnation)
+        self._report_last_heartbeat(lease.before)
         return lease
 
     def _sweep(self, run: RunId, store: Store) -> None:
@@ -242,6 +246,18 @@ class RunOpener:
             )
             self._say("earlier-here", text, warning=True, checkpoints=number)
 
+    def _report_last_heartbeat(self, before: LeaseRecord | None) -> None:
+        """Of a holder that did not give the lease back: its last events may be on its disk alone."""
+        for incarnation, beat in ({} if before is None else before.heartbeat).items():
+            self._say(
+                "last-heartbeat",
+                incarnation=incarnation,
+                seen=beat.at,
+                step=beat.number("step"),
+                executed=beat.number("executed"),
+                validated=beat.number("validated"),
+            )
+
     def _report_defect(self, error: Exception) -> None:
         self._say("store-away", f"the lease is not renewed: {error!r}; trying again", warning=True)
 
@@ -261,3 +277,21 @@ class RunOpener:
                 f"{self._settings.lease.wait:g} s)"
             )
             self._say("waiting", text)
+
+
+def signs_of_work(spool: Spool, wall: Callable[[], float] = time.time) -> Callable[[], Mapping[str, Any]]:
+    """What the lease says of this machine's work, at each heartbeat. Before its command's first batch the board is an
+    earlier start's.
+    """
+    board = spool.file(Board.FILE)
+    before = Board.read(board).executed
+
+    def sign() -> Mapping[str, Any]:
+        found: dict[str, Any] = {"seen": round(wall(), 3)}
+        with contextlib.suppress(OSError):
+            now = Board.read(board)
+            if now.executed > before:
+                found |= {"step": now.step, "executed": now.executed, "validated": round(now.validated, 3)}
+        return found
+
+    return sign
