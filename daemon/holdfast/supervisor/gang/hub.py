@@ -18,6 +18,7 @@ from ...core.errors import Cancelled, Exit, Fenced
 from ...core.event_sink import EventSink
 from ...core.gang import link as says
 from ...core.gang.agreement import Agreement, RankStanding
+from ...core.gang.lateness import Lateness
 from ...core.machine.events import (
     CheckpointRefused,
     ChildExited,
@@ -298,26 +299,32 @@ class Hub:
 
     def _watch(self) -> None:
         """Names who is behind: the others wait for it in their step. A line, for it may only write a large file."""
-        since, behind, said = time.monotonic(), frozenset[int](), False
+        lateness, said, ended_at = Lateness(), frozenset[int](), 0.0
         while not self._closed.wait(1.0):
-            with self._changed:
-                running = self._end is not None and self._stand is not None and not self._end.over
-                passed = {one.rank: one.passed for one in self._roster if one.running}
-                if running and self._stand is not None:
-                    passed[0] = self._stand.passed
-            most = max(passed.values(), default=0)
-            slow = frozenset(rank for rank, count in passed.items() if running and count < most)
-            if slow != behind or not slow:
-                since, behind, said = time.monotonic(), slow, False
+            lateness, now = lateness.seen(self._passed(), time.monotonic()), time.monotonic()
+            late = {rank: seconds for rank, seconds in lateness.behind(now).items() if seconds >= self._patience}
+            if not late:
+                said, ended_at = frozenset(), 0.0
                 continue
-            seconds = time.monotonic() - since
-            text = f"{ranks_text(sorted(slow))} is behind the others for {seconds:.0f} s: they wait for it"
-            if seconds >= _LATE_SECONDS and not said:
-                said = True
+            seconds = max(late.values())
+            text = f"{ranks_text(sorted(late))} is behind the others for {seconds:.0f} s: they wait for it"
+            if seconds >= _LATE_SECONDS and not said.issuperset(late):
+                said |= frozenset(late)
                 self._say("gang-late", text, warning=True)
-            if 0 < self._stall_timeout <= seconds:
-                since = time.monotonic()
+            if 0 < self._stall_timeout <= seconds - ended_at:
+                ended_at = seconds
                 self._put(GangBroken(f"{text} (--stall-timeout)"))
+
+    @property
+    def _patience(self) -> float:
+        return min(_LATE_SECONDS, self._stall_timeout or _LATE_SECONDS)
+
+    def _passed(self) -> dict[int, int]:
+        """How many boundaries each rank has passed; empty while not all train."""
+        with self._changed:
+            if self._end is None or self._stand is None or self._end.over:
+                return {}
+            return {0: self._stand.passed, **{one.rank: one.passed for one in self._roster if one.running}}
 
     # --- the members' connections ----------------------------------------------------------------------------------
 
