@@ -100,6 +100,7 @@ class Restorer:
         self.brought = threading.Event()
         self._asked_for: CheckpointName | None = None
         self._earlier_known = False
+        self._stand: Stand | None = None
 
     def start(self, effect: effects.Restore) -> None:
         self._avoid = effect.avoid
@@ -230,7 +231,9 @@ class Restorer:
             every=self._settings.every,
             extended=self._settings.extend or self._settings.source is not None,
         )
-        hub.gather(order, self._preparer.cancelled, self._settings.lease.wait, Stand(prepared.spool))
+        if self._stand is None:  # one for all starts: it tells them apart
+            self._stand = Stand(prepared.spool)
+        hub.gather(order, self._preparer.cancelled, self._settings.lease.wait, self._stand)
 
     def _complete(self, run: RunId | None) -> events.Restored:
         """A complete run that is started by another command is as a rule meant to be a new one."""

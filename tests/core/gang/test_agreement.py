@@ -46,3 +46,9 @@ def test_nothing_is_agreed_before_the_last_rank_has_answered() -> None:
 def test_a_rank_that_was_not_asked_changes_nothing() -> None:
     asked = Agreement(1, 2, "SIGTERM", frozenset({0}))
     assert asked.answered(7, RankStanding(99)) == asked
+
+
+def test_a_rank_whose_command_ended_is_not_waited_for() -> None:
+    asked = Agreement(1, 2, "SIGTERM", frozenset({0, 1})).answered(0, RankStanding(3))
+    assert asked.without(1).target == 4
+    assert asked.without(0).without(1).target is None, "nobody is left"

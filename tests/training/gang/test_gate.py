@@ -97,7 +97,10 @@ def test_ranks_in_lock_step_all_act_at_one_boundary_whenever_they_are_asked(
     standings: dict[int, RankStanding] = {}
 
     def ask(rank: int) -> None:
-        standings[rank] = Stand(spools[rank]).ask(1)
+        stand = Stand(spools[rank])
+        standing = stand.ask(1, stand.start)
+        assert standing is not None
+        standings[rank] = standing
 
     askers = [threading.Thread(target=ask, args=(rank,)) for rank in range(ranks)]
     for asker in askers:

@@ -42,10 +42,14 @@ class Agreement:
             return self
         return replace(self, answers={**self.answers, rank: standing})
 
+    def without(self, rank: int) -> Agreement:
+        """Its command has ended: it passes no boundary any more."""
+        return replace(self, ranks=self.ranks - {rank}, answers={r: at for r, at in self.answers.items() if r != rank})
+
     @property
     def target(self) -> int | None:
         """The boundary at which all act; None while an answer is missing."""
-        if self.ranks - set(self.answers):
+        if not self.ranks or self.missing:
             return None
         return target(self.answers.values())
 

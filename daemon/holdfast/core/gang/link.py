@@ -131,10 +131,11 @@ class Go:
 
 @dataclass(frozen=True)
 class Ask:
-    """Have the command held at its next boundary, and say where it stands."""
+    """Have the command of that round held at its next boundary, and say where it stands."""
 
     kind: ClassVar[str] = "ask"
     number: int
+    round: int
 
 
 @dataclass(frozen=True)

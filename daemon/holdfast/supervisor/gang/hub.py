@@ -191,17 +191,21 @@ class Hub:
             self._number += 1
             ranks = frozenset({0, *self._roster.running(self._round)} - self._end.over)
             self._agreement = Agreement(self._number, action, message.reason, ranks)
-        threading.Thread(target=self._agree, args=(self._number,), name="gang-agrees", daemon=True).start()
+            members = [one for one in self._roster if one.running == self._round]
+            assert self._stand is not None
+            question = says.Ask(self._number, self._round)
+            work = (question, members, self._stand, self._stand.start)
+        threading.Thread(target=self._agree, args=work, name="gang-agrees", daemon=True).start()
         return True
 
-    def _agree(self, number: int) -> None:
-        with self._changed:
-            members = [one for one in self._roster if one.running == self._round]
-            stand = self._stand
+    def _agree(self, question: says.Ask, members: list[MemberState], stand: Stand, start: int) -> None:
+        number = question.number
         for member in members:
-            member.link.send(says.Ask(number))
-        assert stand is not None
-        self._answered(0, number, stand.ask(number))
+            member.link.send(question)
+        standing = stand.ask(number, start)
+        if standing is None:
+            return
+        self._answered(0, number, standing)
         patience = time.monotonic() + _ANSWER_SECONDS
         with self._changed:
             while (agreement := self._agreement) is not None and agreement.target is None:
@@ -220,7 +224,7 @@ class Hub:
         for member in members:
             member.link.send(order)
         self._send(wire.Stop(order.reason) if order.action == STOP else wire.Save(order.reason))
-        stand.act_at(target, order.action)
+        stand.act_at(number, target, order.action)
 
     def _answered(self, rank: int, number: int, standing: RankStanding) -> None:
         with self._changed:
@@ -245,6 +249,9 @@ class Hub:
                 self._own = own
             failed = ended.code not in (Exit.COMPLETE, Exit.STOPPED)
             self._end.note(rank, ended, failed)
+            if self._agreement is not None:
+                self._agreement = self._agreement.without(rank)
+                self._changed.notify_all()
             member = self._roster.members.get(rank)
             if member is not None:
                 member.running = 0
@@ -295,6 +302,7 @@ class Hub:
             if self._end is not end:
                 return
             own, self._end, self._own, self._watched_lag = self._own, None, None, False
+            self._agreement = None
         self._put(end.as_one(own or ChildExited(1, how="it never started")))
 
     def _watch(self) -> None:

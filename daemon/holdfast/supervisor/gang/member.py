@@ -263,12 +263,13 @@ class GangMember:
                 self._prepare()
         elif isinstance(message, says.Go):
             self._go(message)
-        elif isinstance(message, says.Ask) and self._stand is not None:
-            threading.Thread(target=self._answer, args=(message.number, self._stand), daemon=True).start()
+        elif isinstance(message, says.Ask) and self._stand is not None and message.round == self._running:
+            work = (message.number, self._stand, self._stand.start, self._link)
+            threading.Thread(target=self._answer, args=work, daemon=True).start()
         elif isinstance(message, says.ActAt) and self._stand is not None:
             stops = message.action == STOP
             self._channel.send(wire.Stop(message.reason) if stops else wire.Save(message.reason))
-            self._stand.act_at(message.target, message.action)
+            self._stand.act_at(message.number, message.target, message.action)
         elif isinstance(message, wire.PairWritten):
             self._channel.send(message)
         elif isinstance(message, says.Leave):
@@ -279,9 +280,10 @@ class GangMember:
             self._say("exit", f"rank 0 ends the gang: {message.text or f'exit {message.code}'}", code=message.code)
             self._code = Exit(message.code)
 
-    def _answer(self, number: int, stand: Stand) -> None:
-        standing = stand.ask(number)
-        self._tell(says.Stands(number, standing.passed, standing.held))
+    def _answer(self, number: int, stand: Stand, start: int, link: Link) -> None:
+        standing = stand.ask(number, start)
+        if standing is not None:
+            link.send(says.Stands(number, standing.passed, standing.held))
 
     def _tell(self, message: says.LinkMessage) -> bool:
         link = self._link
