@@ -14,7 +14,7 @@ import holdfast
 from holdfast.core.errors import Mismatch
 from holdfast.training.keras.fit.recompiled import Compiled
 
-from ...restarts import Stop, once
+from ...restarts import Stop, assert_same, once
 
 X = np.random.default_rng(6).random((12, 3), "float32")
 EPOCHS = 3
@@ -166,6 +166,46 @@ def test_a_setting_that_the_train_function_has_read_before_changes_nothing(tmp_p
     start(tmp_path / "stopped", others=freezes, stop=(2, 0))
     stopped, whole = start(tmp_path / "stopped", others=freezes), start(tmp_path / "whole", others=freezes)
     assert all(np.array_equal(one, other) for one, other in zip(stopped, whole, strict=True))
+
+
+class Sets(keras.callbacks.Callback):
+    """Once, and then no more."""
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        if epoch == 1:
+            self.model.get_layer("frozen").trainable = False
+            self.model.get_layer("drop").rate = 0.9
+
+
+def eager(directory: Path, others: list[Any], stop: Stop | None = None) -> Any:
+    def script(callbacks: list[keras.callbacks.Callback]) -> tuple[keras.Model, Any]:
+        drop = keras.layers.Dropout(0.1, seed=3, name="drop")
+        layers = [keras.layers.Dense(4, name="frozen"), drop, keras.layers.Dense(1)]
+        model = keras.Sequential([keras.Input((3,)), *layers])
+        model.compile(momentum(), "mse", run_eagerly=True)
+        data = holdfast.dataset(X, X[:, :1], batch_size=6, seed=5)
+        history = model.fit(data, epochs=3, verbose=0, callbacks=[*others, *callbacks], shuffle=False)
+        return model, history
+
+    return once(script, directory, stop)
+
+
+def test_a_layers_setting_that_eager_steps_read_anew_is_as_it_was(tmp_path: Path) -> None:
+    whole = eager(tmp_path / "whole", [Sets()])
+    for stop in ((1, 0), (2, 0)):
+        assert eager(tmp_path / "stopped", [Sets()], stop).code == 75
+    assert_same(eager(tmp_path / "stopped", [Sets()]), whole)
+
+
+class Replaces(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.model.layers[-1].activation = keras.activations.tanh
+
+
+def test_a_layers_setting_of_eager_steps_that_is_no_number_is_named_and_refused(tmp_path: Path) -> None:
+    eager(tmp_path, [Replaces()], (2, 0))
+    with pytest.raises(Mismatch, match="changed settings of its layers"):
+        eager(tmp_path, [Replaces()])
 
 
 class Focal(keras.losses.Loss):

@@ -259,5 +259,9 @@ def begins_with_its_batch(model: keras.Model) -> bool:
     return False
 
 
+def runs_eagerly(model: keras.Model) -> bool:
+    return bool(model.run_eagerly or not model.jit_compile)
+
+
 def hidden_draws(train_function: Any) -> Sequence[HiddenDraw]:
     return ()

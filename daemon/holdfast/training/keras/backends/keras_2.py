@@ -31,6 +31,7 @@ from .tensorflow import only_gradients as only_gradients
 from .tensorflow import processes as processes
 from .tensorflow import read as read
 from .tensorflow import readable as readable
+from .tensorflow import runs_eagerly as runs_eagerly
 from .tensorflow import scope as scope
 from .tensorflow import seed as seed
 from .tensorflow import spec_of as spec_of

@@ -180,5 +180,8 @@ class Backend(Protocol):
     def begins_with_its_batch(self, model: keras.Model) -> bool:
         """Does a step change nothing of the state before its batch is there?"""
 
+    def runs_eagerly(self, model: keras.Model) -> bool:
+        """Does each step read the layers' settings anew?"""
+
     def hidden_draws(self, train_function: Any) -> Sequence[HiddenDraw]:
         """In the graphs of a train function that was called."""

@@ -199,6 +199,10 @@ def begins_with_its_batch(model: keras.Model) -> bool:
     return bool(model.run_eagerly or model.jit_compile)
 
 
+def runs_eagerly(model: keras.Model) -> bool:
+    return bool(model.run_eagerly or tf.config.functions_run_eagerly())
+
+
 def hidden_draws(train_function: Any) -> Sequence[HiddenDraw]:
     return [HiddenDraw(*draw) for graph in _graphs(train_function) for draw in tf_random.draws_in(graph)]
 

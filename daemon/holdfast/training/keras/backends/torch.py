@@ -236,5 +236,10 @@ def begins_with_its_batch(model: keras.Model) -> bool:
     return False
 
 
+def runs_eagerly(model: keras.Model) -> bool:
+    """What PyTorch has compiled it compiles again once such a setting is another."""
+    return True
+
+
 def hidden_draws(train_function: Any) -> Sequence[HiddenDraw]:
     return ()

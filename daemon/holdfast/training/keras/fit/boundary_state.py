@@ -21,7 +21,7 @@ from ..own_values import OwnValues
 from ..watched import Watched
 from .callback_files import artifacts_of
 from .progress import FitProgress
-from .recompiled import FACT, WARNING, Compiled
+from .recompiled import FACT, SETTINGS, WARNING, Compiled
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,10 @@ class BoundaryReader:
         if not progress.recompiled and self._compiled.is_another(progress.remade):
             progress.recompiled = True
             self._say(WARNING)
-        return {FACT: True} if progress.recompiled else {}
+        if progress.recompiled:
+            return {FACT: True}
+        settings = self._compiled.numbers_set(progress.set_in_layers)
+        return {SETTINGS: settings} if settings else {}
 
     @property
     def _ledger(self) -> Ledger:

@@ -107,30 +107,30 @@ def _model(model: keras.Model) -> Any:
     return digest([type(model).__qualname__, variables]) if model.built and variables else None
 
 
-def _layers(model: keras.Model) -> list[Any]:
+def layers_of(model: keras.Model) -> list[Any]:
     flatten = getattr(model, "_flatten_layers", None)
     return list(flatten(include_self=False)) if flatten is not None else list(model.layers)
 
 
 def settings_of(model: keras.Model) -> str:
     """Of its layers: what they do, and whether they are trained."""
-    return digest([_settings(layer) for layer in _layers(model)])
+    return digest([_settings(layer) for layer in layers_of(model)])
 
 
 def _settings(layer: Any) -> Any:
     if isinstance(layer, keras.Model):  # its layers come by themselves
         return type(layer).__qualname__
-    return [type(layer).__qualname__, _config(layer)]
+    return [type(layer).__qualname__, config_of(layer)]
 
 
 def _optimizer(optimizer: Any) -> tuple[Any, Any]:
     """The learning rate, or a description of its schedule; and the other settings."""
-    config = _config(optimizer)
+    config = config_of(optimizer)
     rate = config.pop(_RATE, None) if isinstance(config, dict) else None
     return (float(np.float32(rate)) if isinstance(rate, float) else digest(rate)), config
 
 
-def _config(thing: Any) -> Any:
+def config_of(thing: Any) -> Any:
     try:
         config = thing.get_config()
     except Exception:  # of a user's class, whatever it is: no config, nothing to compare

@@ -22,7 +22,7 @@ class FitProgress:
     since the last pair. ``spec`` describes the batches, once there was one (False where it cannot be described).
     ``bypassed``: somebody does steps without the train function, and ``remade``: a callback has made it anew.
     ``recompiled``: a callback has compiled the model anew, in this call or, where it is called again in the same
-    process, in one before.
+    process, in one before. ``set_in_layers``: settings that were restored.
 
     Only the training thread changes it, and what a step changes only under ``lock``: a thread that ends the process
     holds the lock, so that nothing is new meanwhile.
@@ -42,6 +42,7 @@ class FitProgress:
         self.bypassed = False
         self.remade = False
         self.recompiled = False
+        self.set_in_layers: dict[int, dict[str, Any]] = {}
         self.spec: Any = None
         self.lock = threading.Lock()
 

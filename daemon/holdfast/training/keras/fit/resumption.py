@@ -128,6 +128,7 @@ class Resumption:
             other_backend.assign(here, saved)
         else:
             variables.assign(here, matching_values(saved, here), self._say)
+        recompiled.set_again(self._model, saved)
         callback_state.set_states(callbacks, saved.facts["callbacks"], self._say)
         self._own_values.restore(saved.facts.get("own", {}))
         if skip:
@@ -153,6 +154,7 @@ class Resumption:
             other_backend.restore(self._watched, saved, self._say)
         else:
             restore_into(self._watched, saved, self._say)
+        self._progress.set_in_layers = recompiled.set_again(self._model, saved)
         logs = None if _is_within(saved, position.epoch) else from_plain(saved.facts["logs"])
         callback_state.set_states(callbacks, saved.facts["callbacks"], self._say, logs)
         self._own_values.restore(saved.facts.get("own", {}))
