@@ -52,6 +52,18 @@ def test_trouble_takes_no_notice_back() -> None:
     assert asked.reports == [NoNotice("gcp"), NoticeStands("spot preemption", 30.0, "gcp")]
 
 
+def test_a_service_that_did_not_answer_at_first_is_asked_as_often_as_any() -> None:
+    """The network may come up later than the daemon, and a notice of Google's leaves 30 s."""
+    asked = Asked(MetadataAbsent("nothing there"))
+    told = threading.Semaphore(0)
+    asked.answers = [MetadataAbsent("nothing there"), *[NoticeStands("spot preemption", 30.0)] * 10_000]
+    asked.source.report = lambda event: told.release()
+    asked.source.interval = 0.001
+    asked.source.start()
+    assert told.acquire(timeout=5)
+    asked.source.stop()
+
+
 def test_it_looks_in_a_thread_of_its_own_until_it_is_stopped() -> None:
     looked = threading.Semaphore(0)
     ask: Callable[[], None] = lambda: looked.release()  # noqa: E731

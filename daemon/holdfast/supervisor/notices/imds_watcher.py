@@ -121,7 +121,6 @@ class Watcher:
     say: Callable[[str, str], None]
     drain_time: float
     interval: float = 2.0
-    rest: float = 60.0
     rebalance_stands: bool = False
     expected: bool = True
     wall: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -140,7 +139,7 @@ class Watcher:
     def run(self) -> None:
         while not self._done.is_set():
             self.look()
-            self._done.wait(self.rest if self._absent else self.interval)
+            self._done.wait(self.interval)
 
     def look(self) -> None:
         """One poll. Whatever happens, the first one reports whether a notice stands."""

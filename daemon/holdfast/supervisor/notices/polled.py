@@ -17,7 +17,8 @@ class PolledSource:
     """``ask`` answers which notice stands, if any. It may raise MetadataAbsent or MetadataError.
 
     A notice is known by its text without what is in parentheses; its deadline is that of its first report. Trouble
-    takes no notice back. ``rest``: seconds between two looks where nothing answers.
+    takes no notice back. A service that did not answer at first is asked as often as any: a source is made only where
+    there is to be one, and its network may come up later.
     """
 
     name: str
@@ -25,10 +26,8 @@ class PolledSource:
     report: Callable[[Event], None]
     say: Callable[[str, str], None]
     interval: float = 2.0
-    rest: float = 60.0
     _last: NoticeStands | None = None
     _looked: bool = False
-    _absent: bool = False
     _said: set[str] = field(default_factory=set)
     _done: threading.Event = field(default_factory=threading.Event)
 
@@ -41,15 +40,13 @@ class PolledSource:
     def run(self) -> None:
         while not self._done.is_set():
             self.look()
-            self._done.wait(self.rest if self._absent else self.interval)
+            self._done.wait(self.interval)
 
     def look(self) -> None:
         """One look. Whatever happens, the first one is reported."""
         try:
             stands = self.ask()
-            self._absent = False
         except MetadataAbsent as error:
-            self._absent = not self._looked or self._absent  # it answered before: a hiccup
             self._once(f"no answer from the metadata service ({self.name}): {error}")
             stands = self._last
         except MetadataError as error:
