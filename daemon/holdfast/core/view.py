@@ -211,17 +211,26 @@ def useful_batches(base: int, step: int, executed: int) -> float | None:
 
 
 def notice_kind(what: str) -> str:
-    """A notice without its details, as a label: ``spot terminate``, ``scheduled maintenance``, ``rebalance`` …"""
-    if what.startswith("spot"):
-        return "spot " + next((action for action in ("terminate", "stop", "hibernate") if action in what), "notice")
-    return next((kind for word, kind in _NOTICES.items() if what.startswith(word)), "other")
+    """One of NOTICE_KINDS, for the text of any source's notice, and for what people hand in."""
+    text = what.lower()
+    if text.startswith("spot"):
+        return next((kind for kind in _SPOT if kind.removeprefix("spot ") in text), "preemption")
+    words = text.partition("(")[0]
+    return next((kind for word, kind in _NOTICES.items() if word in words), "other")
 
 
+_SPOT = ("spot terminate", "spot stop", "spot hibernate")
 _NOTICES = {
-    "scheduled maintenance": "maintenance",
-    "Auto Scaling": "autoscaling",
+    "preempt": "preemption",
+    "evict": "preemption",
+    "maintenance": "maintenance",
+    "deletion": "deletion",
+    "auto scaling": "autoscaling",
+    "autoscaling": "autoscaling",
     "rebalance": "rebalance",
 }
+NOTICE_KINDS = (*_SPOT, *dict.fromkeys(_NOTICES.values()), "other")
+"""The values of a label, thus few. A ``preemption`` is Google's, Azure's (an eviction) or a scheduler's."""
 
 
 def _time(event: Event) -> float:
