@@ -7,8 +7,9 @@ from typing import Any
 
 from .position import DataPosition
 from .python.generator import GeneratorPosition
-from .python.iterable import of_grain, of_torch
+from .python.iterable import of_grain
 from .python.py_dataset import PyDatasetPosition
+from .python.torch_loader import of_torch
 from .tf.own_passes import TfDataPosition
 from .tf.tf_data_position import IteratorPosition
 

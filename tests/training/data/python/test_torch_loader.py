@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from holdfast.core.errors import InvalidPair
-from holdfast.training.data.python.iterable import IterablePosition, of_torch
+from holdfast.training.data.python.iterable import IterablePosition
+from holdfast.training.data.python.torch_loader import of_torch
 
 
 class Generator:
@@ -35,13 +36,30 @@ class Generator:
 class Loader:
     """Draws a seed as a pass begins, and a number for each batch."""
 
-    def __init__(self) -> None:
+    def __init__(self, dataset: Any = None, **settings: Any) -> None:
         self.generator = Generator()
         self.sampler = SimpleNamespace(generator=self.generator)
+        self.dataset = dataset
+        vars(self).update(settings)
 
     def __iter__(self) -> Iterator[Any]:
         self.generator.draw()
+        if self.dataset is not None:
+            return iter(self.dataset)
         return (np.asarray([self.generator.draw()]) for _ in range(4))
+
+
+class Noisy:
+    """Draws from a generator of its own, and begins each pass with another number."""
+
+    def __init__(self) -> None:
+        self.chance = np.random.default_rng(0)
+        self.passes = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        self.passes += 1
+        for _ in range(4):
+            yield np.asarray([self.passes + self.chance.random()])
 
 
 @pytest.fixture(autouse=True)
@@ -50,10 +68,10 @@ def torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", played)  # type: ignore[arg-type]
 
 
-def position_in(said: list[str]) -> tuple[IterablePosition, Any]:
+def position_in(said: list[str], loader: Loader | None = None) -> tuple[IterablePosition, Any]:
     adapter = SimpleNamespace(_dataloader=None)
     keras = SimpleNamespace(steps_per_epoch=None, steps_per_execution=1, _steps_seen=0, data_adapter=adapter)
-    return of_torch(Loader(), keras, said.append), adapter
+    return of_torch(loader or Loader(), keras, said.append), adapter
 
 
 def values(batches: Any, count: int) -> list[int]:
@@ -77,6 +95,36 @@ def test_its_generator_goes_on_where_it_was(within: bool, drawn: int, done: int,
     assert values(iter(adapter._dataloader), 2) == expected
 
 
+@pytest.mark.parametrize(("within", "done"), [(False, 0), (True, 2), (True, 0)])
+def test_what_its_dataset_draws_and_counts_goes_on_where_it_was(within: bool, done: int) -> None:
+    first, adapter = position_in([], Loader(Noisy()))
+    first.begin_epoch(0, within=False, facts=None)
+    list(iter(adapter._dataloader))
+    before = first.facts(False, 0)
+    first.begin_epoch(0, within=False, facts=None)
+    made = list(iter(adapter._dataloader))
+    facts, expected = first.facts(True, done) if within and done else before, made[done:]
+    second, adapter = position_in([], Loader(Noisy()))
+    second.restore(facts)
+    second.begin_epoch(done, within=within, facts=facts)
+    assert list(iter(adapter._dataloader)) == expected
+
+
+def test_a_later_fit_with_the_same_loader_begins_where_the_one_before_left_its_dataset() -> None:
+    first, adapter = position_in([], Loader(Noisy()))
+    first.begin_epoch(0, within=False, facts=None)
+    list(iter(adapter._dataloader))
+    facts, data = first.facts(False, 0), Noisy()
+    position_in([], Loader(data))[0].restore(facts)
+    assert list(iter(data)) == list(iter(adapter._dataloader))
+
+
+def test_workers_that_live_on_are_named() -> None:
+    said: list[str] = []
+    position_in(said, Loader(Noisy(), num_workers=2, persistent_workers=True))
+    assert said[-1].startswith("the DataLoader's workers live on from one epoch to the next")
+
+
 def test_a_sampler_of_the_scripts_own_is_named() -> None:
     said: list[str] = []
     position_in(said)
@@ -91,6 +139,11 @@ def test_a_malformed_state_is_refused_as_the_pair_is_read() -> None:
     with pytest.raises(InvalidPair, match="malformed"):
         position.check(facts)
     assert values(iter(adapter._dataloader), 1) == [2]
+    position, _ = position_in([], Loader(Noisy()))
+    facts = position.facts(False, 0)
+    facts["iterable"]["dataset"]["Noisy.chance"] = 3
+    with pytest.raises(InvalidPair, match=r"Noisy.chance is malformed"):
+        position.check(facts)
 
 
 def test_keras_has_the_loader_again_once_the_fit_is_over() -> None:

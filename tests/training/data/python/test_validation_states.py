@@ -59,6 +59,7 @@ class Loader:
         self.drawn = 0
         self.generator = self
         self.sampler = object()
+        self.dataset: Any = SimpleNamespace()
 
     def get_state(self) -> Any:
         return SimpleNamespace(numpy=lambda: np.array([self.drawn], "uint8"))
@@ -89,10 +90,37 @@ def test_the_generator_of_a_loader_goes_on_where_the_last_validation_left_it(
     assert said == ["the DataLoader has a sampler of the script's own (object): " + said[0].partition("): ")[2]] * 2
 
 
+def test_the_dataset_of_a_loader_goes_on_where_the_last_validation_left_it(said: list[str]) -> None:
+    before, after = Loader(), Loader()
+    before.generator = after.generator = None  # type: ignore[assignment]
+    before.dataset, after.dataset = kinds.Augments(), kinds.Augments()
+    validation = with_loader(before, said)
+    validation.begin(Data(PyDatasetAdapter()))
+    before.dataset.mine.random()
+    validation.end()
+    with_loader(after, said).restore(validation.facts())
+    assert after.dataset.mine.random() == before.dataset.mine.random()
+
+
+def test_a_generator_that_training_and_validation_share_is_left_as_the_training_left_it(said: list[str]) -> None:
+    training, held_out = kinds.Augments(), kinds.Augments()
+    held_out.mine = training.mine
+    data = Data(PyDatasetAdapter())
+    validation = PythonValidation(held_out, data, said.append, training)
+    validation.restore(HAPPENED)
+    training.mine.random()  # in the epoch
+    expected = training.mine.bit_generator.state
+    data.data_adapter.on_epoch_end()
+    held_out.mine.random()  # Keras looks at the first batches
+    validation.begin(Data(PyDatasetAdapter()))
+    assert held_out.mine.bit_generator.state == expected
+
+
 def test_a_generator_that_the_training_draws_from_too_is_named(said: list[str]) -> None:
     loader = Loader()
     assert with_loader(loader, said, SimpleNamespace(generator=loader)).facts()["validation"]["object"] == {
-        "generators": []
+        "generators": [],
+        "dataset": {},
     }
     assert "draw from one torch.Generator" in said[0]
 

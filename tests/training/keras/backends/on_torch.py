@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
 import torch
 
@@ -175,6 +176,40 @@ def loader(**settings: Any) -> Any:
     return torch.utils.data.DataLoader(data, **{"batch_size": 8, "shuffle": True, **settings})
 
 
+class Noisy(torch.utils.data.Dataset):
+    """Draws from a generator of its own."""
+
+    def __init__(self) -> None:
+        self.chance = np.random.default_rng(7)
+
+    def __len__(self) -> int:
+        return len(X)
+
+    def __getitem__(self, index: int) -> Any:
+        return X[index] + self.chance.random(4, "float32"), Y[index]
+
+
+class Streamed(torch.utils.data.IterableDataset):
+    """Counts its passes as they begin."""
+
+    def __init__(self) -> None:
+        self.passes = 0
+
+    def __iter__(self) -> Any:
+        self.passes += 1
+        return ((x * self.passes, y) for x, y in zip(X, Y, strict=True))
+
+
+def of(dataset: Any, **settings: Any) -> Any:
+    return torch.utils.data.DataLoader(dataset, batch_size=8, **settings)
+
+
+def split() -> dict[str, Any]:
+    """Training and validation draw from one dataset's generator."""
+    parts = [torch.utils.data.Subset(whole, range(first, 48, 2)) for whole in (Noisy(),) for first in (0, 1)]
+    return {"x": of(parts[0]), "validation_data": of(parts[1])}
+
+
 def with_workers() -> Any:
     gc.collect()  # workers of an earlier start in this process hold the lock on its run
     return loader(num_workers=2)
@@ -223,6 +258,12 @@ ROWS: dict[str, tuple[Script, list[Stop]]] = {
     "a loader": (script(data=lambda: {"x": loader()}), [(0, 0), WITHIN, (1, 5)]),
     "a loader with a generator of its own": (script(data=lambda: {"x": with_own_generator()}), [(0, 5), WITHIN]),
     "a loader with a sampler of batches": (script(data=lambda: {"x": of_batches()}), [WITHIN]),
+    "a loader whose dataset draws": (script(data=lambda: {"x": of(Noisy(), shuffle=True)}), [(0, 5), WITHIN]),
+    "a loader whose dataset counts its passes": (script(data=lambda: {"x": of(Streamed())}), [(0, 3), (1, 5)]),
+    "training and validation with parts of a dataset that draws": (
+        script(data=split),
+        [(0, VALIDATION), (1, 1), (1, VALIDATION)],
+    ),
     "a loader with workers": (script(data=lambda: {"x": with_workers()}), [WITHIN]),
     "epochs of a part of a loader": (
         script(data=lambda: {"x": loader(), "steps_per_epoch": 4}, others=drawing),

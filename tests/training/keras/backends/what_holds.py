@@ -33,6 +33,8 @@ _LOADERS = (
     *("a loader", "a loader with a generator of its own", "a loader with a sampler of batches"),
     *("a loader with workers", "epochs of a part of a loader", "a loader, and validation with another"),
     "validation with a part of a loader, in an order of its own",
+    *("a loader whose dataset draws", "a loader whose dataset counts its passes"),
+    "training and validation with parts of a dataset that draws",
 )
 _WORKERS = "yes, with `workers=1`"
 

@@ -16,10 +16,11 @@ from ....core.errors import InvalidPair
 from ...session import random_state
 from ..position import DataPosition, ignore_earlier
 from .generator import GeneratorPosition
-from .iterable import IterablePosition, Opening, generators_of, say_of_sampler
+from .iterable import IterablePosition, Opening
 from .py_dataset import PyDatasetPosition
 from .python_position import PythonPosition
 from .rng_snapshots import DrawNotes
+from .torch_loader import LoaderState
 
 if TYPE_CHECKING:
     _Position = PythonPosition
@@ -156,8 +157,7 @@ class LoaderDrawnByKeras(DrawnByKeras, IterablePosition):
     """A ``DataLoader`` of the script's."""
 
     def __init__(self, loader: Any, epoch_iterator: Any, say: Say) -> None:
-        super().__init__(loader, epoch_iterator, say, generators_of(loader))
-        say_of_sampler(loader, say)
+        super().__init__(loader, epoch_iterator, say, LoaderState(loader, say))
         self._ending: Opening | None = None  # of this epoch's pass, once the next one is opened
 
     def begin_epoch(self, done: int, within: bool, facts: Mapping[str, Any] | None) -> None:

@@ -1,4 +1,5 @@
-"""The position in what Python iterates over anew for each pass: Grain's datasets, PyTorch's ``DataLoader``.
+"""The position in what Python iterates over anew for each pass: Grain's datasets, PyTorch's ``DataLoader``
+(torch_loader.py).
 
 An iterator that tells its state (Grain's do) is set to it, and nothing is drawn again. Another one is drawn from once
 more, with the global random states as they were as the pass began.
@@ -6,10 +7,9 @@ more, with the global random states as they were as the pass began.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 from ....core.errors import InvalidPair
 from ...session import random_state
@@ -23,30 +23,36 @@ _OTHER = (
     "resuming at the right batch, but the data gives other batches than it gave before, so some samples of this epoch "
     "are seen twice and others not at all: seed what it draws from"
 )
-_SAMPLER = (
-    "the DataLoader has a sampler of the script's own ({}): what it keeps in itself from one epoch to the next is not "
-    "kept, so a resumed training may see another order. Let it draw from PyTorch's global generator"
-)
+
+
+class StateOfPasses(Protocol):
+    """What a pass changes beside the global random states, as plain values."""
+
+    def read(self) -> dict[str, Any]: ...
+
+    def check(self, saved: Mapping[str, Any]) -> None:
+        """Raises InvalidPair for what ``put`` would refuse."""
+
+    def put(self, saved: Mapping[str, Any]) -> None: ...
 
 
 @dataclass(frozen=True)
 class Opening:
-    """The states before a pass was opened: the global ones, and ``own`` generators'; and those ``after``."""
+    """The states before a pass was opened: the global ones, and its ``own``; and the global ones ``after``."""
 
     random: dict[str, Any] = field(default_factory=dict)
-    own: list[bytes] = field(default_factory=list)
+    own: Mapping[str, Any] = field(default_factory=dict)
     after: dict[str, Any] | None = None
 
 
 class IterablePosition(PythonPosition):
-    """``open`` gives a pass, in a thread of TensorFlow's. ``say`` receives a line where a state is not to be had.
-
-    ``own`` are generators, of PyTorch's, that a pass draws from beside the global ones.
-    """
+    """``open`` gives a pass, in a thread of TensorFlow's. ``say`` receives a line where a state is not to be had."""
 
     key = "iterable"
 
-    def __init__(self, iterable: Any, epoch_iterator: Any, say: Callable[[str], None], own: Sequence[Any] = ()) -> None:
+    def __init__(
+        self, iterable: Any, epoch_iterator: Any, say: Callable[[str], None], own: StateOfPasses | None = None
+    ) -> None:
         super().__init__(epoch_iterator)
         self._iterable = iterable
         self._say = say
@@ -74,13 +80,13 @@ class IterablePosition(PythonPosition):
 
     def facts(self, within_epoch: bool, done: int) -> dict[str, Any]:
         batch = self._batch(within_epoch, done)
-        now = self._own_states()  # first: a pass may begin meanwhile, and is noted
-        if batch is None and not self._own:
+        now = self._own_now()  # first: a pass may begin meanwhile, and is noted
+        if batch is None and self._own is None:
             return super().facts(within_epoch, done)
         opening, number = self._opening_of(within_epoch), batch or 0
         own = opening.own if batch is not None and self._has_begun(batch) else now
         mine = {"state": self._states.get(number) or {}, "random": opening.random, **self._notes.facts(number)}
-        return {**super().facts(within_epoch, done), self.key: {**mine, "own": own}}
+        return {**super().facts(within_epoch, done), self.key: {**mine, **_renamed(own, _IN_PAIRS)}}
 
     def _opening_of(self, within_epoch: bool) -> Opening:
         """That of the pass of which the batches are counted."""
@@ -95,25 +101,30 @@ class IterablePosition(PythonPosition):
         noted = {} if batch is None else self._notes.states_before(batch)
         return noted if batch or not noted else self._opening.random  # beginning a pass draws too
 
-    def _own_states(self) -> list[bytes]:
-        return states_of(self._own)
+    def _own_now(self) -> Mapping[str, Any]:
+        return {} if self._own is None else self._own.read()
+
+    def _put_own(self, saved: Mapping[str, Any]) -> None:
+        if self._own is not None:
+            self._own.put(_own_in(saved))
 
     def check(self, facts: Mapping[str, Any]) -> None:
         if self.key not in facts:
             return
         saved: Any = facts[self.key]
-        own = saved.get("own", []) if isinstance(saved, dict) else None
-        if not (isinstance(own, list) and all(isinstance(saved.get(key), dict) for key in ("state", "random"))):
+        if not (isinstance(saved, dict) and all(isinstance(saved.get(key), dict) for key in ("state", "random"))):
             raise InvalidPair("the .pkl's state of the data is malformed")
         began = saved["random"]
         check_notes(saved)
-        before = self._own_states()
-        try:
-            set_generators(self._own, own)
-        finally:
-            set_generators(self._own, before)
+        if self._own is not None:
+            self._own.check(_own_in(saved))
         if began:
             random_state.check_state(began)
+
+    def restore(self, facts: Mapping[str, Any]) -> None:
+        """Also of a ``fit`` that is over: a later one may be given the same loader."""
+        super().restore(facts)
+        self._put_own(facts.get(self.key, {}))
 
     def begin_epoch(self, done: int, within: bool, facts: Mapping[str, Any] | None) -> None:
         super().begin_epoch(done, within, facts)
@@ -123,7 +134,7 @@ class IterablePosition(PythonPosition):
             self._notes.begin_pass()
             self._states.clear()
         if saved is not None:
-            set_generators(self._own, saved.get("own", []))
+            self._put_own(saved)
         if saved is not None and facts is not None and (self._drawn + done or facts.get("opened")):
             before = random_state.get_state()
             self._begin_at(saved, self._drawn + done)
@@ -133,7 +144,7 @@ class IterablePosition(PythonPosition):
     def _begin_at(self, saved: Any, batch: int) -> None:
         """Before Keras opens an iterator, which may draw at once."""
         state = saved["state"]
-        self._opening = Opening(saved["random"], list(saved.get("own", ())))
+        self._opening = Opening(saved["random"], _own_in(saved))
         self._notes.restore(saved)
         if state:
             self._ready = iter(self._iterable)
@@ -166,7 +177,7 @@ class IterablePosition(PythonPosition):
 
     def open(self) -> Iterator[Any]:
         if self._ready is None:
-            random, own = random_state.get_state(), self._own_states()
+            random, own = random_state.get_state(), self._own_now()
             self._ready, self._number = iter(self._iterable), 0
             self._opening = Opening(random, own, self._notes.opened())
         iterator, self._ready = self._ready, None
@@ -196,18 +207,15 @@ class IterablePosition(PythonPosition):
         return state is not None
 
 
-def states_of(generators: Sequence[Any]) -> list[bytes]:
-    return [generator.get_state().numpy().tobytes() for generator in generators]
+_IN_PAIRS = {"generators": "own", "dataset": "dataset"}
 
 
-def set_generators(generators: Sequence[Any], states: Sequence[bytes]) -> None:
-    """PyTorch's. Raises InvalidPair."""
-    torch: Any = sys.modules.get("torch")
-    try:
-        for generator, state in zip(generators, states, strict=False):
-            generator.set_state(torch.frombuffer(bytearray(state), dtype=torch.uint8))
-    except (AttributeError, RuntimeError, TypeError, ValueError) as error:
-        raise InvalidPair(f"the .pkl's state of the data is malformed: {error}") from None
+def _own_in(saved: Mapping[str, Any]) -> dict[str, Any]:
+    return _renamed(saved, {theirs: mine for mine, theirs in _IN_PAIRS.items()})
+
+
+def _renamed(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    return {names[name]: value for name, value in values.items() if name in names}
 
 
 def of_grain(dataset: Any, epoch_iterator: Any, say: Callable[[str], None]) -> IterablePosition:
@@ -240,35 +248,3 @@ def of_grain(dataset: Any, epoch_iterator: Any, say: Callable[[str], None]) -> I
     distributed = epoch_iterator._distribute_strategy.experimental_distribute_dataset(made)
     position.stand_in(epoch_iterator, "_distributed_dataset", distributed)
     return position
-
-
-def of_torch(loader: Any, epoch_iterator: Any, say: Callable[[str], None]) -> IterablePosition:
-    position = IterablePosition(loader, epoch_iterator, say, generators_of(loader))
-    say_of_sampler(loader, say)
-
-    class Passes:
-        def __iter__(self) -> Iterator[Any]:
-            return position.open()
-
-    position.stand_in(epoch_iterator.data_adapter, "_dataloader", Passes())
-    return position
-
-
-def say_of_sampler(loader: Any, say: Callable[[str], None]) -> None:
-    """A sampler of the script's own may keep what nobody knows of."""
-    for sampler in _samplers(loader):
-        if type(sampler).__module__.split(".")[0] != "torch":
-            say(_SAMPLER.format(type(sampler).__name__))
-
-
-def generators_of(loader: Any) -> list[Any]:
-    """What a ``DataLoader`` was given as ``generator``, and its samplers, each once."""
-    found = [getattr(part, "generator", None) for part in (loader, *_samplers(loader))]
-    return list({id(generator): generator for generator in found if generator is not None}.values())
-
-
-def _samplers(loader: Any) -> list[Any]:
-    """Its own, and where it was given one of batches, that one and what it draws from."""
-    of_batches = getattr(loader, "batch_sampler", None)
-    found = [getattr(loader, "sampler", None), of_batches, getattr(of_batches, "sampler", None)]
-    return list({id(sampler): sampler for sampler in found if sampler is not None}.values())

@@ -20,6 +20,7 @@ import numpy as np
 from ....core.errors import InvalidPair
 from ...pair.plain import from_plain, to_plain
 from ...session.random_state import GENERATORS, set_state_of, state_of
+from .get_set_state import NotTold, ToldState, tells
 from .orders import ORDER, order_of
 from .slots import MOST_SLOTS, NUMBERS, Slots, ValueSlot
 
@@ -157,6 +158,16 @@ class ObjectState:
         if not self._is_kept(slot.path, value):
             raise TypeError("not numbers")
         return value
+
+
+def state_in(dataset: Any, say: Callable[[str], None]) -> ObjectState | ToldState:
+    """What it tells itself, or what is seen to change in it."""
+    if tells(dataset):
+        try:
+            return ToldState(dataset, say)
+        except NotTold as error:
+            say(str(error))
+    return ObjectState(dataset, say)
 
 
 @contextmanager

@@ -18,8 +18,7 @@ from ...pair.plain import to_plain
 from ...session import random_state
 from ..position import ignore
 from .batches import Batches
-from .get_set_state import NotTold, ToldState, tells
-from .object_state import ObjectState
+from .object_state import state_in
 from .python_position import PythonPosition, is_distributed
 from .rng_snapshots import StatesBefore
 
@@ -50,7 +49,7 @@ class PyDatasetPosition(PythonPosition):
         self._say = say
         self._adapter = adapter = epoch_iterator.data_adapter
         self._workers, self._shuffle = adapter.enqueuer, adapter.shuffle
-        self._state = state_of(dataset, say)
+        self._state = state_in(dataset, say)
         self._notes = StatesBefore(self._surely_done, lambda: {"object": self._state.small()})
         self._object_began = self._state.read()
         self._random_began = random_state.get_state()
@@ -227,16 +226,6 @@ def _generator_at(state: Any) -> random.Random:
     except (TypeError, ValueError, OverflowError) as error:
         raise InvalidPair(f"the .pkl's state of the PyDataset is malformed: {error}") from None
     return chance
-
-
-def state_of(dataset: Any, say: Callable[[str], None]) -> ObjectState | ToldState:
-    """What it tells itself, or what is seen to change in it."""
-    if tells(dataset):
-        try:
-            return ToldState(dataset, say)
-        except NotTold as error:
-            say(str(error))
-    return ObjectState(dataset, say)
 
 
 def _checked(saved: Any) -> Mapping[str, Any]:

@@ -104,7 +104,7 @@ class Slots:
 def _inside(holder: Any) -> dict[Any, Any]:
     if isinstance(holder, list | tuple):
         return dict(enumerate(holder))
-    return dict(holder if isinstance(holder, dict) else vars(holder))
+    return dict(holder if isinstance(holder, dict) else getattr(holder, "__dict__", {}))
 
 
 def _is_value(item: Any) -> bool:

@@ -15,8 +15,8 @@ from ....core.errors import InvalidPair
 from ...session import random_state
 from .. import dataset_passes
 from ..keras_in_use import keras
-from .iterable import generators_of, say_of_sampler, set_generators, states_of
-from .py_dataset import state_of
+from .object_state import state_in
+from .torch_loader import LoaderState, generators_of
 
 _DROPPED = (
     "validation_data is a Python generator: TensorFlow draws ahead of it, and what it drew ahead is dropped at each "
@@ -119,43 +119,22 @@ class PythonValidation:
         def on_epoch_end() -> None:
             ends()
             self._random_before = random_state.get_state()
-            self._object = self._read() if self._shared else self._object
+            self._object = self._read()  # the training may share a generator with it
             self.passes_before = dataset_passes.counts()
 
         adapter.on_epoch_end = on_epoch_end
 
 
-class _LoaderState:
-    """The generators of a PyTorch ``DataLoader``, but those of the training's, which its position keeps."""
-
-    def __init__(self, loader: Any, training: Any, say: Callable[[str], None]) -> None:
-        theirs = {id(generator) for generator in generators_of(training)}
-        all_of_them = generators_of(loader)
-        self._own = [generator for generator in all_of_them if id(generator) not in theirs]
-        if len(self._own) < len(all_of_them):
-            say(_ONE_GENERATOR)
-        say_of_sampler(loader, say)
-
-    def read(self) -> dict[str, Any]:
-        return {"generators": states_of(self._own)}
-
-    def check(self, saved: Mapping[str, Any]) -> None:
-        """Raises InvalidPair."""
-        before = self.read()
-        try:
-            self.put(saved)
-        finally:
-            self.put(before)
-
-    def put(self, saved: Mapping[str, Any]) -> None:
-        set_generators(self._own, saved.get("generators", ()))
-
-
 def _state_of(x: Any, training: Any, say: Callable[[str], None]) -> Any:
     if isinstance(x, keras.utils.PyDataset):
-        return state_of(x, say)
+        return state_in(x, say)
     is_loader = any(cls.__module__.startswith("torch.utils.data") for cls in type(x).__mro__)
-    return _LoaderState(x, training, say) if is_loader else None
+    if not is_loader:
+        return None
+    theirs = generators_of(training)  # its position keeps them
+    if any(one is other for one in generators_of(x) for other in theirs):
+        say(_ONE_GENERATOR)
+    return LoaderState(x, say, theirs)
 
 
 def _is_fed(epoch_iterator: Any) -> bool:
