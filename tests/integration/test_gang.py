@@ -14,6 +14,7 @@ import pytest
 from holdfast.core.errors import Exit
 from holdfast.store import StoreSettings, open_store
 from holdfast.store.catalog import list_pairs
+from holdfast.supervisor.notices.handed import Handed, notice_file
 
 from .daemons import SCRIPTS, Daemon, Machines, machines, wait_for
 
@@ -192,6 +193,20 @@ def test_a_member_without_a_rank_0_says_what_it_waits_for_and_can_be_stopped(loc
     member = local_park.start("rank-1", "--rank", "1", "--ranks", "2", command=RANKS)
     member.until("rank 1 waits for rank 0")
     assert member.terminate() == Exit.STOPPED
+
+
+def test_a_member_on_a_machine_that_is_going_away_waits_and_joins_nobody(local_park: Machines) -> None:
+    """A unit would start it again and again, and each time it would take the whole gang along."""
+    first = local_park.start("rank-0", "--rank", "0", "--ranks", "2", "--rendezvous", "store", command=RANKS)
+    first.until("waiting for rank 1 of 2")
+    file = notice_file(local_park.work_dir("rank-1"), "count")
+    file.parent.mkdir(parents=True)
+    file.write_bytes(Handed("slurm", None).to_json())
+    member = local_park.start("rank-1", "--rank", "1", "--ranks", "2", command=RANKS)
+    member.until("nothing is started while the notice stands")
+    assert member.terminate() == Exit.STOPPED
+    assert first.process.poll() is None
+    assert "slurm" not in first.text
 
 
 def test_a_member_under_systemd_feeds_its_watchdog_while_it_waits(local_park: Machines, tmp_path: Path) -> None:

@@ -121,6 +121,8 @@ class GangMember:
         self._leaving = ""
         self._kill_at: float | None = None
         self._notices: dict[str, events.NoticeStands] = {}
+        self._awaited = {source.name for source in self._sources}  # those that have not looked yet
+        self._notice_said = False
         self._code: Exit | None = None
 
     def run(self) -> Exit:
@@ -147,9 +149,17 @@ class GangMember:
     # --- rank 0 is found -------------------------------------------------------------------------------------------
 
     def _seek(self) -> None:
-        """Until it is joined, or there is a reason to end. Raises Fenced after --lease-wait, and StoreError."""
+        """Until it is joined, or there is a reason to end. Raises Fenced after --lease-wait, and StoreError.
+
+        A machine that is going away joins nobody: it would take all ranks along.
+        """
         began, failing, said = self._clock(), 0.0, ""
         while self._link is None and self._code is None:
+            if self._awaited or self._notices:
+                before = self._clock()
+                self._turn(_LOOK_EVERY)
+                began += self._clock() - before
+                continue
             why = ""
             try:
                 found = find(self._store, self._settings.name)
@@ -164,7 +174,7 @@ class GangMember:
                 if found.complete:
                     self._say("complete", run=str(found.run))
                     self._code = Exit.COMPLETE
-                elif found.gang is not None and not self._notices:
+                elif found.gang is not None:
                     self._run = str(found.run)
                     answer = join(found.gang, self._rank)
                     if isinstance(answer, str):
@@ -227,10 +237,16 @@ class GangMember:
             if item.link is self._link:
                 self._hear(item.message)
         elif isinstance(item, events.NoticeStands):
+            self._awaited.discard(item.source)
             self._notices[item.source] = item
-            self._asked_to_stop(item.what, -1.0 if item.seconds is None else item.seconds)
+            if self._link is None:
+                self._say_notice(item)
+            else:
+                self._asked_to_stop(item.what, -1.0 if item.seconds is None else item.seconds)
         elif isinstance(item, events.NoNotice):
+            self._awaited.discard(item.source)
             self._notices.pop(item.source, None)
+            self._notice_said = self._notice_said and bool(self._notices)
         elif isinstance(item, events.RebalanceRecommended):
             self._rebalance(self._settings.rules.rebalance)
         elif isinstance(item, events.ChildExited):
@@ -238,10 +254,18 @@ class GangMember:
 
     def _rebalance(self, setting: str) -> None:
         what = "rebalance recommendation"
-        if setting == "drain":
+        if setting == "drain" and self._link is not None:
             self._asked_to_stop(what, -1.0)
         elif setting == "save":
             self._tell(wire.SaveWanted(what))
+
+    def _say_notice(self, notice: events.NoticeStands) -> None:
+        """As core/machine/rules/stops.py says it of a machine that trains alone."""
+        if not self._notice_said:
+            self._notice_said = True
+            until = f": {notice.until}" if notice.until else ""
+            text = f"{notice.what}: this machine is going away, so nothing is started while the notice stands{until}"
+            self._say("waiting", text)
 
     def _asked_to_stop(self, what: str, seconds: float) -> None:
         """Rank 0 has all ranks stop at one boundary; a member that has joined nobody has nothing to save."""
