@@ -26,6 +26,7 @@ def save_pair(
     batch: int = 0,
     needs: tuple[CheckpointName, ...] = (),
     size: int = 0,
+    ranks: int = 1,
     **metrics: float,
 ) -> Manifest:
     """Writes the pair as a training does: data first, then the manifest. Its .h5 has at least ``size`` bytes."""
@@ -42,6 +43,7 @@ def save_pair(
         files={part: record_of(spool.file(name.file(part))) for part in PARTS},
         metrics=metrics,
         needs=needs,
+        ranks=ranks,
     )
     spool.commit(manifest, durable=False)
     return manifest

@@ -11,13 +11,15 @@ from fakes.clocks import Clock
 from fakes.pairs import name_of, save_pair, store_only
 from fakes.stores import FlakyStore, LaxStore, MemoryStore
 from holdfast.core.checkpoint_name import CheckpointName
-from holdfast.core.errors import Exit, Transient
+from holdfast.core.errors import Conflict, Exit, Transient
+from holdfast.core.gang.ranks import Rank
 from holdfast.core.machine import effects, events
 from holdfast.core.redact import Redactor
 from holdfast.spool import Spool
 from holdfast.store import Store
 from holdfast.store.catalog import list_pairs
 from holdfast.store.conditional_write_fallback import Conditional
+from holdfast.supervisor.gang.hub import Hub
 from holdfast.supervisor.messages_to_events import Reports
 from holdfast.supervisor.report.journal import Journal
 from holdfast.supervisor.restore.prepare import Preparer
@@ -32,18 +34,21 @@ PATIENCE = 30
 class Started:
     """A restorer, and the events that it puts; what a training process does in between is the test's."""
 
-    def __init__(self, store: Store, work_dir: Path) -> None:
+    def __init__(self, store: Store, work_dir: Path, ranks: int = 1) -> None:
         self.spool = Spool(work_dir / RUN)
         self.clock = Clock()
         self._queue: queue.SimpleQueue[events.Event] = queue.SimpleQueue()
-        settings = RunSettings(name="digits", work_dir=work_dir, command=("true",), restore_first=True)
+        rank = None if ranks == 1 else Rank(0, ranks, "--rank")
+        settings = RunSettings(name="digits", work_dir=work_dir, command=("true",), restore_first=True, rank=rank)
         self.journal = journal = Journal(None)  # its file is a log that is stored
         self._preparer = Preparer(
             settings, store, journal.event, journal.attach, store_pair, lambda who: None, lambda: None
         )
         reports = Reports(journal.event, self._queue.put)
+        put = self._queue.put
+        self._hub = None if ranks == 1 else Hub(ranks, False, 0.0, journal.event, put, lambda message: True)
         self.restorer = Restorer(
-            settings, store, journal.event, self._preparer, reports, self._queue.put, Redactor({}), {}, self.clock
+            settings, store, journal.event, self._preparer, reports, put, Redactor({}), {}, self.clock, self._hub
         )
 
     def start(self) -> list[str]:
@@ -83,6 +88,8 @@ class Started:
         if self.restorer.uploader is not None:
             self.restorer.uploader.close()
         self._preparer.close()
+        if self._hub is not None:
+            self._hub.close()
 
 
 @pytest.fixture
@@ -287,3 +294,20 @@ def test_only_where_an_incarnation_is_one_machines_a_new_pair_is_not_looked_for_
     started.upload(pair)
     started.close()
     assert asked[0] == ("put" if create == "kept" else "get")
+
+
+def test_other_ranks_do_not_wait_for_a_checkpoint_that_never_comes_to_the_store(
+    store: FlakyStore, tmp_path: Path
+) -> None:
+    started = Started(store, tmp_path / "work", ranks=2)
+    save_pair(started.spool, name_of(1), ranks=2)
+    started.restorer.start(effects.Restore())
+    started.heard(events.PairSpooled)
+    store.fail("put", Conflict("the name is taken"), suffix=".h5")
+    assert started.restorer.uploader is not None
+    started.restorer.uploader.add(name_of(1))
+    assert isinstance(started.heard(events.PairLost)[-1], events.PairLost)
+    failed = started.heard(events.RestoreFailed)[-1]
+    assert isinstance(failed, events.RestoreFailed)
+    assert "the other ranks cannot have it" in failed.error
+    started.close()

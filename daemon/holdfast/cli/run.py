@@ -88,7 +88,7 @@ _CODES = "\n".join(f"  {int(code):>2}  {meaning}" for code, meaning in EXIT_MEAN
     help="Whose metadata service announces interruptions; auto: that of the cloud whose machine this is.",
 )
 @seconds("--poll-interval", 2.0, "How often to look for interruption notices.", 0.01)
-@seconds("--lease-wait", 900.0, "How long to wait while another machine holds the run.")
+@seconds("--lease-wait", 900.0, "How long to wait while another machine holds the run, and for other ranks.")
 @option(
     "--stand-by",
     type=click.Choice(STAND_BY),

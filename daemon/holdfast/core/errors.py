@@ -83,6 +83,12 @@ class Fenced(HoldfastError):
     exit_code = Exit.FENCED
 
 
+class RanksMissing(HoldfastError):
+    """Other machines of the gang did not come, or cannot begin. Nothing is lost: the next start waits again."""
+
+    exit_code = Exit.STOPPED
+
+
 class Busy(HoldfastError):
     """Another process on this machine uses the run's folder."""
 

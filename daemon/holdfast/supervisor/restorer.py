@@ -220,9 +220,7 @@ class Restorer:
         """Until all ranks are ready to begin from that pair. They bring it from the store: there it must be."""
         if resume is not None and resume.name not in prepared.found.stored:
             self._report_owed(prepared, {resume.name})
-            while resume.name not in prepared.spool.stored():
-                if self._preparer.cancelled.wait(_LOOK_EVERY):
-                    raise Cancelled("gave up waiting for the store to have the newest checkpoint")
+            self._wait_until_stored(resume.name)
         order = partial(
             Prepare,
             run=str(prepared.run),
@@ -234,6 +232,21 @@ class Restorer:
         if self._stand is None:  # one for all starts: it tells them apart
             self._stand = Stand(prepared.spool)
         hub.gather(order, self._preparer.cancelled, self._settings.lease.wait, self._stand)
+
+    def _wait_until_stored(self, name: CheckpointName) -> None:
+        """An outage is waited out; the uploader says it. Raises Cancelled, and InvalidPair if it never can be."""
+        assert self.prepared is not None
+        assert self.uploader is not None
+        said = False
+        while name not in self.prepared.spool.stored() and name not in self.uploader.settled:
+            if said and self._preparer.cancelled.wait(_LOOK_EVERY):
+                raise Cancelled("gave up waiting for the store to have the newest checkpoint")
+            if not said:
+                said = True
+                text = f"waiting until the store has {name}: the other ranks bring it from there"
+                self._say("gang-waits", text, ranks=list(range(1, self._settings.ranks)))
+        if name in self.uploader.lost:
+            raise InvalidPair(f"{name} is on this machine only and cannot be stored, so the other ranks cannot have it")
 
     def _complete(self, run: RunId | None) -> events.Restored:
         """A complete run that is started by another command is as a rule meant to be a new one."""

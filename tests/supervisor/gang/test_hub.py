@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import queue
 import socket
 import threading
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.core import wire
-from holdfast.core.errors import Cancelled, Exit, Fenced
+from holdfast.core.errors import Cancelled, Exit, RanksMissing
 from holdfast.core.gang import link as says
 from holdfast.core.machine.events import ChildExited, GangBroken, NoticeStands
 from holdfast.spool import Spool
@@ -83,8 +84,25 @@ def test_commands_start_when_the_last_rank_is_ready_and_each_gets_the_address_of
 
 
 def test_a_gang_waits_for_its_ranks_no_longer_than_it_may(gang: PlayedGang) -> None:
-    with pytest.raises(Fenced, match=r"rank 1 of 2 did not come within --lease-wait 0 s"):
+    with pytest.raises(RanksMissing, match=r"rank 1 of 2 did not come within --lease-wait 0 s"):
         gang.gathers(wait=0.0)
+
+
+def test_a_rank_that_is_there_and_cannot_get_ready_is_waited_for_no_longer_either(gang: PlayedGang) -> None:
+    failures: queue.SimpleQueue[Exception] = queue.SimpleQueue()
+
+    def gathers() -> None:
+        try:
+            gang.gathers(wait=0.5)
+        except RanksMissing as failed:
+            failures.put(failed)
+
+    gathering = in_thread(gathers)
+    member = PlayedMember(gang.hub, 1)
+    member.next(says.Joined)
+    member.says(says.ReadyToStart(member.next(says.Prepare).round, 0, "the store is away"))
+    assert str(failures.get(timeout=PATIENCE)) == "rank 1 (host-1): the store is away (--lease-wait 0 s is over)"
+    gathering.join(PATIENCE)
 
 
 def test_a_stop_ends_the_waiting_for_ranks(gang: PlayedGang) -> None:

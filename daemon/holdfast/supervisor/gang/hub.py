@@ -14,7 +14,7 @@ from typing import Any
 
 from ...core import wire
 from ...core.checkpoint_name import CheckpointName
-from ...core.errors import Cancelled, Exit, Fenced
+from ...core.errors import Cancelled, Exit, RanksMissing
 from ...core.event_sink import EventSink
 from ...core.gang import link as says
 from ...core.gang.agreement import Agreement, RankStanding
@@ -106,8 +106,8 @@ class Hub:
     def gather(
         self, prepare: Callable[[int], says.Prepare], cancelled: threading.Event, wait: float, stand: Stand
     ) -> None:
-        """Until all ranks have what the round needs. Raises Cancelled, or Fenced where one is absent for ``wait``
-        seconds.
+        """Until all ranks have what the round needs. Raises Cancelled, or RanksMissing where one is absent for ``wait``
+        seconds, or cannot get it for so long.
         """
         with self._changed:
             self._round += 1
@@ -115,17 +115,21 @@ class Hub:
             self._prepare, self._stand, self._end = prepare(number), stand, None
             self._agreement, self._stops = None, False
             for member in self._roster:
+                member.error = ""
                 member.link.send(self._prepare)
             absent_since, told = time.monotonic(), False
             while unready := self._roster.unprepared(number):
                 if cancelled.is_set():
                     raise Cancelled("gave up waiting for the other ranks")
-                missing = self._roster.missing
+                missing, now = self._roster.missing, time.monotonic()
                 if not missing:
-                    absent_since = time.monotonic()
-                elif time.monotonic() - absent_since >= wait:
+                    absent_since = now
+                elif now - absent_since >= wait:
                     late = f"{ranks_text(missing)} of {self._roster.count}"
-                    raise Fenced(f"{late} did not come within --lease-wait {wait:.0f} s")
+                    raise RanksMissing(f"{late} did not come within --lease-wait {wait:.0f} s")
+                if failing := self._roster.failing(now - wait):
+                    text = "; ".join(f"rank {one.rank} ({one.host}): {one.error}" for one in failing)
+                    raise RanksMissing(f"{text} (--lease-wait {wait:.0f} s is over)")
                 if not told and not self._changed.wait(1.0):
                     told = True
                     text = f"waiting for {ranks_text(unready)} of {self._roster.count} (--ranks 1: to train alone)"
@@ -385,8 +389,10 @@ class Hub:
 
     def _is_ready(self, member: MemberState, message: says.ReadyToStart) -> None:
         with self._changed:
-            if message.round == self._round and not message.error:
-                member.port, member.prepared = message.port, message.round
+            if message.round == self._round:
+                member.failing_since = member.failing_since if member.error else time.monotonic()
+                member.error = message.error
+                member.port, member.prepared = message.port, 0 if message.error else message.round
                 self._changed.notify_all()
         if message.error:
             self._say("gang-late", f"rank {member.rank}: {message.error}", warning=True)

@@ -14,15 +14,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from ...core import wire
-from ...core.checkpoint_name import CheckpointName
-from ...core.errors import Exit, Fenced, SettingsError, StoreError
+from ...core.errors import Exit, SettingsError, StoreError
 from ...core.event_sink import ByteSink
 from ...core.gang import link as says
 from ...core.machine import events
 from ...core.machine.state import Phase, State
 from ...core.redact import Redactor
 from ...core.wording import duration_text
-from ...spool import Spool
+from ...spool import only_here
 from ...spool.gang_board import STOP
 from ...store import Store
 from ..command.channel import Channel
@@ -34,18 +33,17 @@ from ..notices.source import NoticeSource
 from ..provenance import origin
 from ..report.journal import Journal
 from ..report.systemd import Systemd
-from ..restore.candidates import bring_pair
 from ..settings import RunSettings
 from .find import find, join
 from .link import Link
-from .rendezvous import VARIABLES, free_port
+from .member_round import Preparation, RankFolder
+from .rendezvous import VARIABLES
 from .standing import Stand
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _LOOK_EVERY = 1.0
 _TO_RANK_0 = (wire.RankState, wire.StopWanted, wire.SaveWanted, wire.Leaving, wire.Refused, wire.Unusable)
 _MARGIN = 10.0
-_TRY_AGAIN = 2.0
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class _Said:
     message: says.LinkMessage | None
 
 
-_Item = _Signal | _Said | events.Event
+_Item = _Signal | _Said | events.Event | SettingsError
 
 
 class GangMember:
@@ -91,7 +89,9 @@ class GangMember:
         self._origin = origin(settings.command, Redactor(environment))
         self._reports = Reports(say, lambda event: None)
         self._ready = threading.Event()
-        self._needed = NeededPairs(self._bring_needed, lambda message: self._channel.send(message))
+        self._folder = RankFolder(settings.work_dir, store, say, journal.attach)
+        self._preparation = Preparation(self._folder, say, failed=put)
+        self._needed = NeededPairs(self._folder.bring, lambda message: self._channel.send(message))
         self._channel = Channel(self._heard, self._welcome, self._ready, on_hang_up=lambda: None)
         self._command = TrainingCommand(
             settings.command,
@@ -107,16 +107,10 @@ class GangMember:
         )
         self._systemd = Systemd(environment, clock)
         journal.listen(self._systemd.heard)
-        self._held = contextlib.ExitStack()
-        self._spool: Spool | None = None
-        self._stand: Stand | None = None
         self._link: Link | None = None
         self._run = ""
         self._answered = False
-        self._round: says.Prepare | None = None
-        self._preparing = threading.Lock()
         self._next: says.Prepare | None = None
-        self._superseded = threading.Event()
         self._running = 0
         self._leaving = ""
         self._kill_at: float | None = None
@@ -149,7 +143,7 @@ class GangMember:
     # --- rank 0 is found -------------------------------------------------------------------------------------------
 
     def _seek(self) -> None:
-        """Until it is joined, or there is a reason to end. Raises Fenced after --lease-wait, and StoreError.
+        """Until it is joined, or there is a reason to end: --lease-wait, too. Raises StoreError.
 
         A machine that is going away joins nobody: it would take all ranks along.
         """
@@ -184,10 +178,18 @@ class GangMember:
                         return
             if why and why != said:
                 said = why
-                self._say("waiting", f"rank {self._rank} waits for rank 0: {why}")
+                self._say("waiting", f"rank {self._rank} waits for rank 0: {why} (--ranks 1: to train alone)")
             if self._clock() - began >= self._settings.lease.wait:
-                raise Fenced(f"{why} (--lease-wait {duration_text(self._settings.lease.wait)} is over)")
+                self._gives_up(why)
             self._turn(_LOOK_EVERY)
+
+    def _gives_up(self, why: str) -> None:
+        """Nothing is lost, and the next start waits again: that is what 75 says to what starts it."""
+        left = only_here(self._settings.work_dir, self._settings.name)
+        self._code = Exit.STOPPED if left is None else Exit.UNSTORED
+        here = "" if left is None else f"; the last state is on this machine alone: {left}.*"
+        waited = f"--lease-wait {duration_text(self._settings.lease.wait)} is over"
+        self._say("exit", f"{why} ({waited}){here} (exit {int(self._code)})", code=int(self._code))
 
     def _joined(self, link: Link, joined: says.Joined) -> None:
         if joined.ranks != self._settings.ranks:
@@ -197,7 +199,7 @@ class GangMember:
             )
         self._link = link
         self._say("gang-joined", rank=joined.rank, host="", address=link.peer_address)
-        link.beat(lambda: 0 if self._stand is None else self._stand.passed)
+        link.beat(lambda: 0 if self._folder.stand is None else self._folder.stand.passed)
 
         def read() -> None:
             while (message := link.receive()) is not None:
@@ -251,6 +253,9 @@ class GangMember:
             self._rebalance(self._settings.rules.rebalance)
         elif isinstance(item, events.ChildExited):
             self._ended(item)
+        elif isinstance(item, SettingsError):
+            self._say("failed", str(item), warning=True)
+            self._code = item.exit_code
 
     def _rebalance(self, setting: str) -> None:
         what = "rebalance recommendation"
@@ -287,13 +292,13 @@ class GangMember:
                 self._prepare()
         elif isinstance(message, says.Go):
             self._go(message)
-        elif isinstance(message, says.Ask) and self._stand is not None and message.round == self._running:
-            work = (message.number, self._stand, self._stand.start, self._link)
+        elif isinstance(message, says.Ask) and self._folder.stand is not None and message.round == self._running:
+            work = (message.number, self._folder.stand, self._folder.stand.start, self._link)
             threading.Thread(target=self._answer, args=work, daemon=True).start()
-        elif isinstance(message, says.ActAt) and self._stand is not None:
+        elif isinstance(message, says.ActAt) and self._folder.stand is not None:
             stops = message.action == STOP
             self._channel.send(wire.Stop(message.reason) if stops else wire.Save(message.reason))
-            self._stand.act_at(message.number, message.target, message.action)
+            self._folder.stand.act_at(message.number, message.target, message.action)
         elif isinstance(message, wire.PairWritten):
             self._channel.send(message)
         elif isinstance(message, says.Leave):
@@ -319,7 +324,7 @@ class GangMember:
         assert self._link is not None
         self._link.close()
         self._link = self._next = None
-        self._superseded.set()
+        self._preparation.give_up()
         self._command.kill()
         if self._leaving:
             self._code = Exit.STOPPED
@@ -327,71 +332,28 @@ class GangMember:
     # --- a round ---------------------------------------------------------------------------------------------------
 
     def _prepare(self) -> None:
-        """In a thread of its own: the pair is large, and rank 0 may change its mind."""
         order, link = self._next, self._link
         if order is None or link is None:
             return
         self._next = None
         self._ready.clear()
-        self._superseded.set()
-        self._superseded = superseded = threading.Event()
-        threading.Thread(target=self._bring, args=(order, link, superseded), name="restore", daemon=True).start()
-
-    def _bring(self, order: says.Prepare, link: Link, superseded: threading.Event) -> None:
-        """Tries until it is here: a store or a network that fails now may not later. Rank 0 ends the waiting."""
-        said = ""
-        while not superseded.is_set():
-            try:
-                with self._preparing:  # one at a time: the newest order's is the last word
-                    if superseded.is_set():
-                        return
-                    self._open(order)
-            except Exception as failed:
-                error = f"the checkpoint cannot be brought here: {failed}"
-                if error != said:
-                    said = error
-                    self._say("store-away", f"{error}; trying again", warning=True)
-                    link.send(says.ReadyToStart(order.round, 0, error))
-                superseded.wait(_TRY_AGAIN)
-                continue
-            if not superseded.is_set():
-                link.send(says.ReadyToStart(order.round, free_port()))
-            return
-
-    def _open(self, order: says.Prepare) -> None:
-        spool = self._spool
         if order.run != self._run:
-            raise SettingsError(f"rank 0 trains {order.run!r}, and the lease that led to it is of {self._run}")
-        if spool is None or spool.run != order.run:
-            spool = Spool(self._settings.work_dir / order.run)
-            self._held.enter_context(spool.lock())
-            spool.check()
-            self._journal.attach(spool.file("events.jsonl"))
-            spool.sweep()
-            self._spool, self._stand = spool, Stand(spool)
-        name = CheckpointName.parse(order.resume) if order.resume else None
-        stored = set(spool.stored())
-        for other in spool.pairs():
-            if other in stored and other != name:
-                spool.remove(other)
-            elif other != name and (name is None or other.order > name.order):
-                text = f"{other} is on this machine only, from when it was rank 0: it is kept, and not resumed from"
-                self._say("earlier-here", text, warning=True, checkpoints=1)
-        if name is not None:
-            bring_pair(self._store, spool, name)
-            self._say("restored", checkpoint=str(name), local=False)
-        self._round = order
+            text = f"rank 0 trains {order.run!r}, and the lease that led to it is of {self._run}"
+            self._queue.put(SettingsError(text))
+        else:
+            self._preparation.begin(order, link.send)
 
     def _go(self, message: says.Go) -> None:
-        if self._round is None or self._round.round != message.round or self._spool is None or self._stand is None:
+        folder = self._folder
+        if folder.order is None or folder.order.round != message.round or folder.spool is None or folder.stand is None:
             self._tell(says.CommandEnded(message.round, 1, "it is not ready for that start", {}))
             return
-        self._stand.clear()
+        folder.stand.clear()
         self._reports.command_starts()
         self._ready.set()
         environment = {name: str(value) for name, value in message.environment.items() if name in VARIABLES}
         try:
-            self._command.start(self._spool, environment)
+            self._command.start(folder.spool, environment)
             self._running = message.round
         except (OSError, RuntimeError) as error:
             self._tell(says.CommandEnded(message.round, 1, f"it cannot be started: {error}", {}))
@@ -408,7 +370,7 @@ class GangMember:
 
     def _welcome(self) -> wire.Welcome:
         """In the channel's thread."""
-        order, spool = self._round, self._spool
+        order, spool = self._folder.order, self._folder.spool
         assert order is not None
         assert spool is not None
         return wire.Welcome(
@@ -427,11 +389,6 @@ class GangMember:
             ranks=self._settings.ranks,
         )
 
-    def _bring_needed(self, name: CheckpointName) -> None:
-        """Another pair of the run, which the command asks for. Raises HoldfastError."""
-        assert self._spool is not None
-        bring_pair(self._store, self._spool, name)
-
     def _heard(self, message: wire.Message) -> None:
         """In the channel's thread."""
         if isinstance(message, _TO_RANK_0):
@@ -447,8 +404,8 @@ class GangMember:
             source.stop()
         if self._link is not None:
             self._link.close()
-        self._superseded.set()
+        self._preparation.give_up()
         self._command.kill()
         self._command.dismiss()
         self._channel.close()
-        self._held.close()
+        self._folder.close()

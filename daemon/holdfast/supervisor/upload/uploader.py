@@ -45,7 +45,7 @@ class Uploader:
     ``spare`` are pairs in the spool that the store need not get: retention removes them as those that it has. What was
     saved in this ``incarnation`` no other start has tried to store. ``in_use`` gives the pairs in the spool that the
     command may be reading; None while that is not known.
-    ``settled`` are the pairs that are stored, lost or no longer needed.
+    ``settled`` are the pairs that are stored, lost or no longer needed; ``lost`` those that can never be stored.
     """
 
     def __init__(
@@ -87,6 +87,7 @@ class Uploader:
         self._preparing = False
         self._failures = 0
         self.settled: set[CheckpointName] = set()
+        self.lost: set[CheckpointName] = set()
         self._thread = threading.Thread(target=self._run, name="upload", daemon=True)
 
     @property
@@ -243,6 +244,7 @@ class Uploader:
         try:
             manifest = store_pair(self._store, self._spool, name, transfer.progress, new, earlier)
         except (InvalidPair, Conflict, SourceError) as error:
+            self.lost.add(name)
             self._settle(name)
             self._listener.lost(name, str(error))
             return

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from core.machine.steps import acts, go
+from core.machine.steps import FIRST, NO_LONGER_OWED, RULES, acts, go, on
 from holdfast.core.errors import Exit
-from holdfast.core.machine.effects import Kill, Restore
-from holdfast.core.machine.events import ChildExited, GangBroken, Progressed, StopRequested
+from holdfast.core.machine.effects import Kill, Restore, ScanSpool
+from holdfast.core.machine.events import (
+    ChildExited,
+    Finalized,
+    GangBroken,
+    PairSpooled,
+    PairStored,
+    Progressed,
+    RestoreFailed,
+    StopRequested,
+    Tick,
+)
 from holdfast.core.machine.scenarios import START, TRAIN
 from holdfast.core.machine.state import Phase
 
@@ -35,3 +45,12 @@ def test_a_gang_that_is_broken_while_it_stops_has_stored_nothing_new() -> None:
     assert state.phase is Phase.FLUSHING
     stored, _ = go(*TRAIN, Progressed(7), StopRequested("SIGTERM"), ChildExited(Exit.STOPPED))
     assert not stored.save_failed
+
+
+def test_a_gang_whose_ranks_do_not_come_back_stores_what_it_has_and_ends_so_that_it_is_started_again() -> None:
+    missing = RestoreFailed("rank 1 of 2 did not come within --lease-wait 900 s", Exit.STOPPED)
+    lost = (*TRAIN, Progressed(7), PairSpooled(FIRST), GangBroken(LOST), ChildExited(137, lost=LOST), missing)
+    state, effects = go(*lost)
+    assert acts(effects) == [ScanSpool()]
+    assert on(state, NO_LONGER_OWED, PairStored(FIRST), Finalized())[0].exit_code is Exit.STOPPED
+    assert on(state, NO_LONGER_OWED, Tick(), now=RULES.drain_time)[0].exit_code is Exit.UNSTORED

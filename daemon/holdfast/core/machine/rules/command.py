@@ -30,7 +30,7 @@ from ..state import MOST_DEATHS, NO_TRAINING_TIME, Outcome, Phase, State, Step
 from . import gang
 from .auto import nothing_trained
 from .endings import after, end, flush
-from .stops import flush_before
+from .stops import flush_before, give_up_restoring
 
 
 def stay(state: State, event: Event, now: float) -> Step:
@@ -95,6 +95,8 @@ def brought(state: State, event: Restored, now: float) -> Step:
 
 def restore_failed(state: State, event: RestoreFailed, now: float) -> Step:
     """What an earlier start left here, or the training stored here before a restart, is still owed."""
+    if event.code is Exit.STOPPED:  # nothing failed: there is nobody to train with
+        return give_up_restoring(state, event.error, None, now)
     said, state = not_brought(state, event)
     return after(said, flush(state, Outcome.FAILED)) if state.begun else end(state, event.code, said)
 
