@@ -2,18 +2,20 @@ from __future__ import annotations
 
 import itertools
 import json
-import signal
+import re
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fakes.told import Told
 from holdfast.core.errors import Exit
+from holdfast.core.history.spans import KINDS
 
 from .commands import Cli
 from .conftest import on_both
-from .daemons import Machines
+from .daemons import Daemon, Machines, wait_for
 
 
 def tell(cli: Cli, folder: Path) -> Told:
@@ -70,14 +72,19 @@ def test_what_cannot_be_done_is_one_line(local_cli: Cli, tmp_path: Path) -> None
 def test_the_batches_of_real_daemons_are_those_that_their_script_counted(
     local_cli: Cli, local_park: Machines, tmp_path: Path, interruptions: int
 ) -> None:
-    """One machine whose disk stays: a stop by SIGTERM, then a death by SIGKILL, and so on. Pairs are 10 steps apart."""
-    log, given = tmp_path / "steps", {"STEPS": str(20 + 15 * interruptions)}
+    """One machine whose disk stays: a stop by SIGTERM, then a death by SIGKILL, and so on. Pairs are 10 steps apart.
+
+    A training whose supervisor dies may store a pair before its guardian ends it: here it has no time for that.
+    """
+    log, given = tmp_path / "steps", {"STEPS": str(20 + 15 * interruptions), "PACE": "0.01"}
     for number in range(interruptions):
         hold_at = 13 + 15 * number
         daemon = local_park.start("one", **given, HOLD_AT=str(hold_at), LOG=str(log))
         local_park.until_step("one", hold_at, daemon)
-        daemon.process.send_signal(signal.SIGKILL if number % 2 else signal.SIGTERM)
-        daemon.wait()
+        if number % 2:
+            kill(daemon)
+        else:
+            daemon.terminate()
     assert local_park.start("one", **given, LOG=str(log)).wait() == Exit.COMPLETE
     found = local_cli.json("report", "count")
     steps = log.read_text().split()
@@ -112,3 +119,95 @@ def test_the_batches_of_real_daemons_are_those_that_their_script_counted(
     assert sum(value for kind, value in seconds.items() if kind != "gap") == pytest.approx(machines, abs=0.1)
     assert seconds.get("gap", 0.0) == pytest.approx(gaps, abs=0.1)
     assert found["goodput"]["runtime"] == pytest.approx(seconds["productive"] / machines, rel=0.01)
+
+
+def kill(daemon: Daemon) -> None:
+    """As a machine that vanishes: the training can do nothing more."""
+    daemon.child().suspend()
+    daemon.process.kill()
+    daemon.wait()
+
+
+BEGINS = {
+    "lease": "restore",
+    "restored": "startup",
+    "fresh": "startup",
+    "training-began": "productive",
+    "training-finished": "after",
+    "draining": "drain",
+    "exited": "saving",
+}
+
+
+def classified(events: list[dict[str, Any]], until: float | None) -> dict[str, float]:
+    """What the time of a start went into, by its raw events; ``until`` is the last heartbeat of its lease."""
+    times = [datetime.fromisoformat(event["at"]).timestamp() for event in events]
+    seconds: dict[str, float] = {}
+    kind, since = "waiting", times[0]
+    for event, at in [*zip(events, times, strict=True), ({"event": ""}, max(times[-1], until or 0.0))]:
+        seconds[kind], since = seconds.get(kind, 0.0) + at - since, at
+        kind = BEGINS.get(event.get("phase", event["event"]), kind)
+    return seconds
+
+
+def test_of_machines_that_vanish_with_their_disks_the_page_has_the_times_and_batches_that_passed(
+    local_cli: Cli, local_park: Machines, tmp_path: Path
+) -> None:
+    """The first vanishes before it stored the events of its training, the second is stopped, the third completes it."""
+    for number, machine in enumerate(("one", "two")):
+        hold_at = 25 + 20 * number
+        log = str(tmp_path / machine)
+        daemon = local_park.start(machine, STEPS="60", PACE="0.02", HOLD_AT=str(hold_at), LOG=log)
+        local_park.until_step(machine, hold_at, daemon)
+        if machine == "one":
+            wait_for(lambda step=hold_at: f'"step": {step},'.encode() in lease_of(local_cli), "a heartbeat")
+            kill(daemon)
+        else:
+            daemon.terminate()
+    log = str(tmp_path / "three")
+    assert local_park.start("three", STEPS="60", PACE="0.02", LOG=log).wait() == Exit.COMPLETE
+
+    steps = [list(map(int, (tmp_path / machine).read_text().split())) for machine in ("one", "two", "three")]
+    again = sum(map(len, steps)) - len(set(itertools.chain(*steps)))
+    assert again > 0
+    page = tmp_path / "page.html"
+    local_cli.good("report", "count", "--html", str(page))
+    found = local_cli.json("report", "count")
+    assert found["batches"] == {
+        "executed": sum(map(len, steps)),
+        "again": again,
+        "step": 60,
+        "lost": 0,
+        "at_least": ["executed", "again"],
+    }
+    assert [one["again"] for one in found["interruptions"]] == [again, 0]
+
+    told = [
+        [json.loads(line) for line in local_cli.store.get(f"00001-count/events-i{number}.jsonl")[0].splitlines()]
+        for number in (1, 2, 3)
+    ]
+    (seen,) = (event["seen"] for events in told for event in events if event["event"] == "last-heartbeat")
+    expected = dict.fromkeys(found["seconds"], 0.0)
+    ends = []
+    for events, until in zip(told, (seen, None, None), strict=True):
+        seconds = classified(events, until)
+        ends.append((datetime.fromisoformat(events[0]["at"]).timestamp(), sum(seconds.values())))
+        if until and "productive" in seconds:
+            seconds["redone"] = seconds["productive"] * again / len(steps[0])
+            seconds["productive"] -= seconds["redone"]
+        for kind, value in seconds.items():
+            expected[kind] = expected.get(kind, 0.0) + value
+    gaps = (following - began - lasted for (began, lasted), (following, _) in itertools.pairwise(ends))
+    expected["gap"] = sum(max(0.0, gap) for gap in gaps)
+    expected = {kind: value for kind, value in expected.items() if value > 0.0005}
+    assert found["seconds"] == pytest.approx(expected, abs=0.005)
+    total = sum(expected.values())
+    shares = {label: float(share) for label, share in ROW.findall(page.read_text())}
+    assert shares == pytest.approx({KINDS[kind][0]: 100 * value / total for kind, value in expected.items()}, abs=0.3)
+
+
+ROW = re.compile(r'</i> ([a-z -]+)</td><td class="number">[^<]*</td><td class="number">([0-9.]+) %</td>')
+
+
+def lease_of(cli: Cli) -> bytes:
+    return cli.store.get("00001-count/lease.json")[0]

@@ -139,6 +139,13 @@ def test_a_heartbeat_that_makes_no_sense_is_not_there(
     assert found({**BEAT, **wrong}) == expected
 
 
+def test_a_killed_start_that_stored_no_event_of_its_command_did_what_its_lease_says() -> None:
+    last = LAST.replace(b'"incarnation": 3}\n', b'"incarnation": 3}\n' + lines((41, "last-heartbeat", BEAT)))
+    starts, _ = split([STOPPED, KILLED[0] + KILLED[1].splitlines(keepends=True)[0], last])
+    life = lives(starts)[1]
+    assert (life.base, life.end, life.executed, life.redone, life.at_least) == (13, 33, 20, 10, True)
+
+
 def test_two_killed_starts_of_which_the_store_had_nothing_are_two() -> None:
     again = lines((30, "waiting", {}), (31, "lease", {"incarnation": 3}), (32, "started", {}))
     last = lines((40, "waiting", {}), (41, "lease", {"incarnation": 4}), (42, "exit", {"code": 75}))

@@ -107,6 +107,8 @@ def _of_start(number: int, start: Start, forks: Collection[str]) -> list[Life]:
                 life.base, life.forked = base, forked
         elif event.kind == "started":
             life = _Open(event.at, base, event.count("executed"), forked=forked)
+        elif event.kind == HEARTBEAT and life is None and not found and event.count("step"):
+            found.append(_of_heartbeat(number, event, base))
         elif life is not None:
             _follow(life, event)
             if event.kind == "exited":
@@ -115,6 +117,12 @@ def _of_start(number: int, start: Start, forks: Collection[str]) -> list[Life]:
     if life is not None:
         found.append(replace(_closed(number, life, start.ended), at_least=True))
     return found
+
+
+def _of_heartbeat(number: int, event: Event, base: int) -> Life:
+    """Of a start whose stored events end before the command began."""
+    end = max(base, event.count("step") or 0)
+    return Life(number, event.at, event.at, base, end, end - base, at_least=True)
 
 
 def _follow(life: _Open, event: Event) -> None:
