@@ -49,8 +49,23 @@ def safe_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What may take longest is begun first: begun last, it would run alone."""
-    items.sort(key=lambda item: -max((mark.args[0] for mark in item.iter_markers("timeout") if mark.args), default=0))
+    """What may take longest is begun first: begun last, it would run alone. A group of tests counts as one."""
+    limits: dict[str, float] = {}
+    for item in items:
+        limits[_group(item)] = limits.get(_group(item), 0) + _limit(item)
+    items.sort(key=lambda item: -limits[_group(item)])
+
+
+def _group(item: pytest.Item) -> str:
+    """The name of its group, which one worker runs, or its own."""
+    mark = item.get_closest_marker("xdist_group")
+    return mark.args[0] if mark else item.nodeid
+
+
+def _limit(item: pytest.Item) -> float:
+    """In seconds; 0 where it has the usual one."""
+    mark = item.get_closest_marker("timeout")
+    return mark.args[0] if mark else 0
 
 
 _ENDPOINT_FILE = pytest.StashKey[Path]()

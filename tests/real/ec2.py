@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from deploy.stacks import Stack, create, packed_set_up
 from fakes.aws import Call, Door
@@ -33,6 +33,7 @@ CODE_BUCKET = "my-code"
 USER_DATA = "/var/lib/cloud/instance/scripts/part-001"
 CLOUD_FINAL = "cloud-final.service"
 _CREDENTIALS = "iam/security-credentials/"
+_LIFECYCLE = "autoscaling/target-lifecycle-state"
 
 # As cloud-init ships it, but for the command and its number of attempts at a call: its last stage is what runs the
 # user data, on an instance's first boot.
@@ -73,6 +74,18 @@ class Cloud:
     def endpoint(self) -> str:
         return self.door.endpoint
 
+    def begin_anew(self) -> None:
+        """Nobody watches the calls, and the next stack's machine is in service."""
+        self.door.watch = self.take_away
+        self.metadata.documents.clear()
+        self.metadata.documents[_LIFECYCLE] = "InService"
+
+    def take_away(self, call: Call) -> bool:
+        """As EC2 does, the metadata service says so when the group takes the machine away."""
+        if call.operation == "TerminateInstanceInAutoScalingGroup":
+            self.metadata.documents[_LIFECYCLE] = "Terminated"
+        return False
+
     def ask(self, call: Callable[[], T]) -> T:
         """What ``call`` returns where moto can be reached."""
         return inside(self.network, call)
@@ -80,15 +93,31 @@ class Cloud:
     def stack(self, **parameters: str) -> Stack:
         """Created, its set-up where it says, and the metadata service speaks for the machine that its group started."""
         stack = self.ask(lambda: create(self.endpoint, **parameters))
-        self.ask(lambda: stack.client("s3").create_bucket(Bucket=CODE_BUCKET))
-        self.ask(lambda: stack.client("s3").put_object(Bucket=CODE_BUCKET, Key="set-up.tar.gz", Body=packed_set_up()))
+        self.ask(lambda: self._fill(stack.client("s3")))
+        self._be_its_machine(stack)
         self.metadata.documents |= {
-            "instance-id": self.ask(stack.group)["Instances"][0]["InstanceId"],
             "placement/region": "us-east-1",
             _CREDENTIALS: "holdfast",
             f"{_CREDENTIALS}holdfast": _credentials(),
         }
         return stack
+
+    def _fill(self, s3: Any) -> None:
+        """The bucket of code, with nothing in it but the set-up."""
+        s3.create_bucket(Bucket=CODE_BUCKET)
+        for entry in s3.list_objects_v2(Bucket=CODE_BUCKET).get("Contents", ()):
+            s3.delete_object(Bucket=CODE_BUCKET, Key=entry["Key"])
+        s3.put_object(Bucket=CODE_BUCKET, Key="set-up.tar.gz", Body=packed_set_up())
+
+    def start_another(self, stack: Stack) -> None:
+        """Its group wants a machine again, and gets one."""
+        wanted = {"AutoScalingGroupName": stack.name, "DesiredCapacity": 1}
+        self.ask(lambda: stack.client("autoscaling").set_desired_capacity(**wanted))
+        self._be_its_machine(stack)
+
+    def _be_its_machine(self, stack: Stack) -> None:
+        (machine,) = self.ask(stack.group)["Instances"]
+        self.metadata.documents |= {"instance-id": machine["InstanceId"], _LIFECYCLE: "InService"}
 
     def upload(self, stack: Stack, key: str, files: dict[str, str]) -> None:
         """An archive of code, as ``tar -czf`` makes it."""
@@ -124,13 +153,7 @@ def cloud(wheels: Path) -> Iterator[Cloud]:
         moto = inside(network, lambda: stack.enter_context(moto_server()))
         metadata = inside(network, lambda: stack.enter_context(MetadataService(address=METADATA_ADDRESS)))
 
-        def leave(call: Call) -> bool:
-            """As EC2 does, the metadata service says so when the group takes the machine away."""
-            if call.operation == "TerminateInstanceInAutoScalingGroup":
-                metadata.documents["autoscaling/target-lifecycle-state"] = "Terminated"
-            return False
-
-        door = inside(network, lambda: stack.enter_context(Door(moto, leave)))
+        door = inside(network, lambda: stack.enter_context(Door(moto)))
         yield Cloud(network, door, metadata, wheels)
 
 

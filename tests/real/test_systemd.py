@@ -15,7 +15,7 @@ from holdfast.spool import Board
 from integration.daemons import wait_for
 from real.nspawn import UNITS, Machine, machine
 
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("nspawn")]
+pytestmark = pytest.mark.real
 
 UNIT = "holdfast@count"
 COUNT = "python /opt/scripts/count.py"
@@ -272,7 +272,7 @@ def test_poweroff_waits_for_a_slow_drain_and_keeps_the_network_until_it_is_store
 @pytest.mark.parametrize(
     ("training", "settings", "proof"),
     [
-        ("python -m holdfast.examples.digits --epochs 2", {}, "evaluation: loss"),
+        ("python -m holdfast.examples.digits --epochs 1", {}, "evaluation: loss"),
         ("python /opt/scripts/keras_fit.py", {"JIT": "1"}, "compiled by XLA: True"),
     ],
     ids=["digits", "jit"],
