@@ -64,6 +64,7 @@ class PlayedGang:
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self.to_process: queue.SimpleQueue[wire.Message] = queue.SimpleQueue()
         self.told: list[str] = []
+        self.run = spool.run
         self.stand = Stand(spool)
         self.hub = Hub(ranks, True, stall_timeout, self._say, self.events.put, self._send)
         self.ranks = ranks
@@ -83,7 +84,7 @@ class PlayedGang:
         return self.to_process.get(timeout=PATIENCE)
 
     def order(self, number: int) -> says.Prepare:
-        return says.Prepare(number, "00001-a", 1, None, "epoch", False)
+        return says.Prepare(number, self.run, 1, None, "epoch", False)
 
     def gathers(self, wait: float = PATIENCE, cancelled: threading.Event | None = None) -> None:
         self.hub.gather(self.order, cancelled or threading.Event(), wait, self.stand)

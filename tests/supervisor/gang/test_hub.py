@@ -300,6 +300,21 @@ def test_a_machine_that_vanishes_once_all_know_where_they_stop_does_not_take_the
     assert gang.event() == ChildExited(Exit.STOPPED), "the state is stored"
 
 
+def test_the_others_do_not_wait_for_a_process_of_rank_0_that_died_in_a_stop(gang: PlayedGang) -> None:
+    gang.begins()
+    gang.hub.ask(wire.Stop("spot notice"))
+    number = gang.members[0].next(says.Ask).number
+    gang.members[0].says(says.Stands(number, 0, held=False))
+    gang.members[0].next(says.ActAt)
+    gang.hub.own_ended(ChildExited(137, how="killed by SIGKILL"))
+    assert not gang.members[0].next(wire.PairWritten).name
+    gang.members[0].next(says.Leave)
+    gang.ends(1, Exit.UNSTORED)
+    event = gang.event()
+    assert isinstance(event, ChildExited)
+    assert event.code == 137
+
+
 def test_a_stop_takes_the_place_of_a_save_that_is_being_agreed_on(gang: PlayedGang, spool: Spool) -> None:
     gang.begins()
     gang.hub.ask(wire.Save("interval"))

@@ -241,6 +241,9 @@ class Hub:
     def own_ended(self, event: ChildExited) -> None:
         """In the reaper's thread, in place of the event: that comes when all commands have ended."""
         failure = {} if event.failure is None else asdict(event.failure)
+        if self._stops:  # the others wait for its pair, and for being let go
+            self._to_members(wire.PairWritten(-1, ""))
+            self._to_members(says.Leave())
         self._ended(0, says.CommandEnded(self._round, event.code, event.how, failure), event)
 
     def _ended(self, rank: int, ended: says.CommandEnded, own: ChildExited | None = None) -> None:

@@ -112,6 +112,7 @@ class GangMember:
         self._answered = False
         self._next: says.Prepare | None = None
         self._running = 0
+        self._unstored = False  # something may have been trained of which nobody has said yet that it is stored
         self._leaving = ""
         self._kill_at: float | None = None
         self._notices: dict[str, events.NoticeStands] = {}
@@ -222,7 +223,7 @@ class GangMember:
             self._kill_at = None
             self._command.kill()
             if not self._running:
-                self._code = Exit.STOPPED
+                self._leaves_unsure("rank 0 did not say in time how the stop ended")
         self._command.has_progressed()
         self._systemd.turn(self._as_state(), self._command.progress)
 
@@ -285,7 +286,7 @@ class GangMember:
         if message is None:
             self._lost()
         elif isinstance(message, says.Prepare):
-            self._next = message
+            self._next, self._unstored = message, False
             if self._running:
                 self._command.kill()
             else:
@@ -327,7 +328,14 @@ class GangMember:
         self._preparation.give_up()
         self._command.kill()
         if self._leaving:
-            self._code = Exit.STOPPED
+            self._leaves_unsure("rank 0 is lost in the stop")
+
+    def _leaves_unsure(self, why: str) -> None:
+        """The stop is over for this machine. How it ended is rank 0's to say."""
+        self._code = Exit.UNSTORED if self._unstored else Exit.STOPPED
+        if self._unstored:
+            text = f"{why}: nobody knows whether the last state is stored; the next start resumes the newest that is"
+            self._say("exit", f"{text} (exit {int(self._code)})", code=int(self._code))
 
     # --- a round ---------------------------------------------------------------------------------------------------
 
@@ -354,7 +362,7 @@ class GangMember:
         environment = {name: str(value) for name, value in message.environment.items() if name in VARIABLES}
         try:
             self._command.start(folder.spool, environment)
-            self._running = message.round
+            self._running, self._unstored = message.round, True
         except (OSError, RuntimeError) as error:
             self._tell(says.CommandEnded(message.round, 1, f"it cannot be started: {error}", {}))
 
