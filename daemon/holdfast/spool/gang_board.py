@@ -11,15 +11,16 @@ SAVE, STOP = 1, 2
 
 
 class GangBoard:
-    """A file of six little-endian 64-bit counts; each is written by one side alone.
+    """A file of seven little-endian 64-bit counts; each is written by one side alone.
 
     The training writes how many boundaries it has ``passed``, the one that it is ``held`` at (0: none), and the number
     of the last request that it has ``done``. The supervisor writes the number of its last ``request``, and then the
-    boundary to act at (``target``; 0: not known yet) with the ``action``.
+    boundary to act at (``target``; 0: not known yet) with the ``action``. ``save_at`` is a boundary before that, where
+    other ranks have saved already (0: none).
     """
 
     FILE = "gang"
-    _COUNTS = ("passed", "held", "done", "request", "target", "action")
+    _COUNTS = ("passed", "held", "done", "request", "target", "action", "save_at")
     _COUNT = struct.Struct("<q")
 
     def __init__(self, path: Path) -> None:
@@ -83,7 +84,8 @@ class GangBoard:
         self._set(4, 0)
         self._set(3, request)
 
-    def act_at(self, target: int, action: int) -> None:
+    def act_at(self, target: int, action: int, save_at: int = 0) -> None:
+        self._set(6, save_at)
         self._set(5, action)
         self._set(4, target)
 
@@ -94,3 +96,7 @@ class GangBoard:
     @property
     def action(self) -> int:
         return self._get(5)
+
+    @property
+    def save_at(self) -> int:
+        return self._get(6)

@@ -52,3 +52,21 @@ def test_a_rank_whose_command_ended_is_not_waited_for() -> None:
     asked = Agreement(1, 2, "SIGTERM", frozenset({0, 1})).answered(0, RankStanding(3))
     assert asked.without(1).target == 4
     assert asked.without(0).without(1).target is None, "nobody is left"
+
+
+@pytest.mark.parametrize(
+    ("standings", "save_at"),
+    [
+        ([RankStanding(4), RankStanding(5, held=True)], 0),
+        ([RankStanding(4, owes=7), RankStanding(5, owes=7)], 0),
+        ([RankStanding(4, owes=5), RankStanding(5)], 5),
+        ([RankStanding(5), RankStanding(4, held=True, owes=5), RankStanding(5)], 5),
+    ],
+)
+def test_a_save_that_was_agreed_on_before_is_done_by_all_or_by_none(
+    standings: list[RankStanding], save_at: int
+) -> None:
+    asked = Agreement(1, 2, "SIGTERM", frozenset(range(len(standings))))
+    for rank, standing in enumerate(standings):
+        asked = asked.answered(rank, standing)
+    assert asked.save_at == save_at

@@ -14,7 +14,7 @@ from holdfast.core.wire import WireError
         Join("proof", "nonce", -1, "host"),
         Prepare(3, "00001-a", 2, None, "epoch", False),
         Go(3, {"JAX_PROCESS_ID": "1"}),
-        Stands(1, 17, True),
+        Stands(1, 17, True, 0),
         CommandEnded(3, 137, "killed by SIGKILL", {}),
         Bye(75, "SIGTERM"),
         wire.RankState(1, 17, "aGVsbG8="),

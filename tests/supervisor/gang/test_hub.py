@@ -134,8 +134,8 @@ def test_a_stop_is_at_the_first_boundary_that_no_rank_has_passed(gang: PlayedGan
     board.passed = 7  # in the middle of a step
     gang.hub.ask(wire.Stop("SIGTERM"))
     number = gang.members[0].next(says.Ask).number
-    gang.members[0].says(says.Stands(number, 6, held=True))
-    assert gang.members[0].next(says.ActAt) == says.ActAt(number, 8, STOP, "SIGTERM")
+    gang.members[0].says(says.Stands(number, 6, held=True, owes=0))
+    assert gang.members[0].next(says.ActAt) == says.ActAt(number, 8, STOP, "SIGTERM", 0)
     assert gang.message() == wire.Stop("SIGTERM")
     assert (board.target, board.action) == (8, STOP)
 
@@ -291,7 +291,7 @@ def test_a_machine_that_vanishes_once_all_know_where_they_stop_does_not_take_the
     gang.begins()
     gang.hub.ask(wire.Stop("spot notice"))
     number = gang.members[0].next(says.Ask).number
-    gang.members[0].says(says.Stands(number, 0, held=False))
+    gang.members[0].says(says.Stands(number, 0, held=False, owes=0))
     gang.members[0].next(says.ActAt)
     assert gang.message() == wire.Stop("spot notice")
     gang.members[0].link.close()
@@ -304,7 +304,7 @@ def test_the_others_do_not_wait_for_a_process_of_rank_0_that_died_in_a_stop(gang
     gang.begins()
     gang.hub.ask(wire.Stop("spot notice"))
     number = gang.members[0].next(says.Ask).number
-    gang.members[0].says(says.Stands(number, 0, held=False))
+    gang.members[0].says(says.Stands(number, 0, held=False, owes=0))
     gang.members[0].next(says.ActAt)
     gang.hub.own_ended(ChildExited(137, how="killed by SIGKILL"))
     assert not gang.members[0].next(wire.PairWritten).name
@@ -320,9 +320,29 @@ def test_a_stop_takes_the_place_of_a_save_that_is_being_agreed_on(gang: PlayedGa
     gang.hub.ask(wire.Save("interval"))
     number = gang.members[0].next(says.Ask).number
     gang.hub.ask(wire.Stop("SIGTERM"))
-    gang.members[0].says(says.Stands(number, 4, held=True))
+    gang.members[0].says(says.Stands(number, 4, held=True, owes=0))
     order = gang.members[0].next(says.ActAt)
     assert (order.number, order.action, order.reason) == (number, STOP, "SIGTERM")
+
+
+def test_a_save_that_only_some_ranks_have_done_is_done_by_the_others_before_all_stop(
+    gang: PlayedGang, spool: Spool
+) -> None:
+    """Rank 1 saved at boundary 5; rank 0 is in a long step before it."""
+    gang.begins()
+    board = GangBoard(spool.file(GangBoard.FILE))
+    board.passed = 4
+    gang.hub.ask(wire.Save("interval"))
+    gang.members[0].says(says.Stands(gang.members[0].next(says.Ask).number, 4, held=False, owes=0))
+    assert gang.members[0].next(says.ActAt).target == 5
+    assert isinstance(gang.message(), wire.Save)
+    gang.hub.ask(wire.Stop("SIGTERM"))
+    gang.members[0].says(says.Stands(gang.members[0].next(says.Ask).number, 5, held=False, owes=0))
+    order = gang.members[0].next(says.ActAt)
+    assert (order.target, order.action, order.save_at) == (6, STOP, 5)
+    assert isinstance(gang.message(), wire.Stop)
+    wait_until(lambda: board.target == 6)
+    assert board.save_at == 5
 
 
 def test_an_order_to_get_ready_that_is_answered_late_counts_for_no_later_one(gang: PlayedGang) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast.core.errors import HoldfastError
-from holdfast.core.gang.agreement import RankStanding, target
+from holdfast.core.gang.agreement import Agreement
+from holdfast.core.gang.link import ActAt
 from holdfast.spool import Spool
 from holdfast.spool.gang_board import SAVE, STOP, GangBoard
 from holdfast.supervisor.gang.standing import Stand
@@ -59,6 +61,23 @@ def test_after_a_save_the_training_goes_through_the_gate_as_before(board: GangBo
     assert [gate.arrive(), gate.arrive()] == [0, SAVE]
 
 
+def test_a_stop_takes_the_place_of_a_save_that_is_a_long_step_away(board: GangBoard) -> None:
+    gate = Gate(board)
+    board.ask(1)
+    board.act_at(9, SAVE)
+    assert gate.arrive() == 0
+    board.ask(2)
+    board.act_at(2, STOP)
+    assert gate.arrive() == STOP
+
+
+def test_a_save_that_other_ranks_have_done_is_done_before_the_stop(board: GangBoard) -> None:
+    gate = Gate(board)
+    board.ask(2)
+    board.act_at(3, STOP, save_at=2)
+    assert [gate.arrive(), gate.arrive(), gate.arrive()] == [0, SAVE, STOP]
+
+
 def test_a_boundary_that_is_over_is_never_acted_at(board: GangBoard) -> None:
     gate = Gate(board)
     gate.arrive()
@@ -68,51 +87,58 @@ def test_a_boundary_that_is_over_is_never_acted_at(board: GangBoard) -> None:
         gate.arrive()
 
 
-@settings(max_examples=25, deadline=None)
-@given(ranks=st.integers(2, 4), after=st.integers(0, 40))
-def test_ranks_in_lock_step_all_act_at_one_boundary_whenever_they_are_asked(
-    tmp_path_factory: pytest.TempPathFactory, ranks: int, after: int
+@settings(max_examples=15, deadline=None)
+@given(ranks=st.integers(2, 4), after=st.integers(0, 40), between=st.integers(0, 3))
+def test_ranks_in_lock_step_all_do_the_same_at_the_same_boundaries_whenever_they_are_asked(
+    tmp_path_factory: pytest.TempPathFactory, ranks: int, after: int, between: int
 ) -> None:
-    """Each step ends when all ranks have begun it, as a collective operation does."""
+    """Each step ends when all ranks have begun it, as a collective operation does. A stop soon follows a save."""
     folder = tmp_path_factory.mktemp("gang")
     spools = [Spool(folder / f"0000{rank}-rank") for rank in range(ranks)]
     boards = [GangBoard(spool.file(GangBoard.FILE)) for spool in spools]
-    barrier, acted, asked = threading.Barrier(ranks), [0] * ranks, threading.Event()
+    stands = [Stand(spool) for spool in spools]
+    barrier, asked = threading.Barrier(ranks), threading.Event()
+    acted: list[list[tuple[int, int]]] = [[] for _ in range(ranks)]
 
     def train(rank: int) -> None:
         gate, boundary = Gate(boards[rank]), 0
         while True:
             boundary += 1
-            if gate.arrive() == STOP:
-                acted[rank] = boundary
+            action = gate.arrive()
+            if action:
+                acted[rank].append((boundary, action))
+            if action == STOP:
                 return
             if boundary == after + 1:
                 asked.set()
             barrier.wait(PATIENCE)
 
+    def agree(number: int, action: int) -> ActAt:
+        agreement = Agreement(number, action, "", frozenset(range(ranks)))
+        with ThreadPoolExecutor(ranks) as pool:
+            for rank, standing in enumerate(pool.map(lambda stand: stand.ask(number, stand.start), stands)):
+                assert standing is not None
+                agreement = agreement.answered(rank, standing)
+        assert agreement.target is not None
+        return ActAt(number, agreement.target, action, "", agreement.save_at)
+
     threads = [threading.Thread(target=train, args=(rank,)) for rank in range(ranks)]
     for thread in threads:
         thread.start()
     assert asked.wait(PATIENCE)
-    standings: dict[int, RankStanding] = {}
-
-    def ask(rank: int) -> None:
-        stand = Stand(spools[rank])
-        standing = stand.ask(1, stand.start)
-        assert standing is not None
-        standings[rank] = standing
-
-    askers = [threading.Thread(target=ask, args=(rank,)) for rank in range(ranks)]
-    for asker in askers:
-        asker.start()
-    for asker in askers:
-        asker.join(PATIENCE)
-    boundary = target(standings.values())
-    for board in boards:
-        board.act_at(boundary, STOP)
+    save = agree(1, SAVE)
+    for stand in stands:
+        stand.act_at(save)
+    reached = min(board.passed for board in boards) + between
+    wait_until(lambda: max(board.passed for board in boards) >= reached)
+    stop = agree(2, STOP)
+    for stand in stands:
+        stand.act_at(stop)
     for thread in threads:
         thread.join(PATIENCE)
-    assert acted == [boundary] * ranks
+    assert acted[0][-1] == (stop.target, STOP)
+    assert acted[0][:-1] in ([], [(save.target, SAVE)])
+    assert all(one == acted[0] for one in acted)
 
 
 class arriving:  # noqa: N801

@@ -13,10 +13,14 @@ from dataclasses import dataclass, field, replace
 
 @dataclass(frozen=True)
 class RankStanding:
-    """Where a rank stands: it has ``passed`` so many boundaries, and waits at the next one if it is ``held``."""
+    """Where a rank stands: it has ``passed`` so many boundaries, and waits at the next one if it is ``held``.
+
+    ``owes`` is the boundary at which it was to save by an earlier agreement and has not yet; 0: none.
+    """
 
     passed: int
     held: bool = False
+    owes: int = 0
 
 
 def target(standings: Iterable[RankStanding]) -> int:
@@ -52,6 +56,12 @@ class Agreement:
         if not self.ranks or self.missing:
             return None
         return target(self.answers.values())
+
+    @property
+    def save_at(self) -> int:
+        """Where those that owe a save do it before all act; 0: nowhere. One that no rank has done is dropped."""
+        owed = max((standing.owes for standing in self.answers.values()), default=0)
+        return owed if any(standing.passed >= owed for standing in self.answers.values()) else 0
 
     @property
     def missing(self) -> tuple[int, ...]:

@@ -47,6 +47,7 @@ class Stands:
     number: int
     passed: int
     held: bool
+    owes: int
 
 
 @dataclass(frozen=True)
@@ -140,13 +141,14 @@ class Ask:
 
 @dataclass(frozen=True)
 class ActAt:
-    """All ranks do ``action`` (spool/gang_board.py) at boundary ``target``."""
+    """All ranks do ``action`` (spool/gang_board.py) at boundary ``target``. Who owes a save does it at ``save_at``."""
 
     kind: ClassVar[str] = "act-at"
     number: int
     target: int
     action: int
     reason: str
+    save_at: int
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,7 @@ class Hub:
         self._watched_lag = False
         self._agreement: Agreement | None = None
         self._number = 0
+        self._agreeing = threading.Lock()
         self._stops = False  # all were told at which boundary they stop
         self._stand: Stand | None = None
         self._closed = threading.Event()
@@ -203,12 +204,23 @@ class Hub:
         return True
 
     def _agree(self, question: says.Ask, members: list[MemberState], stand: Stand, start: int) -> None:
+        """One after the other: each rank hears what came of the last question before the next one."""
+        with self._agreeing:
+            order = self._agreed(question, members, stand, start)
+            if order is None:
+                return
+            for member in members:
+                member.link.send(order)
+            self._send(wire.Stop(order.reason) if order.action == STOP else wire.Save(order.reason))
+            stand.act_at(order)
+
+    def _agreed(self, question: says.Ask, members: list[MemberState], stand: Stand, start: int) -> says.ActAt | None:
         number = question.number
         for member in members:
             member.link.send(question)
         standing = stand.ask(number, start)
         if standing is None:
-            return
+            return None
         self._answered(0, number, standing)
         patience = time.monotonic() + _ANSWER_SECONDS
         with self._changed:
@@ -217,18 +229,14 @@ class Hub:
                     break
                 self._changed.wait(_LOOK_EVERY)
             if agreement is None or agreement.number != number:
-                return
+                return None
             target, self._agreement = agreement.target, None
             self._stops = target is not None and agreement.action == STOP
         if target is None:
             missing = ranks_text(list(agreement.missing))
             self._put(GangBroken(f"{missing} did not say within {_ANSWER_SECONDS:.0f} s where it stands"))
-            return
-        order = says.ActAt(number, target, agreement.action, agreement.reason)
-        for member in members:
-            member.link.send(order)
-        self._send(wire.Stop(order.reason) if order.action == STOP else wire.Save(order.reason))
-        stand.act_at(number, target, order.action)
+            return None
+        return says.ActAt(number, target, agreement.action, agreement.reason, agreement.save_at)
 
     def _answered(self, rank: int, number: int, standing: RankStanding) -> None:
         with self._changed:
@@ -377,7 +385,7 @@ class Hub:
         elif isinstance(message, says.Beat):
             member.passed = message.passed
         elif isinstance(message, says.Stands):
-            self._answered(rank, message.number, RankStanding(message.passed, message.held))
+            self._answered(rank, message.number, RankStanding(message.passed, message.held, message.owes))
         elif isinstance(message, says.CommandEnded):
             self._ended(rank, message)
         elif isinstance(message, says.MachineStops):

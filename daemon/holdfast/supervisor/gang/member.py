@@ -299,7 +299,7 @@ class GangMember:
         elif isinstance(message, says.ActAt) and self._folder.stand is not None:
             stops = message.action == STOP
             self._channel.send(wire.Stop(message.reason) if stops else wire.Save(message.reason))
-            self._folder.stand.act_at(message.number, message.target, message.action)
+            self._folder.stand.act_at(message)
         elif isinstance(message, wire.PairWritten):
             self._channel.send(message)
         elif isinstance(message, says.Leave):
@@ -313,7 +313,7 @@ class GangMember:
     def _answer(self, number: int, stand: Stand, start: int, link: Link) -> None:
         standing = stand.ask(number, start)
         if standing is not None:
-            link.send(says.Stands(number, standing.passed, standing.held))
+            link.send(says.Stands(number, standing.passed, standing.held, standing.owes))
 
     def _tell(self, message: says.LinkMessage) -> bool:
         link = self._link

@@ -6,12 +6,12 @@ import threading
 import time
 
 from ...core.gang.agreement import RankStanding
+from ...core.gang.link import ActAt
 from ...spool import Spool
 from ...spool.gang_board import GangBoard
 
 _LOOK_EVERY = 0.001
 _SETTLED = 0.05
-_EARLIER = 10.0
 
 
 class Stand:
@@ -43,31 +43,26 @@ class Stand:
         over.
 
         It writes what it passes before it looks for a request: what it passed without seeing this one is known here
-        well before the time to look is over. An earlier request is done first: its boundary is near.
+        well before the time to look is over. An earlier request that is still open is replaced: its boundary may be a
+        long step away.
         """
-        patience = time.monotonic() + _EARLIER
-        while not self._put(number, start, at_once=time.monotonic() >= patience):
+        with self._lock:
             if start != self.start:
                 return None
-            time.sleep(_LOOK_EVERY)
+            earlier = self._board.target if self._board.request else 0
+            self._number = number
+            self._board.ask(number)
         patience = time.monotonic() + _SETTLED
         while not (held := self._board.held) and time.monotonic() < patience:
             time.sleep(_LOOK_EVERY)
         with self._lock:
             if start != self.start:
                 return None
-            return RankStanding(held - 1, held=True) if held else RankStanding(self._board.passed)
+            passed = held - 1 if held else self._board.passed
+            return RankStanding(passed, bool(held), earlier if earlier > passed else 0)
 
-    def _put(self, number: int, start: int, at_once: bool) -> bool:
-        with self._lock:
-            if start != self.start or (self._board.request and not at_once):
-                return False
-            self._number = number
-            self._board.ask(number)
-            return True
-
-    def act_at(self, number: int, target: int, action: int) -> None:
+    def act_at(self, order: ActAt) -> None:
         """What came of that question, unless a later one was put, or the command was started again."""
         with self._lock:
-            if number == self._number:
-                self._board.act_at(target, action)
+            if order.number == self._number:
+                self._board.act_at(order.target, order.action, order.save_at)

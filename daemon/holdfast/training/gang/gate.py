@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from ...core.errors import HoldfastError
-from ...spool.gang_board import GangBoard
+from ...spool.gang_board import SAVE, GangBoard
 
 _LOOK_EVERY = 0.001
 
@@ -15,6 +15,7 @@ class Gate:
 
     That a rank passes is written before the request is looked at, and the supervisor looks at what is passed well after
     it has made its request. So either this side sees the request or the supervisor sees that the boundary is passed.
+    The same goes for a request that takes the place of an earlier one: that is acted on or not, and both sides know.
     """
 
     def __init__(self, board: GangBoard) -> None:
@@ -38,14 +39,18 @@ class Gate:
                 board.held = boundary
                 time.sleep(_LOOK_EVERY)
                 continue
+            save_at, action = board.save_at, board.action
             board.held = 0
+            board.passed = boundary
+            if board.request != request:  # another one takes its place, and nothing of this one is done
+                board.passed = self._passed
+                continue
             if target < boundary:
                 raise HoldfastError(
                     f"the ranks were to act at boundary {target}, and this one is at {boundary} already"
                 )
-            board.passed = self._passed = boundary
+            self._passed = boundary
             if target > boundary:
-                return 0
-            action = board.action
+                return SAVE if save_at == boundary else 0
             board.done = request
             return action
