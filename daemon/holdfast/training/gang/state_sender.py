@@ -48,7 +48,9 @@ class StateSender(Writer):
             self._written(name)
 
     def offer(self, draft: Draft, required: bool = False) -> bool:
-        return self.write_now(draft)
+        """Taken in any case, as a writer takes a draft that it cannot write then: no later boundary changes that."""
+        self.write_now(draft)
+        return True
 
     def write_now(self, draft: Draft) -> bool:
         try:
