@@ -106,12 +106,15 @@ def test_the_batches_of_real_daemons_are_those_that_their_script_counted(
     assert sum(one["again"] for one in told) == found["batches"]["again"]
     assert [lane["incarnation"] for lane in found["lanes"]] == [*range(1, interruptions + 2)]
     assert all("productive" in {kind for kind, *_ in lane["spans"]} for lane in found["lanes"][::2])
-    walls = []
+    walls: list[tuple[float, float]] = []
     for incarnation in range(1, interruptions + 2):
         lines = local_cli.store.get(f"00001-count/events-i{incarnation}.jsonl")[0].splitlines()
         events = [json.loads(line) for line in lines]
         assert [event["incarnation"] for event in events if event["event"] == "lease"] == [incarnation]
         times = [datetime.fromisoformat(event["at"]).timestamp() for event in events]
+        for beat in (event for event in events if event["event"] == "last-heartbeat"):
+            began, end = walls[beat["incarnation"] - 1]
+            walls[beat["incarnation"] - 1] = began, max(end, beat["seen"])
         walls.append((min(times), max(times)))
     machines = sum(end - begin for begin, end in walls)
     gaps = sum(max(0.0, following - end) for (_, end), (following, _) in itertools.pairwise(walls))

@@ -37,7 +37,7 @@ class _Output:
             self._stream.write(data)
             self._stream.flush()
             if data:
-                self._console.open = not data.endswith((b"\n", b"\r"))
+                self._console.open = not data.endswith(b"\n")
 
     def flush(self) -> None:
         """Done after each write, so that the order is kept."""
