@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,7 @@ def services() -> dict[str, Any]:
 
 @pytest.fixture
 def job() -> dict[str, Any]:
-    """The Kubernetes example of the docs."""
-    [text] = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "containers.md").read_text(), re.DOTALL)
-    document: dict[str, Any] = yaml.safe_load(text)
+    document: dict[str, Any] = yaml.safe_load((ROOT / "deploy/schedulers/kubernetes-job.yaml").read_text())
     return document["spec"]
 
 

@@ -69,9 +69,10 @@ def test_the_options_in_the_files_are_those_of_run() -> None:
         *re.findall(r"^ *holdfast run (.*)$", sky["run"], re.MULTILINE),
         *re.findall(r"^holdfast run (.*)$", slurm, re.MULTILINE),
         " ".join(containers("kubernetes-gang.yaml")[0]["args"]),
+        " ".join(containers("kubernetes-job.yaml")[0]["args"]),
         " ".join(yaml.safe_load((FOLDER / "kubeflow-trainjob.yaml").read_text())["spec"]["trainer"]["args"]),
     ]
-    assert len(commands) == 5
+    assert len(commands) == 6
     for command in commands:
         assert set(re.findall(r"--[a-z][a-z-]*", command.partition(" -- ")[0])) <= FLAGS
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -172,6 +173,21 @@ def test_status_is_live_on_a_terminal(local_park: Machines) -> None:
     os.close(leader)
 
 
+def test_status_is_live_elsewhere_where_that_is_asked_for(local_park: Machines) -> None:
+    """As in a terminal that a tool reads by a pipe."""
+    words = [sys.executable, "-m", "holdfast", "status", "--work-dir", str(local_park.work_dir("one")), "--watch"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        shown = b""
+        while shown.count(b"no daemon has worked under") < 2:
+            shown += os.read(process.stdout.fileno(), 4096)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) == 0
+    done = subprocess.run([*words, "--once"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (Exit.USAGE, "")
+    assert "--watch shows it again and again" in done.stderr
+
+
 def test_a_webhook_hears_of_the_interruption_and_of_the_completion(local_park: Machines) -> None:
     got: list[dict[str, Any]] = []
 
@@ -266,6 +282,40 @@ def test_a_line_of_ours_does_not_begin_in_a_progress_bar(local_park: Machines) -
     assert daemon.terminate() == Exit.STOPPED
     assert "37/90 [===>  ]" in daemon.lines
     assert b"holdfast" not in log.read_bytes(), "the log is the command's alone"
+
+
+@pytest.mark.whole
+def test_keras_bar_is_whole_again_below_a_line_of_ours(tmp_path: Path) -> None:
+    """On a terminal, where both are shown in one place."""
+    (tmp_path / "train.py").write_text(
+        "import time, keras, numpy as np, holdfast\n"
+        "model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])\n"
+        "model.compile('sgd', 'mse')\n"
+        "slow = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: time.sleep(0.02))\n"
+        "model.fit(np.zeros((60, 1)), np.zeros(60), batch_size=1, callbacks=[slow, holdfast.Resume(every=20)])\n"
+    )
+    ours, theirs = pty.openpty()
+    words = ["run", "--store", str(tmp_path / "store"), "--run", "bar", "--work-dir", str(tmp_path / "runs")]
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", "holdfast", *words, "--", sys.executable, "train.py"],
+        stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, cwd=tmp_path,
+        env={**os.environ, "AWS_EC2_METADATA_DISABLED": "true"},
+    ) as process:  # fmt: skip
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # the terminal is gone with its last process
+            while data := os.read(ours, 4096):
+                shown += data
+    os.close(ours)
+    assert process.returncode == Exit.COMPLETE, shown
+    lines = re.sub(r"\x1b\[[0-9;]*m|[\b]", "", shown.decode()).split("\n")
+    told = [number for number, line in enumerate(lines) if "holdfast: stored" in line]
+    bars = [number for number, line in enumerate(lines) if re.search(r"\d+/60", line)]
+    assert all(lines[number].startswith("holdfast: ") for number in told)
+    middle = [number for number in told if bars[0] < number < bars[-1]]
+    assert middle, "a line of ours came while the bar stood"
+    below = [next(line for line in lines[number:] if "/60" in line) for number in middle]
+    assert [line for line in below if not re.match(r"\r*\d+/60 .*loss: ", line)] == []
 
 
 @pytest.mark.whole

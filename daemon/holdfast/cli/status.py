@@ -38,10 +38,13 @@ _STYLES = {True: "green", False: "red", None: "yellow"}
 @click.option("--run", "name", metavar="NAME", help="Only the runs of this name, or the run of this id.")
 @click.option("--json", "as_json", is_flag=True, help="Print a list for programs and exit.")
 @click.option("--once", is_flag=True, help="Print once and exit, on a terminal too.")
-def status(work_dir: Path, name: str | None, as_json: bool, once: bool) -> int:
+@click.option("--watch", is_flag=True, help="Refresh each second, where the output is no terminal too.")
+def status(work_dir: Path, name: str | None, as_json: bool, once: bool, watch: bool) -> int:
     """Show what the daemons on this machine are doing: live on a terminal, once elsewhere."""
-    if not as_json and not once and sys.stdout.isatty():
-        _live(work_dir, name)
+    if watch and (once or as_json):
+        raise SettingsError("--watch shows it again and again: leave out --once and --json")
+    if watch or (not as_json and not once and sys.stdout.isatty()):
+        _live(work_dir, name, watch)
         return 0
     unreadable: list[str] = []
     found = find(work_dir, name, unreadable.append)
@@ -71,8 +74,9 @@ def nothing(work_dir: Path, name: str | None) -> str:
     return f"--run {name}: no daemon has worked on it under {work_dir}; it has {', '.join(runs[-5:])}"
 
 
-def _live(work_dir: Path, name: str | None) -> None:
-    with contextlib.suppress(KeyboardInterrupt), Live(console=Console(highlight=False), auto_refresh=False) as live:
+def _live(work_dir: Path, name: str | None, forced: bool) -> None:
+    console = Console(highlight=False, force_terminal=True if forced else None)
+    with contextlib.suppress(KeyboardInterrupt), Live(console=console, auto_refresh=False) as live:
         while True:
             live.update(_picture(work_dir, name), refresh=True)
             time.sleep(1.0)
