@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -62,11 +63,25 @@ def test_checkpoints_are_listed_newest_first_with_what_their_names_and_sizes_tel
         "save": 1,
         "size": manifest.size,
         "missing": [],
+        "fit": 1,
     }
     assert (diverged["loss"], diverged["finite"]) == (None, False)
     assert (newest["loss"], newest["finite"], newest["missing"]) == (None, True, ["pkl"])
     assert [orphan["name"] for orphan in listed["orphans"]] == [str(name_of(4, incarnation=2))]
     assert (listed["run"], listed["complete"]) == ("00001-digits", False)
+
+
+def test_a_run_of_several_fits_says_which_one_a_checkpoint_is_of(local_cli: Cli) -> None:
+    run = local_cli.run()
+    run.pairs(1, 2, 3)
+    assert local_cli.good("ls", "digits").split()[0] == "epoch"
+    for save, fit in ((3, 2), (1, None)):
+        manifest = json.loads(run.store.get(run.key(name_of(save), "json"))[0])
+        run.damage(name_of(save), "json", b"{" if fit is None else json.dumps({**manifest, "fit": fit}).encode())
+    assert [one["fit"] for one in local_cli.json("ls", "digits")["checkpoints"]] == [2, 1, None]
+    head, *rows = (line.split() for line in local_cli.good("ls", "digits").splitlines())
+    assert head[:2] == ["fit", "epoch"]
+    assert [row[:2] for row in rows] == [["2", "3"], ["1", "2"], ["-", "1"]]
 
 
 def test_a_run_is_found_by_its_name_or_by_its_id(local_cli: Cli) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 import click
 
 from ..core.checkpoint_name import CheckpointName
+from ..core.manifest import Manifest
 from ..core.runs import RunId
 from ..core.wording import bytes_text, count
 from ..store import Store
-from ..store.catalog import existing_run, list_runs, read_contents
+from ..store.catalog import existing_run, list_runs, newest_manifests, read_contents
 from ..store.contents import Contents, Listed
 from .common import show
 from .common.shared import as_json_option, name_json, store_to_read
@@ -31,6 +32,7 @@ _RUNS = (
     Column("begun"),
     Column("last write"),
 )
+_FIT = Column("fit", right=True)
 _CHECKPOINTS = (
     Column("epoch", right=True),
     Column("step", right=True),
@@ -51,7 +53,7 @@ _CHECKPOINTS = (
 def ls(which: str | None, as_json: bool, **settings: Any) -> int:
     """List the runs of a store, or the checkpoints of RUN (a name or a run id), newest first.
 
-    It reads listings only, and no object.
+    It reads listings only, and of RUN the manifests of its newest checkpoints.
     """
     store = store_to_read(settings)
     if which is None:
@@ -101,7 +103,14 @@ def _run_row(contents: Contents) -> list[str]:
     return [str(contents.run), state, str(len(contents.pairs)), *newest, bytes_text(contents.size), *dates]
 
 
+def _fits(store: Store, contents: Contents) -> dict[CheckpointName, int]:
+    """By checkpoint, as far as its manifest can be read: the number of its training among those of the run."""
+    found = newest_manifests(store, contents)
+    return {name: manifest.fit for name, manifest in found.items() if isinstance(manifest, Manifest)}
+
+
 def _checkpoints(store: Store, contents: Contents, as_json: bool) -> None:
+    fits = _fits(store, contents)
     if as_json:
         show.as_json(
             {
@@ -112,14 +121,27 @@ def _checkpoints(store: Store, contents: Contents, as_json: bool) -> None:
                 "begun": _iso(contents.begun),
                 "changed": _iso(contents.changed),
                 "checkpoints": [
-                    {**_checkpoint_json(listed), "stored": _iso(contents.stored(listed))} for listed in contents.pairs
+                    {
+                        **_checkpoint_json(listed),
+                        "stored": _iso(contents.stored(listed)),
+                        "fit": fits.get(listed.name),
+                    }
+                    for listed in contents.pairs
                 ],
                 "orphans": [_checkpoint_json(listed) for listed in contents.orphans],
             }
         )
         return
     if contents.pairs:
-        show.table(_CHECKPOINTS, [_checkpoint_row(listed, contents.stored(listed)) for listed in contents.pairs])
+        several = any(fit > 1 for fit in fits.values())
+        rows = [
+            [
+                *([str(fits.get(listed.name, ""))] if several else []),
+                *_checkpoint_row(listed, contents.stored(listed)),
+            ]
+            for listed in contents.pairs
+        ]
+        show.table((*((_FIT,) if several else ()), *_CHECKPOINTS), rows)
     state = "complete" if contents.complete else "not complete"
     show.say(
         f"{contents.run} is {state}: {count(len(contents.pairs), 'checkpoint')}, {bytes_text(contents.size)} in all"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +18,10 @@ from ..core.errors import Conflict, InvalidPair, NotFound, SettingsError, TooLar
 from ..core.manifest import PARTS, Manifest
 from ..core.runs import COMPLETE_FILE, LEASE_FILE, RUN_FILE, RunId, check_name, next_id
 from .base import Store
-from .contents import Contents, contents_of
+from .contents import Contents, Listed, contents_of
+
+MOST_MANIFESTS = 200
+_READERS = 8
 
 
 @dataclass(frozen=True)
@@ -183,3 +187,17 @@ def remove_pair(store: Store, run: str, name: CheckpointName) -> None:
     """Removes the manifest first: files without a manifest are no pair."""
     for part in ("json", *PARTS):
         store.delete(f"{run}/{name.file(part)}")
+
+
+def newest_manifests(store: Store, contents: Contents) -> dict[CheckpointName, Manifest | str]:
+    """Those of the newest MOST_MANIFESTS pairs; of an unusable one, what is wrong with it. Raises StoreError."""
+
+    def manifest(listed: Listed) -> Manifest | str:
+        try:
+            return read_manifest(store, str(contents.run), listed.name)
+        except InvalidPair as error:
+            return str(error)
+
+    newest = contents.pairs[:MOST_MANIFESTS]
+    with ThreadPoolExecutor(_READERS) as pool:
+        return dict(zip((listed.name for listed in newest), pool.map(manifest, newest), strict=True))

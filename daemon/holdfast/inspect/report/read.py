@@ -5,21 +5,20 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...core.errors import InvalidPair, NotFound, TooLarge
+from ...core.errors import NotFound, TooLarge
 from ...core.history.heartbeats import Heartbeats, of_events, of_lease
 from ...core.history.starts import Start, split
 from ...core.manifest import Manifest
 from ...core.runs import LEASE_FILE, RunId
 from ...store import Store
-from ...store.catalog import read_contents, read_manifest
-from ...store.contents import Contents, Listed
+from ...store.catalog import newest_manifests, read_contents
+from ...store.contents import Contents
 
-MOST_MANIFESTS = 200
 _MOST_EVENTS = 256 << 20  # bytes of one start
 _EVENTS = re.compile(r"events-i([1-9]\d{0,8})\.jsonl")
 _OPTIONS = "training_options.json"
@@ -51,17 +50,15 @@ def read(store: Store, run: RunId) -> Records:
     keys = sorted((int(match[1]), key) for key in contents.others if (match := _EVENTS.fullmatch(key)))
     with ThreadPoolExecutor(_READERS) as pool:
         files = list(pool.map(lambda key: _get(store, f"{run}/{key}"), (key for _, key in keys)))
-        found = list(pool.map(_reader(store, str(run)), contents.pairs[:MOST_MANIFESTS]))
+    found = newest_manifests(store, contents)
     in_lease = of_lease(_document(store, f"{run}/{LEASE_FILE}"))
     starts, unread = split((data for data in files if data is not None), in_lease)
     return Records(
         store=store.uri,
         contents=contents,
         starts=starts,
-        manifests=[one for one in found if isinstance(one, Manifest)],
-        damaged={
-            str(listed.name): one for listed, one in zip(contents.pairs, found, strict=False) if isinstance(one, str)
-        },
+        manifests=[one for one in found.values() if isinstance(one, Manifest)],
+        damaged={str(name): one for name, one in found.items() if isinstance(one, str)},
         options=_document(store, f"{run}/{_OPTIONS}"),
         unread=unread,
         missing=[key for (_, key), data in zip(keys, files, strict=True) if data is None],
@@ -73,16 +70,6 @@ def _get(store: Store, key: str) -> bytes | None:
     with contextlib.suppress(NotFound, TooLarge):
         return store.get(key, _MOST_EVENTS)[0]
     return None
-
-
-def _reader(store: Store, run: str) -> Callable[[Listed], Manifest | str]:
-    def manifest(listed: Listed) -> Manifest | str:
-        try:
-            return read_manifest(store, run, listed.name)
-        except InvalidPair as error:
-            return str(error)
-
-    return manifest
 
 
 def _document(store: Store, key: str) -> dict[str, Any]:
