@@ -99,6 +99,7 @@ class State:
 
     # Failures in a row without progress; ``failure`` is the text once they are too many.
     failures: int = 0
+    losses: int = 0  # of ranks of its gang, since the last new batch
     failure: str = ""
     failed_by: Failure | None = None  # the last of them
     resumed: str | None = None  # the pair that the command was last started from

@@ -12,9 +12,12 @@ from holdfast.core.machine.events import (
     PairSpooled,
     PairStored,
     Progressed,
+    Restored,
     RestoreFailed,
+    Spawned,
     StopRequested,
     Tick,
+    TrainingStarted,
 )
 from holdfast.core.machine.scenarios import START, TRAIN
 from holdfast.core.machine.state import Phase
@@ -32,6 +35,19 @@ def test_a_lost_machine_is_no_failure_of_the_command_and_all_begin_again_from_th
     state, effects = go(*TRAIN, Progressed(7), GangBroken(LOST), ChildExited(137, lost=LOST))
     assert acts(effects) == [Restore(frozenset())]
     assert (state.phase, state.failures) == (Phase.RESTORING, 0)
+
+
+def test_a_rank_that_is_lost_again_and_again_at_the_same_batches_is_waited_for_a_little_longer_each_time() -> None:
+    """A container whose memory does not suffice, say: it is killed at the same batch each time."""
+    again = (Restored(checkpoint=FIRST, step=1), Spawned(7), TrainingStarted(), Progressed(7))
+    gone = ChildExited(137, lost=LOST)
+    second, effects = go(*TRAIN, Progressed(7), gone, *again, gone)
+    assert acts(effects) == []
+    assert (second.phase, second.retry_at) == (Phase.BACKOFF, 2.0)
+    third, _ = on(second, Tick(), *again, gone, now=2.0)
+    assert (third.phase, third.retry_at, third.failures) == (Phase.BACKOFF, 6.0, 0)
+    _, effects = on(third, Tick(), *again, Progressed(8), gone, now=6.0)
+    assert acts(effects) == [Restore(frozenset())], "a new batch is progress"
 
 
 def test_a_machine_that_is_lost_again_and_again_before_a_batch_is_done_ends_it() -> None:

@@ -181,7 +181,7 @@ def progressed(state: State, event: Progressed, now: float) -> Step:
         state = replace(state, stalled=False, kill_at=None)
     if event.step <= state.step:
         return state, ()
-    return replace(state, step=event.step, failures=0), ()
+    return replace(state, step=event.step, failures=0, losses=0), ()
 
 
 def stalled(state: State, event: Stalled, now: float) -> Step:
