@@ -60,13 +60,13 @@ class PlayedMember:
 class PlayedGang:
     """A hub of so many ranks, with all that it reports: events for the loop, and messages for rank 0's own process."""
 
-    def __init__(self, ranks: int, spool: Spool, stall_timeout: float = 0.0) -> None:
+    def __init__(self, ranks: int, spool: Spool, stall_timeout: float = 0.0, lag: float = 300.0) -> None:
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self.to_process: queue.SimpleQueue[wire.Message] = queue.SimpleQueue()
         self.told: list[str] = []
         self.run = spool.run
         self.stand = Stand(spool)
-        self.hub = Hub(ranks, True, stall_timeout, self._say, self.events.put, self._send)
+        self.hub = Hub(ranks, True, stall_timeout, self._say, self.events.put, self._send, lag)
         self.ranks = ranks
         self.members: list[PlayedMember] = []
 

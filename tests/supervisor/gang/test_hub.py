@@ -226,6 +226,32 @@ def test_a_command_that_ended_on_some_ranks_and_was_stopped_on_others_is_not_com
     assert event.code == Exit.STOPPED
 
 
+def test_a_machine_that_is_lost_after_its_training_takes_nothing_along(gang: PlayedGang) -> None:
+    gang.begins()
+    gang.members[0].says(wire.TrainingFinished())
+    gang.members[0].link.close()
+    wait_until(lambda: any("gang-lost" in one for one in gang.told))
+    gang.hub.own_ended(ChildExited(0))
+    assert gang.event() == ChildExited(0)
+
+
+def test_a_rank_that_trains_on_after_the_others_have_ended_is_ended_and_one_that_evaluates_is_not(
+    spool: Spool,
+) -> None:
+    with contextlib.closing(PlayedGang(3, spool, lag=0.2)) as gang:
+        gang.begins()
+        gang.members[0].says(wire.TrainingBegan(3))
+        gang.members[0].says(wire.TrainingFinished())
+        gang.members[1].says(wire.TrainingBegan(3))
+        for rank in (1, 2):
+            gang.members[rank - 1].says(wire.RankState(rank, 7, ""))  # all before it is heard
+            gang.message()
+        gang.hub.own_ended(ChildExited(0))
+        gang.members[1].next(says.End)
+        (late,) = [one for one in gang.told if "gang-late" in one]
+        assert "rank 2 still trains" in late
+
+
 def test_what_a_member_says_of_an_earlier_start_counts_for_nothing(gang: PlayedGang) -> None:
     gang.begins()
     gang.ends(1, 1, "exit 1")

@@ -9,7 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..wire import Leaving, PairWritten, RankState, Refused, SaveWanted, StopWanted, Unusable
+from ..wire import (
+    Leaving,
+    PairWritten,
+    RankState,
+    Refused,
+    SaveWanted,
+    StopWanted,
+    TrainingBegan,
+    TrainingFinished,
+    Unusable,
+)
 from ..wire.codec import Codec
 
 # --- a member's
@@ -199,6 +209,8 @@ LinkMessage = (
     | Leaving
     | Refused
     | Unusable
+    | TrainingBegan
+    | TrainingFinished
 )
 _CODEC: Codec[LinkMessage] = Codec(LinkMessage.__args__)
 encode, decode = _CODEC.encode, _CODEC.decode

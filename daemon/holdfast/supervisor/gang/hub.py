@@ -35,7 +35,6 @@ from .standing import Stand
 from .welcoming import Door
 
 _LAG_SECONDS = 300.0
-"""So long a rank may run on after another one's command ended well."""
 _ANSWER_SECONDS = 15.0
 _LATE_SECONDS = 15.0
 _LOOK_EVERY = 0.2
@@ -45,7 +44,8 @@ class Hub:
     """``count`` ranks, of which this is the first. ``put`` takes events for the supervisor's loop, from any thread.
 
     ``send`` passes a message on to this machine's training process. ``rendezvous``: nothing else has told the machines
-    of each other. ``stall_timeout`` is in seconds; 0 for never.
+    of each other. ``stall_timeout`` is in seconds; 0 for never. So many seconds of ``lag`` a rank may train on after
+    another one's command ended well.
     """
 
     def __init__(
@@ -56,12 +56,14 @@ class Hub:
         say: EventSink,
         put: Callable[[Event], None],
         send: Callable[[wire.Message], bool],
+        lag: float = _LAG_SECONDS,
     ) -> None:
         self._rendezvous = rendezvous
         self._stall_timeout = stall_timeout
         self._say = say
         self._put = put
         self._send = send
+        self._lag = lag
         self._roster = Roster(count)
         self._changed = threading.Condition()
         self._round = 0
@@ -293,7 +295,7 @@ class Hub:
                 self._put(GangBroken(cause))
         elif left and not cause and not self._watched_lag:
             self._watched_lag = True
-            timer = threading.Timer(_LAG_SECONDS, self._lags, (self._round,))
+            timer = threading.Timer(self._lag, self._lags, (self._round,))
             timer.daemon = True
             timer.start()
         if others_over and 0 in left:
@@ -302,11 +304,14 @@ class Hub:
             self._all_ended(end)
 
     def _lags(self, number: int) -> None:
+        """What the script does after its training (evaluation, export) takes as long as it takes."""
         with self._changed:
-            over = set(range(self._roster.count)) if self._end is None or self._round != number else self._end.over
-            left = set(range(self._roster.count)) - over
-        if left:
-            text = f"{ranks_text(sorted(left))} still runs {_LAG_SECONDS:.0f} s after the others ended: it is ended"
+            if self._end is None or self._round != number:
+                return
+            left = set(range(self._roster.count)) - self._end.over
+            late = sorted(left - self._end.finished)
+        if late:
+            text = f"{ranks_text(late)} still trains {self._lag:.0f} s after another rank's command ended: it is ended"
             self._say("gang-late", text, warning=True)
             self.end_others(at_once=True)
             if 0 in left:
@@ -420,12 +425,19 @@ class Hub:
             self._put(NoticeStands(f"rank {rank}: {message.reason}", None, f"process of rank {rank}"))
         elif isinstance(message, wire.SaveWanted):
             self.ask(wire.Save(message.reason))
+        elif isinstance(message, wire.TrainingBegan | wire.TrainingFinished):
+            self._training(rank, over=isinstance(message, wire.TrainingFinished))
         elif isinstance(message, wire.Leaving) and not rank:
             self._to_members(says.Leave())
             with self._changed:
                 alone = self._end is None or not set(range(1, self._roster.count)) - self._end.over
             if alone:
                 self._send(wire.MayLeave())
+
+    def _training(self, rank: int, over: bool) -> None:
+        with self._changed:
+            if self._end is not None:
+                self._end.finished = self._end.finished | {rank} if over else self._end.finished - {rank}
 
     def _to_members(self, message: says.LinkMessage) -> None:
         with self._changed:
@@ -439,13 +451,14 @@ class Hub:
                 return
             del self._roster.members[member.rank]
             why = f"its machine is lost ({member.host})"
-            during = self._end is not None and member.rank not in self._end.over
-            if during and self._end is not None:
+            during, needed = False, True
+            if self._end is not None and member.rank not in self._end.over:
                 self._end.lost[member.rank] = why
+                during, needed = True, member.rank not in self._end.finished
             self._changed.notify_all()
         self._say("gang-lost", f"rank {member.rank}: {why}", warning=True, rank=member.rank, host=member.host)
         if during:
-            self._after_an_end(f"rank {member.rank}: {why}")
+            self._after_an_end(f"rank {member.rank}: {why}" if needed else "")
 
 
 def _cause(rank: int, ended: says.CommandEnded) -> str:

@@ -42,7 +42,16 @@ from .standing import Stand
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _LOOK_EVERY = 1.0
-_TO_RANK_0 = (wire.RankState, wire.StopWanted, wire.SaveWanted, wire.Leaving, wire.Refused, wire.Unusable)
+_TO_RANK_0 = (
+    wire.RankState,
+    wire.StopWanted,
+    wire.SaveWanted,
+    wire.Leaving,
+    wire.Refused,
+    wire.Unusable,
+    wire.TrainingBegan,
+    wire.TrainingFinished,
+)
 _MARGIN = 10.0
 
 

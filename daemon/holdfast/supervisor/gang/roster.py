@@ -34,10 +34,14 @@ class MemberState:
 
 @dataclass
 class RoundEnd:
-    """How the commands of one round ended. ``lost`` are the ranks whose machine was lost while theirs ran."""
+    """How the commands of one round ended. ``lost`` are the ranks whose machine was lost while theirs ran.
+
+    ``finished`` are those whose training is over, though the rest of the script may run on.
+    """
 
     ended: dict[int, CommandEnded] = field(default_factory=dict)
     lost: dict[int, str] = field(default_factory=dict)
+    finished: set[int] = field(default_factory=set)
     first: int | None = None  # the first rank whose command failed
     broken: bool = False  # the others are being ended, for one that is gone
 
@@ -51,8 +55,12 @@ class RoundEnd:
         return {*self.ended, *self.lost}
 
     def as_one(self, own: ChildExited) -> ChildExited:
-        """The end of all commands as that of one. ``own`` is how rank 0's ended: 75 says that the state is stored."""
-        if self.lost and own.code != Exit.STOPPED:
+        """The end of all commands as that of one. ``own`` is how rank 0's ended: 75 says that the state is stored.
+
+        A rank that is lost after its training takes nothing along if rank 0's command ends well all the same.
+        """
+        needed = set(self.lost) - (self.finished if own.code == Exit.COMPLETE else set())
+        if needed and own.code != Exit.STOPPED:
             text = "; ".join(f"rank {rank}: {why}" for rank, why in sorted(self.lost.items()))
             return replace(own, lost=text, how=text)
         if self.first is not None and self.first != 0 and own.code != Exit.STOPPED:
