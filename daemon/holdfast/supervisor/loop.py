@@ -184,6 +184,8 @@ class Supervisor:
         self._look_at_board()
         self._look_at_libraries()
         self._look_for_stall()
+        if self._hub is not None:
+            self._hub.idle = self._command.idle_for(self._clock())
         due = self._state.next_time()
         if due is not None and self._clock() >= due:
             self._take(events.Tick())

@@ -14,6 +14,7 @@ from holdfast.supervisor.command.stall import (
     BYTES_PER_SECOND,
     CPU_SHARE,
     LONGEST_STEP,
+    IdleTime,
     Stall,
     Vitals,
     describe,
@@ -54,6 +55,22 @@ def test_the_seconds_without_a_sign_of_life_are_told() -> None:
     stall = Stall(TIMEOUT)
     told = [stall.look(7, float(second), Vitals) for second in range(108)]
     assert [seconds for seconds in told if seconds is not None] == [pytest.approx(TIMEOUT, rel=0.06)]
+
+
+def idle_for(vitals: Callable[[int], Vitals], executed: Callable[[int], int] = lambda second: 7) -> float:
+    """After 100 looks, one a second."""
+    idle = IdleTime()
+    return [
+        idle.look(executed(second), float(second), lambda at=second: vitals(at))  # type: ignore[misc]
+        for second in range(100)
+    ][-1]
+
+
+def test_a_command_is_idle_since_it_last_did_a_batch_or_used_cpu_or_moved_bytes() -> None:
+    assert idle_for(nothing) >= 95.0
+    assert idle_for(nothing, executed=lambda second: min(second, 60)) == pytest.approx(39.0, abs=4.0)
+    assert idle_for(lambda second: Vitals(cpu=min(second, 60) * 0.5)) == pytest.approx(39.0, abs=4.0)
+    assert idle_for(lambda second: Vitals(moved=second * 2 * BYTES_PER_SECOND)) < 4.0
 
 
 def test_batches_are_life() -> None:

@@ -32,7 +32,7 @@ class PlayedMember:
         assert isinstance(challenge, says.Challenge)
         mine = proof(key or hub.key, "member", challenge.nonce, rank, "nonce")
         self.link.send(says.Join(mine, "nonce", rank, f"host-{rank}"))
-        self.link.beat(lambda: self.passed)
+        self.link.beat(lambda: says.Beat(self.passed))
         self._heard: queue.SimpleQueue[says.LinkMessage | None] = queue.SimpleQueue()
         threading.Thread(target=self._read, daemon=True).start()
 

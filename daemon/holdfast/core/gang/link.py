@@ -82,10 +82,14 @@ class CommandEnded:
 
 @dataclass(frozen=True)
 class Beat:
-    """Either side's sign of life. A member says how many boundaries its command has passed."""
+    """Either side's sign of life. A member says how many boundaries its command has passed.
+
+    ``idle``: for so many seconds it has used next to no CPU and read and written next to nothing.
+    """
 
     kind: ClassVar[str] = "beat"
     passed: int = 0
+    idle: float = 0.0
 
 
 # --- rank 0's

@@ -28,6 +28,7 @@ LONGEST_STEP = 5.0
 _LOOKS = 20
 _LONGEST_PAUSE = 10.0
 _MOST_DESCRIBED = 50
+_IDLE_LOOK = 3.0
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,32 @@ class Stall:
         # come and go would look like it.
         grown = vitals.held - first.held >= BYTES_PER_SECOND * self._timeout
         return None if grown else now - began
+
+
+class IdleTime:
+    """For how long one start of the command has been idle. Asked every second or so; measures only between batches.
+
+    Idle is what a stall is: next to no CPU, and next to no bytes.
+    """
+
+    def __init__(self) -> None:
+        self._executed = -1
+        self._since = self._looked = 0.0
+        self._last: Vitals | None = None
+
+    def look(self, executed: int, now: float, measure: Callable[[], Vitals]) -> float:
+        if executed != self._executed:
+            self._executed, self._since, self._looked, self._last = executed, now, now, None
+        elif now - self._looked >= _IDLE_LOOK:
+            passed, self._looked = now - self._looked, now
+            last, self._last = self._last, measure()
+            if last is None or _works(last, self._last, passed):
+                self._since = now
+        return now - self._since
+
+
+def _works(before: Vitals, after: Vitals, seconds: float) -> bool:
+    return after.cpu - before.cpu >= CPU_SHARE * seconds or after.moved - before.moved >= BYTES_PER_SECOND * seconds
 
 
 def describe(processes: Iterable[psutil.Process]) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from .child import Child
 from .isolation import is_own_python
 from .output import Tee
 from .reaper import Ended, Reaper
-from .stall import Stall, describe, measure
+from .stall import IdleTime, Stall, describe, measure
 from .standby import Standby, can_stand_by, order
 from .tensorflow_watch import TensorFlowWatch
 
@@ -68,6 +68,7 @@ class TrainingCommand:
         self._standby: Standby | None = None
         self._alone = False  # nothing stands by any more
         self._stall: Stall | None = None
+        self._idle = IdleTime()
         self._library = TensorFlowWatch(hook, channel.path.parent)
         self._orphans = 0
         self._executed = 0
@@ -104,6 +105,7 @@ class TrainingCommand:
         self.progress = Board.read(spool.file(Board.FILE))
         self._executed = self.progress.executed
         self._stall = Stall(self._stall_timeout) if self._stall_timeout else None
+        self._idle = IdleTime()
         self._library = TensorFlowWatch(self._hook, self._channel.path.parent)
         with self._spawning:
             standby, self._standby = self._standby, None
@@ -174,6 +176,11 @@ class TrainingCommand:
         if child is None or self._stall is None:
             return None
         return self._stall.look(self._executed, now, lambda: measure(child.family()))
+
+    def idle_for(self, now: float) -> float:
+        """The seconds without a batch, CPU and bytes."""
+        child = self._child
+        return 0.0 if child is None else self._idle.look(self._executed, now, lambda: measure(child.family()))
 
     def terminate(self) -> None:
         """SIGTERM to the command's tree."""

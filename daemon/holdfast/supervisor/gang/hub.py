@@ -17,8 +17,7 @@ from ...core.checkpoint_name import CheckpointName
 from ...core.errors import Cancelled, Exit, RanksMissing
 from ...core.event_sink import EventSink
 from ...core.gang import link as says
-from ...core.gang.agreement import Agreement, RankStanding
-from ...core.gang.lateness import Lateness
+from ...core.gang.agreement import RankStanding
 from ...core.machine.events import (
     CheckpointRefused,
     ChildExited,
@@ -27,16 +26,15 @@ from ...core.machine.events import (
     NoticeStands,
     PairUnusable,
 )
-from ...spool.gang_board import SAVE, STOP
+from .agreeing import Agreeing, RoundRanks
 from .link import Link
 from .rendezvous import Reach, environment, free_port
 from .roster import MemberState, Roster, RoundEnd, ranks_text
 from .standing import Stand
+from .watch import GangWatch, Seen
 from .welcoming import Door
 
 _LAG_SECONDS = 300.0
-_ANSWER_SECONDS = 15.0
-_LATE_SECONDS = 15.0
 _LOOK_EVERY = 0.2
 
 
@@ -45,7 +43,7 @@ class Hub:
 
     ``send`` passes a message on to this machine's training process. ``rendezvous``: nothing else has told the machines
     of each other. ``stall_timeout`` is in seconds; 0 for never. So many seconds of ``lag`` a rank may train on after
-    another one's command ended well.
+    another one's command ended well. ``idle``: for so long this machine's command has been; the loop sets it.
     """
 
     def __init__(
@@ -71,11 +69,9 @@ class Hub:
         self._end: RoundEnd | None = None  # while commands run
         self._own: ChildExited | None = None
         self._watched_lag = False
-        self._agreement: Agreement | None = None
-        self._number = 0
-        self._agreeing = threading.Lock()
-        self._stops = False  # all were told at which boundary they stop
+        self._agreeing = Agreeing(send, put)
         self._stand: Stand | None = None
+        self.idle = 0.0
         self._closed = threading.Event()
         self._door = Door(self._serve)
         threading.Thread(target=self._watch, name="gang-watch", daemon=True).start()
@@ -116,7 +112,7 @@ class Hub:
             self._round += 1
             number = self._round
             self._prepare, self._stand, self._end = prepare(number), stand, None
-            self._agreement, self._stops = None, False
+            self._agreeing.begin_round()
             for member in self._roster:
                 member.error = ""
                 member.link.send(self._prepare)
@@ -183,75 +179,22 @@ class Hub:
                     member.link.send(says.End(at_once))
 
     def ask(self, message: wire.Save | wire.Stop) -> bool:
-        """Has all ranks save or stop at one boundary, which is agreed on in a thread of its own.
-
-        A stop takes the place of a save that is being agreed on.
-        """
-        action = STOP if isinstance(message, wire.Stop) else SAVE
+        """Has all ranks save or stop at one boundary, once that is agreed on."""
         with self._changed:
-            if self._end is None or self._stops:
+            if self._end is None or self._stand is None:
                 return True
-            if self._agreement is not None:
-                if action == STOP:
-                    self._agreement = replace(self._agreement, action=action, reason=message.reason)
-                return True
-            self._number += 1
-            ranks = frozenset({0, *self._roster.running(self._round)} - self._end.over)
-            self._agreement = Agreement(self._number, action, message.reason, ranks)
             members = [one for one in self._roster if one.running == self._round]
-            assert self._stand is not None
-            question = says.Ask(self._number, self._round)
-            work = (question, members, self._stand, self._stand.start)
-        threading.Thread(target=self._agree, args=work, name="gang-agrees", daemon=True).start()
+            numbers = frozenset({0, *(one.rank for one in members)} - self._end.over)
+            ranks = RoundRanks(self._round, numbers, members, self._stand)
+        self._agreeing.ask(message, ranks)
         return True
-
-    def _agree(self, question: says.Ask, members: list[MemberState], stand: Stand, start: int) -> None:
-        """One after the other: each rank hears what came of the last question before the next one."""
-        with self._agreeing:
-            order = self._agreed(question, members, stand, start)
-            if order is None:
-                return
-            for member in members:
-                member.link.send(order)
-            self._send(wire.Stop(order.reason) if order.action == STOP else wire.Save(order.reason))
-            stand.act_at(order)
-
-    def _agreed(self, question: says.Ask, members: list[MemberState], stand: Stand, start: int) -> says.ActAt | None:
-        number = question.number
-        for member in members:
-            member.link.send(question)
-        standing = stand.ask(number, start)
-        if standing is None:
-            return None
-        self._answered(0, number, standing)
-        patience = time.monotonic() + _ANSWER_SECONDS
-        with self._changed:
-            while (agreement := self._agreement) is not None and agreement.target is None:
-                if agreement.number != number or time.monotonic() >= patience:
-                    break
-                self._changed.wait(_LOOK_EVERY)
-            if agreement is None or agreement.number != number:
-                return None
-            target, self._agreement = agreement.target, None
-            self._stops = target is not None and agreement.action == STOP
-        if target is None:
-            missing = ranks_text(list(agreement.missing))
-            self._put(GangBroken(f"{missing} did not say within {_ANSWER_SECONDS:.0f} s where it stands"))
-            return None
-        return says.ActAt(number, target, agreement.action, agreement.reason, agreement.save_at)
-
-    def _answered(self, rank: int, number: int, standing: RankStanding) -> None:
-        with self._changed:
-            if self._agreement is not None and self._agreement.number == number:
-                self._agreement = self._agreement.answered(rank, standing)
-                self._changed.notify_all()
 
     # --- the ends of all commands ----------------------------------------------------------------------------------
 
     def own_ended(self, event: ChildExited) -> None:
         """In the reaper's thread, in place of the event: that comes when all commands have ended."""
         failure = {} if event.failure is None else asdict(event.failure)
-        if self._stops:  # the others wait for its pair, and for being let go
+        if self._agreeing.stops:  # the others wait for its pair, and for being let go
             self._to_members(wire.PairWritten(-1, ""))
             self._to_members(says.Leave())
         self._ended(0, says.CommandEnded(self._round, event.code, event.how, failure), event)
@@ -266,9 +209,7 @@ class Hub:
                 self._own = own
             failed = ended.code not in (Exit.COMPLETE, Exit.STOPPED)
             self._end.note(rank, ended, failed)
-            if self._agreement is not None:
-                self._agreement = self._agreement.without(rank)
-                self._changed.notify_all()
+            self._agreeing.without(rank)
             member = self._roster.members.get(rank)
             if member is not None:
                 member.running = 0
@@ -287,7 +228,7 @@ class Hub:
                 return
             left = set(range(self._roster.count)) - end.over
             others_over = not left - {0}
-            breaks = bool(cause) and not end.broken and not self._stops
+            breaks = bool(cause) and not end.broken and not self._agreeing.stops
             end.broken |= bool(cause)
         if breaks:
             self.end_others(at_once=True)
@@ -322,37 +263,22 @@ class Hub:
             if self._end is not end:
                 return
             own, self._end, self._own, self._watched_lag = self._own, None, None, False
-            self._agreement = None
+            self._agreeing.end_round()
         self._put(end.as_one(own or ChildExited(1, how="it never started")))
 
     def _watch(self) -> None:
-        """Names who is behind: the others wait for it in their step. A line, for it may only write a large file."""
-        lateness, said, ended_at = Lateness(), frozenset[int](), 0.0
+        """In a thread of its own."""
+        watch = GangWatch(self._stall_timeout, self._say, self._put)
         while not self._closed.wait(1.0):
-            lateness, now = lateness.seen(self._passed(), time.monotonic()), time.monotonic()
-            late = {rank: seconds for rank, seconds in lateness.behind(now).items() if seconds >= self._patience}
-            if not late:
-                said, ended_at = frozenset(), 0.0
-                continue
-            seconds = max(late.values())
-            text = f"{ranks_text(sorted(late))} is behind the others for {seconds:.0f} s: they wait for it"
-            if seconds >= _LATE_SECONDS and not said.issuperset(late):
-                said |= frozenset(late)
-                self._say("gang-late", text, warning=True)
-            if 0 < self._stall_timeout <= seconds - ended_at:
-                ended_at = seconds
-                self._put(GangBroken(f"{text} (--stall-timeout)"))
+            watch.look(self._seen(), time.monotonic())
 
-    @property
-    def _patience(self) -> float:
-        return min(_LATE_SECONDS, self._stall_timeout or _LATE_SECONDS)
-
-    def _passed(self) -> dict[int, int]:
-        """How many boundaries each rank has passed; empty while not all train."""
+    def _seen(self) -> dict[int, Seen]:
+        """Where each rank is; empty while not all train."""
         with self._changed:
             if self._end is None or self._stand is None or self._end.over:
                 return {}
-            return {0: self._stand.passed, **{one.rank: one.passed for one in self._roster if one.running}}
+            others = {one.rank: Seen(one.passed, one.idle) for one in self._roster if one.running}
+            return {0: Seen(self._stand.passed, self.idle), **others}
 
     # --- the members' connections ----------------------------------------------------------------------------------
 
@@ -361,7 +287,7 @@ class Hub:
         member = self._join(link, hello)
         if member is None:
             return
-        link.beat(lambda: 0)
+        link.beat()
         try:
             while (message := link.receive()) is not None:
                 self._heard(member, message)
@@ -388,9 +314,9 @@ class Hub:
         if isinstance(message, says.ReadyToStart):
             self._is_ready(member, message)
         elif isinstance(message, says.Beat):
-            member.passed = message.passed
+            member.passed, member.idle = message.passed, message.idle
         elif isinstance(message, says.Stands):
-            self._answered(rank, message.number, RankStanding(message.passed, message.held, message.owes))
+            self._agreeing.answered(rank, message.number, RankStanding(message.passed, message.held, message.owes))
         elif isinstance(message, says.CommandEnded):
             self._ended(rank, message)
         elif isinstance(message, says.MachineStops):

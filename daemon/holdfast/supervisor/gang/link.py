@@ -55,11 +55,11 @@ class Link:
         except (OSError, ValueError, WireError):
             return None
 
-    def beat(self, passed: Callable[[], int]) -> None:
+    def beat(self, sign: Callable[[], Beat] = Beat) -> None:
         """From now on until ``close``, in a thread of its own."""
 
         def work() -> None:
-            while not self._closed.wait(BEAT_SECONDS) and self.send(Beat(passed())):
+            while not self._closed.wait(BEAT_SECONDS) and self.send(sign()):
                 pass
 
         threading.Thread(target=work, name="gang-beat", daemon=True).start()

@@ -121,6 +121,7 @@ class GangMember:
         self._answered = False
         self._next: says.Prepare | None = None
         self._running = 0
+        self._idle = 0.0
         self._unstored = False  # something may have been trained of which nobody has said yet that it is stored
         self._leaving = ""
         self._kill_at: float | None = None
@@ -209,7 +210,7 @@ class GangMember:
             )
         self._link = link
         self._say("gang-joined", rank=joined.rank, host="", address=link.peer_address)
-        link.beat(lambda: 0 if self._folder.stand is None else self._folder.stand.passed)
+        link.beat(self._sign)
 
         def read() -> None:
             while (message := link.receive()) is not None:
@@ -217,6 +218,10 @@ class GangMember:
             self._queue.put(_Said(link, None))
 
         threading.Thread(target=read, name="gang", daemon=True).start()
+
+    def _sign(self) -> says.Beat:
+        stand = self._folder.stand
+        return says.Beat(0 if stand is None else stand.passed, self._idle)
 
     def _serve(self) -> None:
         while self._link is not None and self._code is None:
@@ -234,6 +239,7 @@ class GangMember:
             if not self._running:
                 self._leaves_unsure("rank 0 did not say in time how the stop ended")
         self._command.has_progressed()
+        self._idle = self._command.idle_for(self._clock())
         self._systemd.turn(self._as_state(), self._command.progress)
 
     def _as_state(self) -> State:

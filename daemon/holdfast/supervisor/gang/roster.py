@@ -18,7 +18,8 @@ _MOST_NAMED = 10
 @dataclass
 class MemberState:
     """``prepared`` is the round that it is ready for, ``running`` that in which its command runs (0: none), ``passed``
-    the boundaries that this has passed. ``error``: why it cannot get ready, since ``failing_since``.
+    the boundaries that this has passed, and ``idle`` for how many seconds it has been idle. ``error``: why it cannot
+    get ready, since ``failing_since``.
     """
 
     rank: int
@@ -28,6 +29,7 @@ class MemberState:
     port: int = 0
     running: int = 0
     passed: int = 0
+    idle: float = 0.0
     error: str = ""
     failing_since: float = 0.0
 
@@ -100,9 +102,6 @@ class Roster:
     def failing(self, since: float) -> list[MemberState]:
         """Those that could not get ready at ``since``, and cannot yet."""
         return [one for one in self if one.error and one.failing_since <= since]
-
-    def running(self, number: int) -> set[int]:
-        return {one.rank for one in self if one.running == number}
 
     def __iter__(self) -> Iterator[MemberState]:
         return iter(sorted(self.members.values(), key=lambda one: one.rank))
