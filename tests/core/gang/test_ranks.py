@@ -10,6 +10,7 @@ from holdfast.core.gang.ranks import SOURCES, Rank, rank_of
 TF_WORKER = {"cluster": {"worker": ["a:1", "b:1", "c:1"]}, "task": {"type": "worker", "index": 2}}
 TF_CHIEF = {"cluster": {"chief": ["a:1"], "worker": ["b:1"]}, "task": {"type": "chief", "index": 0}}
 TF_BESIDE_A_CHIEF = {**TF_CHIEF, "task": {"type": "worker", "index": 0}}
+SLURM_TASK = {"SLURM_PROCID": "3", "SLURM_NTASKS": "8", "SLURM_STEP_ID": "0"}
 
 
 @pytest.mark.parametrize(
@@ -21,7 +22,7 @@ TF_BESIDE_A_CHIEF = {**TF_CHIEF, "task": {"type": "worker", "index": 0}}
         ({"TF_CONFIG": json.dumps(TF_CHIEF)}, (0, 2)),
         ({"TF_CONFIG": json.dumps(TF_BESIDE_A_CHIEF)}, (1, 2)),
         ({"SKYPILOT_NODE_RANK": "1", "SKYPILOT_NUM_NODES": "2"}, (1, 2)),
-        ({"SLURM_PROCID": "3", "SLURM_NTASKS": "8"}, (3, 8)),
+        (SLURM_TASK, (3, 8)),
         ({"SM_HOSTS": '["algo-2", "algo-1"]', "SM_CURRENT_HOST": "algo-2"}, (1, 2)),
     ],
 )
@@ -38,10 +39,15 @@ def test_an_indexed_job_of_kubernetes_says_the_number_and_the_flag_how_many_they
     assert rank_of(None, 4, environment) == Rank(2, 4, "Kubernetes Indexed Job, JobSet")
 
 
+@pytest.mark.parametrize("step", [{}, {"SLURM_STEP_ID": "batch"}])
+def test_a_batch_script_of_slurm_is_none_of_its_jobs_tasks(step: dict[str, str]) -> None:
+    """It has the variables of the first one, and nobody starts the others."""
+    assert rank_of(None, None, {"SLURM_PROCID": "0", "SLURM_NTASKS": "8", **step}) is None
+
+
 def test_the_flags_come_before_the_environment() -> None:
-    environment = {"SLURM_PROCID": "3", "SLURM_NTASKS": "8"}
-    assert rank_of(1, 2, environment) == Rank(1, 2, "--rank")
-    assert rank_of(None, 1, environment) is None, "an array of independent trainings"
+    assert rank_of(1, 2, SLURM_TASK) == Rank(1, 2, "--rank")
+    assert rank_of(None, 1, SLURM_TASK) is None, "independent trainings"
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)

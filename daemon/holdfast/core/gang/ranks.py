@@ -23,11 +23,14 @@ class Rank:
 
 @dataclass(frozen=True)
 class RankSource:
-    """``read`` raises ValueError, KeyError or TypeError for values that make no sense; ``variables`` are all needed."""
+    """``variables`` are all needed. ``read`` raises ValueError, KeyError or TypeError for values that make no sense.
+
+    It returns None for values that are not about this process.
+    """
 
     name: str
     variables: tuple[str, ...]
-    read: Callable[[Mapping[str, str]], tuple[int, int | None]]
+    read: Callable[[Mapping[str, str]], tuple[int, int | None] | None]
 
 
 def _two(name: str, rank: str, count: str) -> RankSource:
@@ -45,6 +48,13 @@ def _tf_config(given: Mapping[str, str]) -> tuple[int, int | None]:
     return rank, chiefs + len(cluster.get("worker", ()))
 
 
+def _slurm(given: Mapping[str, str]) -> tuple[int, int | None] | None:
+    """A batch script has the first two as well, as if it were a task of its job: only srun's steps have a number."""
+    if not given["SLURM_STEP_ID"].isdecimal():
+        return None
+    return int(given["SLURM_PROCID"]), int(given["SLURM_NTASKS"])
+
+
 def _sagemaker(given: Mapping[str, str]) -> tuple[int, int | None]:
     hosts = sorted(json.loads(given["SM_HOSTS"]))
     return hosts.index(given["SM_CURRENT_HOST"]), len(hosts)
@@ -55,7 +65,7 @@ SOURCES = (
     _two("JAX, Kubeflow TrainJob", "JAX_PROCESS_ID", "JAX_NUM_PROCESSES"),
     RankSource("TensorFlow, Ray Train", ("TF_CONFIG",), _tf_config),
     _two("SkyPilot", "SKYPILOT_NODE_RANK", "SKYPILOT_NUM_NODES"),
-    _two("Slurm", "SLURM_PROCID", "SLURM_NTASKS"),
+    RankSource("Slurm (srun)", ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_STEP_ID"), _slurm),
     RankSource("SageMaker", ("SM_HOSTS", "SM_CURRENT_HOST"), _sagemaker),
     RankSource(
         "Kubernetes Indexed Job, JobSet",
@@ -96,11 +106,11 @@ def _read(source: RankSource, environment: Mapping[str, str]) -> Rank | None:
     if not all(environment.get(variable) for variable in source.variables):
         return None
     try:
-        number, count = source.read(environment)
+        found = source.read(environment)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         names = " and ".join(source.variables)
         raise SettingsError(f"{names} cannot be used ({error}): correct it, or give --rank and --ranks") from None
-    return Rank(number, count, source.name)
+    return None if found is None else Rank(*found, source.name)
 
 
 def _checked(rank: Rank) -> Rank:
