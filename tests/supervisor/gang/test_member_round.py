@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import errno
+import queue
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,9 +10,11 @@ import pytest
 
 from fakes.stores import MemoryStore
 from holdfast.core.errors import SettingsError
-from holdfast.core.gang.link import Prepare
+from holdfast.core.gang.link import LinkMessage, Prepare, ReadyToStart
 from holdfast.spool import Spool
-from holdfast.supervisor.gang.member_round import RankFolder
+from holdfast.supervisor.gang.member_round import Preparation, RankFolder
+
+from .members import PATIENCE
 
 RUN = "00001-a"
 ORDER = Prepare(1, RUN, 1, None, "epoch", False)
@@ -34,6 +38,27 @@ def test_a_disk_that_is_full_for_a_moment_is_tried_again_with_the_lock_that_is_h
     found.open(ORDER)
     assert found.order == ORDER
     found.close()
+
+
+def test_the_port_that_a_rank_tells_stays_its_own_until_its_command_starts(tmp_path: Path) -> None:
+    """Until the last rank is ready, which may take minutes."""
+    told: queue.SimpleQueue[LinkMessage] = queue.SimpleQueue()
+
+    def tell(message: LinkMessage) -> bool:
+        told.put(message)
+        return True
+
+    rank = folder(tmp_path)
+    preparation = Preparation(rank, lambda kind, text="", **facts: None, lambda failed: None)
+    preparation.begin(ORDER, tell)
+    ready = told.get(timeout=PATIENCE)
+    assert isinstance(ready, ReadyToStart)
+    with socket.socket() as other:
+        with pytest.raises(OSError, match="in use"):
+            other.bind(("", ready.port))
+        preparation.give_port()
+        other.bind(("", ready.port))
+    rank.close()
 
 
 def test_a_work_dir_that_another_rank_uses_is_a_wrong_setting(tmp_path: Path) -> None:

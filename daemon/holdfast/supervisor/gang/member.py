@@ -372,6 +372,7 @@ class GangMember:
             self._tell(says.CommandEnded(message.round, 1, "it is not ready for that start", {}))
             return
         folder.stand.clear()
+        self._preparation.give_port()
         self._reports.command_starts()
         self._ready.set()
         environment = {name: str(value) for name, value in message.environment.items() if name in VARIABLES}

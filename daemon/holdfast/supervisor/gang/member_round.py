@@ -14,7 +14,7 @@ from ...core.gang import link as says
 from ...spool import Spool
 from ...store import Store
 from ..restore.candidates import bring_pair
-from .rendezvous import free_port
+from .rendezvous import KeptPort
 from .standing import Stand
 
 _TRY_AGAIN = 2.0
@@ -93,6 +93,7 @@ class Preparation:
         self._failed = failed
         self._one_at_a_time = threading.Lock()  # the newest order's is the last word
         self._superseded = threading.Event()
+        self._port: KeptPort | None = None
 
     def begin(self, order: says.Prepare, tell: Callable[[says.LinkMessage], bool]) -> None:
         self.give_up()
@@ -101,6 +102,13 @@ class Preparation:
 
     def give_up(self) -> None:
         self._superseded.set()
+        self.give_port()
+
+    def give_port(self) -> None:
+        """To the command, which is about to start."""
+        port, self._port = self._port, None
+        if port is not None:
+            port.give()
 
     def _work(self, order: says.Prepare, tell: Callable[[says.LinkMessage], bool], superseded: threading.Event) -> None:
         """Tries until it is here: a store or a network that fails now may not later. Rank 0 ends the waiting."""
@@ -123,6 +131,14 @@ class Preparation:
                     tell(says.ReadyToStart(order.round, 0, error))
                 superseded.wait(_TRY_AGAIN)
                 continue
-            if not superseded.is_set():
-                tell(says.ReadyToStart(order.round, free_port()))
+            self._is_ready(order, tell, superseded)
             return
+
+    def _is_ready(
+        self, order: says.Prepare, tell: Callable[[says.LinkMessage], bool], superseded: threading.Event
+    ) -> None:
+        with self._one_at_a_time:
+            if not superseded.is_set():
+                self.give_port()
+                self._port = port = KeptPort()
+                tell(says.ReadyToStart(order.round, port.number))

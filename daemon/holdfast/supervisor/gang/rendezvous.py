@@ -35,6 +35,18 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+class KeptPort:
+    """A free one that stays this process's until ``give``: until all ranks are ready, others would take it."""
+
+    def __init__(self) -> None:
+        self._holder = socket.socket()
+        self._holder.bind(("", 0))
+        self.number = int(self._holder.getsockname()[1])
+
+    def give(self) -> None:
+        self._holder.close()
+
+
 def environment(rank: int, places: Sequence[Reach]) -> dict[str, str]:
     """The variables of Keras, JAX and TensorFlow for that rank. The first of the ``places`` coordinates."""
     count, first = str(len(places)), str(places[0])
