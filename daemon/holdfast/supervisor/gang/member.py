@@ -14,14 +14,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from ...core import wire
-from ...core.errors import Exit, SettingsError, StoreError
+from ...core.errors import Exit, SettingsError
 from ...core.event_sink import ByteSink
 from ...core.gang import link as says
 from ...core.machine import events
 from ...core.machine.state import Phase, State
 from ...core.redact import Redactor
-from ...core.wording import duration_text
-from ...spool import only_here
 from ...spool.gang_board import STOP
 from ...store import Store
 from ..command.channel import Channel
@@ -34,10 +32,10 @@ from ..provenance import origin
 from ..report.journal import Journal
 from ..report.systemd import Systemd
 from ..settings import RunSettings
-from .find import find, join
 from .link import Link
 from .member_round import Preparation, RankFolder
 from .rendezvous import VARIABLES
+from .search import LetIn, Search
 from .standing import Stand
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -88,7 +86,6 @@ class GangMember:
         assert settings.rank is not None
         self._settings = settings
         self._rank = settings.rank.number
-        self._store = store
         self._journal = journal
         self._say = say = journal.event
         self._clock = clock
@@ -116,9 +113,9 @@ class GangMember:
         )
         self._systemd = Systemd(environment, clock)
         journal.listen(self._systemd.heard)
+        self._search = Search(settings, store, say, clock)
         self._link: Link | None = None
         self._run = ""
-        self._answered = False
         self._next: says.Prepare | None = None
         self._running = 0
         self._idle = 0.0
@@ -154,62 +151,28 @@ class GangMember:
     # --- rank 0 is found -------------------------------------------------------------------------------------------
 
     def _seek(self) -> None:
-        """Until it is joined, or there is a reason to end: --lease-wait, too. Raises StoreError.
-
-        A machine that is going away joins nobody: it would take all ranks along.
+        """Until it is joined, or there is a reason to end. A machine that is going away joins nobody: it would take all
+        ranks along.
         """
-        began, failing, said = self._clock(), 0.0, ""
+        self._search.begin()
         while self._link is None and self._code is None:
             if self._awaited or self._notices:
                 before = self._clock()
                 self._turn(_LOOK_EVERY)
-                began += self._clock() - before
+                self._search.pause(self._clock() - before)
                 continue
-            why = ""
-            try:
-                found = find(self._store, self._settings.name)
-            except StoreError as error:
-                failing = failing or self._clock()
-                if not self._answered and self._clock() - failing >= self._settings.store_wait:
-                    raise
-                why = f"the store does not answer: {error}"
+            let_in = self._search.look()
+            if let_in is not None:
+                self._joined(let_in)
+            elif self._search.code is not None:
+                self._code = self._search.code
             else:
-                failing, self._answered = 0.0, True
-                why = found.why
-                if found.complete:
-                    self._say("complete", run=str(found.run))
-                    self._code = Exit.COMPLETE
-                elif found.gang is not None:
-                    self._run = str(found.run)
-                    answer = join(found.gang, self._rank)
-                    if isinstance(answer, str):
-                        why = answer
-                    else:
-                        self._joined(*answer)
-                        return
-            if why and why != said:
-                said = why
-                self._say("waiting", f"rank {self._rank} waits for rank 0: {why} (--ranks 1: to train alone)")
-            if self._clock() - began >= self._settings.lease.wait:
-                self._gives_up(why)
-            self._turn(_LOOK_EVERY)
+                self._turn(_LOOK_EVERY)
 
-    def _gives_up(self, why: str) -> None:
-        """Nothing is lost, and the next start waits again: that is what 75 says to what starts it."""
-        left = only_here(self._settings.work_dir, self._settings.name)
-        self._code = Exit.STOPPED if left is None else Exit.UNSTORED
-        here = "" if left is None else f"; the last state is on this machine alone: {left}.*"
-        waited = f"--lease-wait {duration_text(self._settings.lease.wait)} is over"
-        self._say("exit", f"{why} ({waited}){here} (exit {int(self._code)})", code=int(self._code))
-
-    def _joined(self, link: Link, joined: says.Joined) -> None:
-        if joined.ranks != self._settings.ranks:
-            link.close()
-            raise SettingsError(
-                f"--ranks {self._settings.ranks}: rank 0 was told of {joined.ranks}: give all machines the same number"
-            )
-        self._link = link
-        self._say("gang-joined", rank=joined.rank, host="", address=link.peer_address)
+    def _joined(self, let_in: LetIn) -> None:
+        self._run, self._link, rank = let_in
+        link = let_in.link
+        self._say("gang-joined", rank=rank, host="", address=link.peer_address)
         link.beat(self._sign)
 
         def read() -> None:
