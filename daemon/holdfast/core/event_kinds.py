@@ -203,7 +203,7 @@ SECTIONS: dict[str, dict[str, Kind]] = {
             "a rank has joined rank 0 (in that one's events), or this one has",
             {"rank": "its number", "host": "its host name", "address": "of the other side"},
         ),
-        "gang-waits": Kind("rank 0 waits for others before the command is started", {"ranks": "their numbers"}),
+        "gang-waits": Kind("rank 0 waits for others, which begin together with it", {"ranks": "their numbers"}),
         "gang-lost": Kind(
             f"{_WARNED}: the machine of a rank, or the connection to it, is lost",
             {"rank": "its number", "host": "its host name"},

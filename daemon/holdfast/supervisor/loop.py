@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import queue
-import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -23,24 +22,21 @@ from ..core.preload import Preload, digest_of
 from ..core.redact import Redactor
 from ..spool import Spool, only_here, write_whole
 from ..store import Store
-from .command.channel import Channel
+from . import stop_signals
 from .command.reaper import Reaper
-from .command.training_command import TrainingCommand
+from .command_parts import CommandParts
 from .gang.hub import Hub
 from .messages_to_events import Reports
-from .needed_pairs import NeededPairs
 from .notices.source import NoticeSource
 from .perform import Performer
 from .provenance import origin
 from .report.journal import Journal
 from .report.pace import Pace
-from .report.systemd import Systemd
 from .restore.prepare import Preparer
 from .restorer import Restorer
 from .settings import RunSettings
 from .upload.store_pair import store_pair
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _HEARTBEAT = 1.0
 _IMPORT_SECONDS = 60.0  # importing TensorFlow takes most of it on a new machine's disk
 _RECORDED = (Exit.FENCED, Exit.FAILED, Exit.UNSTORED)
@@ -95,32 +91,28 @@ class Supervisor:
             gang=None if hub is None else hub.announcement,
         )
         self._restorer = Restorer(settings, store, say, self._preparer, reports, put, redactor, made_by, clock, hub)
-        self._needed = NeededPairs(self._restorer.bring_needed, lambda message: self._channel.send(message))
         self._reports = reports
-        self._channel = Channel(
-            self._heard,
-            self._restorer.welcome,
-            self._restorer.brought,
-            on_hang_up=lambda: self._command.training_process_ended(),
-        )
-        self._command = TrainingCommand(
-            settings.command,
+        parts = CommandParts(
+            settings,
             made_by["command"],
             environment,
             console,
             settings.stall_timeout,
-            settings.hook,
             reaper,
-            self._channel,
-            say,
+            journal,
+            clock,
+            self._heard,
+            self._restorer.welcome,
+            self._restorer.brought,
+            self._restorer.bring_needed,
             on_exit=put if hub is None else hub.own_ended,
         )
+        self._needed, self._channel, self._command = parts.needed, parts.channel, parts.command
+        self._systemd = parts.systemd
         self._performer = Performer(
             settings.work_dir, settings.name, self._restorer, self._command, self._channel, reports, say, put, hub
         )
-        self._systemd = Systemd(environment, clock)
         self._pace = Pace(say)
-        journal.listen(self._systemd.heard)
         journal.listen(self._pace.heard)
 
     def _make_hub(self) -> Hub | None:
@@ -139,11 +131,7 @@ class Supervisor:
         )
 
     def run(self) -> Exit:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # inherited as ignored, it would hide every child's end
-        for number in _SIGNALS:
-            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup means what it says
-                signal.signal(number, self._signalled)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)  # a container's entrypoint holds them back until now
+        stop_signals.listen(lambda name: self._queue.put(events.StopRequested(name)))
         try:
             self._command.watch()
             self._channel.start()
@@ -160,8 +148,7 @@ class Supervisor:
             self._keep_record(Exit.FAILED, repr(error))
             return Exit.FAILED
         finally:
-            for number in _SIGNALS:
-                signal.signal(number, signal.SIG_IGN)  # the exit code is decided
+            stop_signals.ignore()
             self._close()
         assert self._state.exit_code is not None
         self._keep_record(self._state.exit_code)
@@ -223,11 +210,6 @@ class Supervisor:
             self._performer.perform(effect, self._state)
         if self._restorer.uploader is not None:
             self._restorer.uploader.hurry(self._state.deadline)
-
-    def _signalled(self, number: int, frame: object) -> None:
-        if number == signal.SIGHUP:  # the shell and the kernel both send one when a session is dropped
-            signal.signal(number, signal.SIG_IGN)
-        self._queue.put(events.StopRequested(signal.Signals(number).name))
 
     def _look_at_board(self) -> None:
         if not self._state.ended and self._command.has_progressed():

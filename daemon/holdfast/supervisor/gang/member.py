@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import queue
-import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,15 +21,13 @@ from ...core.machine.state import Phase, State
 from ...core.redact import Redactor
 from ...spool.gang_board import STOP
 from ...store import Store
-from ..command.channel import Channel
+from .. import stop_signals
 from ..command.reaper import Reaper
-from ..command.training_command import TrainingCommand
+from ..command_parts import CommandParts
 from ..messages_to_events import Reports
-from ..needed_pairs import NeededPairs
 from ..notices.source import NoticeSource
 from ..provenance import origin
 from ..report.journal import Journal
-from ..report.systemd import Systemd
 from ..settings import RunSettings
 from .link import Link
 from .member_round import Preparation, RankFolder
@@ -38,7 +35,6 @@ from .rendezvous import VARIABLES
 from .search import LetIn, Search
 from .standing import Stand
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _LOOK_EVERY = 1.0
 _TO_RANK_0 = (
     wire.RankState,
@@ -97,22 +93,23 @@ class GangMember:
         self._ready = threading.Event()
         self._folder = RankFolder(settings.work_dir, store, say, journal.attach)
         self._preparation = Preparation(self._folder, say, failed=put)
-        self._needed = NeededPairs(self._folder.bring, lambda message: self._channel.send(message))
-        self._channel = Channel(self._heard, self._welcome, self._ready, on_hang_up=lambda: None)
-        self._command = TrainingCommand(
-            settings.command,
+        parts = CommandParts(
+            settings,
             self._origin["command"],
             environment,
             console,
             0.0,
-            settings.hook,
             reaper,
-            self._channel,
-            say,
+            journal,
+            clock,
+            self._heard,
+            self._welcome,
+            self._ready,
+            self._folder.bring,
             on_exit=put,
         )
-        self._systemd = Systemd(environment, clock)
-        journal.listen(self._systemd.heard)
+        self._needed, self._channel, self._command = parts.needed, parts.channel, parts.command
+        self._systemd = parts.systemd
         self._search = Search(settings, store, say, clock)
         self._link: Link | None = None
         self._run = ""
@@ -128,11 +125,7 @@ class GangMember:
         self._code: Exit | None = None
 
     def run(self) -> Exit:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for number in _SIGNALS:
-            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, lambda number, frame: self._queue.put(_Signal(signal.Signals(number).name)))
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        stop_signals.listen(lambda name: self._queue.put(_Signal(name)))
         try:
             self._command.watch()
             self._channel.start()
@@ -143,8 +136,7 @@ class GangMember:
                 self._seek()
                 self._serve()
         finally:
-            for number in _SIGNALS:
-                signal.signal(number, signal.SIG_IGN)
+            stop_signals.ignore()
             self._close()
         return self._code
 
