@@ -3,10 +3,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from holdfast.core.machine.events import Event, GangBroken
-from holdfast.supervisor.gang.watch import GangWatch, Seen
+from holdfast.supervisor.gang.watch import GangWatch, RankSeen
 
 
-def watched(looks: Iterable[Mapping[int, Seen]], stall_timeout: float = 0.0) -> tuple[list[str], list[Event]]:
+def watched(looks: Iterable[Mapping[int, RankSeen]], stall_timeout: float = 0.0) -> tuple[list[str], list[Event]]:
     """What is said and what is done, with a look a second."""
     said: list[str] = []
     done: list[Event] = []
@@ -16,13 +16,13 @@ def watched(looks: Iterable[Mapping[int, Seen]], stall_timeout: float = 0.0) -> 
     return said, done
 
 
-def trains(seconds: int) -> list[Mapping[int, Seen]]:
-    return [{0: Seen(20 * second + 1, 0.0), 1: Seen(20 * second, 0.0)} for second in range(seconds)]
+def trains(seconds: int) -> list[Mapping[int, RankSeen]]:
+    return [{0: RankSeen(20 * second + 1, 0.0), 1: RankSeen(20 * second, 0.0)} for second in range(seconds)]
 
 
-def hangs(seconds: int) -> list[Mapping[int, Seen]]:
+def hangs(seconds: int) -> list[Mapping[int, RankSeen]]:
     """Rank 1's data; rank 0 waits for it with all of its CPU."""
-    return [{0: Seen(181, 0.0), 1: Seen(181, float(second))} for second in range(seconds)]
+    return [{0: RankSeen(181, 0.0), 1: RankSeen(181, float(second))} for second in range(seconds)]
 
 
 def test_a_healthy_gang_is_not_talked_of() -> None:
@@ -45,12 +45,12 @@ def test_with_a_stall_timeout_a_gang_whose_rank_hangs_so_long_is_ended_and_once(
 
 
 def test_a_validation_that_takes_long_is_no_hang_where_all_ranks_work() -> None:
-    validates = [{0: Seen(181, 0.0), 1: Seen(181, 0.0)}] * 200
+    validates = [{0: RankSeen(181, 0.0), 1: RankSeen(181, 0.0)}] * 200
     assert watched([*trains(10), *validates], stall_timeout=30.0) == ([], [])
 
 
 def test_a_rank_that_stands_still_behind_the_others_is_named_and_ended_by_the_stall_timeout() -> None:
-    behind = [{0: Seen(181, 0.0), 1: Seen(180, 0.0)}] * 40
+    behind = [{0: RankSeen(181, 0.0), 1: RankSeen(180, 0.0)}] * 40
     said, done = watched([*trains(10), *behind], stall_timeout=30.0)
     assert "rank 1 is behind the others for 15 s" in said[0]
     assert len(done) == 1

@@ -21,12 +21,16 @@ _LOOK_EVERY = 0.2
 
 @dataclass(frozen=True)
 class RoundRanks:
-    """The ranks whose commands run in that round: ``members``, and rank 0's own, where it is one of ``numbers``."""
+    """The ranks whose commands run in that round: ``members``, and rank 0's own, where it is one of ``numbers``.
+
+    ``start`` is the one that ``stand`` serves in this round.
+    """
 
     round: int
     numbers: frozenset[int]
     members: Sequence[MemberState]
     stand: Stand
+    start: int
 
 
 class Agreeing:
@@ -64,7 +68,7 @@ class Agreeing:
                 return
             self._number += 1
             self._agreement = Agreement(self._number, action, message.reason, ranks.numbers)
-            work = (says.Ask(self._number, ranks.round), ranks, ranks.stand.start)
+            work = (says.Ask(self._number, ranks.round), ranks)
         threading.Thread(target=self._agree, args=work, name="gang-agrees", daemon=True).start()
 
     def answered(self, rank: int, number: int, standing: RankStanding) -> None:
@@ -80,12 +84,12 @@ class Agreeing:
                 self._agreement = self._agreement.without(rank)
                 self._changed.notify_all()
 
-    def _agree(self, question: says.Ask, ranks: RoundRanks, start: int) -> None:
+    def _agree(self, question: says.Ask, ranks: RoundRanks) -> None:
         """One after the other: each rank hears what came of the last question before the next one."""
         with self._one_at_a_time:
             for member in ranks.members:
                 member.link.send(question)
-            standing = ranks.stand.ask(question.number, start)
+            standing = ranks.stand.ask(question.number, ranks.start)
             if standing is None:
                 return
             self.answered(0, question.number, standing)

@@ -31,7 +31,7 @@ from .link import Link
 from .rendezvous import Reach, environment, free_port
 from .roster import MemberState, Roster, RoundEnd, ranks_text
 from .standing import Stand
-from .watch import GangWatch, Seen
+from .watch import GangWatch, RankSeen
 from .welcoming import Door
 
 _LAG_SECONDS = 300.0
@@ -185,7 +185,7 @@ class Hub:
                 return True
             members = [one for one in self._roster if one.running == self._round]
             numbers = frozenset({0, *(one.rank for one in members)} - self._end.over)
-            ranks = RoundRanks(self._round, numbers, members, self._stand)
+            ranks = RoundRanks(self._round, numbers, members, self._stand, self._stand.start)
         self._agreeing.ask(message, ranks)
         return True
 
@@ -272,13 +272,13 @@ class Hub:
         while not self._closed.wait(1.0):
             watch.look(self._seen(), time.monotonic())
 
-    def _seen(self) -> dict[int, Seen]:
+    def _seen(self) -> dict[int, RankSeen]:
         """Where each rank is; empty while not all train."""
         with self._changed:
             if self._end is None or self._stand is None or self._end.over:
                 return {}
-            others = {one.rank: Seen(one.passed, one.idle) for one in self._roster if one.running}
-            return {0: Seen(self._stand.passed, self.idle), **others}
+            others = {one.rank: RankSeen(one.passed, one.idle) for one in self._roster if one.running}
+            return {0: RankSeen(self._stand.passed, self.idle), **others}
 
     # --- the members' connections ----------------------------------------------------------------------------------
 

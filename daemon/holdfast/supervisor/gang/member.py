@@ -248,7 +248,7 @@ class GangMember:
         self._say("stopping", what)
         drain = self._settings.rules.drain_time if seconds < 0 else min(seconds, self._settings.rules.drain_time)
         if not self._tell(says.MachineStops(what, seconds)):
-            self._code = Exit.STOPPED
+            self._leaves_unsure("rank 0 is lost")
         elif not self._leaving:
             self._leaving, self._kill_at = what, self._clock() + drain + _MARGIN
 
@@ -299,6 +299,7 @@ class GangMember:
         self._command.kill()
         if self._leaving:
             self._leaves_unsure("rank 0 is lost in the stop")
+        self._unstored = False  # an interruption: what was not stored is trained again
 
     def _leaves_unsure(self, why: str) -> None:
         """The stop is over for this machine. How it ended is rank 0's to say."""

@@ -11,7 +11,7 @@ from ...core.machine.events import Event, GangBroken
 from .roster import ranks_text
 
 
-class Seen(NamedTuple):
+class RankSeen(NamedTuple):
     """How many boundaries a rank has passed, and for how many seconds its command has been idle."""
 
     passed: int
@@ -29,7 +29,7 @@ class GangWatch:
         self._said: frozenset[int] = frozenset()
         self._ended_at = 0.0
 
-    def look(self, ranks: Mapping[int, Seen], now: float) -> None:
+    def look(self, ranks: Mapping[int, RankSeen], now: float) -> None:
         """``ranks`` is empty while not all train."""
         passed = {rank: seen.passed for rank, seen in ranks.items()}
         most = max(passed.values(), default=0)
@@ -56,7 +56,7 @@ class GangWatch:
         text = f"{ranks_text(sorted(late))} is behind the others for {seconds:.0f} s: they wait for it"
         return frozenset(late), text, seconds
 
-    def _hanging(self, ranks: Mapping[int, Seen], now: float) -> tuple[frozenset[int], str, float]:
+    def _hanging(self, ranks: Mapping[int, RankSeen], now: float) -> tuple[frozenset[int], str, float]:
         """A rank whose data hangs has passed as many boundaries as those that wait for it in their step."""
         pause = self._standstill.seconds(now)
         idle = {rank: min(pause, seen.idle) for rank, seen in ranks.items() if pause and seen.idle >= LATE_SECONDS}
