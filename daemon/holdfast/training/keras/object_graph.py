@@ -12,17 +12,26 @@ from __future__ import annotations
 import contextlib
 import dis
 import functools
-import sys
 import types
 from argparse import Namespace
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ..data.keras_in_use import keras
+from ..data.python.references import (
+    cells,
+    class_attributes,
+    is_own,
+    is_own_function,
+    names_in,
+    own_functions,
+    references_of,
+    top,
+)
 from .backends.chosen import backend
 
 MOST_OBJECTS = 200_000
@@ -31,12 +40,6 @@ INSIDE = f"{MODEL}."
 OF_CLASS = " of its class"
 _ATOMS = (type(None), bool, int, float, complex, str, bytes, bytearray, type, types.ModuleType, types.CodeType)
 _LEAVES = (*_ATOMS, np.ndarray, np.generic)
-_FOREIGN = {
-    *sys.stdlib_module_names,
-    *("keras", "tf_keras", "tensorflow", "numpy", "jax", "jaxlib", "torch", "h5py", "ml_dtypes", "google", "absl"),
-    *("optree", "pandas", "scipy", "sklearn", "matplotlib", "tensorboard", "orbax", "wandb", "mlflow", "tqdm", "rich"),
-    "holdfast",
-} - {"__main__"}
 _NOT_ENTERED = {"Node", "KerasTensor", "DTypePolicy", "QuantizedDTypePolicy", "Policy", "Tracker", "CallbackList"}
 _NOT_FOLLOWED = {
     *("_nodes", "_nodes_by_depth", "_operations_by_depth", "_inbound_nodes", "_outbound_nodes", "_tracker"),
@@ -193,7 +196,7 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, list | tuple | deque):
         yield from ((f"[{number}]", part) for number, part in enumerate(list(value)))
     elif isinstance(value, types.FunctionType):
-        yield from ((f":{name}", part) for name, part in _names_of(value))
+        yield from ((f":{one.name}", one.value) for one in references_of(value))
     elif isinstance(value, types.MethodType):
         yield from (("", value.__self__), ("", value.__func__))
     elif isinstance(value, functools.partial):
@@ -202,8 +205,10 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
         yield "", vars(value)["_python_function"]
     elif _is_entered(value):
         yield from ((f".{name}", part) for name, part in _attributes(value))
-        yield from ((f".{name}", part) for _, name, part in _class_attributes(value))
-        yield from ((f".{name}", function) for name, function in _own_functions(type(value)))
+        yield from (
+            (f".{name}", part) for _, name, part in class_attributes(type(value), getattr(value, "__dict__", {}))
+        )
+        yield from ((f".{name}", function) for name, function in own_functions(type(value)))
 
 
 def _key(key: Any, number: int) -> str:
@@ -211,18 +216,9 @@ def _key(key: Any, number: int) -> str:
     return f"{key!r}".replace("@", "%40") if isinstance(key, str | int) and len(str(key)) < 80 else str(number)
 
 
-def _top(module: str | None) -> str:
-    return (module or "").split(".")[0]
-
-
-def is_own(cls: type) -> bool:
-    """Is it the script's, or a package's that is none of the well-known libraries?"""
-    return _top(cls.__module__) not in _FOREIGN
-
-
 def _is_entered(value: Any) -> bool:
     cls = type(value)
-    if _top(cls.__module__) in ("keras", "tf_keras"):
+    if top(cls.__module__) in ("keras", "tf_keras"):
         return cls.__name__ not in _NOT_ENTERED
     return is_own(cls) or isinstance(value, (Namespace, types.SimpleNamespace, *backend().kinds().entered))
 
@@ -240,83 +236,21 @@ def _attributes(value: Any) -> list[tuple[str, Any]]:
     return [(name, inside[name]) for name in sorted(names, key=lambda name: (name.startswith("_"), name))]
 
 
-def _class_attributes(value: Any) -> Iterator[tuple[type, str, Any]]:
-    """Of the classes that are the script's: values that the object has no own ones of."""
-    for cls in filter(is_own, type(value).__mro__):
-        for name, member in vars(cls).items():
-            is_value = not (name.startswith("__") or hasattr(type(member), "__get__") or isinstance(member, type))
-            if is_value and name not in getattr(value, "__dict__", {}):
-                yield cls, name, member
-
-
-def _own_functions(cls: type) -> Iterator[tuple[str, Any]]:
-    """Those of the classes that are the script's: they may refer to variables outside."""
-    for one in cls.__mro__:
-        if is_own(one):
-            for name, member in vars(one).items():
-                function = getattr(member, "__func__", getattr(member, "fget", member))
-                if isinstance(function, types.FunctionType):
-                    yield name, function
-
-
-def _names_of(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
-    """What a function of the script's refers to: closed over, as defaults, and global."""
-    if _top(function.__module__) in _FOREIGN:
-        return
-    for name, cell in _cells(function):
-        try:
-            yield name, cell.cell_contents
-        except ValueError:
-            continue  # not bound yet
-    yield from _defaults(function)
-    names, attributes = _names_in(function.__code__)
-    for name in names:
-        value = function.__globals__.get(name)
-        if isinstance(value, types.ModuleType):
-            if _top(value.__name__) not in _FOREIGN:
-                yield from ((f"{name}.{inside}", vars(value)[inside]) for inside in attributes if inside in vars(value))
-        elif value is not None:
-            yield name, value
-
-
-def _cells(function: types.FunctionType) -> Iterable[tuple[str, types.CellType]]:
-    return zip(function.__code__.co_freevars, function.__closure__ or (), strict=False)
-
-
-def _defaults(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
-    yield from ((f"default{number}", value) for number, value in enumerate(function.__defaults__ or ()))
-    yield from (function.__kwdefaults__ or {}).items()
-
-
-@functools.cache
-def _names_in(code: types.CodeType) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The global variables, and the attributes of whatever, that code refers to; what is nested in it too."""
-    names: dict[str, None] = {}
-    attributes: dict[str, None] = {}
-    for instruction in dis.get_instructions(code):
-        if instruction.opname in ("LOAD_GLOBAL", "STORE_GLOBAL", "LOAD_NAME"):
-            names[instruction.argval] = None
-        elif instruction.opname in ("LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR"):
-            attributes[instruction.argval] = None
-        elif isinstance(instruction.argval, types.CodeType):
-            inner = _names_in(instruction.argval)
-            names |= dict.fromkeys(inner[0])
-            attributes |= dict.fromkeys(inner[1])
-    return tuple(names), tuple(attributes)
-
-
 def _slots(path: str, value: Any) -> Iterator[Slot]:
     """Of the script's own objects and functions; what Keras' classes set themselves is Keras' affair."""
     if isinstance(value, types.FunctionType):
-        if _top(value.__module__) not in _FOREIGN:
-            yield from (Slot(f"{path}:{name}", cell, None) for name, cell in _cells(value))
-            names = [name for name in _names_in(value.__code__)[0] if name in value.__globals__]
+        if is_own_function(value):
+            yield from (Slot(f"{path}:{name}", cell, None) for name, cell in cells(value))
+            names = [name for name in names_in(value.__code__).variables if name in value.__globals__]
             yield from (Slot(f"{path}:{name}", value.__globals__, name) for name in names)
     elif is_own(type(value)) or isinstance(value, Namespace | types.SimpleNamespace):
         theirs = _names_set_by_libraries(type(value))  # type: ignore[arg-type]
         own = [name for name, _ in _attributes(value) if name not in theirs and name in vars(value)]
         yield from (Slot(f"{path}.{name}", value, name) for name in own)
-        yield from (Slot(f"{path}.{name}{OF_CLASS}", cls, name, value) for cls, name, _ in _class_attributes(value))
+        yield from (
+            Slot(f"{path}.{name}{OF_CLASS}", cls, name, value)
+            for cls, name, _ in class_attributes(type(value), getattr(value, "__dict__", {}))
+        )
 
 
 @functools.cache

@@ -85,6 +85,21 @@ class Augments(ShufflesItsIndex):
         self.mine.shuffle(self.index)
 
 
+outside = np.random.default_rng(7)
+
+
+class DrawsFromItsModule(ShufflesItsIndex):
+    def __getitem__(self, index: int) -> Any:
+        x, y = super().__getitem__(index)
+        return x + outside.normal(size=x.shape), y
+
+
+def drawing_from_its_module(**settings: Any) -> DrawsFromItsModule:
+    global outside
+    outside = np.random.default_rng(7)
+    return DrawsFromItsModule(**settings)
+
+
 class TellsItsState(Augments):
     def get_state(self) -> Any:
         return {"index": self.index.copy(), "mine": self.mine.bit_generator.state}
@@ -106,6 +121,7 @@ KINDS = {
     "PyDataset that shuffles its index": Kind(lambda: {"x": ShufflesItsIndex()}),
     "PyDataset that shuffles its files": Kind(lambda: {"x": ShufflesItsFiles()}),
     "PyDataset that augments": Kind(lambda: {"x": Augments()}),
+    "PyDataset that draws from its module": Kind(lambda: {"x": drawing_from_its_module()}),
     "PyDataset that tells its state": Kind(lambda: {"x": TellsItsState()}),
     "PyDataset with threads": Kind(lambda: {"x": ShufflesItsIndex(workers=2)}),
 }

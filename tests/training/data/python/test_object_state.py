@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -257,3 +259,70 @@ def test_an_item_that_is_removed_costs_nothing(said: list[str]) -> None:
     data.helper.parts.clear()  # type: ignore[attr-defined]
     data.helper.chances.clear()  # type: ignore[attr-defined]
     ObjectState(Data(), said.append).put({k: v for k, v in state.read().items() if "parts" not in k})
+
+
+outside = np.random.default_rng(1)
+order = np.arange(6)
+passes = 0
+
+
+def noise() -> float:
+    """A helper of the module's."""
+    return float(outside.random())
+
+
+class Others:
+    chance = random.Random(2)
+
+
+class Outside:
+    """Draws, shuffles and counts in everything that is not an attribute of its own."""
+
+    of_class = np.random.default_rng(3)
+
+    def __init__(self) -> None:
+        inside = np.random.default_rng(4)
+        self.augment = functools.partial(add, np.random.default_rng(5))
+        self.draw = np.random.default_rng(6).random
+        self.closed_over = lambda: inside.random()
+        self.method = random.Random(7).gauss
+
+    def change(self) -> list[float]:
+        global passes
+        passes += 1
+        np.random.default_rng(passes).shuffle(order)
+        drawn = [noise(), Others.chance.random(), self.of_class.random(), self.augment(1.0), self.draw()]
+        return [*drawn, self.closed_over(), self.method(0.0, 1.0), passes, *order.tolist()]
+
+
+def add(chance: np.random.Generator, value: float) -> float:
+    return float(value + chance.random())
+
+
+@pytest.fixture
+def as_at_a_start() -> Callable[[], None]:
+    def begin() -> None:
+        global outside, order, passes
+        outside, order, passes = np.random.default_rng(1), np.arange(6), 0
+        Others.chance, Outside.of_class = random.Random(2), np.random.default_rng(3)
+
+    return begin
+
+
+def test_what_its_functions_and_classes_refer_to_is_kept(said: list[str], as_at_a_start: Callable[[], None]) -> None:
+    as_at_a_start()
+    first = Outside()
+    state = ObjectState(first, said.append)
+    first.change()
+    saved, expected = state.read(), first.change()
+    as_at_a_start()
+    second = Outside()
+    ObjectState(second, said.append).put(saved)
+    assert second.change() == expected
+    assert said == []
+
+
+def test_the_global_generators_are_nobodys_own(said: list[str]) -> None:
+    data = Outside()
+    data.draw, data.method = np.random.random, random.gauss
+    assert [path for path in ObjectState(data, said.append).read() if "draw" in path or "method" in path] == []

@@ -42,6 +42,10 @@ def test_one_that_shuffles_its_index_continues_exactly(tmp_path: Path, capfd: py
     assert "batches:" not in capfd.readouterr().err
 
 
+def test_one_that_draws_from_its_module_continues_exactly(tmp_path: Path) -> None:
+    check(train(kinds.drawing_from_its_module, epochs=2), tmp_path, (0, 3))
+
+
 class Counts(kinds.ShufflesItsIndex):
     made: ClassVar[list[int]] = []
 
@@ -67,11 +71,14 @@ class DrawsInWorkers(kinds.InOrder):
 
 
 @pytest.mark.whole
-@pytest.mark.parametrize("processes", [False, True])
+@pytest.mark.parametrize(
+    ("make", "processes"),
+    [(DrawsInWorkers, False), (DrawsInWorkers, True), (kinds.drawing_from_its_module, False)],
+)
 def test_workers_that_draw_from_one_generator_are_named(
-    tmp_path: Path, processes: bool, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, make: Callable[..., Any], processes: bool, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    interrupted(train(lambda: DrawsInWorkers(workers=2, use_multiprocessing=processes)), tmp_path, (1, 2))
+    interrupted(train(lambda: make(workers=2, use_multiprocessing=processes)), tmp_path, (1, 2))
     assert capfd.readouterr().err.count(SEVERAL) == 2
 
 

@@ -9,23 +9,32 @@ from typing import Any
 import numpy as np
 
 from ...session.random_state import of_torch, state_of
+from .slots import Slots
 
 
 class Batches:
     """Those of ``whole`` from number ``first`` on, in the order of ``places``, or their own.
 
     ``drew`` is set once making one has drawn from a global random generator, or one of ``generators``, in whatever
-    thread or process. Processes receive a copy of this object: it holds nothing that cannot be sent there.
+    thread or process. Processes receive a copy of this object, and find their own generators.
     """
 
     def __init__(
-        self, whole: Any, drew: Any, generators: Sequence[Any], places: Sequence[int] | None = None, first: int = 0
+        self,
+        whole: Any,
+        drew: Any,
+        generators: Sequence[Any],
+        places: Sequence[int] | None = None,
+        first: int = 0,
     ) -> None:
         self._whole = whole
         self._drew = drew
-        self._generators = generators
+        self._generators: Sequence[Any] | None = generators
         self._places = places
         self._first = first
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_generators": None}
 
     def __getitem__(self, index: int) -> Any:
         number = index + self._first
@@ -50,5 +59,7 @@ class Batches:
         self._whole.on_epoch_end()
 
     def _random_states(self) -> list[Any]:
+        if self._generators is None:
+            self._generators = [slot.get() for slot in Slots(self._whole).generators]
         of_all = [repr(random.getstate()), repr(np.random.get_state()), of_torch()]
         return [*of_all, *(repr(state_of(generator)) for generator in self._generators)]

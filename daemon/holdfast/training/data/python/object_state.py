@@ -46,7 +46,7 @@ class ObjectState:
         self._marks = {path: _mark(slot.get()) for path, slot in self._slots.items()}
         self._keys = {slot.path: set(value) for slot in found.values if isinstance(value := slot.get(), dict)}
         self._changed: set[str] = set()
-        self._small = [slot for slot in found.values if _is_small(slot.get())]
+        self._small = [slot for slot in found.values if not slot.shared and _is_small(slot.get())]
         if found.cut:
             name = type(root).__name__
             self._say(

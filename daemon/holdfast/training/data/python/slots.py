@@ -1,8 +1,13 @@
-"""The places in an object of the script's whose values may change: its attributes, and those of what it holds."""
+"""The places in an object of the script's whose values may change: its attributes, those of what it holds, and what its
+functions refer to.
+"""
 
 from __future__ import annotations
 
+import functools
+import random
 import types
+from argparse import Namespace
 from collections import deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -10,34 +15,48 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...session.random_state import GENERATORS
+from .references import class_attributes, is_own, is_own_function, own_functions, references_of
 
 NUMBERS = (bool, int, float, np.number, np.bool_)
 _VALUES = (*NUMBERS, str, type(None), np.ndarray, list, tuple, set, deque)
+_ITEMS = (dict, list, tuple)
 _OF_KERAS = {"_workers", "_use_multiprocessing", "_max_queue_size"}
 _DEEPEST = 4
 _MOST_HOLDERS = 100_000
+_MOST_FUNCTIONS = 1000  # the nearest ones
 _MOST_ENTERED = 100  # items of a list that holds objects
 MOST_SLOTS = 1000
 
 
 class ValueSlot(NamedTuple):
-    """An attribute or an item, by the path that leads there."""
+    """An attribute, an item or a variable, by the path that leads there.
+
+    ``shared``: a function refers to it that may not be the only one, so others may be what changes it.
+    """
 
     path: str
     holder: Any
     key: Any
+    shared: bool = False
 
     def get(self) -> Any:
         """None once it is no longer there."""
-        if not isinstance(self.holder, dict | list | tuple):
-            return vars(self.holder).get(self.key)
+        if isinstance(self.holder, types.CellType):
+            try:
+                return self.holder.cell_contents
+            except ValueError:
+                return None
+        if not isinstance(self.holder, _ITEMS):
+            return getattr(self.holder, "__dict__", {}).get(self.key)
         try:
             return self.holder[self.key]
         except LookupError:
             return None
 
     def set(self, value: Any) -> None:
-        if isinstance(self.holder, dict):
+        if isinstance(self.holder, types.CellType):
+            self.holder.cell_contents = value
+        elif isinstance(self.holder, dict):
             self.holder[self.key] = value
         else:
             setattr(self.holder, self.key, value)
@@ -60,51 +79,102 @@ class Holder(NamedTuple):
 
 
 class Slots:
-    """All random generators below ``root``, and ``MOST_SLOTS`` other values: ``cut`` tells whether there are more."""
+    """All random generators that ``root`` leads to, and ``MOST_SLOTS`` other values: ``cut`` tells whether there are
+    more.
+    """
 
     def __init__(self, root: Any) -> None:
         self.generators: list[ValueSlot] = []
         self.values: list[ValueSlot] = []
         self.holders: list[Holder] = []
         self.cut = False
+        found: dict[tuple[int, Any], ValueSlot] = {}
         for slot in self._walk(root):
-            if isinstance(slot.get(), GENERATORS):
+            place = (id(slot.holder), slot.key)
+            if place not in found or (found[place].shared and not slot.shared):
+                found[place] = slot
+        for slot in found.values():
+            if _is_generator(slot.get()):
                 self.generators.append(slot)
             elif len(self.values) < MOST_SLOTS:
                 self.values.append(slot)
             else:
-                self.cut = True
+                self.cut = self.cut or not slot.shared
 
     def _walk(self, root: Any) -> Iterator[ValueSlot]:
         """Each object once, those that are nearer first."""
         seen: set[int] = set()
-        waiting = deque([(type(root).__name__, root, 0)])
+        functions = 0
+        waiting = deque([(type(root).__name__, root, 0, False)])
         while waiting:
-            path, value, depth = waiting.popleft()
+            path, value, depth, shared = waiting.popleft()
             if id(value) in seen or depth > _DEEPEST:
                 continue
             if len(seen) >= _MOST_HOLDERS:
                 self.cut = True
                 return
             seen.add(id(value))
-            is_list = isinstance(value, list | tuple)
-            inside = _inside(value)
-            if not is_list:
-                self.holders.append(Holder(path, value, frozenset(inside)))
-            for key, item in inside.items():
-                place = f"{path}[{key!r}]" if isinstance(value, dict | list | tuple) else f"{path}.{key}"
-                if key in _OF_KERAS:
-                    continue
-                if isinstance(item, GENERATORS) or (not is_list and _is_value(item)):
-                    yield ValueSlot(place, value, key)
-                if _is_entered(item) or (isinstance(item, list | tuple) and _holds_objects(item)):
-                    waiting.append((place, item, depth + 1))
+            has_attributes = not isinstance(value, (list, tuple, *_CODE))
+            functions += isinstance(value, types.FunctionType)
+            if functions > _MOST_FUNCTIONS:
+                continue
+            if has_attributes and not shared:
+                self.holders.append(Holder(path, value, frozenset(_inside(value))))
+            for slot, item in _leads_to(path, value, shared):
+                if _is_generator(item) or (
+                    not isinstance(value, list | tuple) and _is_watched(value, item, slot.shared)
+                ):
+                    yield slot
+                if _is_entered(item, slot.shared) or (isinstance(item, list | tuple) and _holds_objects(item)):
+                    waiting.append((slot.path, item, depth + 1, slot.shared))
+
+
+_CODE = (types.FunctionType, types.MethodType, types.BuiltinMethodType, functools.partial, type)
+_GLOBAL = (np.random.mtrand._rand, random._inst)
+
+
+def _leads_to(path: str, value: Any, shared: bool) -> Iterator[tuple[ValueSlot, Any]]:
+    """The places in ``value``, each with what is there."""
+    if isinstance(value, types.FunctionType):
+        for one in references_of(value):
+            yield ValueSlot(f"{path}:{one.name}", one.holder, one.key, not one.sets), one.value
+    elif isinstance(value, types.MethodType | types.BuiltinMethodType):
+        yield ValueSlot(path, {0: value.__self__}, 0, shared), value.__self__
+        yield ValueSlot(path, {}, 0, shared), getattr(value, "__func__", None)
+    elif isinstance(value, functools.partial):
+        parts = {"func": value.func, "args": value.args, "keywords": value.keywords}
+        yield from ((ValueSlot(f"{path}.{name}", parts, name, shared), part) for name, part in parts.items())
+    elif isinstance(value, _ITEMS):
+        yield from ((ValueSlot(f"{path}[{key!r}]", value, key, shared), item) for key, item in _inside(value).items())
+    else:
+        inside = {} if isinstance(value, type) else _inside(value)
+        yield from (
+            (ValueSlot(f"{path}.{key}", value, key, shared), inside[key]) for key in inside if key not in _OF_KERAS
+        )
+        cls = value if isinstance(value, type) else type(value)
+        for owner, name, item in class_attributes(cls, inside):
+            yield ValueSlot(f"{path}.{name}", owner, name, shared), item
+        for name, function in own_functions(cls):
+            yield ValueSlot(f"{path}.{name}", {}, 0, True), function
 
 
 def _inside(holder: Any) -> dict[Any, Any]:
     if isinstance(holder, list | tuple):
         return dict(enumerate(holder))
     return dict(holder if isinstance(holder, dict) else getattr(holder, "__dict__", {}))
+
+
+def _is_generator(item: Any) -> bool:
+    """But the global ones, which are kept anyhow."""
+    return isinstance(item, GENERATORS) and all(item is not one for one in _GLOBAL)
+
+
+def _is_watched(holder: Any, item: Any, shared: bool) -> bool:
+    """Of what others may change too, variables that hold an order, say. An empty one is a cache that is filled."""
+    if not shared:
+        return _is_value(item)
+    is_variable = isinstance(holder, types.FunctionType) and isinstance(item, np.ndarray | list | set | deque | dict)
+    return is_variable and _is_value(item) and len(item) > 0
 
 
 def _is_value(item: Any) -> bool:
@@ -115,16 +185,25 @@ def _is_dict_of_numbers(item: Any) -> bool:
     return isinstance(item, dict) and all(isinstance(value, NUMBERS) for value in item.values())
 
 
-def _is_entered(item: Any) -> bool:
-    """A dict, or an object with attributes, of the script's or of a package that brings no arrays of its own."""
+def _is_entered(item: Any, shared: bool = False) -> bool:
+    """A dict, code, or an object with attributes, of the script's or of a package that brings no arrays of its own."""
     if isinstance(item, dict):
         return not _is_dict_of_numbers(item)
+    if isinstance(item, types.FunctionType):
+        return is_own_function(item)
+    if isinstance(item, types.BuiltinMethodType):
+        return _is_generator(item.__self__)
+    if isinstance(item, types.MethodType | functools.partial):
+        return True
+    if isinstance(item, type | types.ModuleType):
+        return shared and isinstance(item, type) and is_own(item)
+    if shared and not (is_own(type(item)) or isinstance(item, Namespace | types.SimpleNamespace)):
+        return False
     foreign = ("numpy", "tensorflow", "keras", "torch", "jax", "pandas", "grain", "random", "builtins")
-    plain = not isinstance(item, type | types.ModuleType | types.FunctionType | types.MethodType)
-    return plain and hasattr(item, "__dict__") and type(item).__module__.split(".")[0] not in foreign
+    return hasattr(item, "__dict__") and type(item).__module__.split(".")[0] not in foreign
 
 
 def _holds_objects(items: Any) -> bool:
     """Random generators, or a list of transformations, say. Dicts in a list are records."""
     few = len(items) <= _MOST_ENTERED
-    return few and any(isinstance(i, GENERATORS) or (not isinstance(i, dict) and _is_entered(i)) for i in items)
+    return few and any(_is_generator(i) or (not isinstance(i, dict) and _is_entered(i)) for i in items)
