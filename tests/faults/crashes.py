@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import random
 import re
 import signal
 import subprocess
@@ -124,10 +125,14 @@ class Place:
 
 
 def kill_everywhere(
-    driver: Driver, places: Callable[[int], Place], kill: Callable[[Place, int], int], least: int
+    driver: Driver, places: Callable[[int], Place], kill: Callable[[Place, int], int], least: int, every: int = 1
 ) -> int:
-    """Kills at the first effect, the second, and so on, until nothing is left to kill at. Returns how often."""
-    number = 1
+    """Kills at the first effect, the second, and so on, until nothing is left to kill at. Returns how often.
+
+    With ``every``, it begins at a random one of the first ``every``, and leaves out ``every`` - 1 between two kills.
+    """
+    number = 1 + random.SystemRandom().randrange(every)
+    kills = 0
     while True:
         place = places(number)
         code = kill(place, number)
@@ -138,9 +143,10 @@ def kill_everywhere(
         lines, step = len(place.lines()), place.newest_stored_step()
         assert driver.run(place.case) == 0, f"the restart after a kill at effect {number}"
         place.check_after_the_restart(lines, step)
-        number += 1
-    assert number > least, "the kills hit what they were meant for"
-    return number - 1
+        number += every
+        kills += 1
+    assert kills >= least, "the kills hit what they were meant for"
+    return kills
 
 
 def strace(pid: int, call: str, number: int, log: Path) -> None:

@@ -826,7 +826,7 @@ def note(text: str) -> None:
 
 
 TestHolders = Holders.TestCase
-TestHolders.settings = settings(max_examples=20, stateful_step_count=30, deadline=None)
+TestHolders.settings = settings(max_examples=10, stateful_step_count=30, deadline=None)
 TestHolders.pytestmark = [pytest.mark.timeout(600)]
 
 
@@ -835,7 +835,7 @@ class Longer(Holders):
 
 
 TestLonger = Longer.TestCase
-TestLonger.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestLonger.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
 TestLonger.pytestmark = [pytest.mark.timeout(600), pytest.mark.whole]
 
 
@@ -880,7 +880,7 @@ def test_who_is_replaced_while_it_uploads_writes_at_most_what_is_under_way(holde
     assert list(holders.processes) == [1]
 
 
-@pytest.mark.parametrize("operations", range(0, 36, 3))
+@pytest.mark.parametrize("operations", range(0, 36, 6))
 def test_a_holder_that_was_replaced_and_comes_back_changes_nothing_of_its_successor(
     holders: Holders, operations: int
 ) -> None:
@@ -897,7 +897,7 @@ def test_retention_and_artifacts_are_those_of_the_daemon(holders: Holders) -> No
     assert holders.memory.objects[f"{RUN}/artifacts/best"] == b"1 by incarnation 1"
 
 
-@pytest.mark.parametrize("dies_before", range(2, 24))
+@pytest.mark.parametrize("dies_before", range(2, 24, 3))
 def test_a_pruning_that_dies_leaves_only_whole_pairs(holders: Holders, dies_before: int) -> None:
     holders.a_pruning_dies_midway(0, last=1, dies_before=dies_before)
     holders.prune_to(1)

@@ -36,7 +36,7 @@ NAME = CheckpointName.parse(FORMAT1.stem)
 assert NAME is not None
 
 short = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
-long = settings(max_examples=5_000, deadline=None, suppress_health_check=list(HealthCheck))
+long = settings(max_examples=1_500, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @st.composite
