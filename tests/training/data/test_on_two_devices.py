@@ -15,10 +15,7 @@ REPOSITORY = Path(__file__).parents[3]
     "row",
     [
         ("tf.data, shuffled", "in an epoch"),
-        *(
-            pytest.param((kind,), marks=[pytest.mark.whole, pytest.mark.timeout(600)], id=kind)
-            for kind in ("arrays", "holdfast.dataset", "tf.data, shuffled")
-        ),
+        pytest.param((), marks=[pytest.mark.whole, pytest.mark.timeout(600)], id="all others"),
     ],
 )
 def test_a_training_on_two_devices_ends_as_an_undisturbed_one(row: tuple[str, ...]) -> None:
