@@ -49,9 +49,9 @@ def local_park(tmp_path: Path) -> Iterator[Machines]:
         yield found
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=["directory"])
 def cli(request: pytest.FixtureRequest, forked: Forks, tmp_path: Path, scratch: Path) -> Cli:
-    """The commands over a directory, and over S3 by a real server."""
+    """The commands over a directory, and where a test says ``on_both``, over S3 by a real server too."""
     if request.param == "directory":
         return Cli(str(tmp_path / "store"), scratch, forked)
     bucket: str = request.getfixturevalue("bucket")

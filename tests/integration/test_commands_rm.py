@@ -15,6 +15,7 @@ from holdfast.core.policy import LeaseTimes
 from holdfast.supervisor.restore.lease import Lease
 
 from .commands import PATIENCE, Cli
+from .conftest import on_both
 from .forks import Forks
 
 
@@ -27,6 +28,7 @@ def filled(cli: Cli, name: str = "digits", number: int = 1) -> None:
     run.finish()
 
 
+@on_both("cli")
 def test_a_run_is_removed_with_all_that_it_has_and_no_other(cli: Cli) -> None:
     filled(cli)
     filled(cli, "other", 2)

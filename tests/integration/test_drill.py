@@ -18,6 +18,8 @@ from holdfast.core.errors import Exit
 
 from .daemons import SCRIPTS, Daemon, wait_for
 
+# As in tests/training/keras/backends/test_other_backends.py.
+KEEPS_ALL = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
 COUNT = [sys.executable, str(SCRIPTS / "count.py")]
 
 
@@ -62,23 +64,25 @@ def test_machines_that_train_together_pass_whichever_of_them_is_struck(tmp_path:
 
 
 @pytest.mark.whole
-@pytest.mark.parametrize("ranks", [2, 3])
-def test_machines_that_vanish_are_replaced_one_by_one_and_the_others_go_on(ranks: int, tmp_path: Path) -> None:
-    settings = {"STEPS": "200", "PACE": "0.02", "EVERY": "10"}
-    options = ("--ranks", str(ranks), "--interruptions", str(ranks + 1), "--kinds", "sigkill", "--seed", "5")
+def test_machines_that_vanish_are_replaced_one_by_one_and_the_others_go_on(tmp_path: Path) -> None:
+    settings = {"STEPS": "120", "PACE": "0.01", "EVERY": "10"}
+    options = ("--ranks", "3", "--interruptions", "3", "--kinds", "sigkill", "--seed", "5")
     code, report, text = drill(*options, command=RANKS, folder=tmp_path, **settings)
     assert code == 0, text
-    assert {i["rank"] for i in report["interruptions"]} == set(range(ranks))
-    assert report["executed"] == 200 + sum(i["redone"] for i in report["interruptions"])
+    assert {i["rank"] for i in report["interruptions"]} == {0, 1, 2}
+    assert report["executed"] == 120 + sum(i["redone"] for i in report["interruptions"])
 
 
 @pytest.mark.whole
 @pytest.mark.real
 @pytest.mark.timeout(900)
-def test_keras_on_jax_on_two_machines_passes_with_every_kind_of_interruption(tmp_path: Path) -> None:
-    """JAX lies in a folder apart (tests/real/jax.txt)."""
-    kinds = ["notice", "sigkill", "sigterm"]
-    settings = {"KERAS_BACKEND": "jax", "PYTHONPATH": f"{sys.prefix}/jax", "EPOCHS": "8", "PACE": "0.05"}
+def test_keras_on_jax_on_two_machines_passes_with_a_notice_and_a_kill(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """JAX lies in a folder apart (tests/real/jax.txt). It keeps what it has compiled for the next start."""
+    kinds = ["notice", "sigkill"]
+    settings = {"KERAS_BACKEND": "jax", "PYTHONPATH": f"{sys.prefix}/jax", "EPOCHS": "4", "PACE": "0.05"}
+    settings |= {"JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")), **KEEPS_ALL}
     command = [sys.executable, str(SCRIPTS / "keras_ranks.py")]
     options = ("--ranks", "2", "--interruptions", str(len(kinds)), "--kinds", ",".join(kinds), "--seed", "1")
     code, report, text = drill(*options, command=command, folder=tmp_path, **settings)
@@ -105,18 +109,6 @@ def test_a_script_that_does_not_equal_itself_is_found_out() -> None:
     assert report["interruptions"] == []
     assert report["differences"][0]["path"] == "array[0] weights"
     assert "set_random_seed" in report["remedy"]
-
-
-@pytest.mark.whole
-def test_a_shuffle_of_tf_data_passes() -> None:
-    command = [sys.executable, str(SCRIPTS / "keras_fit.py")]
-    environment = {"SHUFFLE": "1", "EPOCHS": "6", "PACE": "0.02"}
-    code, report, text = drill(
-        "--interruptions", "1", "--kinds", "sigterm", "--seed", "7", command=command, **environment
-    )
-    assert code == 0, text
-    assert report["identical"]
-    assert report["executed"] == report["batches"]
 
 
 @pytest.mark.parametrize("quiet", [[], pytest.param(["--quiet"], marks=pytest.mark.whole)])
@@ -147,12 +139,11 @@ def test_wrong_settings_are_named(arguments: list[str], what: str) -> None:
 
 @pytest.mark.whole
 @pytest.mark.timeout(600)
-def test_the_shipped_example_passes_with_five_interruptions_of_every_kind() -> None:
-    command = [sys.executable, "-m", "holdfast.examples.digits", "--epochs", "6"]
-    code, report, text = drill("--interruptions", "5", "--quiet", command=command)
+def test_the_shipped_example_passes_with_an_interruption_of_every_kind() -> None:
+    command = [sys.executable, "-m", "holdfast.examples.digits", "--epochs", "4"]
+    code, report, text = drill("--interruptions", "3", "--quiet", command=command)
     assert code == 0, text
-    assert len(report["interruptions"]) == 5
-    assert {i["kind"] for i in report["interruptions"]} == {"notice", "sigterm", "sigkill"}
+    assert sorted(i["kind"] for i in report["interruptions"]) == ["notice", "sigkill", "sigterm"]
 
 
 @pytest.fixture

@@ -50,8 +50,10 @@ def test_beside_a_sleeping_child_it_needs_under_80_mb_and_1_percent_of_a_core_af
         daemon.until("stored epoch 0, step 5")
         supervisor = psutil.Process(daemon.pid)
         assert settled(supervisor) < 80e6
-        busy = min(cpu_share(supervisor, 5.0) for _ in range(3))  # what it stores besides may not be over yet
-        assert busy < 0.01, f"{busy:.2%} of a core"
+        shares: list[float] = []
+        while not any(share < 0.01 for share in shares):
+            assert len(shares) < 3, f"{shares} of a core"  # in the first ones, what it stores besides may not be over
+            shares.append(cpu_share(supervisor, 5.0))
 
 
 def settled(process: psutil.Process) -> int:

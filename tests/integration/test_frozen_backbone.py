@@ -21,14 +21,14 @@ from .daemons import SCRIPTS, Machines, machines, wait_for
 pytestmark = pytest.mark.whole
 RUN = "00001-count"
 COMMAND = [sys.executable, str(SCRIPTS / "frozen_backbone.py")]
-KILLS = 6
+KILLS = 2
 
 
 def test_kills_at_random_moments_of_a_training_whose_parts_are_copied_change_nothing(
     tmp_path: Path, s3_server: str, bucket: str
 ) -> None:
     """In turn of the machine, whose disk stays, and of the command alone."""
-    environment, chance = {"HOLDFAST_ENDPOINT_URL": s3_server, "PACE": "1"}, random.Random(7)
+    environment, chance = {"HOLDFAST_ENDPOINT_URL": s3_server, "PACE": "0.5"}, random.Random(7)
     with (
         machines(f"s3://{bucket}/a", tmp_path / "a", environment) as park,
         machines(f"s3://{bucket}/b", tmp_path / "b", environment) as undisturbed,

@@ -23,7 +23,7 @@ RUN = "00001-count"
 COMMAND = [sys.executable, str(SCRIPTS / "keras_fit.py")]
 # 12 MB of state, saved after each batch: there is always a write under way.
 TRAINING = {"UNITS": "50000", "EVERY": "1", "EPOCHS": "3", "PACE": "0.05"}
-KILLS = 4
+KILLS = 2
 
 
 def test_kills_at_random_moments_of_background_writes_change_nothing(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import psutil
@@ -15,14 +17,14 @@ import pytest
 
 from fakes.finals import final_state
 from holdfast.core.errors import Exit
-from holdfast.drill.compare_runs import differences
+from holdfast.drill.compare_runs import FitState, differences
 from holdfast.drill.fake_imds import MetadataService
 from holdfast.spool import Spool
 from holdfast.store import Store, StoreSettings, open_store
 from holdfast.store.catalog import list_pairs
 
 from .conftest import answered_by, on_both
-from .daemons import SCRIPTS, Daemon, Machines, wait_for
+from .daemons import SCRIPTS, Daemon, Machines, machines, wait_for
 
 RUN = "00001-count"
 DOES_NOTHING = [sys.executable, "-c", "import holdfast\nwith holdfast.session(): pass"]  # as fit with no epoch left
@@ -41,13 +43,16 @@ def last_of(daemon: Daemon) -> str:
     return [line for line in daemon.lines if line.startswith("holdfast: ")][-1]
 
 
-def same_as_undisturbed(park: Machines, tmp_path: Path, **environment: str) -> bool:
+def same_as_undisturbed(park: Machines) -> bool:
     """Does the run's final state equal that of a run which nothing disturbed?"""
-    reference = Machines(str(tmp_path / "reference-store"), tmp_path / "reference", {})
-    daemon = reference.start("undisturbed", **environment)
-    assert daemon.wait() == Exit.COMPLETE
-    daemon.close()
-    return not differences(final_state(store_of(park), RUN), final_state(store_of(reference), RUN))
+    return not differences(final_state(store_of(park), RUN), undisturbed())
+
+
+@functools.cache
+def undisturbed() -> FitState:
+    with tempfile.TemporaryDirectory() as folder, machines(f"{folder}/store", Path(folder), {}) as reference:
+        assert reference.start("undisturbed").wait() == Exit.COMPLETE
+        return final_state(store_of(reference), RUN)
 
 
 def test_a_training_that_ends_is_complete_and_left_alone_until_it_is_extended(park: Machines) -> None:
@@ -136,7 +141,7 @@ def test_a_complete_run_that_is_extended_by_nothing_stays_complete(
 
 
 @on_both("park")
-def test_sigterm_stores_the_last_batch_and_another_machine_goes_on_from_it(park: Machines, tmp_path: Path) -> None:
+def test_sigterm_stores_the_last_batch_and_another_machine_goes_on_from_it(park: Machines) -> None:
     first = park.start("one", HOLD_AT="33")
     park.until_step("one", 33, first)
     assert first.terminate() == Exit.STOPPED
@@ -146,12 +151,10 @@ def test_sigterm_stores_the_last_batch_and_another_machine_goes_on_from_it(park:
     second = park.start("two")
     assert second.wait() == Exit.COMPLETE
     assert "from step 33" in second.text
-    assert same_as_undisturbed(park, tmp_path)
+    assert same_as_undisturbed(park)
 
 
-def test_a_spot_notice_drains_and_while_it_stands_nothing_is_started(
-    park: Machines, metadata: MetadataService, tmp_path: Path
-) -> None:
+def test_a_spot_notice_drains_and_while_it_stands_nothing_is_started(park: Machines, metadata: MetadataService) -> None:
     environment = answered_by(metadata)
     first = park.start("one", HOLD_AT="25", **environment)
     park.until_step("one", 25, first)
@@ -164,7 +167,7 @@ def test_a_spot_notice_drains_and_while_it_stands_nothing_is_started(
     metadata.clear()
     assert second.wait() == Exit.COMPLETE
     assert "from step 25" in second.text
-    assert same_as_undisturbed(park, tmp_path)
+    assert same_as_undisturbed(park)
 
 
 def test_a_waiting_run_is_ended_by_sigterm(local_park: Machines, metadata: MetadataService) -> None:
@@ -196,7 +199,7 @@ def test_scheduled_maintenance_drains_the_drain_time_before_it_begins(
     assert daemon.wait() == Exit.STOPPED
 
 
-def test_the_child_dies_with_a_supervisor_that_is_killed(local_park: Machines, tmp_path: Path) -> None:
+def test_the_child_dies_with_a_supervisor_that_is_killed(local_park: Machines) -> None:
     first = local_park.start("one", HOLD_AT="33")
     local_park.until_step("one", 33, first)
     child = first.child()
@@ -205,13 +208,11 @@ def test_the_child_dies_with_a_supervisor_that_is_killed(local_park: Machines, t
     wait_for(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, "the child's end")
     second = local_park.start("one", "--lease-expiry", "600")
     assert second.wait() == Exit.COMPLETE, "the same work dir proves that the holder is dead"
-    assert same_as_undisturbed(local_park, tmp_path)
+    assert same_as_undisturbed(local_park)
 
 
 @on_both("park")
-def test_after_the_whole_tree_is_killed_another_machine_waits_for_the_lease_to_expire(
-    park: Machines, tmp_path: Path
-) -> None:
+def test_after_the_whole_tree_is_killed_another_machine_waits_for_the_lease_to_expire(park: Machines) -> None:
     first = park.start("one", HOLD_AT="33", PACE="0.01", EVERY="15")
     park.until_step("one", 33, first)
     first.until("stored epoch 1, step 30")
@@ -225,7 +226,7 @@ def test_after_the_whole_tree_is_killed_another_machine_waits_for_the_lease_to_e
     second.until("when that one has been silent for 1 s, or at once when it is released (at most --lease-wait 900 s)")
     assert second.wait() == Exit.COMPLETE
     assert "from step 30" in second.text, "at most one interval is lost"
-    assert same_as_undisturbed(park, tmp_path)
+    assert same_as_undisturbed(park)
 
 
 def test_a_replacement_waits_for_the_drain_and_continues_from_its_checkpoint(park: Machines) -> None:
@@ -269,7 +270,7 @@ def test_a_crash_after_progress_is_retried_from_the_newest_pair(local_park: Mach
     daemon = local_park.start("one", CRASH_AT="27", CRASHED=crashed)
     assert daemon.wait() == Exit.COMPLETE
     assert "the command failed (exit 3); starting it again" in daemon.text
-    assert same_as_undisturbed(local_park, tmp_path)
+    assert same_as_undisturbed(local_park)
 
 
 FAILS = [sys.executable, "-c", "import sys; print('before'); sys.exit('no such data')"]
@@ -314,9 +315,7 @@ def test_both_streams_reach_console_and_log_in_order_and_at_once(local_park: Mac
     assert (local_park.work_dir("one") / RUN / "log.txt").read_text().splitlines() == expected
 
 
-def test_what_the_drain_could_not_store_is_kept_here_and_stored_by_the_next_start(
-    local_park: Machines, tmp_path: Path
-) -> None:
+def test_what_the_drain_could_not_store_is_kept_here_and_stored_by_the_next_start(local_park: Machines) -> None:
     first = local_park.start("one", "--drain-time", "2", HOLD_AT="33", EVERY="1000")
     local_park.until_step("one", 33, first)
     store = Path(local_park.store)
@@ -399,7 +398,7 @@ def test_a_second_training_process_of_the_same_command_goes_on_from_the_first(
     daemon = local_park.start("one", command=["/bin/sh", "-c", script], **crash)
     assert daemon.wait() == Exit.COMPLETE, daemon.text
     assert "from step 20" in daemon.text
-    assert same_as_undisturbed(local_park, tmp_path)
+    assert same_as_undisturbed(local_park)
 
 
 def test_a_second_script_that_fails_behind_a_pipe_before_it_connects_leaves_the_run_incomplete(
@@ -606,7 +605,7 @@ def test_the_child_has_a_session_of_its_own_and_leaves_nobody_behind(local_park:
     assert len(gone) >= 3
 
 
-def test_the_scripts_environment_is_left_as_it_is(local_park: Machines, tmp_path: Path) -> None:
+def test_the_scripts_environment_is_left_as_it_is(local_park: Machines) -> None:
     code = "import json, os; print('ENV', json.dumps(dict(os.environ)))"
     daemon = local_park.start("one", command=[sys.executable, "-c", code], MINE="1", PYTHONUNBUFFERED="")
     assert daemon.wait() == Exit.COMPLETE

@@ -21,4 +21,4 @@ model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
 pace = float(os.environ.get("PACE", "0"))
 slow = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: time.sleep(pace))
 callbacks = [slow, holdfast.Resume(every=1)]
-model.fit(x, y, batch_size=16, epochs=5, shuffle=False, callbacks=callbacks, verbose=2)
+model.fit(x, y, batch_size=16, epochs=4, shuffle=False, callbacks=callbacks, verbose=2)
