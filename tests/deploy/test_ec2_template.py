@@ -21,7 +21,7 @@ from holdfast.cli.run import run
 from holdfast.core.errors import Exit
 from integration.daemons import SCRIPTS, Daemon
 
-from .stacks import KEY, TEMPLATE, create, evaluate, properties, template
+from .stacks import KEY, TEMPLATE, create, evaluate, properties, template, undecided
 
 
 def words(*command: str, given: str = "") -> str:
@@ -47,7 +47,7 @@ def test_cloudformation_takes_it_as_it_is() -> None:
 
 
 def test_the_group_is_of_one_machine_over_several_types_and_zones(s3_server: str) -> None:
-    group = create(s3_server).group()
+    group = undecided(s3_server).group()
     assert (group["MinSize"], group["DesiredCapacity"], group["MaxSize"]) == (0, 1, 1)
     assert len(group["AvailabilityZones"]) == 3
     policy = group["MixedInstancesPolicy"]
@@ -90,7 +90,7 @@ def test_auto_scaling_itself_ends_the_machine_at_a_given_time(s3_server: str) ->
     ]
     assert f"{action['StartTime'].astimezone(UTC):%Y-%m-%d %H}" == "2040-01-31 12"
     assert (action["MinSize"], action["DesiredCapacity"]) == (0, 0)
-    assert "LastEnd" not in create(s3_server).resources
+    assert "LastEnd" not in undecided(s3_server).resources
 
 
 def test_every_description_of_a_port_is_one_that_ec2_takes() -> None:
@@ -140,7 +140,7 @@ def test_with_an_address_the_topic_hears_of_launches_that_fail_and_machines_that
     told = properties("Group")["NotificationConfigurations"]["Fn::If"][1][0]
     assert told["TopicARN"] == {"Ref": "AlarmTopic"}
     assert "autoscaling:EC2_INSTANCE_LAUNCH_ERROR" in told["NotificationTypes"]
-    assert "topic=''" in create(s3_server).user_data()
+    assert "topic=''" in undecided(s3_server).user_data()
 
 
 def test_without_a_spot_machine_for_so_long_the_group_takes_one_at_the_full_price(
@@ -184,7 +184,7 @@ def test_cloudwatch_gets_the_logs_if_asked_and_keeps_them_for_so_long(s3_server:
     (statement,) = stack.policies()["holdfast-logs"]["Statement"]
     arn = f"arn:aws:logs:us-east-1:123456789012:log-group:{group['logGroupName']}"
     assert statement["Resource"] == [arn, f"{arn}:*"]
-    without = create(s3_server)
+    without = undecided(s3_server)
     assert "log_group=''" in without.user_data()
     assert "holdfast-logs" not in without.policies()
 
@@ -199,7 +199,7 @@ def test_types_that_are_left_empty_are_left_out_and_on_demand_is_a_choice(s3_ser
 
 
 def test_the_machine_takes_imdsv2_only_and_has_an_encrypted_disk_and_no_key(s3_server: str) -> None:
-    data = create(s3_server).launch_data()
+    data = undecided(s3_server).launch_data()
     assert data["MetadataOptions"] == {
         "HttpEndpoint": "enabled",
         "HttpTokens": "required",
@@ -356,7 +356,7 @@ def test_the_hook_that_the_daemon_completes_is_the_groups(s3_server: str) -> Non
     (hook,) = properties("Group")["LifecycleHookSpecificationList"]
     assert hook["LifecycleTransition"] == "autoscaling:EC2_INSTANCE_TERMINATING"
     assert hook["HeartbeatTimeout"] >= 120, "time for a drain"
-    settings = tomllib.loads(written_by(create(s3_server).user_data(), "/etc/holdfast/holdfast.toml"))
+    settings = tomllib.loads(written_by(undecided(s3_server).user_data(), "/etc/holdfast/holdfast.toml"))
     assert settings["lifecycle-hook"].endswith(f"/{hook['LifecycleHookName']}")
 
 

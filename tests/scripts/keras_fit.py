@@ -1,8 +1,7 @@
 """A user's own script: arrays, Dropout, BatchNormalization, validation data, two stock callbacks, and holdfast's.
 
-Environment: UNITS (width of a layer), HOLD_AT (stay at that batch of the second epoch), SHUFFLE (tf.data's
-shuffle), EPOCHS, PACE (seconds that a batch takes), JIT (compile with XLA), EVERY (batches
-between saves).
+Environment: UNITS (width of a layer), HOLD_AT (stay at that batch of the second epoch), EPOCHS, PACE (seconds
+that a batch takes), JIT (compile with XLA), EVERY (batches between saves).
 """
 
 import os
@@ -12,7 +11,6 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 import holdfast
 
@@ -47,11 +45,10 @@ model = keras.Sequential(
 )
 jit = True if "JIT" in os.environ else "auto"
 model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=jit)
-samples = {"x": x, "y": y, "batch_size": 16}
-if "SHUFFLE" in os.environ:
-    samples = {"x": tf.data.Dataset.from_tensor_slices((x, y)).shuffle(160).batch(16)}
 model.fit(
-    **samples,
+    x,
+    y,
+    batch_size=16,
     epochs=int(os.environ.get("EPOCHS", "3")),
     shuffle=False,
     validation_data=(x[:40], y[:40]),

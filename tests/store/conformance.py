@@ -28,18 +28,82 @@ HOSTILE += [".tmp-x", "a/.tmp-x/b", ".store-lock"]  # names that a directory sto
 HOSTILE_PREFIXES = ["/", "/etc", "a//b", "../", "../a", "a/../", "a/../b", "./", ".tmp-x/", "a\nb", "é"]
 
 
-class StoreConformance:
+class ConditionalWrites:
     """A subclass gives a fixture ``make``: a factory of stores that share one space, each under a prefix of its own.
 
     It says so where the store behind it cannot do something.
     """
 
-    many = 1005  # keys: more than S3 lists in one answer
     exclusive = True  # does exactly one of several racing conditional writes win?
 
     @pytest.fixture
     def store(self, make: Make) -> Store:
         return make("one")
+
+    def test_a_created_object_has_the_tag_that_create_returned(self, store: Store) -> None:
+        tag = store.create("a/lease.json", b"first")
+        assert store.get("a/lease.json") == (b"first", tag)
+
+    def test_create_conflicts_on_an_existing_key_and_leaves_it_alone(self, store: Store) -> None:
+        tag = store.create("key", b"first")
+        with pytest.raises(Conflict):
+            store.create("key", b"second")
+        assert store.get("key") == (b"first", tag)
+
+    def test_create_conflicts_with_a_file_that_was_put(self, store: Store, scratch: Path) -> None:
+        store.put("key", _file(scratch, b"first"))
+        with pytest.raises(Conflict):
+            store.create("key", b"second")
+        assert store.get("key")[0] == b"first"
+
+    def test_a_deleted_key_can_be_created_again(self, store: Store) -> None:
+        store.create("key", b"first")
+        store.delete("key")
+        store.create("key", b"second")
+        assert store.get("key")[0] == b"second"
+
+    def test_of_racing_creators_exactly_one_wins(self, store: Store) -> None:
+        winners = _race(lambda number: store.create("key", b"%d" % number))
+        self._check_race(winners, store.get("key")[0])
+
+    def test_replace_with_the_right_tag_returns_the_new_tag(self, store: Store) -> None:
+        tag = store.replace("key", b"second", store.create("key", b"first"))
+        assert store.get("key") == (b"second", tag)
+        store.replace("key", b"third", tag)
+        assert store.get("key")[0] == b"third"
+
+    def test_replace_with_a_stale_tag_conflicts_and_changes_nothing(self, store: Store) -> None:
+        stale = store.create("key", b"first")
+        store.replace("key", b"second", stale)
+        with pytest.raises(Conflict):
+            store.replace("key", b"third", stale)
+        assert store.get("key")[0] == b"second"
+
+    def test_replace_of_a_missing_key_conflicts_and_makes_nothing(self, store: Store) -> None:
+        with pytest.raises(Conflict):
+            store.replace("a/key", b"data", '"0123456789abcdef0123456789abcdef"')
+        assert store.list("") == []
+
+    def test_replace_of_a_deleted_key_conflicts(self, store: Store) -> None:
+        tag = store.create("key", b"first")
+        store.delete("key")
+        with pytest.raises(Conflict):
+            store.replace("key", b"second", tag)
+
+    def test_of_racing_replacers_with_one_tag_exactly_one_wins(self, store: Store) -> None:
+        tag = store.create("key", b"first")
+        winners = _race(lambda number: store.replace("key", b"%d" % number, tag))
+        self._check_race(winners, store.get("key")[0])
+
+    def _check_race(self, winners: list[int], content: bytes) -> None:
+        assert len(winners) == 1 or (winners and not self.exclusive)
+        assert content in [b"%d" % number for number in winners]
+
+
+class StoreConformance(ConditionalWrites):
+    """All that a store must do."""
+
+    many = 1005  # keys: more than S3 lists in one answer
 
     # --- files -----------------------------------------------------------------------------------------------------
 
@@ -185,67 +249,6 @@ class StoreConformance:
             with pytest.raises(_EnoughError):
                 store.put(key, _file(scratch, bytes(size)), progress=progress)
         assert store.list("") == [Entry("old", 9)]
-
-    # --- conditional writes ----------------------------------------------------------------------------------------
-
-    def test_a_created_object_has_the_tag_that_create_returned(self, store: Store) -> None:
-        tag = store.create("a/lease.json", b"first")
-        assert store.get("a/lease.json") == (b"first", tag)
-
-    def test_create_conflicts_on_an_existing_key_and_leaves_it_alone(self, store: Store) -> None:
-        tag = store.create("key", b"first")
-        with pytest.raises(Conflict):
-            store.create("key", b"second")
-        assert store.get("key") == (b"first", tag)
-
-    def test_create_conflicts_with_a_file_that_was_put(self, store: Store, scratch: Path) -> None:
-        store.put("key", _file(scratch, b"first"))
-        with pytest.raises(Conflict):
-            store.create("key", b"second")
-        assert store.get("key")[0] == b"first"
-
-    def test_a_deleted_key_can_be_created_again(self, store: Store) -> None:
-        store.create("key", b"first")
-        store.delete("key")
-        store.create("key", b"second")
-        assert store.get("key")[0] == b"second"
-
-    def test_of_racing_creators_exactly_one_wins(self, store: Store) -> None:
-        winners = _race(lambda number: store.create("key", b"%d" % number))
-        self._check_race(winners, store.get("key")[0])
-
-    def test_replace_with_the_right_tag_returns_the_new_tag(self, store: Store) -> None:
-        tag = store.replace("key", b"second", store.create("key", b"first"))
-        assert store.get("key") == (b"second", tag)
-        store.replace("key", b"third", tag)
-        assert store.get("key")[0] == b"third"
-
-    def test_replace_with_a_stale_tag_conflicts_and_changes_nothing(self, store: Store) -> None:
-        stale = store.create("key", b"first")
-        store.replace("key", b"second", stale)
-        with pytest.raises(Conflict):
-            store.replace("key", b"third", stale)
-        assert store.get("key")[0] == b"second"
-
-    def test_replace_of_a_missing_key_conflicts_and_makes_nothing(self, store: Store) -> None:
-        with pytest.raises(Conflict):
-            store.replace("a/key", b"data", '"0123456789abcdef0123456789abcdef"')
-        assert store.list("") == []
-
-    def test_replace_of_a_deleted_key_conflicts(self, store: Store) -> None:
-        tag = store.create("key", b"first")
-        store.delete("key")
-        with pytest.raises(Conflict):
-            store.replace("key", b"second", tag)
-
-    def test_of_racing_replacers_with_one_tag_exactly_one_wins(self, store: Store) -> None:
-        tag = store.create("key", b"first")
-        winners = _race(lambda number: store.replace("key", b"%d" % number, tag))
-        self._check_race(winners, store.get("key")[0])
-
-    def _check_race(self, winners: list[int], content: bytes) -> None:
-        assert len(winners) == 1 or (winners and not self.exclusive)
-        assert content in [b"%d" % number for number in winners]
 
     # --- what is missing -------------------------------------------------------------------------------------------
 
