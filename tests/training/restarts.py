@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,9 +132,7 @@ def _set_seed(seed: int | None) -> None:
     if seed is not None:
         keras.utils.set_random_seed(seed)
         return
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
+    if (tf := sys.modules.get("tensorflow")) is not None:
         tf.random.set_seed(None)
     random.seed()
     np.random.seed()

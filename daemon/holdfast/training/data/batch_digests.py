@@ -20,6 +20,10 @@ UNKNOWN = (
     "resuming at the right batch, but this data may come in another order than before, so some samples of this epoch "
     f"may be seen twice and others not at all {_EXACT}"
 )
+OTHER_EPOCHS = (
+    "the data comes in another order in each epoch, and a new process may begin with another one than the interrupted "
+    f"process would have {_EXACT}"
+)
 
 
 def is_sampled(batch: int) -> bool:
@@ -92,10 +96,7 @@ class BatchDigests:
         epoch, batch = self._resumed_at or (0, 0)
         if not epoch or batch or not self._order_changes():
             return None
-        return (
-            "the data comes in another order in each epoch, and a new process may begin with another one than the "
-            f"interrupted process would have {_EXACT}"
-        )
+        return OTHER_EPOCHS
 
     def _order_changes(self) -> bool:
         """Is it known that two epochs began differently?"""

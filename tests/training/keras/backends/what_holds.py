@@ -87,7 +87,7 @@ TABLE: dict[str, tuple[Cell, Cell, Cell, Cell, Cell]] = {
     ),
     "other `tf.data` (shuffled by itself, cached)": (
         yes("../data/test_tf_data.py"),
-        Cell("resumes at the right batch; a line says if the order differs"),
+        Cell("yes, where it is seeded; else a line says that samples of the epoch are repeated"),
         Cell("as on JAX"),
         yes(_KERAS_2),
         NONE,

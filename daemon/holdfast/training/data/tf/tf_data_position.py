@@ -34,6 +34,15 @@ _LATER = (
 )
 
 
+def order_that_is_lost(pipeline: Pipeline, shuffles_later: bool) -> str | None:
+    """One line where no number of iterators and no state leads to the order that would have come; else None."""
+    if not pipeline.is_ordered:
+        return _UNORDERED
+    if pipeline.caches_an_order:
+        return _CACHED
+    return _LATER if shuffles_later else None
+
+
 class IteratorPosition(TfDataPosition):
     """``exact`` unless batches have to be drawn again: what comes then is compared with what came before."""
 
@@ -81,11 +90,7 @@ class IteratorPosition(TfDataPosition):
 
     @property
     def unkept(self) -> str | None:
-        if not self._pipeline.is_ordered:
-            return _UNORDERED
-        if self._pipeline.caches_an_order:
-            return _CACHED
-        return _LATER if self._shuffles_later else super().unkept
+        return order_that_is_lost(self._pipeline, self._shuffles_later) or super().unkept
 
     def facts(self, within_epoch: bool, done: int) -> dict[str, Any]:
         data = {"pass": 0, "batches": 0} if self._is_plain else None

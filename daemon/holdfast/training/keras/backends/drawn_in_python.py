@@ -30,23 +30,39 @@ class BatchHandover:
 
 
 class _HeldOut(PythonValidation):
-    """Arrays have no state."""
+    """Arrays have no state; of ``tf.data`` it is in ``_iterated``."""
 
     variables: Mapping[str, Any] = {}
 
     def __init__(self, given: Any, x: Any, epoch_iterator: Any, say: Say) -> None:
         super().__init__(given, epoch_iterator, say, x)
         self._read_on = False  # batches are drawn as they are asked for
-        self._given = given
+        self._iterated: Any = None
+        if _is_tf_data(given):
+            from .iterated_tf_data import IteratedValidation
+
+            self._iterated = IteratedValidation(given, x)
 
     def unkept(self) -> Iterator[str]:
-        if _is_tf_data(self._given):
-            from .iterated_tf_data import unkept_in_validation
+        if self._iterated is not None:
+            yield from self._iterated.unkept()
 
-            yield from unkept_in_validation(self._given)
+    def facts(self) -> dict[str, Any]:
+        return {**super().facts(), **({} if self._iterated is None else self._iterated.facts())}
+
+    def check(self, facts: Mapping[str, Any]) -> None:
+        super().check(facts)
+        if self._iterated is not None:
+            self._iterated.check(facts)
 
     def restore_seeds(self, facts: Mapping[str, Any]) -> None:
-        """There are none that both share."""
+        if self._iterated is not None:
+            self._iterated.restore_seeds(facts)
+
+    def begin(self, epoch_iterator: Any) -> None:
+        super().begin(epoch_iterator)
+        if self._iterated is not None:
+            self._iterated.begin(epoch_iterator)
 
 
 def validation_data(given: Any, x: Any, epoch_iterator: Any, say: Say) -> HeldOut:

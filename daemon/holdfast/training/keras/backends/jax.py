@@ -202,7 +202,7 @@ def _serves(epoch_iterator: Any) -> Callable[[Any, Any, Say], DataPosition] | No
 def _tf_data(x: Any, epoch_iterator: Any, say: Say) -> DataPosition:
     from .iterated_tf_data import IteratedTfData
 
-    return IteratedTfData(x, epoch_iterator)
+    return IteratedTfData(x, epoch_iterator, say)
 
 
 def position_in(x: Any, epoch_iterator: Any, say: Say, is_stopping: Callable[[], bool]) -> DataPosition:
