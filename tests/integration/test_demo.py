@@ -24,7 +24,7 @@ def test_the_demo_shows_identical_weights_exits_0_and_names_the_command_of_its_p
     command = shlex.split(daemon.text.strip().splitlines()[-1])
     page = tmp_path / "page.html"
     done = subprocess.run([*command[:-1], str(page)], capture_output=True, text=True, check=True)
-    assert "is complete: 3 starts on 1 machine, 1 interruption, 0 batches lost, 0 done twice" in done.stdout
+    assert "is complete: 3 starts on 3 machines, 1 interruption, 0 batches lost, 0 done twice" in done.stdout
     assert "val_accuracy" in page.read_text()
     found = json.loads(subprocess.run([*command[:-2], "--json"], capture_output=True, check=True).stdout)
     assert found["progress"]["text"].startswith("epoch 6/6"), "Keras' epochs and batches are known"

@@ -6,12 +6,16 @@ import functools
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from holdfast.core.errors import Exit
+from holdfast.core.runs import RunId
+from holdfast.inspect.report.document import document
+from holdfast.inspect.report.read import read
 from holdfast.store import StoreSettings, open_store
 from holdfast.store.catalog import list_pairs
 from holdfast.supervisor.notices.handed import Handed, notice_file
@@ -132,6 +136,12 @@ def test_a_machine_that_vanishes_is_one_interruption_and_the_others_wait_for_its
     said = [kind for rank in (0, 1) for kind in local_park.kinds(f"rank-{rank}")]
     assert "gang-lost" in said
     assert "crashed" not in said, "it is no failure of the command"
+    told = document(read(open_store(local_park.store, StoreSettings()), RunId(1, "count")), time.time())
+    assert f"{2 - lost} start" in told["verdict"]
+    assert " on 2 machines, 1 interruption, 0 batches lost, " in told["verdict"]
+    assert [one["reason"].partition(" (")[0] for one in told["interruptions"]] == [
+        "rank 1" if lost else "ended without a word: killed, or the machine vanished"
+    ]
 
 
 def test_a_command_that_is_killed_on_one_rank_is_started_again_on_all(

@@ -46,6 +46,8 @@ SECTIONS: dict[str, dict[str, Kind]] = {
             "what this start runs on",
             {
                 "host": "its name",
+                "disk": "the random id of the run's folder there",
+                "ranks": "how many machines train together; the others' names come with `gang-joined`",
                 "cpu": "its model",
                 "versions": "of Python, holdfast and the framework",
                 "log": "bytes of log.txt that earlier starts here wrote",

@@ -98,8 +98,9 @@ class Facts:
     ``waiting`` is what a start waits for, before the command runs: another holder's lease, or a notice. ``standing``
     are the notices that stand, by their source, and ``notice`` is the last of them.
     ``base`` is the step at which this start resumed, ``until`` a stop's deadline, ``orphans`` a count of the command's
-    descendants that lost their parent and were reaped. ``ranks`` are the other machines that train with this one, by
-    their numbers, as far as they are there; on one of those it is its own number, and where rank 0 is.
+    descendants that lost their parent and were reaped. ``gang`` is how many machines train together, on rank 0.
+    ``ranks`` are the other machines that train with this one, by their numbers, as far as they are there; on one of
+    those it is its own number, and where rank 0 is.
     """
 
     began: float = 0.0
@@ -129,6 +130,7 @@ class Facts:
     earlier: Earlier | None = None
     standing: Mapping[str, str] = field(default_factory=dict)
     notices: Mapping[str, int] = field(default_factory=dict)
+    gang: int = 1
     ranks: Mapping[str, str] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
 
@@ -322,6 +324,7 @@ _RULES: dict[str, Callable[[Facts, Event], Facts]] = {
         facts, earlier=Earlier(**{field.name: event[field.name] for field in dataclasses.fields(Earlier)})
     ),
     "interval": lambda facts, event: replace(facts, interval=event["seconds"]),
+    "machine": lambda facts, event: replace(facts, gang=event.get("ranks", 1)),
     "gang-joined": _joined,
     "gang-lost": _lost,
     "saved": _saved,

@@ -271,6 +271,8 @@ class Restorer:
         self._say(
             "machine",
             host=socket.gethostname(),
+            disk=prepared.spool.identity().partition("-")[0],
+            ranks=self._settings.ranks,
             cpu=self._origin.get("cpu", ""),
             versions=self._origin.get("versions", {}),
             log=size_of(prepared.spool.file(LOG_FILE)),

@@ -65,6 +65,37 @@ def test_a_crash_is_followed_by_a_wait_and_another_beginning() -> None:
     assert found[-4:] == [("productive", 30), ("backoff", 12), ("startup", 8), ("productive", 10)]
 
 
+def test_a_gang_whose_rank_is_lost_waits_until_all_are_there_again() -> None:
+    found = drawn(
+        (0, "lease", {}),
+        (5, "fresh", {}),
+        (8, "gang-waits", {}),
+        (20, "phase", {"phase": "starting"}),
+        (20, "started", {}),
+        (25, "training-began", {}),
+        (40, "gang-lost", {"rank": 1}),
+        (40, "gang-broken", {}),
+        (41, "exited", {"code": 137}),
+        (41, "phase", {"phase": "restoring"}),
+        (42, "restored", {}),
+        (43, "gang-waits", {}),
+        (60, "gang-joined", {"rank": 1}),
+        (61, "started", {}),
+        (65, "training-began", {}),
+        (70, "exit", {"code": 75}),
+    )
+    assert found == [
+        ("restore", 5),
+        ("startup", 3),
+        ("waiting", 12),
+        ("startup", 5),
+        ("productive", 16),
+        ("waiting", 20),
+        ("startup", 4),
+        ("productive", 5),
+    ]
+
+
 BEGAN: list[tuple[int, str, dict[str, Any]]] = [
     *BEGIN[:-1],
     (12, "started", {"validated": 7.0}),

@@ -224,6 +224,63 @@ def test_what_changed_between_machines_is_listed(told: Told, report: Report) -> 
     assert (change["start"], change["changes"]) == (2, ["the machine is ip-10-0-0-2; it was ip-10-0-0-1"])
 
 
+def tell_of_a_gang(run: Run) -> None:
+    """Rank 2 is lost after 24 batches, 4 of which no checkpoint has; another machine takes its place. 100 s in all."""
+    lines: list[tuple[int, dict[str, Any]]] = [
+        (0, {"event": "lease", "run": str(run.id), "incarnation": 1}),
+        (0, {"event": "machine", "host": "a", "disk": "1", "ranks": 3}),
+        (1, {"event": "fresh"}),
+        (1, {"event": "gang-joined", "rank": 1, "host": "b"}),
+        (2, {"event": "gang-joined", "rank": 2, "host": "c"}),
+        (5, {"event": "started", "executed": 0}),
+        (10, {"event": "training-began"}),
+        (30, {"event": "saved", "checkpoint": str(name_of(2)), "reason": "epoch"}),
+        (34, {"event": "progress", "step": 24, "executed": 24}),
+        (34, {"event": "gang-lost", "rank": 2, "host": "c", "warning": True, "text": "rank 2: its machine is lost"}),
+        (34, {"event": "gang-broken", "warning": True, "text": "the other ranks are ended"}),
+        (35, {"event": "exited", "code": 137, "executed": 24}),
+        (35, {"event": "restored", "checkpoint": str(name_of(2))}),
+        (50, {"event": "gang-joined", "rank": 2, "host": "d"}),
+        (54, {"event": "started", "executed": 24}),
+        (60, {"event": "training-began"}),
+        (90, {"event": "progress", "step": 50, "executed": 54}),
+        (90, {"event": "training-finished"}),
+        (95, {"event": "exited", "code": 0, "executed": 54}),
+        (99, {"event": "gang-lost", "rank": 1, "host": "b"}),
+        (100, {"event": "closing", "outcome": "complete"}),
+    ]
+    timed = [{"at": f"2026-11-22T16:{at // 60:02d}:{at % 60:02d}+00:00", "text": "", **line} for at, line in lines]
+    run.file("events-i1.jsonl", b"".join(json.dumps(line).encode() + b"\n" for line in timed))
+    run.finish()
+
+
+def test_a_run_of_several_machines_at_a_time_costs_them_all_and_names_who_was_lost(run: Run, report: Report) -> None:
+    tell_of_a_gang(run)
+    found = report(prices=Prices(1.0, 3.0))
+    assert found["verdict"] == "complete: 1 start on 4 machines, 1 interruption, 0 batches lost, 4 done twice"
+    (lost,) = found["interruptions"]
+    assert (lost["reason"], lost["again"], lost["gap"]) == (
+        "rank 2 (c) was lost: its machine, or the connection to it",
+        4,
+        20.0,
+    )
+    assert found["seconds"]["waiting"] == 19.0
+    assert found["cost"]["hours"] == pytest.approx(3 * 100 / 3600)
+    assert found["cost"]["undisturbed_hours"] > 3 * (found["seconds"]["productive"] + 5) / 3600
+    assert found["untold"], "the other machines may have begun before this one and ended after it"
+    assert found["lanes"][0]["ranks"] == ["a", "b", "d"]
+    assert "3 machines at a time" in page(found)
+    assert "a +2" in page(found)
+
+
+def test_a_machine_is_known_by_its_name_and_its_disk(run: Run, report: Report) -> None:
+    for number, disk in enumerate(("1", "1", "2"), 1):
+        lines = [{"event": "lease", "incarnation": number}, {"event": "machine", "host": "laptop", "disk": disk}]
+        timed = [{"at": f"2026-11-22T16:0{number}:00+00:00", **line} for line in lines]
+        run.file(f"events-i{number}.jsonl", b"".join(json.dumps(line).encode() + b"\n" for line in timed))
+    assert report()["hosts"] == 2
+
+
 def test_a_run_of_an_early_version_has_fewer_facts_and_a_report(run: Run, report: Report) -> None:
     """Its events have no progress, no metrics and no counts of batches."""
     lines = [

@@ -51,9 +51,8 @@ def test_before_anything_happened_only_what_is_known_is_told(server: MetricsServ
     found = scrape(server)
     assert found["holdfast_phase restoring"] == 1
     assert found["holdfast_checkpoints_stored_total"] == 0
-    assert not {"holdfast_last_stored_step", "holdfast_useful_batches_ratio", "holdfast_drain_left_seconds"} & set(
-        found
-    )
+    unknown = {"holdfast_last_stored_step", "holdfast_useful_batches_ratio", "holdfast_drain_left_seconds"}
+    assert not {*unknown, "holdfast_ranks"} & set(found)
 
 
 def test_every_promised_number_is_there(journal: Journal, server: MetricsServer, tmp_path: Path) -> None:
@@ -124,6 +123,16 @@ def test_every_promised_number_is_there(journal: Journal, server: MetricsServer,
     assert 0 <= found["holdfast_last_stored_age_seconds"] < 3600
     assert 0 <= found["holdfast_drain_left_seconds"] <= 110
     assert found["process_resident_memory_bytes"] > 0
+
+
+def test_a_gang_says_how_many_of_its_machines_are_there(journal: Journal, server: MetricsServer) -> None:
+    journal.event("machine", host="a", ranks=3)
+    for rank in (1, 2):
+        journal.event("gang-joined", rank=rank, host="b", address="")
+    journal.event("gang-lost", rank=2, host="b")
+    found = scrape(server)
+    names = ("holdfast_ranks", "holdfast_ranks_joined", "holdfast_gang_losses_total")
+    assert [found[name] for name in names] == [3, 2, 1]
 
 
 def test_names_follow_the_conventions(server: MetricsServer) -> None:

@@ -18,7 +18,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "after": ("after training", "the rest of the script: evaluation, export"),
     "backoff": ("backing off", "waiting to start a failed command again"),
     "hung": ("hung", "no sign of life (--stall-timeout)"),
-    "waiting": ("waiting", "for the lease, or for an interruption notice to pass"),
+    "waiting": ("waiting", "for the lease, for other ranks, or for an interruption notice to pass"),
     "gap": ("no machine", "between two starts"),
 }
 """In the order in which they are shown: a label and what it means. The words are those of ml-goodput."""
@@ -55,7 +55,7 @@ class SpanReader:
     def __init__(self, began: float) -> None:
         self._spans: list[Span] = []
         self._kind, self._since = "waiting", began
-        self._started = self._restored = False
+        self._started = self._restored = self._broken = False
         self._validated: float | None = None
 
     def until(self, now: float) -> list[Span]:
@@ -85,11 +85,15 @@ class SpanReader:
     def _after(self, event: Event) -> str:
         """What begins with an event; empty if it changes nothing."""
         if event.kind == "started":
-            self._started = True
+            self._started, self._broken = True, False
             return "startup" if self._restored else "restore"
         if event.kind in ("restored", "fresh"):
             self._restored = True
-            return "startup" if self._kind in ("restore", "waiting") else ""
+            return "startup" if self._kind in ("restore", "waiting") and not self._broken else ""
+        if event.kind == "gang-broken":
+            self._broken = True
+        if self._broken and event.kind == "exited":
+            return "waiting"
         if event.kind == "phase":
             return _PHASES.get(event.text("phase"), "")
         if event.kind == "waiting" and self._started:
@@ -132,6 +136,7 @@ class SpanReader:
 _PHASES = {"draining": "drain", "flushing": "saving", "backoff": "backoff"}
 _BEGINS = {
     "waiting": "waiting",
+    "gang-waits": "waiting",
     "lease": "restore",
     "training-began": "productive",
     "training-finished": "after",

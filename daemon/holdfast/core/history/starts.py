@@ -11,6 +11,7 @@ from .event import Event
 from .heartbeats import Heartbeats, of_events
 from .pieces import pieces
 
+_MOST_RANKS, _MOST_NAME = 100_000, 200
 STOPPED = (int(Exit.STOPPED), int(Exit.UNSTORED))
 _CODES = {"complete": int(Exit.COMPLETE), "stopped": int(Exit.STOPPED), "failed": int(Exit.FAILED)}
 
@@ -43,6 +44,22 @@ class Start:
     def interrupted(self) -> bool:
         """It was stopped, or ended without a word; whether it still works cannot be told by its events."""
         return self.exit_code is None or self.exit_code in STOPPED
+
+    @property
+    def ranks(self) -> int:
+        """How many machines trained together. Its own events are those of rank 0."""
+        machine = self.last("machine")
+        return min(_MOST_RANKS, max(1, (machine.count("ranks") if machine else None) or 1))
+
+    @property
+    def machines(self) -> set[tuple[str, str]]:
+        """Names of hosts, and the ids of disks where they are known: those of the ranks that joined, too."""
+        own = self.last("machine")
+        found = {(own.text("host")[:_MOST_NAME], own.text("disk")[:_MOST_NAME])} if own else set()
+        joined = [event for event in self.events if event.kind == "gang-joined"]
+        return {(host, disk) for host, disk in found if host} | {
+            (event.text("host")[:_MOST_NAME], f"rank {event.count('rank')}") for event in joined if event.text("host")
+        }
 
     def last(self, kind: str) -> Event | None:
         return next((event for event in reversed(self.events) if event.kind == kind), None)

@@ -18,17 +18,17 @@ class Prices:
     on_demand: float | None = None
 
 
-def cost(seconds: Mapping[str, float], starts: int, prices: Prices) -> dict[str, Any] | None:
-    """``seconds`` by kind, of all ``starts``. None without a price.
+def cost(seconds: Mapping[str, float], starts: int, prices: Prices, ranks: int = 1) -> dict[str, Any] | None:
+    """``seconds`` by kind, of all ``starts``, on ``ranks`` machines at a time. None without a price.
 
     A machine on demand would have trained what counts, and started, restored and saved once; what it is compared with
     are all hours of the spot machines, at the price of spot machines.
     """
     if prices.spot is None and prices.on_demand is None:
         return None
-    hours = sum(value for kind, value in seconds.items() if kind != "gap") / 3600
+    hours = ranks * sum(value for kind, value in seconds.items() if kind != "gap") / 3600
     once = sum(seconds.get(kind, 0.0) for kind in _ONCE) / max(1, starts)
-    undisturbed = (sum(seconds.get(kind, 0.0) for kind in _NEEDED) + once) / 3600
+    undisturbed = ranks * (sum(seconds.get(kind, 0.0) for kind in _NEEDED) + once) / 3600
     spot = None if prices.spot is None else hours * prices.spot
     on_demand = None if prices.on_demand is None else undisturbed * prices.on_demand
     saved = None if spot is None or on_demand is None else on_demand - spot

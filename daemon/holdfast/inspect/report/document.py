@@ -39,7 +39,8 @@ def document(records: Records, now: float, prices: Prices = Prices()) -> dict[st
     executed, again = totals(all_lives)
     state = _state(records, now)
     unseen = _unseen(records)
-    untold = bool(unseen) or _untold(starts, state)
+    ranks = max((start.ranks for start in starts), default=1)
+    untold = bool(unseen) or ranks > 1 or _untold(starts, state)
     summary = {
         "format": FORMAT,
         "run": str(records.contents.run),
@@ -47,7 +48,8 @@ def document(records: Records, now: float, prices: Prices = Prices()) -> dict[st
         "made": now,
         "state": state,
         "starts": len(starts),
-        "hosts": len({host for start in starts if (host := _host(start))}) or None,
+        "ranks": ranks,
+        "hosts": _machines(starts, ranks),
         "unseen": unseen,
         "untold": untold,
         "interruptions": _interruptions(starts, all_lives, state),
@@ -64,7 +66,7 @@ def document(records: Records, now: float, prices: Prices = Prices()) -> dict[st
         "ended": max((start.ended for start in starts), default=None),
         "seconds": seconds,
         "goodput": _goodput(seconds, starts, state),
-        "cost": cost(seconds, len(starts), prices),
+        "cost": cost(seconds, len(starts), prices, ranks),
         "lanes": [_lane(start, lane) for start, lane in zip(starts, drawn, strict=True)],
         "curves": {
             metric: [list(point) for point in thinned(points)]
@@ -128,10 +130,17 @@ def _at_least(all_lives: Sequence[Life], state: str, unseen: Sequence[int]) -> l
     return [*lost, *(["executed", "again"] if unseen or any(life.at_least for life in all_lives[:-1]) else [])]
 
 
+def _machines(starts: Sequence[Start], ranks: int) -> int | None:
+    """A machine is known by its name and its disk. None if no start says its name."""
+    found = {machine for start in starts for machine in start.machines}
+    return max(len(found), ranks) if found else None
+
+
 def _interruptions(starts: Sequence[Start], all_lives: Sequence[Life], state: str) -> list[dict[str, Any]]:
     """Every start's end but that of a complete run, of a failure, and of a start that is at work."""
     found = []
     for number, start in enumerate(starts):
+        found += _losses(number, start, [life for life in all_lives if life.start == number])
         last = number == len(starts) - 1
         code = start.exit_code
         if not start.interrupted or (last and state in ("running", "complete")):
@@ -147,6 +156,30 @@ def _interruptions(starts: Sequence[Start], all_lives: Sequence[Life], state: st
                 "again": life.redone if life else 0,
                 "at_least": bool(life and life.at_least and not last),
                 "gap": None if last else round(starts[number + 1].began - start.ended, 3),
+            }
+        )
+    return found
+
+
+def _losses(number: int, start: Start, own: Sequence[Life]) -> list[dict[str, Any]]:
+    """The ranks other than 0 that were lost while all trained: the others were ended, and waited for their return."""
+    found = []
+    stopping = start.last("stopping")
+    for event in start.events:
+        life = next((one for one in own if one.begin <= event.at <= one.over), None)
+        if event.kind != "gang-lost" or life is None or (stopping is not None and stopping.at <= event.at):
+            continue
+        again = next((other.at for other in start.events if other.kind == "started" and other.at > event.at), None)
+        host = f" ({event.text('host')[:200]})" if event.text("host") else ""
+        found.append(
+            {
+                "start": number + 1,
+                "at": event.at,
+                "reason": f"rank {event.count('rank')}{host} was lost: its machine, or the connection to it",
+                "exit_code": None,
+                "again": life.redone,
+                "at_least": False,
+                "gap": None if again is None else round(again - event.at, 3),
             }
         )
     return found
@@ -183,12 +216,13 @@ def _progress(starts: Sequence[Start], now: float, state: str) -> dict[str, Any]
 def _lane(start: Start, lane: Sequence[Span]) -> dict[str, Any]:
     marks = [
         [kind, round(event.at - start.began, 3), event.text("what") or event.text("checkpoint") or event.text()]
-        for kind in ("notice", "stored", "stalled", "crashed")
+        for kind in ("notice", "stored", "stalled", "crashed", "gang-lost")
         for event in _some([one for one in start.events if one.kind == kind])
     ]
     return {
         "incarnation": start.incarnation,
         "host": _host(start),
+        "ranks": _ranks(start),
         "began": start.began,
         "ended": start.ended,
         "exit_code": start.exit_code,
@@ -205,6 +239,15 @@ def _some(events: Sequence[Event], most: int = 40) -> Sequence[Event]:
 def _host(start: Start) -> str:
     machine = start.last("machine")
     return "" if machine is None else machine.text("host")[:200]
+
+
+def _ranks(start: Start) -> list[str]:
+    """The hosts of all ranks, where there are several: of each the last that joined."""
+    hosts = {0: _host(start)}
+    for event in start.events:
+        if event.kind == "gang-joined" and (rank := event.count("rank")) is not None:
+            hosts[rank] = event.text("host")[:200]
+    return [hosts[rank] for rank in sorted(hosts)] if start.ranks > 1 else []
 
 
 def _changes(starts: Sequence[Start]) -> list[dict[str, Any]]:

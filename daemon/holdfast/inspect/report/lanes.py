@@ -12,7 +12,7 @@ from .moments import clock
 
 _WIDTH = 1000.0
 _NAMED, _SMALL = 40, 200  # lanes: more are lower, and still more have no names and no texts
-_MARKS = {"notice": "notice", "stalled": "hung", "crashed": "crashed", "stored": "stored"}
+_MARKS = {"notice": "notice", "stalled": "hung", "crashed": "crashed", "stored": "stored", "gang-lost": "lost"}
 
 
 def lanes(summary: Mapping[str, Any]) -> Markup:
@@ -36,8 +36,10 @@ def _lane(number: int, row: Mapping[str, Any], began: float, scale: float, size:
         aria_label=f"start {number}",
     )  # fmt: skip
     named = size != "crowd" or number % 50 == 1
-    host = tag("span", f" · {row['host']}", class_="host") if row["host"] and size == "few" else ""
-    name = tag("span", str(number) if named else "", host, class_="name", title=row["host"] or None)
+    others = f" +{len(row['ranks']) - 1}" if len(row["ranks"]) > 1 else ""
+    host = tag("span", f" · {row['host']}{others}", class_="host") if row["host"] and size == "few" else ""
+    hosts = ", ".join(row["ranks"][:50]) or row["host"]
+    name = tag("span", str(number) if named else "", host, class_="name", title=hosts or None)
     return tag("div", name, strip, class_="lane")
 
 

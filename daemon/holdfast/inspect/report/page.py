@@ -50,7 +50,7 @@ def _header(summary: Mapping[str, Any]) -> Markup:
 def _figures(summary: Mapping[str, Any]) -> Markup:
     goodput, cost, progress, seconds = summary["goodput"], summary["cost"], summary["progress"], summary["seconds"]
     machines = sum(value for kind, value in seconds.items() if kind != "gap")
-    least = AT_LEAST if summary["untold"] else ""
+    least, ranks = AT_LEAST if summary["untold"] else "", summary["ranks"]
     unknown = "not known yet" if summary["state"] == "running" else "unknown"
     cards = [
         (
@@ -66,7 +66,7 @@ def _figures(summary: Mapping[str, Any]) -> Markup:
             "of the time with a machine counts",
         ),
         ("overall goodput", _percent(goodput["overall"], unknown), "of the time since the run began"),
-        ("machine time", f"{least}{duration_text(machines)}", f"in {count(summary['starts'], 'start')}"),
+        ("machine time", f"{least}{duration_text(ranks * machines)}", _of_starts(summary)),
         ("batches", f"{summary['batches']['step']:,}", f"{summary['batches']['executed']:,} executed"),
         *_cost_cards(cost, least),
     ]
@@ -78,6 +78,11 @@ def _figures(summary: Mapping[str, Any]) -> Markup:
         ],
         class_="cards",
     )
+
+
+def _of_starts(summary: Mapping[str, Any]) -> str:
+    together = f", {count(summary['ranks'], 'machine')} at a time" if summary["ranks"] > 1 else ""
+    return f"in {count(summary['starts'], 'start')}{together}"
 
 
 def _cost_cards(cost: Mapping[str, Any] | None, least: str) -> list[tuple[str, str, str]]:

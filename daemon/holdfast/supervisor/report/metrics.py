@@ -65,6 +65,11 @@ def _of_the_run(facts: Facts) -> Iterator[Metric]:
     yield _counter(
         "holdfast_orphans", "Processes below the command that lost their parent and were reaped.", facts.orphans
     )
+    if facts.gang > 1:
+        yield _gauge("holdfast_ranks", "The machines that train together; on rank 0.", facts.gang)
+        yield _gauge("holdfast_ranks_joined", "Those of them that are there.", 1 + len(facts.ranks))
+        text = "Times that a rank's machine, or the connection to it, was lost."
+        yield _counter("holdfast_gang_losses", text, facts.counts.get("gang-lost", 0))
     events = CounterMetricFamily("holdfast_events", "Events by kind (docs/events.md).", labels=["event"])
     for kind, count in sorted(facts.counts.items()):
         events.add_metric([kind], count)
