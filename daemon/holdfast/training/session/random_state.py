@@ -55,13 +55,33 @@ def _set(state: Any, python: Any, numpy: Any) -> None:
     numpy.set_state(_checked(from_plain(state["numpy"])))
 
 
+def is_generator(value: Any) -> bool:
+    """One of GENERATORS, of PyTorch's, TensorFlow's or Keras'."""
+    return isinstance(value, GENERATORS) or _is_torchs(value) or _has_variable(value)
+
+
+def _is_torchs(value: Any) -> bool:
+    kind = getattr(sys.modules.get("torch"), "Generator", None)
+    return isinstance(kind, type) and isinstance(value, kind)
+
+
+def _has_variable(value: Any) -> bool:
+    kind = type(value)
+    return (kind.__name__, kind.__module__.split(".")[0]) in _WITH_VARIABLE and hasattr(value, "state")
+
+
+_WITH_VARIABLE = {("SeedGenerator", "keras"), ("Generator", "tensorflow")}
+
+
 def state_of(generator: Any) -> Any:
-    """Of one of GENERATORS."""
+    """Of what ``is_generator``."""
     if isinstance(generator, random.Random):
         return generator.getstate()
     if isinstance(generator, np.random.Generator):
         return generator.bit_generator.state
-    return generator.get_state(legacy=False)
+    if isinstance(generator, np.random.RandomState):
+        return generator.get_state(legacy=False)
+    return np.asarray(generator.state) if _has_variable(generator) else generator.get_state().numpy().tobytes()
 
 
 def set_state_of(generator: Any, state: Any) -> None:
@@ -72,8 +92,37 @@ def set_state_of(generator: Any, state: Any) -> None:
         generator.setstate((version, tuple(inner), gauss))
     elif isinstance(generator, np.random.Generator):
         generator.bit_generator.state = _within_buffer(state)
-    else:
+    elif isinstance(generator, np.random.RandomState):
         generator.set_state(_within_buffer(state))
+    elif _has_variable(generator):
+        generator.state.assign(_like(generator, state))
+    else:
+        _set_torchs(generator, state)
+
+
+def check_state_of(generator: Any, state: Any) -> None:
+    """Raises what ``set_state_of`` would raise, and sets nothing."""
+    if _has_variable(generator):
+        _like(generator, from_plain(state))
+    elif _is_torchs(generator):
+        _set_torchs(type(generator)(device=generator.device), from_plain(state))
+    else:
+        set_state_of(copy.deepcopy(generator), state)
+
+
+def _set_torchs(generator: Any, state: Any) -> None:
+    torch: Any = sys.modules.get("torch")
+    try:
+        generator.set_state(torch.frombuffer(bytearray(state), dtype=torch.uint8))
+    except RuntimeError as error:
+        raise ValueError(str(error)) from None
+
+
+def _like(generator: Any, state: Any) -> Any:
+    now = np.asarray(generator.state)
+    if not isinstance(state, np.ndarray) or (state.shape, state.dtype) != (now.shape, now.dtype):
+        raise ValueError("not this generator's state")
+    return state
 
 
 def _checked(state: Any) -> Any:

@@ -8,11 +8,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from holdfast.core.errors import InvalidPair
 from holdfast.training.data.python.object_state import ObjectState
+from holdfast.training.pair.plain import pack
 from holdfast.training.session import random_state
 
 
@@ -326,3 +329,35 @@ def test_the_global_generators_are_nobodys_own(said: list[str]) -> None:
     data = Outside()
     data.draw, data.method = np.random.random, random.gauss
     assert [path for path in ObjectState(data, said.append).read() if "draw" in path or "method" in path] == []
+
+
+class OfKeras:
+    """Draws with layers and generators of Keras' and TensorFlow's."""
+
+    def __init__(self, trained: keras.Model) -> None:
+        self.trained = trained
+        self.layers = [keras.layers.RandomFlip(seed=1), keras.Sequential([keras.layers.GaussianNoise(1.0, seed=2)])]
+        self.seeds = keras.random.SeedGenerator(3)
+        self.generator = tf.random.Generator.from_seed(4)
+
+    def draw(self) -> Any:
+        self.trained(np.zeros((1, 4)), training=True)
+        drawn = [np.asarray(layer(np.ones((1, 4, 4, 1)), training=True)).tolist() for layer in self.layers]
+        return [drawn, float(keras.random.normal((), seed=self.seeds)), float(self.generator.normal(()))]
+
+
+def test_what_layers_and_generators_of_keras_draw_is_kept_but_for_the_trained_models(said: list[str]) -> None:
+    model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dropout(0.5), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    first, second = OfKeras(model), OfKeras(model)
+    state, other = ObjectState(first, said.append), ObjectState(second, said.append)
+    first.draw()
+    saved, expected = state.small(), first.draw()
+    assert not any("trained" in path for path in saved)
+    other.check(saved)
+    other.put(saved)
+    assert second.draw() == expected
+    saved["OfKeras.seeds"] = {"~random": pack(np.zeros(3))}
+    with pytest.raises(InvalidPair, match="seeds is malformed"):
+        other.check(saved)
+    assert said == []

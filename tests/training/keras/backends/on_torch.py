@@ -177,16 +177,16 @@ def loader(**settings: Any) -> Any:
 
 
 class Noisy(torch.utils.data.Dataset):
-    """Draws from a generator of its own."""
+    """Draws from generators of its own, NumPy's and PyTorch's."""
 
     def __init__(self) -> None:
-        self.chance = np.random.default_rng(7)
+        self.chance, self.noise = np.random.default_rng(7), torch.Generator().manual_seed(7)
 
     def __len__(self) -> int:
         return len(X)
 
     def __getitem__(self, index: int) -> Any:
-        return X[index] + self.chance.random(4, "float32"), Y[index]
+        return X[index] + self.chance.random(4, "float32") * torch.rand(4, generator=self.noise).numpy(), Y[index]
 
 
 class Streamed(torch.utils.data.IterableDataset):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...session.random_state import of_torch, state_of
+from ...session.random_state import GENERATORS, of_torch, state_of
 from .slots import Slots
 
 
@@ -60,6 +60,9 @@ class Batches:
 
     def _random_states(self) -> list[Any]:
         if self._generators is None:
-            self._generators = [slot.get() for slot in Slots(self._whole).generators]
+            found = [slot.get() for slot in Slots(self._whole).generators]
+            self._generators = [
+                one for one in found if isinstance(one, GENERATORS)
+            ]  # others' frameworks may not run here
         of_all = [repr(random.getstate()), repr(np.random.get_state()), of_torch()]
         return [*of_all, *(repr(state_of(generator)) for generator in self._generators)]

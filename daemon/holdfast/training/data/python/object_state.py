@@ -8,7 +8,6 @@ may be others on another machine. It is kept though unchanged: an unseeded start
 
 from __future__ import annotations
 
-import copy
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +18,7 @@ import numpy as np
 
 from ....core.errors import InvalidPair
 from ...pair.plain import from_plain, to_plain
-from ...session.random_state import GENERATORS, set_state_of, state_of
+from ...session.random_state import check_state_of, is_generator, set_state_of, state_of
 from .get_set_state import NotTold, ToldState, tells
 from .orders import ORDER, order_of
 from .slots import MOST_SLOTS, NUMBERS, Slots, ValueSlot
@@ -56,7 +55,7 @@ class ObjectState:
 
     @property
     def generators(self) -> list[Any]:
-        return [value for slot in self._generators if isinstance(value := slot.get(), GENERATORS)]
+        return [value for slot in self._generators if is_generator(value := slot.get())]
 
     @property
     def changes(self) -> bool:
@@ -67,7 +66,7 @@ class ObjectState:
         """Generators, and numbers that have changed: what making a batch may change."""
         found = {}
         for slot in self._generators:
-            if isinstance(value := slot.get(), GENERATORS):
+            if is_generator(value := slot.get()):
                 found[slot.path] = {"~random": to_plain(state_of(value))}
         for slot in self._small:
             value = slot.get()
@@ -116,8 +115,8 @@ class ObjectState:
         order, now = self._orders[slot.path], slot.get()
         if order is not None and isinstance(plain, dict) and ORDER in plain:
             order.items(plain)
-        elif isinstance(now, GENERATORS):
-            set_state_of(copy.deepcopy(now), plain["~random"])
+        elif is_generator(now):
+            check_state_of(now, plain["~random"])
         else:
             self._value(slot, plain)
 
@@ -143,7 +142,7 @@ class ObjectState:
                 return
             self._changed.add(slot.path)
             _set_items(slot, now, items)
-        elif isinstance(now, GENERATORS):
+        elif is_generator(now):
             set_state_of(now, plain["~random"])
         else:
             self._changed.add(slot.path)
@@ -244,7 +243,7 @@ def _mark(value: Any) -> Any:
         return hash(tuple(map(id, tuple(value))))  # copied at once: another thread may add to it
     if isinstance(value, dict):
         return hash(repr(value.copy()))
-    if isinstance(value, GENERATORS):
+    if is_generator(value):
         return None
     return repr(value) if isinstance(value, NUMBERS) or value is None else id(value)
 

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...session.random_state import GENERATORS
+from ...session.random_state import is_generator
+from ..keras_in_use import keras
 from .references import class_attributes, is_own, is_own_function, own_functions, references_of
 
 NUMBERS = (bool, int, float, np.number, np.bool_)
@@ -114,7 +115,7 @@ class Slots:
                 self.cut = True
                 return
             seen.add(id(value))
-            has_attributes = not isinstance(value, (list, tuple, *_CODE))
+            has_attributes = not isinstance(value, (list, tuple, keras.layers.Layer, *_CODE))
             functions += isinstance(value, types.FunctionType)
             if functions > _MOST_FUNCTIONS:
                 continue
@@ -144,6 +145,11 @@ def _leads_to(path: str, value: Any, shared: bool) -> Iterator[tuple[ValueSlot, 
     elif isinstance(value, functools.partial):
         parts = {"func": value.func, "args": value.args, "keywords": value.keywords}
         yield from ((ValueSlot(f"{path}.{name}", parts, name, shared), part) for name, part in parts.items())
+    elif isinstance(value, keras.layers.Layer):
+        shared = True  # what else there is in it is Keras' affair
+        for number, seed in enumerate(_seeds_of(value)):
+            yield ValueSlot(f"{path}.seed_generators[{number}]", {0: seed}, 0, shared), seed
+        yield from ((ValueSlot(f"{path}.{key}", value, key, shared), item) for key, item in _inside(value).items())
     elif isinstance(value, _ITEMS):
         yield from ((ValueSlot(f"{path}[{key!r}]", value, key, shared), item) for key, item in _inside(value).items())
     else:
@@ -158,6 +164,16 @@ def _leads_to(path: str, value: Any, shared: bool) -> Iterator[tuple[ValueSlot, 
             yield ValueSlot(f"{path}.{name}", {}, 0, True), function
 
 
+def _seeds_of(layer: Any) -> list[Any]:
+    """Of a layer and those in it, in Keras' order."""
+    return [seed for one in layer._flatten_layers() for seed in getattr(one, "_seed_generators", ())]
+
+
+def _is_trained(layer: Any) -> bool:
+    """Then its state is the model's."""
+    return bool(getattr(layer, "compiled", False) or layer.trainable_variables)
+
+
 def _inside(holder: Any) -> dict[Any, Any]:
     if isinstance(holder, list | tuple):
         return dict(enumerate(holder))
@@ -166,7 +182,7 @@ def _inside(holder: Any) -> dict[Any, Any]:
 
 def _is_generator(item: Any) -> bool:
     """But the global ones, which are kept anyhow."""
-    return isinstance(item, GENERATORS) and all(item is not one for one in _GLOBAL)
+    return is_generator(item) and all(item is not one for one in _GLOBAL)
 
 
 def _is_watched(holder: Any, item: Any, shared: bool) -> bool:
@@ -189,6 +205,8 @@ def _is_entered(item: Any, shared: bool = False) -> bool:
     """A dict, code, or an object with attributes, of the script's or of a package that brings no arrays of its own."""
     if isinstance(item, dict):
         return not _is_dict_of_numbers(item)
+    if isinstance(item, keras.layers.Layer):
+        return not _is_trained(item)
     if isinstance(item, types.FunctionType):
         return is_own_function(item)
     if isinstance(item, types.BuiltinMethodType):

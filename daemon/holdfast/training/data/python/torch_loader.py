@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ....core.errors import InvalidPair
+from ...session import random_state
 from .iterable import IterablePosition
 from .object_state import state_in
 
@@ -81,14 +81,13 @@ def _samplers(loader: Any) -> list[Any]:
 
 
 def _states_of(generators: Sequence[Any]) -> list[bytes]:
-    return [generator.get_state().numpy().tobytes() for generator in generators]
+    return [random_state.state_of(generator) for generator in generators]
 
 
 def _set_generators(generators: Sequence[Any], states: Sequence[bytes]) -> None:
     """Raises InvalidPair."""
-    torch: Any = sys.modules.get("torch")
     try:
         for generator, state in zip(generators, states, strict=False):
-            generator.set_state(torch.frombuffer(bytearray(state), dtype=torch.uint8))
-    except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+            random_state.set_state_of(generator, state)
+    except (AttributeError, TypeError, ValueError) as error:
         raise InvalidPair(f"the .pkl's state of the data is malformed: {error}") from None
