@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import enum
-from collections import namedtuple
+from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 import pytest
 
+from holdfast.core import restricted_pickle
 from holdfast.core.errors import InvalidPair
 from holdfast.training.pair.plain import from_plain, pack, to_plain, unpack
 
@@ -84,6 +87,63 @@ def test_an_array_that_was_read_can_be_changed() -> None:
     assert array.tolist() == [1, 1, 1]
 
 
+def test_what_is_plain_already_stays_as_it_is() -> None:
+    plain = to_plain({"a": [np.zeros(2), {"b": np.ones(1, "int8")}]})
+    assert to_plain(plain) == plain
+
+
 def test_a_malformed_array_is_invalid() -> None:
     with pytest.raises(InvalidPair):
         from_plain([{"~array": None}])
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        OrderedDict([("b", 1), ("a", Counter("aab"))]),
+        Counter({(1, "x"): 2}),
+        defaultdict(list, {3: [np.float32(0.1)]}),
+        defaultdict(None, {"a": 1}),
+        deque([{1.5}, frozenset("ab")], maxlen=3),
+        Decimal("-1.50"),
+        datetime(2024, 2, 29, 1, 2, 3, 4, timezone(timedelta(hours=2)), fold=1),
+        datetime(2024, 2, 29),
+        date(2024, 2, 29),
+        timedelta(-1, 5),
+        {"~number": 1},
+        {"~deque": [1], "~most": 2},
+        {"~set": {"~dict": OrderedDict()}},
+        {"~more": 1, "a": 2},
+    ],
+    ids=repr,
+)
+def test_pythons_own_kinds_of_values_come_back_as_what_they_were(value: Any) -> None:
+    (back,) = from_plain(restricted_pickle.loads(restricted_pickle.dumps(to_plain([value], typed=True))))
+    assert repr(back) == repr(value)
+
+
+@pytest.mark.parametrize("value", [defaultdict(lambda: 7), Decimal("NaN"), {(1, (2,))}])
+def test_a_factory_of_ones_own_and_the_like_are_refused(value: Any) -> None:
+    with pytest.raises(TypeError):
+        to_plain([value], typed=True)
+
+
+@pytest.mark.parametrize(
+    "plain",
+    [
+        {"~ordered": 7},
+        {"~counter": [[1]]},
+        {"~default": [9, []]},
+        {"~default": ["os.system", []]},
+        {"~set": [[1]]},
+        {"~set": [(1, (2,))]},
+        {"~dict": [[{}, 1]]},
+        {"~set": [number * (2**61 - 1) for number in range(70)]},
+        {"~decimal": [0, ["1"], 0]},
+        {"~datetime": [[2024, 2, 30, 0, 0, 0, 0, 0], None]},
+    ],
+    ids=repr,
+)
+def test_what_stands_for_no_such_value_is_invalid(plain: Any) -> None:
+    with pytest.raises(InvalidPair):
+        from_plain([plain])

@@ -21,6 +21,7 @@ from tf_keras import saving as saving
 __version__: str = tf_keras.__version__
 
 Layer: Any = layers.Layer
+Metric: Any = tf_keras.metrics.Metric
 Variable: Any = tf.Variable
 
 optimizers = SimpleNamespace(Optimizer=(tf_keras.optimizers.Optimizer, tf_keras.optimizers.legacy.Optimizer))

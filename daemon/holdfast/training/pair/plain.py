@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from ...core import restricted_pickle
 from ...core.errors import InvalidPair
+from . import marked
 from .h5_writer import WIDER
 
 _ARRAY, _NUMBER = "~array", "~number"
@@ -19,7 +21,7 @@ _DTYPE = re.compile(r"[<>=|]?[A-Za-z][A-Za-z0-9_]{0,20}(\[\w{1,8}\])?")
 
 def to_plain(value: Any, typed: bool = False) -> Any:
     """Raises TypeError for what cannot be kept as plain values. ``typed``: NumPy's numbers stay what they are, as they
-    are not rounded like Python's.
+    are not rounded like Python's, and so do sets, Counters and the like. Else what is plain already stays as it is.
     """
     if typed and isinstance(value, np.generic) and value.dtype.kind in _NUMBERS:
         return {_NUMBER: pack(np.asarray(value))[_ARRAY]}
@@ -31,7 +33,13 @@ def to_plain(value: Any, typed: bool = False) -> Any:
         return value.item() if value.dtype.kind in "fiubU" else pack(np.asarray(value))
     if isinstance(value, np.ndarray):
         return pack(value)
+    if isinstance(value, marked.Marked):
+        return {key: to_plain(item) for key, item in value.items()}
+    if typed and type(value) in marked.KINDS:
+        return marked.encoded(value, lambda item: to_plain(item, typed))
     if isinstance(value, dict):
+        if typed and marked.is_marked(value):
+            return {"~dict": marked.pairs_of(value, lambda item: to_plain(item, typed))}
         return {_key(key): to_plain(item, typed) for key, item in value.items()}
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         raise TypeError(f"a named tuple ({type(value).__name__})")
@@ -58,12 +66,14 @@ def to_plain_part(value: Any, typed: bool = True) -> Any:
 
 
 def from_plain(value: Any) -> Any:
-    """The counterpart of ``to_plain``: arrays become NumPy arrays. Raises InvalidPair for a malformed array."""
+    """The counterpart of ``to_plain``: arrays become NumPy arrays. Raises InvalidPair for what is malformed."""
     if type(value) is dict:
         if set(value) == {_ARRAY}:
             return unpack(value)
         if set(value) == {_NUMBER}:
             return _number(value[_NUMBER])
+        with contextlib.suppress(LookupError):
+            return marked.decoded(value, from_plain)
         return {key: from_plain(item) for key, item in value.items()}
     if type(value) in (list, tuple):
         return type(value)(from_plain(item) for item in value)

@@ -304,6 +304,7 @@ class Fit:
         """Called after the first step, when its graphs exist."""
         for text in random_layers.warnings(self._model, train_function):
             self._say(text)
+        self._own_values.watch_model()
 
     def _data_verdict(self) -> str | None:
         if self._data.verdict is not None:

@@ -189,7 +189,7 @@ class _InFull:
     def _object(self, value: Any, depth: int) -> Any:
         named = _described(value)
         plain = value is None or isinstance(value, bool | int | float | str | np.generic | type)
-        layer = isinstance(value, keras.Layer | keras.optimizers.Optimizer) and not isinstance(value, keras.Metric)
+        layer = isinstance(value, (keras.Layer, keras.optimizers.Optimizer)) and not isinstance(value, keras.Metric)
         if plain or layer or hasattr(value, "__qualname__"):
             return named
         config, settings = None, {}

@@ -1,0 +1,150 @@
+"""Python's own values that a pickle of plain ones lacks: each is written as a dict with one marked key, ``~set``, say.
+
+A dict of the script's that looks like one is written as ``~dict``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import InvalidPair
+from ...core.restricted_pickle import MAX_OF_ONE_HASH
+
+FACTORIES: tuple[Any, ...] = (None, int, float, list, dict, set, bool, str, bytes)
+_MOST = "~most"
+_OF_PAIRS = ("~dict", "~ordered", "~counter", "~default")
+_KEYS = (str, bytes, int, float, bool, type(None), np.generic, Decimal, date, timedelta)
+_Change = Callable[[Any], Any]
+
+
+class Marked(dict[str, Any]):
+    """A dict that stands for another value."""
+
+
+KINDS: tuple[type, ...] = (Counter, OrderedDict, defaultdict, deque, set, frozenset, Decimal, datetime, date, timedelta)
+
+
+def is_marked(value: Mapping[Any, Any]) -> bool:
+    """Would it be read as something else?"""
+    keys = list(value)
+    return (len(keys) == 1 and isinstance(keys[0], str) and keys[0].startswith("~")) or set(keys) == {"~deque", _MOST}
+
+
+def pairs_of(value: Mapping[Any, Any], plain: _Change) -> list[list[Any]]:
+    return [[plain(key), plain(item)] for key, item in zip(_keys(value), value.values(), strict=True)]
+
+
+def encoded(value: Any, plain: _Change) -> dict[str, Any]:
+    """Of one of KINDS itself; what is in it becomes ``plain``. Raises TypeError for what cannot be kept."""
+    match value:
+        case Counter():
+            return {"~counter": pairs_of(value, plain)}
+        case OrderedDict():
+            return {"~ordered": pairs_of(value, plain)}
+        case defaultdict():
+            number = next((n for n, one in enumerate(FACTORIES) if one is value.default_factory), None)
+            if number is None:
+                raise TypeError("a defaultdict with a factory of its own")
+            return {"~default": [number, pairs_of(value, plain)]}
+        case deque():
+            items = list(map(plain, value))
+            return {"~deque": items} if value.maxlen is None else {"~deque": items, _MOST: value.maxlen}
+        case set() | frozenset():
+            return {f"~{type(value).__name__}": list(map(plain, sorted(_keys(value), key=repr)))}
+        case Decimal():
+            sign, digits, exponent = value.as_tuple()
+            if not isinstance(exponent, int):
+                raise TypeError("a Decimal that is no number")
+            return {"~decimal": [sign, list(digits), exponent]}
+        case timedelta():
+            return {"~timedelta": [value.days, value.seconds, value.microseconds]}
+        case datetime():
+            if not isinstance(value.tzinfo, timezone | None):
+                raise TypeError("a datetime with a zone of its own")
+            numbers = [*value.timetuple()[:6], value.microsecond, value.fold]
+            away = value.utcoffset()
+            return {"~datetime": [numbers, None if away is None else plain(away)]}
+        case _:
+            return {"~date": [value.year, value.month, value.day]}
+
+
+def decoded(value: Mapping[str, Any], made: _Change) -> Any:
+    """What ``encoded`` was given. Raises LookupError for any other dict, and InvalidPair for a malformed one."""
+    kind = "~deque" if _MOST in value else next(iter(value), "")
+    if not is_marked(value) or kind not in _DECODERS:
+        raise LookupError(kind)
+    try:
+        if _MOST in value:
+            return deque(map(made, value[kind]), value[_MOST])
+        return _DECODERS[kind](value[kind], made)
+    except (TypeError, ValueError, IndexError, OverflowError, ArithmeticError) as error:
+        raise InvalidPair(f"the .pkl's {kind} is malformed: {error}") from None
+
+
+def values_in(value: Mapping[str, Any]) -> Iterator[Any]:
+    """What is in such a dict besides keys, which may be texts."""
+    for kind, item in value.items():
+        pairs = item[1] if kind == "~default" and isinstance(item, list) and len(item) == 2 else item
+        if kind in _OF_PAIRS and isinstance(pairs, list):
+            yield from (pair[1:] if isinstance(pair, list) else pair for pair in pairs)
+        else:
+            yield item
+
+
+def _dict(items: Any, made: _Change) -> dict[Any, Any]:
+    pairs = [(made(key), made(item)) for key, item in items]
+    return dict(zip(_keys(key for key, _ in pairs), (item for _, item in pairs), strict=True))
+
+
+def _keys(items: Iterable[Any]) -> list[Any]:
+    """Raises TypeError for what nobody should hash, and ValueError for so many of one hash that it would take for ever
+    (core/restricted_pickle.py).
+    """
+    found = list(items)
+    for key in found:
+        if not all(isinstance(one, _KEYS) for one in (key if type(key) is tuple else (key,))):
+            raise TypeError(f"a key of type {type(key).__name__}")
+    if max(Counter(map(hash, found)).values(), default=0) > MAX_OF_ONE_HASH:
+        raise ValueError("too many keys of one hash")
+    return found
+
+
+def _default(item: Any, made: _Change) -> Any:
+    number, items = item
+    if type(number) is not int or not 0 <= number < len(FACTORIES):
+        raise ValueError("no such factory")
+    return defaultdict(FACTORIES[number], _dict(items, made))
+
+
+def _decimal(item: Any, made: _Change) -> Any:
+    sign, digits, exponent = item
+    if not all(type(one) is int for one in (sign, exponent, *digits)):
+        raise TypeError("no numbers")
+    return Decimal((sign, tuple(digits), exponent))
+
+
+def _datetime(item: Any, made: _Change) -> Any:
+    (*numbers, fold), away = item
+    zone = None if away is None else timezone(made(away))
+    return datetime(*numbers).replace(fold=fold, tzinfo=zone)
+
+
+_DECODERS: dict[str, Callable[[Any, _Change], Any]] = {
+    "~dict": _dict,
+    "~ordered": lambda item, made: OrderedDict(_dict(item, made)),
+    "~counter": lambda item, made: Counter(_dict(item, made)),
+    "~default": _default,
+    "~deque": lambda item, made: deque(map(made, item)),
+    "~set": lambda item, made: set(_keys(map(made, item))),
+    "~frozenset": lambda item, made: frozenset(_keys(map(made, item))),
+    "~decimal": _decimal,
+    "~datetime": _datetime,
+    "~date": lambda item, made: date(*item),
+    "~timedelta": lambda item, made: timedelta(*item),
+}
