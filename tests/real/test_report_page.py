@@ -12,9 +12,13 @@ import pytest
 from fakes.stored import Run
 from fakes.stores import MemoryStore
 from fakes.told import Told
+from holdfast.core.errors import Exit
+from holdfast.core.runs import RunId
 from holdfast.inspect.report.document import document
 from holdfast.inspect.report.page import page
 from holdfast.inspect.report.read import read
+from holdfast.store import StoreSettings, open_store
+from integration.daemons import machines
 from real.browser import browser as real_browser
 
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("browser")]
@@ -60,6 +64,23 @@ def test_the_page_shows_lanes_and_curves_at_every_width_without_a_complaint(
     assert tab.ask("[...document.querySelectorAll('.strip')].every(e => e.getBoundingClientRect().width > 200)")
     assert tab.ask("document.querySelectorAll('polyline').length") >= 6
     assert tab.ask("document.documentElement.scrollWidth") <= width
+    assert tab.ask(_OUTSIDE) == []
+    assert tab.ask(_SMALLEST_TEXT) >= _LEAST_TEXT
+
+
+def test_the_page_of_real_daemons_opens_without_a_complaint(browser: Any, tmp_path: Path) -> None:
+    with machines(str(tmp_path / "store"), tmp_path / "machines", {}) as park:
+        daemon = park.start("one", STEPS="40", PACE="0.02", HOLD_AT="25")
+        park.until_step("one", 25, daemon)
+        assert daemon.terminate() == Exit.STOPPED
+        assert park.start("two", STEPS="40", PACE="0.02").wait() == Exit.COMPLETE
+        store = open_store(park.store, StoreSettings())
+    path = tmp_path / "page.html"
+    path.write_text(page(document(read(store, RunId(1, "count")), time.time())))
+    tab = browser.open(path, 400)
+    assert tab.complaints == []
+    assert tab.ask("document.querySelector('.verdict').innerText").startswith("complete: 2 starts on 2 machines")
+    assert tab.ask("document.querySelectorAll('.lane').length") == 2
     assert tab.ask(_OUTSIDE) == []
     assert tab.ask(_SMALLEST_TEXT) >= _LEAST_TEXT
 

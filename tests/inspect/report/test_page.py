@@ -93,7 +93,9 @@ def test_a_run_of_a_thousand_starts_and_a_hundred_thousand_batches_has_a_page_be
 
 def test_a_metric_of_one_checkpoint_is_a_dot(told: Told, report: Report) -> None:
     told.goes_on(100)
-    assert re.search(r'<polyline class="s0" points="([\d.,]+) \1"', page(report()))
+    drawn = page(report())
+    assert re.search(r'<polyline class="s0 dot" points="(500\.0,[\d.]+) \1"', drawn), "in the middle"
+    assert "batches: 100</span>" in drawn
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,10 @@ def _plot(
     low, high = min(p[2] for p in points), max(p[2] for p in points)
     room = 0.0 if high > low else 1.0  # what never changes is a line in the middle
     bottom, x_scale, y_scale = low - room, _WIDTH / (right - left or 1.0), _HEIGHT / (high - low or 2 * room)
-    shown = [mark for mark in marks if left <= mark <= right]
+    alone = right == left  # one point, in the middle
+    if alone:
+        left, x_scale = left - _WIDTH / 2, 1.0
+    shown = [] if alone else [mark for mark in marks if left <= mark <= right]
     lines = [_vertical((mark - left) * x_scale) for mark in shown] if len(shown) <= _MOST_MARKS else []
     drawn = []
     for number, one in enumerate(curves.values()):
@@ -60,7 +63,13 @@ def _plot(
         "div",
         tag("div", tag("span", f"{high:.4g}"), tag("span", f"{low:.4g}" if high > low else ""), class_="y"),
         svg,
-        tag("div", tag("span", label(left)), tag("span", title, class_="title"), tag("span", label(right)), class_="x"),
+        tag(
+            "div",
+            tag("span", "" if alone else label(left)),
+            tag("span", f"{title}: {label(right)}" if alone else title, class_="title"),
+            tag("span", "" if alone else label(right)),
+            class_="x",
+        ),
         class_="chart",
     )
 
@@ -71,10 +80,11 @@ def _at(axis: int) -> Any:
 
 def _curve(number: int, points: Sequence[tuple[float, float]]) -> Markup:
     """One point alone is a line of no length, which its round ends make a dot."""
-    points = [*points, *points] if len(points) == 1 else points
+    dot = len(points) == 1
+    points = [*points, *points] if dot else points
     return tag(
         "polyline",
-        class_=f"s{number}",
+        class_=f"s{number} dot" if dot else f"s{number}",
         points=" ".join(f"{x:.1f},{y:.1f}" for x, y in points),
         vector_effect="non-scaling-stroke",
     )

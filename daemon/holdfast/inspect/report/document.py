@@ -276,7 +276,7 @@ def _troubles(starts: Sequence[Start]) -> list[dict[str, Any]]:
     for number, start in enumerate(starts):
         stopped = False
         for event in start.events:
-            stopped |= event.kind == "stopping"
+            stopped = event.kind != "started" and (stopped or event.kind in ("stopping", "gang-broken"))
             code = event.count("code") if event.kind == "exited" else None
             failed = code not in (None, 0, int(Exit.STOPPED)) and not stopped
             if event.warning or failed:

@@ -50,7 +50,7 @@ def _header(summary: Mapping[str, Any]) -> Markup:
 def _figures(summary: Mapping[str, Any]) -> Markup:
     goodput, cost, progress, seconds = summary["goodput"], summary["cost"], summary["progress"], summary["seconds"]
     machines = sum(value for kind, value in seconds.items() if kind != "gap")
-    least, ranks = AT_LEAST if summary["untold"] else "", summary["ranks"]
+    least, ranks = ", at least" if summary["untold"] else "", summary["ranks"]
     unknown = "not known yet" if summary["state"] == "running" else "unknown"
     cards = [
         (
@@ -66,7 +66,7 @@ def _figures(summary: Mapping[str, Any]) -> Markup:
             "of the time with a machine counts",
         ),
         ("overall goodput", _percent(goodput["overall"], unknown), "of the time since the run began"),
-        ("machine time", f"{least}{duration_text(ranks * machines)}", _of_starts(summary)),
+        (f"machine time{least}", duration_text(ranks * machines), _of_starts(summary)),
         ("batches", f"{summary['batches']['step']:,}", f"{summary['batches']['executed']:,} executed"),
         *_cost_cards(cost, least),
     ]
@@ -91,13 +91,13 @@ def _cost_cards(cost: Mapping[str, Any] | None, least: str) -> list[tuple[str, s
     found = []
     if cost["spot"] is not None:
         text = f"{cost['hours']:.2f} h at {cost['price_spot']:g} an hour"
-        found.append(("cost", f"{least}{cost['spot']:.2f}", text))
+        found.append((f"cost{least}", f"{cost['spot']:.2f}", text))
     if cost["on_demand"] is not None:
         text = f"{cost['undisturbed_hours']:.2f} h undisturbed, at {cost['price_on_demand']:g} an hour"
         found.append(("on demand", f"{cost['on_demand']:.2f}", text))
     if cost["saved"] is not None:
-        most = "at most " if least else ""
-        found.append(("saved", f"{most}{cost['saved']:.2f}", f"{_percent(cost['saved_share'])} against on demand"))
+        most = ", at most" if least else ""
+        found.append((f"saved{most}", f"{cost['saved']:.2f}", f"{_percent(cost['saved_share'])} against on demand"))
     return found
 
 
@@ -121,7 +121,7 @@ def _sections(summary: Mapping[str, Any]) -> list[Markup]:
 
 _LANES = (
     "A lane for each start of holdfast, over wall time (UTC). The colours are those above; a red line is an "
-    "interruption notice, a short tick a stored checkpoint."
+    "interruption notice, a short tick a stored checkpoint, a dark line a crash, a hang, or a rank that was lost."
 )
 _CURVES = (
     "As the checkpoints have them: at an epoch's end, or within an epoch as far as it was. A dotted line is where "
@@ -235,7 +235,9 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence
         tag("tr", [tag("td", cell, class_=_align(i, right)) for i, cell in enumerate(row)]) for row in rows[left_out:]
     ]
     note = _text(f"{left_out} earlier ones are left out; --json has all.") if left_out else ""
-    return joined(note, tag("div", tag("table", tag("thead", head), tag("tbody", body)), class_="scroll"))
+    size = "few" if len(titles) < 4 else "wide" if len(titles) > 6 else None
+    table = tag("table", tag("thead", head), tag("tbody", body), class_=size)
+    return joined(note, tag("div", table, class_="scroll"))
 
 
 def _align(column: int, right: Sequence[int]) -> str | None:
