@@ -33,6 +33,7 @@ from ..data.python.references import (
     names_in,
     own_functions,
     references_of,
+    slots_of,
     top,
 )
 from .backends.chosen import backend
@@ -256,11 +257,7 @@ def _is_entered(value: Any) -> bool:
 def _attributes(value: Any) -> list[tuple[str, Any]]:
     """Public ones first, in an order that depends on the script alone."""
     inside = dict(backend().attributes(value)) if hasattr(value, "__dict__") else {}
-    for cls in type(value).__mro__:
-        slots = cls.__dict__.get("__slots__", ()) if is_own(cls) else ()
-        for name in (slots,) if isinstance(slots, str) else slots:
-            if isinstance(cls.__dict__.get(name), types.MemberDescriptorType) and hasattr(value, name):
-                inside[name] = getattr(value, name)
+    inside |= slots_of(value)
     names = [name for name in inside if name not in _NOT_FOLLOWED]
     names = [name for name in names if not name.startswith("_self_") or name == _LAYERS]
     return [(name, inside[name]) for name in sorted(names, key=lambda name: (name.startswith("_"), name))]

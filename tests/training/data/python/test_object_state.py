@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import random
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -361,3 +363,90 @@ def test_what_layers_and_generators_of_keras_draw_is_kept_but_for_the_trained_mo
     with pytest.raises(InvalidPair, match="seeds is malformed"):
         other.check(saved)
     assert said == []
+
+
+class Compact:
+    __slots__ = ("chance", "count")
+
+    def __init__(self) -> None:
+        self.chance, self.count = random.Random(2), 0
+
+
+class WithCompact:
+    def __init__(self) -> None:
+        self.part = Compact()
+
+
+def test_what_is_kept_in_slots_is_kept(said: list[str]) -> None:
+    first, second = WithCompact(), WithCompact()
+    state = ObjectState(first, said.append)
+    first.part.count = 3
+    first.part.chance.random()
+    ObjectState(second, said.append).put(state.read())
+    assert (second.part.count, second.part.chance.getstate()) == (3, first.part.chance.getstate())
+    assert said == []
+
+
+class Counting:
+    """An iterator, of which everything is seen."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __iter__(self) -> Counting:
+        return self
+
+    def __next__(self) -> int:
+        self.count += 1
+        return self.count
+
+
+def test_an_iterator_is_named_and_a_file_is_none(said: list[str], tmp_path: Path) -> None:
+    data = Kinds()
+    data.cached = itertools.cycle([1, 2])
+    data.best = {"stream": (n for n in range(3))}
+    data.shape, data.last = Counting(), [iter([1])]  # type: ignore[assignment]
+    with (tmp_path / "a").open("w") as data.seen:  # type: ignore[assignment]
+        ObjectState(data, said.append)
+    assert [line.partition(": where it stands is not kept")[0] for line in said] == [
+        "Kinds.cached is an iterator",
+        "Kinds.best['stream'] is an iterator",
+        "Kinds.last[0] is an iterator",
+    ]
+
+
+class Nested:
+    def __init__(self, levels: int) -> None:
+        self.chance = random.Random(levels)
+        self.inside = Nested(levels - 1) if levels else None
+
+
+def test_what_lies_deeper_than_is_looked_at_is_named_and_its_generators_are_kept(said: list[str]) -> None:
+    first, second = Nested(9), Nested(9)
+    state = ObjectState(first, said.append)
+    for one in state.generators:
+        one.random()
+    ObjectState(second, said.append).put(state.read())
+    assert [one.random() for one in state.generators] == [one.random() for one in ObjectState(second, print).generators]
+    assert len(state.generators) == 10
+    assert said[0].startswith("Nested.inside.inside.inside.inside.inside lies deeper in Nested than is looked at")
+
+
+def test_a_number_that_was_replaced_is_seen_though_it_lies_where_the_first_one_did(said: list[str]) -> None:
+    data = Data()
+    data.losses = [float("1.5")]
+    before = id(data.losses[0])
+    state = ObjectState(data, said.append)
+    data.losses[0] = float("2.5")
+    data.losses[0] = float("3.5")
+    assert state.read().get("Data.losses") == [3.5], before == id(data.losses[0])
+
+
+def test_a_text_that_was_replaced_is_named_though_it_lies_where_the_first_one_did(said: list[str]) -> None:
+    data = Kinds()
+    data.best = "".join(["a", "b"])
+    state = ObjectState(data, said.append)
+    data.best = "".join(["c", "d"])
+    data.best = "".join(["e", "f"])
+    state.read()
+    assert [line.split(" ")[0] for line in said] == ["Kinds.best"]

@@ -8,6 +8,7 @@ may be others on another machine. It is kept though unchanged: an unseeded start
 
 from __future__ import annotations
 
+import operator
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -30,6 +31,7 @@ _MOST_ITEMS = 100_000
 _FEW = 32
 _SET, _DEQUE = "~set", "~deque"
 _REMEDY = "shuffle an array of indices instead, or give the dataset get_state() and set_state(state)"
+_OFFER = "give {} get_state() and set_state(state)"
 
 
 class ObjectState:
@@ -46,11 +48,18 @@ class ObjectState:
         self._keys = {slot.path: set(value) for slot in found.values if isinstance(value := slot.get(), dict)}
         self._changed: set[str] = set()
         self._small = [slot for slot in found.values if not slot.shared and _is_small(slot.get())]
+        name = type(root).__name__
+        for path in found.iterators:
+            self._say(f"{path} is an iterator: where it stands is not kept. Read by index, or {_OFFER.format(name)}")
+        if found.deep is not None:
+            self._say(
+                f"{found.deep} lies deeper in {name} than is looked at: but for random generators, what changes there "
+                f"during the training is not kept: {_OFFER.format(name)}"
+            )
         if found.cut:
-            name = type(root).__name__
             self._say(
                 f"{name} holds more than {MOST_SLOTS} values, and is not looked at as a whole: what changes in "
-                f"the rest of it during the training is not kept: give {name} get_state() and set_state(state)"
+                f"the rest of it during the training is not kept: {_OFFER.format(name)}"
             )
 
     @property
@@ -94,8 +103,9 @@ class ObjectState:
 
     def _has_changed(self, slot: ValueSlot, value: Any) -> bool:
         """Since ``fit`` began."""
-        if slot.path not in self._changed and _mark(value) != self._marks[slot.path]:
+        if slot.path not in self._changed and _mark(value) != self._marks.get(slot.path):
             self._changed.add(slot.path)
+            self._marks.pop(slot.path, None)  # it would hold items that are gone
         return slot.path in self._changed
 
     def _is_kept(self, path: str, value: Any) -> bool:
@@ -234,18 +244,31 @@ def _mark(value: Any) -> Any:
     """Two marks differ if the value has changed. Of a large array some rows are looked at."""
     if isinstance(value, np.ndarray):
         if value.dtype.hasobject:
-            return tuple(map(id, value.flat))
+            return _Same(tuple(value.flat))
         if value.nbytes > _ALL_LOOKED_AT:
             rows = min(_ROWS, max(1, _ALL_LOOKED_AT * len(value) // value.nbytes))
             value = value[:: max(1, len(value) // rows)][:rows]
         return (value.dtype.str, value.shape, zlib.crc32(np.ascontiguousarray(value).data))
     if isinstance(value, list | tuple | set | deque):
-        return hash(tuple(map(id, tuple(value))))  # copied at once: another thread may add to it
+        return _Same(tuple(value))  # copied at once: another thread may add to it
     if isinstance(value, dict):
         return hash(repr(value.copy()))
     if is_generator(value):
         return None
-    return repr(value) if isinstance(value, NUMBERS) or value is None else id(value)
+    return repr(value) if isinstance(value, (*NUMBERS, str)) or value is None else _Same((value,))
+
+
+class _Same:
+    """Of the very same items. They are held: another one may come to lie where one was that is gone."""
+
+    def __init__(self, items: tuple[Any, ...]) -> None:
+        self._items = items
+
+    def __eq__(self, other: object) -> bool:
+        theirs = other._items if isinstance(other, _Same) else None
+        return theirs is not None and len(theirs) == len(self._items) and all(map(operator.is_, self._items, theirs))
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 def _form(value: Any) -> Any:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dis
 import functools
+import os
 import sys
 import types
 from collections.abc import Container, Iterable, Iterator
@@ -42,6 +43,23 @@ def is_own(cls: type) -> bool:
 
 def is_own_function(function: types.FunctionType) -> bool:
     return top(function.__module__) not in _FOREIGN
+
+
+def is_scripts(cls: type) -> bool:
+    """Is it the script's, and of no package that is installed?"""
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None) or ""
+    return is_own(cls) and not {"site-packages", "dist-packages"}.intersection(file.split(os.sep))
+
+
+def slots_of(value: Any) -> dict[str, Any]:
+    """Attributes that the script's classes keep apart from ``__dict__``."""
+    found = {}
+    for cls in filter(is_own, type(value).__mro__):
+        slots = cls.__dict__.get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if isinstance(cls.__dict__.get(name), types.MemberDescriptorType) and hasattr(value, name):
+                found[name] = getattr(value, name)
+    return found
 
 
 def class_attributes(cls: type, but: Container[str]) -> Iterator[tuple[type, str, Any]]:

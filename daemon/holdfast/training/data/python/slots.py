@@ -5,6 +5,7 @@ functions refer to.
 from __future__ import annotations
 
 import functools
+import io
 import random
 import types
 from argparse import Namespace
@@ -16,7 +17,15 @@ import numpy as np
 
 from ...session.random_state import is_generator
 from ..keras_in_use import keras
-from .references import class_attributes, is_own, is_own_function, own_functions, references_of
+from .references import (
+    class_attributes,
+    is_own,
+    is_own_function,
+    is_scripts,
+    own_functions,
+    references_of,
+    slots_of,
+)
 
 NUMBERS = (bool, int, float, np.number, np.bool_)
 _VALUES = (*NUMBERS, str, type(None), np.ndarray, list, tuple, set, deque)
@@ -48,7 +57,8 @@ class ValueSlot(NamedTuple):
             except ValueError:
                 return None
         if not isinstance(self.holder, _ITEMS):
-            return getattr(self.holder, "__dict__", {}).get(self.key)
+            inside = getattr(self.holder, "__dict__", {})
+            return inside[self.key] if self.key in inside else slots_of(self.holder).get(self.key)
         try:
             return self.holder[self.key]
         except LookupError:
@@ -81,7 +91,7 @@ class Holder(NamedTuple):
 
 class Slots:
     """All random generators that ``root`` leads to, and ``MOST_SLOTS`` other values: ``cut`` tells whether there are
-    more.
+    more, ``deep`` is the first object of which nothing but generators is looked at. ``iterators``: their paths.
     """
 
     def __init__(self, root: Any) -> None:
@@ -89,6 +99,8 @@ class Slots:
         self.values: list[ValueSlot] = []
         self.holders: list[Holder] = []
         self.cut = False
+        self.deep: str | None = None
+        self.iterators: list[str] = []
         found: dict[tuple[int, Any], ValueSlot] = {}
         for slot in self._walk(root):
             place = (id(slot.holder), slot.key)
@@ -109,10 +121,13 @@ class Slots:
         waiting = deque([(type(root).__name__, root, 0, False)])
         while waiting:
             path, value, depth, shared = waiting.popleft()
-            if id(value) in seen or depth > _DEEPEST:
+            if id(value) in seen:
                 continue
+            if depth > _DEEPEST and not shared:
+                shared = True
+                self.deep = self.deep or (path if is_scripts(type(value)) else None)
             if len(seen) >= _MOST_HOLDERS:
-                self.cut = True
+                self.cut = self.cut or not shared
                 return
             seen.add(id(value))
             has_attributes = not isinstance(value, (list, tuple, keras.layers.Layer, *_CODE))
@@ -128,6 +143,8 @@ class Slots:
                     yield slot
                 if _is_entered(item, slot.shared) or (isinstance(item, list | tuple) and _holds_objects(item)):
                     waiting.append((slot.path, item, depth + 1, slot.shared))
+                elif _is_iterator(item):
+                    self.iterators.append(slot.path)
 
 
 _CODE = (types.FunctionType, types.MethodType, types.BuiltinMethodType, functools.partial, type)
@@ -177,12 +194,17 @@ def _is_trained(layer: Any) -> bool:
 def _inside(holder: Any) -> dict[Any, Any]:
     if isinstance(holder, list | tuple):
         return dict(enumerate(holder))
-    return dict(holder if isinstance(holder, dict) else getattr(holder, "__dict__", {}))
+    return dict(holder) if isinstance(holder, dict) else {**getattr(holder, "__dict__", {}), **slots_of(holder)}
 
 
 def _is_generator(item: Any) -> bool:
     """But the global ones, which are kept anyhow."""
     return is_generator(item) and all(item is not one for one in _GLOBAL)
+
+
+def _is_iterator(item: Any) -> bool:
+    """One of which nothing else is seen. A file, and a database's cursor, are asked for each item anew."""
+    return isinstance(item, Iterator) and not (isinstance(item, io.IOBase) or hasattr(item, "execute"))
 
 
 def _is_watched(holder: Any, item: Any, shared: bool) -> bool:
@@ -204,7 +226,7 @@ def _is_dict_of_numbers(item: Any) -> bool:
 def _is_entered(item: Any, shared: bool = False) -> bool:
     """A dict, code, or an object with attributes, of the script's or of a package that brings no arrays of its own."""
     if isinstance(item, dict):
-        return not _is_dict_of_numbers(item)
+        return not (_is_dict_of_numbers(item) or (shared and len(item) > _MOST_ENTERED))
     if isinstance(item, keras.layers.Layer):
         return not _is_trained(item)
     if isinstance(item, types.FunctionType):
@@ -218,10 +240,13 @@ def _is_entered(item: Any, shared: bool = False) -> bool:
     if shared and not (is_own(type(item)) or isinstance(item, Namespace | types.SimpleNamespace)):
         return False
     foreign = ("numpy", "tensorflow", "keras", "torch", "jax", "pandas", "grain", "random", "builtins")
-    return hasattr(item, "__dict__") and type(item).__module__.split(".")[0] not in foreign
+    has_attributes = hasattr(item, "__dict__") or bool(slots_of(item))
+    return has_attributes and type(item).__module__.split(".")[0] not in foreign
 
 
 def _holds_objects(items: Any) -> bool:
     """Random generators, or a list of transformations, say. Dicts in a list are records."""
     few = len(items) <= _MOST_ENTERED
-    return few and any(_is_generator(i) or (not isinstance(i, dict) and _is_entered(i)) for i in items)
+    return few and any(
+        _is_generator(i) or _is_iterator(i) or (not isinstance(i, dict) and _is_entered(i)) for i in items
+    )
