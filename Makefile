@@ -37,11 +37,15 @@ docs: $(VENV)/.dev  ## write the code's own tables into docs/
 findings:       ## what surprised us in other software: does it still behave so? Downloads packages; NAME=x for one
 	@PYTHON=$(PYTHON) findings/run $(NAME)
 
-bench: $(VENV)/.dev $(VENV)/.rivals  ## how fast it is, against others and against its targets; about 25 minutes
+bench: $(VENV)/.dev $(VENV)/.rivals $(VENV)/.frameworks  ## how fast it is, against others and against its targets; about 25 minutes
 	$(BIN)/python benchmarks/bench.py $(BENCH)
 
 $(VENV)/.rivals: benchmarks/rivals.txt $(VENV)/.dev
 	$(BIN)/pip install --quiet --no-deps --upgrade --target $(VENV)/rivals --requirement benchmarks/rivals.txt
+	touch $@
+
+$(VENV)/.frameworks: tests/real/jax.txt tests/real/torch.txt tests/real/keras_2.txt $(VENV)/.dev
+	tests/real/install $(BIN)/python frameworks
 	touch $@
 
 $(VENV)/.real: pyproject.toml tests/real/packages.txt tests/real/localstack.txt tests/real/jax.txt tests/real/torch.txt tests/real/keras_2.txt $(VENV)/.dev

@@ -33,6 +33,7 @@ ALL = (
     "timeline",
     "auto",
     "gang",
+    "backends",
 )
 
 

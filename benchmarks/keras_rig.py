@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,9 +21,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 from measure import RIVALS
+from supervised import quiet_supervisor
 
 import holdfast
-from holdfast.core.wire import RUN_DIR_VARIABLE, SOCKET_VARIABLE
 from holdfast.training.session.open import close_session
 
 SHAPES = {1: (145, 4), 10: (646, 2), 100: (2048, 2), 250: (3240, 2), 1000: (4096, 5), 4000: (8192, 5)}
@@ -145,32 +144,12 @@ def _resume(path: Path, supervised: bool) -> Iterator[tuple[Callbacks, Callable[
     with contextlib.ExitStack() as held:
         held.callback(close_session)
         if supervised:
-            held.enter_context(_quiet_supervisor(path))
+            held.enter_context(quiet_supervisor(path))
         run_dir = path / ("00001-bench" if supervised else f"00001-{Path(sys.argv[0]).stem}")
         yield (
             [holdfast.Resume(path, keep=2)],
             lambda count: len(list(run_dir.glob("model-*.json"))) >= min(count, 2),
         )
-
-
-@contextlib.contextmanager
-def _quiet_supervisor(path: Path) -> Iterator[None]:
-    """The supervisor's end of the protocol with no store behind it, so that no server takes the training's cores."""
-    address = path / "socket"
-    program = [sys.executable, str(Path(__file__).with_name("quiet_supervisor.py")), str(address), str(path)]
-    process = subprocess.Popen(program, stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    try:
-        process.stdout.readline()
-        os.environ |= {SOCKET_VARIABLE: str(address), RUN_DIR_VARIABLE: str(path / "00001-bench")}
-        yield
-    finally:
-        close_session()
-        for name in (SOCKET_VARIABLE, RUN_DIR_VARIABLE):
-            os.environ.pop(name, None)
-        process.stdout.close()
-        process.kill()
-        process.wait()
 
 
 def with_rivals() -> None:

@@ -1,8 +1,8 @@
 """The training that the benchmarks start as a script: no data to load, a state of a chosen size.
 
-Environment: MEGABYTES, STEPS (an epoch), EPOCHS, PLAIN (without holdfast), STAMP (a file for the time at which the
-first new batch was done, in seconds since 1970), SAY (one line for each batch with its seconds), ALONE (before all,
-write a pair without a supervisor, and say how long it takes).
+Environment: KERAS_BACKEND, KERAS (2 for tf_keras), MEGABYTES, STEPS (an epoch), EPOCHS, PLAIN (without holdfast),
+STAMP (a file for the time at which the first new batch was done, in seconds since 1970), SAY (one line for each batch
+with its seconds), ALONE (before all, write a pair without a supervisor, and say how long it takes).
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ import os
 import time
 from pathlib import Path
 
-import keras
 import numpy as np
-import tensorflow as tf
+
+if os.environ.get("KERAS") == "2":
+    import tf_keras as keras
+else:
+    import keras
 
 WIDTHS = {1: (145, 4), 100: (2048, 2), 1000: (4096, 5)}
 
@@ -67,8 +70,14 @@ def main() -> None:
         import holdfast
 
         callbacks.append(holdfast.Resume())
-    data = tf.data.Dataset.from_tensors((x, x)).repeat(int(os.environ["STEPS"]))
-    model.fit(data, epochs=int(os.environ["EPOCHS"]), shuffle=False, verbose=0, callbacks=callbacks)
+    steps, given = int(os.environ["STEPS"]), {"epochs": int(os.environ["EPOCHS"]), "shuffle": False, "verbose": 0}
+    if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
+        import tensorflow as tf
+
+        model.fit(tf.data.Dataset.from_tensors((x, x)).repeat(steps), callbacks=callbacks, **given)
+    else:
+        x = np.tile(x, (steps, 1))
+        model.fit(x, x, batch_size=32, callbacks=callbacks, **given)
 
 
 if __name__ == "__main__":
