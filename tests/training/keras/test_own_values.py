@@ -265,6 +265,68 @@ def test_an_object_that_takes_the_place_of_one_that_is_gone_is_another(model: ke
     assert [line.split()[0] for line in said] == ["Holds.value"]
 
 
+def test_settings_of_keras_own_callbacks_that_others_change_are_kept(model: keras.Model) -> None:
+    def made() -> tuple[Any, Any]:
+        stops = keras.callbacks.EarlyStopping("loss", patience=2, min_delta=0.1, mode="min")
+        return stops, keras.callbacks.ReduceLROnPlateau("loss", factor=0.1, min_delta=0.1)
+
+    (stops, plateau), (stopping, reducing) = made(), made()
+    values, said = watched(model, stops, plateau)
+    for one in (stops, plateau):
+        one._set_monitor_op()  # as at a first epoch's end
+    assert values.read() == {}, "Keras has given them a sign"
+    stops.patience *= 2
+    plateau.factor, plateau.min_delta = 0.5, -0.25
+    later, _ = watched(model, stopping, reducing)
+    later.restore(through_a_file(values.read()))
+    stopping._set_monitor_op(), reducing._set_monitor_op()
+    assert (stopping.patience, stopping.min_delta) == (4, stops.min_delta)
+    assert (reducing.factor, reducing.min_delta) == (0.5, plateau.min_delta)
+    assert said == []
+
+
+Library = type(
+    "Library",
+    (keras.callbacks.Callback,),
+    {"__module__": "wandb.of_a_test", "steps": 0, "__init__": lambda self: setattr(self, "rows", 1)},
+)
+
+
+class Derived(Library):  # type: ignore[valid-type, misc]
+    def __init__(self) -> None:
+        super().__init__()
+        self.own = 1
+
+
+@pytest.mark.parametrize("kind", [Library, Derived])
+def test_numbers_that_a_librarys_callback_counts_are_kept(kind: Any, model: keras.Model) -> None:
+    before, after = kind(), kind()
+    values, _ = watched(model, before)
+    before.rows += 1
+    later, _ = watched(model, after)
+    later.restore(through_a_file(values.read()))
+    assert after.rows == 2
+
+
+class Counts(keras.callbacks.Callback):
+    """With names that classes of Keras have, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token_counts: Any = Counter()
+        self.train_function = 0
+
+
+def test_a_name_that_keras_has_elsewhere_is_the_scripts_own_in_its_class(model: keras.Model) -> None:
+    before, after = Counts(), Counts()
+    values, _ = watched(model, before)
+    before.token_counts["a"] += 1
+    before.train_function = 3
+    later, _ = watched(model, after)
+    later.restore(through_a_file(values.read()))
+    assert (after.token_counts, after.train_function) == ({"a": 1}, 3)
+
+
 class OfItsClass(keras.callbacks.Callback):
     """What a class has, its objects have until they are given their own."""
 

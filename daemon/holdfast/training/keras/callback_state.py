@@ -9,14 +9,17 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ...core.errors import InvalidPair
 from ..data.keras_in_use import keras
+from ..data.python.references import is_own, top
 from ..pair.plain import from_plain, to_plain_part
+from .object_graph import Slot, names_set_by_libraries
 
 # Attributes that change during a training.
+_OF_KERAS = ("keras", "tf_keras", "builtins")
 _KEPT: dict[str, tuple[str, ...]] = {
     "EarlyStopping": ("wait", "stopped_epoch", "best", "best_weights", "best_epoch"),
     "ReduceLROnPlateau": ("wait", "best", "cooldown_counter"),
@@ -30,9 +33,34 @@ _KEPT: dict[str, tuple[str, ...]] = {
     "BackupAndRestore": ("_last_batch_seen", "_current_epoch"),
     "OrbaxCheckpoint": ("best", "_last_batch_seen", "_batches_seen_since_last_saving", "_total_batches_seen"),
 }
-
-
+# Settings that others may change in a training.
+_SETTINGS = {
+    "EarlyStopping": ("patience", "min_delta", "baseline", "start_from_epoch"),
+    "ReduceLROnPlateau": ("patience", "min_delta", "factor", "min_lr", "cooldown"),
+}
 _WRITTEN = "best_written"
+
+
+class _Amount(Slot):
+    """A setting to which Keras gives a sign, once it knows whether more is better."""
+
+    def get(self) -> Any:
+        return abs(super().get())
+
+    def set(self, value: Any) -> None:
+        is_less = getattr(getattr(self.holder, "monitor_op", None), "__name__", "") == "less"
+        super().set(-value if is_less else value)
+
+
+def settings(path: str, callback: Any) -> Iterator[Slot]:
+    """Numbers of a callback that classes of libraries set: of Keras' own those that are known, of others all."""
+    names = _SETTINGS.get(_keras_name(callback) or "", ())
+    if not names and any(not is_own(cls) and top(cls.__module__) not in _OF_KERAS for cls in type(callback).__mro__):
+        cls: Any = type(callback)
+        theirs = names_set_by_libraries(cls) if is_own(cls) else vars(callback)
+        names = tuple(name for name in theirs if type(vars(callback).get(name)) in (bool, int, float))
+    kind = {"min_delta": _Amount}
+    yield from (kind.get(name, Slot)(f"{path}.{name}", callback, name) for name in names if name in vars(callback))
 
 
 def offers_state(callback: Any) -> bool:

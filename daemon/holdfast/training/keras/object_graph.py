@@ -254,11 +254,16 @@ def _is_entered(value: Any) -> bool:
     return is_own(cls) or isinstance(value, (Namespace, types.SimpleNamespace, *backend().kinds().entered))
 
 
+def _is_the_scripts(name: str, cls: type) -> bool:
+    return not name.startswith("_") and name not in names_set_by_libraries(cls)
+
+
 def _attributes(value: Any) -> list[tuple[str, Any]]:
     """Public ones first, in an order that depends on the script alone."""
     inside = dict(backend().attributes(value)) if hasattr(value, "__dict__") else {}
     inside |= slots_of(value)
-    names = [name for name in inside if name not in _NOT_FOLLOWED]
+    own = is_own(type(value))
+    names = [name for name in inside if name not in _NOT_FOLLOWED or (own and _is_the_scripts(name, type(value)))]
     names = [name for name in names if not name.startswith("_self_") or name == _LAYERS]
     return [(name, inside[name]) for name in sorted(names, key=lambda name: (name.startswith("_"), name))]
 
@@ -271,7 +276,7 @@ def _slots(path: str, value: Any) -> Iterator[Slot]:
             names = [name for name in names_in(value.__code__).variables if name in value.__globals__]
             yield from (Slot(f"{path}:{name}", value.__globals__, name) for name in names)
     elif is_own(type(value)) or isinstance(value, Namespace | types.SimpleNamespace):
-        theirs = _names_set_by_libraries(type(value))  # type: ignore[arg-type]
+        theirs = names_set_by_libraries(type(value))  # type: ignore[arg-type]
         own = [name for name, _ in _attributes(value) if name not in theirs and name in vars(value)]
         yield from (Slot(f"{path}.{name}", value, name) for name in own)
         yield from (
@@ -281,7 +286,7 @@ def _slots(path: str, value: Any) -> Iterator[Slot]:
 
 
 @functools.cache
-def _names_set_by_libraries(cls: type) -> frozenset[str]:
+def names_set_by_libraries(cls: type) -> frozenset[str]:
     """Attributes that the code of Keras' classes sets, among those that ``cls`` derives from."""
     foreign = [one for one in cls.__mro__ if not is_own(one) and one is not object]
     codes: list[types.CodeType] = []

@@ -33,6 +33,7 @@ from ..data.python.references import is_own
 from ..pair.marked import FACTORIES, Marked, is_marked, values_in
 from ..pair.plain import from_plain, to_plain_part
 from ..session.random_state import GENERATORS, set_state_of, state_of
+from . import callback_state
 from .backends.chosen import backend
 from .object_graph import INSIDE, OF_CLASS, Slot, number_of
 from .watched import Watched
@@ -152,6 +153,8 @@ class OwnValues:
     def _slots(self) -> Iterator[tuple[Slot, Any]]:
         """Of the callbacks that don't say themselves what their state is; each with its mark."""
         mine = self._watched.own_callbacks()
+        for path, callback in mine.items():
+            yield from ((slot, mark(slot)) for slot in callback_state.settings(path, callback))
         for slot in self._watched.found.slots:
             if slot.seen_by is not None and slot.key in getattr(slot.seen_by, "__dict__", ()):  # its own since
                 slot = slot.of_object()

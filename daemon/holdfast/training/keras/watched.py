@@ -76,9 +76,9 @@ class Watched:
     def _is_kept(self, variable: Any) -> bool:
         return variable.dtype != "string" and id(backend().inner(variable)) not in self._not_ours
 
-    def own_callbacks(self) -> set[str]:
-        """The paths of those that offer no state of themselves."""
-        return {path for path, one in _by_class(self._callbacks).items() if not callback_state.offers_state(one)}
+    def own_callbacks(self) -> dict[str, Any]:
+        """Those that offer no state of themselves, by their paths."""
+        return {path: one for path, one in _by_class(self._callbacks).items() if not callback_state.offers_state(one)}
 
     def _say_what_is_not_kept(self, found: Reached) -> None:
         for path in found.tables:
