@@ -12,6 +12,7 @@ import pytest
 from holdfast.core.errors import Exit
 from holdfast.core.machine.events import NoticeStands
 from holdfast.spool import Spool
+from holdfast.supervisor.notices.handed import Handed, notice_file
 from integration.daemons import Daemon, Machines, machines
 
 from .members import PlayedGang, in_thread, wait_until
@@ -69,3 +70,16 @@ def test_nothing_is_lost_with_a_rank_0_that_is_lost_before_anything_was_trained(
     assert isinstance(hub.event(), NoticeStands)
     hub.close()
     assert daemon.wait() == Exit.STOPPED
+
+
+def test_a_machine_that_is_to_go_away_before_the_commands_start_takes_no_other_along(
+    park: Machines, hub: PlayedGang
+) -> None:
+    daemon = member(park)
+    in_thread(hub.gathers).join()
+    file = notice_file(park.work_dir("rank-1"), "count")
+    file.write_bytes(Handed("slurm", None).to_json())
+    daemon.until("nothing is started while the notice stands")
+    wait_until(lambda: any("gang-lost" in one for one in hub.told))
+    assert hub.events.empty(), "rank 0 waits for another machine of that rank"
+    assert daemon.terminate() == Exit.STOPPED

@@ -212,10 +212,11 @@ class GangMember:
         elif isinstance(item, events.NoticeStands):
             self._awaited.discard(item.source)
             self._notices[item.source] = item
-            if self._link is None:
-                self._say_notice(item)
-            else:
+            if self._link is not None and (self._unstored or self._leaving):
                 self._asked_to_stop(item.what, -1.0 if item.seconds is None else item.seconds)
+            else:
+                self._say_notice(item)
+                self._let_go()
         elif isinstance(item, events.NoNotice):
             self._awaited.discard(item.source)
             self._notices.pop(item.source, None)
@@ -292,14 +293,18 @@ class GangMember:
     def _lost(self) -> None:
         """Rank 0's machine, or the way to it. The command has nothing to train with; the next rank 0 decides."""
         self._say("gang-lost", "rank 0 is lost: its machine, or the connection to it", warning=True, rank=0, host="")
-        assert self._link is not None
-        self._link.close()
-        self._link = self._next = None
-        self._preparation.give_up()
+        self._let_go()
         self._command.kill()
         if self._leaving:
             self._leaves_unsure("rank 0 is lost in the stop")
         self._unstored = False  # an interruption: what was not stored is trained again
+
+    def _let_go(self) -> None:
+        """Of rank 0, which waits for another machine of this rank then."""
+        if self._link is not None:
+            self._link.close()
+        self._link = self._next = None
+        self._preparation.give_up()
 
     def _leaves_unsure(self, why: str) -> None:
         """The stop is over for this machine. How it ended is rank 0's to say."""
