@@ -19,7 +19,7 @@ from fakes.finals import final_state
 from holdfast.core.errors import Exit
 from holdfast.drill.compare_runs import FitState, differences
 from holdfast.drill.fake_imds import MetadataService
-from holdfast.spool import Spool
+from holdfast.spool import TEMPORARY, Spool
 from holdfast.store import Store, StoreSettings, open_store
 from holdfast.store.catalog import list_pairs
 
@@ -266,10 +266,14 @@ def _written(path: Path, data: bytes) -> Path:
 
 
 def test_a_crash_after_progress_is_retried_from_the_newest_pair(local_park: Machines, tmp_path: Path) -> None:
+    """And what each start had half written is gone."""
     crashed = str(tmp_path / "crashed")
-    daemon = local_park.start("one", CRASH_AT="27", CRASHED=crashed)
-    assert daemon.wait() == Exit.COMPLETE
+    half_written = f'touch "$HOLDFAST_RUN_DIR/{TEMPORARY}$(printf %012x $$)-model-1.h5"'
+    command = ["sh", "-c", f'{half_written}; "$@"; exit $?', "sh", sys.executable, str(SCRIPTS / "count.py")]
+    daemon = local_park.start("one", command=command, CRASH_AT="27", CRASHED=crashed)
+    assert daemon.wait() == Exit.COMPLETE, daemon.text
     assert "the command failed (exit 3); starting it again" in daemon.text
+    assert len(list(local_park.work_dir("one").glob(f"*/{TEMPORARY}*-model-*"))) == 0
     assert same_as_undisturbed(local_park)
 
 

@@ -330,6 +330,17 @@ def test_a_sweep_clears_temporaries_and_orphans_and_keeps_all_else(spool: Spool)
     assert (spool.path / "artifacts" / "best.h5").exists()
 
 
+def test_what_a_killed_training_was_writing_goes_and_what_others_write_stays(spool: Spool) -> None:
+    add_pair(spool, pair_name(1))
+    for name in ("log-i2.txt", "artifact", "retired.h5", "0123456789ab-lease.json"):
+        spool.file(f"{TEMPORARY}{name}").write_bytes(b"kept")
+    before = names_in(spool.path)
+    for name in (pair_name(2).file("h5"), pair_name(2).file("pkl"), "retired.h5"):
+        spool.file(f"{TEMPORARY}0123456789ab-{name}").write_bytes(b"half")
+    spool.sweep_unfinished()
+    assert names_in(spool.path) == before
+
+
 def test_a_folder_keeps_its_identity_and_shares_it_with_none(spool: Spool) -> None:
     identity = spool.identity()
     assert len(identity) >= 32

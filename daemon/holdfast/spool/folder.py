@@ -21,6 +21,7 @@ from .progress_board import Board
 STORED = "stored"
 LOG_FILE = "log.txt"
 _ID = re.compile(rb"[0-9a-f]{32}")
+_UNFINISHED = re.compile(re.escape(TEMPORARY) + r"[0-9a-f]{12}-(model-.*|retired\.h5)")
 
 
 class Spool:
@@ -114,6 +115,12 @@ class Spool:
     def free(self) -> int:
         """Bytes that are free on the disk."""
         return shutil.disk_usage(self.path).free
+
+    def sweep_unfinished(self) -> None:
+        """Removes what a killed training was writing. Nobody else may write a pair here just now."""
+        for entry in list(os.scandir(self.path)):
+            if _UNFINISHED.match(entry.name):
+                Path(entry.path).unlink(missing_ok=True)
 
     def sweep(self) -> None:
         """Removes what a killed process left: temporary files, and data files without a manifest."""

@@ -201,6 +201,8 @@ class Supervisor:
     def _step(self, event: events.Event) -> None:
         phase, now = self._state.phase, self._clock()
         self._recorder.note(self._state, event, now)
+        if isinstance(event, events.ChildExited) and not (self._state.bringing or self._needed.bringing):
+            self._performer.clear_up()
         self._state, effects = table.step(self._state, event, now)
         if self._state.phase is not phase:
             deadline = self._state.deadline

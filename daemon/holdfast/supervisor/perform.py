@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import random
 from collections.abc import Callable
@@ -74,6 +75,12 @@ class Performer:
             self._say("exit", last_line(effect.code, state, self._final_pairs()), code=int(effect.code))
         else:
             self._perform[type(effect)](effect)
+
+    def clear_up(self) -> None:
+        """Once the command's processes are gone, and while no pair is on its way to this machine."""
+        with contextlib.suppress(OSError):  # a start sweeps again
+            if self._restorer.prepared is not None:
+                self._restorer.prepared.spool.sweep_unfinished()
 
     def _spawn(self, effect: effects.Spawn) -> None:
         assert self._restorer.prepared is not None

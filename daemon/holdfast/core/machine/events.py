@@ -123,7 +123,7 @@ class TrainingUnprotected:
 
 @dataclass(frozen=True)
 class NotImported:
-    """A process of the command loaded TensorFlow ``seconds`` ago, and none has imported holdfast."""
+    """A process of the command loaded TensorFlow or Keras ``seconds`` ago, and none has imported holdfast."""
 
     seconds: float = 0.0
 

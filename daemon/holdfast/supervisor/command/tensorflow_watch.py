@@ -1,4 +1,6 @@
-"""Has the command loaded TensorFlow? That is seen from outside: its libraries are mapped into a process."""
+"""Has the command loaded TensorFlow, or Keras on JAX or PyTorch? That is seen from outside: their libraries are mapped
+into a process.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,7 @@ from .isolation import unreached
 _EVERY, _SELDOM = 2.0, 10.0
 _HELPER = 20.0
 _TENSORFLOW, _OTHERS = b"libtensorflow", (b"/jaxlib/", b"/libtorch")
+_OF_KERAS = (b"/h5py/", b"/optree/")  # which has no library itself, and imports these
 
 
 class TensorFlowWatch:
@@ -20,9 +23,9 @@ class TensorFlowWatch:
     then, or until it is ``over``.
 
     ``unreached`` is why no process that has it now is reached by ``--auto``, whose folder on PYTHONPATH is ``hook``,
-    and that of its ``marks``; '' if one is, or without such a folder. With it, JAX and PyTorch count too, and it looks
-    again now and then: one process may look for GPUs, and the next one train. Whether one trains cannot be seen from
-    outside, but a helper is over soon: so one counts after 20 seconds.
+    and that of its ``marks``; '' if one is, or without such a folder. With it, JAX and PyTorch count by themselves, and
+    it looks again now and then: one process may look for GPUs, and the next one train. Whether one trains cannot be
+    seen from outside, but a helper is over soon: so one counts after 20 seconds.
     """
 
     def __init__(self, hook: str = "", marks: Path = Path()) -> None:
@@ -39,8 +42,7 @@ class TensorFlowWatch:
         if self.over or now < self._due or (self.seen and not self._hook):
             return
         self._due = now + (_SELDOM if self.seen else _EVERY)
-        names = (_TENSORFLOW, *_OTHERS) if self._hook else (_TENSORFLOW,)
-        loaded = [process.pid for process in processes() if _has_loaded(process.pid, names)]
+        loaded = [process.pid for process in processes() if _has_loaded(process.pid, alone=bool(self._hook))]
         if loaded and not self.seen:
             self.seen, self._since = True, now
         if self._hook:
@@ -58,8 +60,10 @@ class TensorFlowWatch:
         return now - self._since
 
 
-def _has_loaded(pid: int, names: Iterable[bytes]) -> bool:
+def _has_loaded(pid: int, alone: bool) -> bool:
+    """``alone``: JAX and PyTorch count without Keras."""
     with contextlib.suppress(OSError):  # it ended, or is another user's
         maps = Path(f"/proc/{pid}/maps").read_bytes()
-        return any(name in maps for name in names)
+        other = any(name in maps for name in _OTHERS) and (alone or all(name in maps for name in _OF_KERAS))
+        return _TENSORFLOW in maps or other
     return False

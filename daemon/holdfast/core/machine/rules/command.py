@@ -213,8 +213,8 @@ def exited(state: State, event: ChildExited, now: float) -> Step:
         return after(Say("failed", nothing_trained(event), warning=True), flush(state, Outcome.FAILED))
     elif event.code == 0 and event.tensorflow and not (state.trained or state.seen_training or state.unprotected):
         text = (
-            "the command used TensorFlow, and no training of it reported to holdfast: nothing is saved, so the run is "
-            "not complete. Add holdfast.Resume() to the callbacks of fit, or use holdfast.session() in a loop"
+            "the command loaded TensorFlow or Keras, and no training of it reported to holdfast: nothing is saved, so "
+            "the run is not complete. Add holdfast.Resume() to fit's callbacks, or use holdfast.session() in a loop"
         )
         return after(Say("failed", text, warning=True), flush(state, Outcome.FAILED))
     elif event.code == 0 and state.unprotected and not state.finished:
