@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import keras
+import numpy as np
 import tensorflow as tf
 
 from .conformance import INPUTS, NUMBERS, SAMPLES, SIZE, Kind
@@ -53,6 +55,37 @@ def balanced() -> tf.data.Dataset:
     return tf.data.Dataset.sample_from_datasets(halves, weights=[0.5, 0.5]).take(SAMPLES).batch(SIZE)
 
 
+def augmented() -> tf.data.Dataset:
+    """By a layer, which draws from a variable of its own."""
+    noise = keras.layers.GaussianNoise(0.1)
+    return samples().shuffle(20).batch(SIZE).map(lambda x, y: (noise(x, training=True), y)).prefetch(1)
+
+
+def of_a_generator() -> tf.data.Dataset:
+    chance = tf.random.Generator.from_seed(1)
+    return samples().shuffle(20).map(lambda x, y: (x + chance.uniform(x.shape), y)).batch(SIZE)
+
+
+def with_tf_random() -> tf.data.Dataset:
+    return samples().shuffle(20).map(lambda x, y: (x + tf.random.uniform(x.shape), y)).batch(SIZE)
+
+
+def through_python() -> tf.data.Dataset:
+    def same(x: Any, y: Any) -> Any:
+        return tf.ensure_shape(tf.numpy_function(np.copy, [x], tf.float32), x.shape), y
+
+    return samples().shuffle(20).map(same).batch(SIZE)
+
+
+# Their functions hold a state beside the order, which decides whether a sample comes twice.
+DRAWING = {
+    "a layer": augmented,
+    "tf.random.Generator": of_a_generator,
+    "tf.random": with_tf_random,
+    "numpy_function": through_python,
+}
+
+
 def _kind(make: Callable[[], Any], *but: str, only_seeded: bool = False) -> Kind:
     return Kind(lambda: {"x": make()}, lambda: {"x": make().repeat()}, but, only_seeded)
 
@@ -62,6 +95,7 @@ KINDS = {
     "tf.data of unknown length": _kind(of_unknown_length),
     "tf.data that reads a variable": _kind(reads_a_variable),
     "tf.data, interleaved": _kind(interleaved),
+    "tf.data that a layer augments": _kind(augmented),
     # An epoch is more than a pass, and a shuffle below a repeat as validation data is named.
     "tf.data, sampled from endless data": _kind(balanced, "in validation", only_seeded=True),
     "tf.data, twice in an epoch": _kind(twice_an_epoch, "in validation", only_seeded=True),

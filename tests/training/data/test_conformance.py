@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from . import kinds_of_arrays, kinds_of_tf_data
-from .conformance import BATCHES, SITUATIONS, Situation, check_complete, check_identical, random_stops
+from .conformance import BATCHES, LAST, SITUATIONS, Kind, Situation, check_complete, check_identical, random_stops
 from .python import kinds
 
 KINDS = {**kinds_of_arrays.KINDS, **kinds_of_tf_data.KINDS, **kinds.KINDS}
@@ -46,6 +46,15 @@ def test_a_shuffle_without_a_seed_that_is_at_its_end_before_the_epoch_is_gives_n
     """The files are all open, and their shuffle is over, some batches before the last."""
     for batch in (BATCHES - 3, BATCHES - 2):
         check_complete(KINDS["tf.data, interleaved"], Situation(((0, batch),)), tmp_path / str(batch), None)
+
+
+@pytest.mark.parametrize("seed", [3, None])
+@pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=() if one == "a layer" else pytest.mark.whole) for one in kinds_of_tf_data.DRAWING]
+)
+def test_a_pipeline_whose_functions_draw_gives_no_sample_twice(tmp_path: Path, name: str, seed: int | None) -> None:
+    make = kinds_of_tf_data.DRAWING[name]
+    check_complete(Kind(lambda: {"x": make()}), Situation(((0, LAST), (1, 3))), tmp_path, seed)
 
 
 @pytest.mark.whole

@@ -101,9 +101,10 @@ class KerasIterators(OpenedIterators):
         self._dataset = epoch_iterator._distributed_dataset
         super().__init__(x if is_given else self._dataset, epoch_iterator)
         self._layout = [tf.__version__, *pipeline.layout]
-        self._ignore_random = pipeline.reads_variables or not is_given
+        # Drawn again, an order without a seed is another one: samples would come twice.
+        self._ignore_random = pipeline.reads_variables or not is_given or pipeline.unseeded
         self._refused = (
-            (bool(pipeline.stateful) if is_given else not pipeline.unseeded)  # arrays are drawn again at no cost
+            ((bool(pipeline.stateful) or not is_given) and not pipeline.unseeded)  # arrays are drawn again at no cost
             or not pipeline.has_state
             or not isinstance(self._dataset, tf.data.Dataset)
         )

@@ -58,6 +58,19 @@ _HARMLESS = {
     "VariableShape",
     "While",
 }
+# Of these, those whose state is a variable's.
+ON_VARIABLES = {
+    "AssignAddVariableOp",
+    "AssignSubVariableOp",
+    "AssignVariableOp",
+    "RngReadAndSkip",
+    "RngSkip",
+    "StatefulStandardNormalV2",
+    "StatefulTruncatedNormal",
+    "StatefulUniform",
+    "StatefulUniformFullInt",
+    "StatefulUniformInt",
+}
 _IGNORE = tf.data.experimental.ExternalStatePolicy.IGNORE
 _MOST_IN_GRAPH = 1 << 20
 _TEXT = 64  # bytes that a text is taken to have

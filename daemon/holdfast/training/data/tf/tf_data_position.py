@@ -6,17 +6,16 @@ at once. Where it has none, or takes too long to be taken, a new iterator draws 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from ..pipeline_variables import DataState
 from ..position import ignore, ignore_earlier
 from ..python.python_position import is_distributed
 from .iterators import KerasIterators
 from .own_passes import DRAWN_AGAIN, TfDataPosition
-from .pipeline import Pipeline, advances_as_it_is_drawn, is_ours, parts_of, shuffles_later
+from .pipeline import ON_VARIABLES, Pipeline, advances_as_it_is_drawn, is_ours, shuffles_later
 
 _UNORDERED = (
     "the data's order depends on the speed of its threads (deterministic=False), so no two runs see the same: set "
@@ -26,6 +25,12 @@ _UNORDERED = (
 _CACHED = (
     "the data is cached after it is shuffled, so that a process's first pass decides the order of all: after an "
     "interruption the next epochs may come in another one. Put cache() before shuffle()"
+)
+
+_OTHER_NUMBERS = (
+    "resuming at the right batch, with each sample of the epoch once; but the data has no seed, and its functions draw "
+    "random numbers or call Python: what they give is other than it would have been. tf.random.stateless_… with a seed "
+    "gives the same"
 )
 
 _LATER = (
@@ -56,7 +61,7 @@ class IteratorPosition(TfDataPosition):
         self._of_arrays = not isinstance(x, tf.data.Dataset)
         self._pipeline = pipeline = Pipeline(dataset)
         self._shuffles_later = shuffles_later(dataset)
-        self._is_plain = pipeline.is_ordered and (self._of_arrays or not pipeline.stateful)
+        self._is_plain = pipeline.is_ordered and (self._of_arrays or self._is_kept(pipeline.stateful))
         # Then opening as many iterators does not advance the seeds as drawing from them did.
         self._is_reordered = advances_as_it_is_drawn(dataset)
         self._iterators = KerasIterators(x, epoch_iterator, pipeline, is_stopping, say)
@@ -71,14 +76,20 @@ class IteratorPosition(TfDataPosition):
         """Not what is made of ours: its passes tell where it stands."""
         dataset = getattr(epoch_iterator, "_distributed_dataset", None)
         if isinstance(x, tf.data.Dataset):
-            return dataset is not None and not is_ours(x) and not DataState(parts_of(x)).written
+            return dataset is not None and not is_ours(x)
         is_array = type(getattr(epoch_iterator, "data_adapter", None)).__name__ == "ArrayDataAdapter"
         return is_array and dataset is not None
+
+    def _is_kept(self, stateful: Sequence[str]) -> bool:
+        """Is it known what such operations give next? Those on variables begin again with what these had."""
+        if not self._state.written:
+            return not stateful
+        return set(stateful) <= ON_VARIABLES and not (self._state.at_once or self._looked_at)
 
     @property
     def is_repeatable(self) -> bool:
         """Does each new iterator give the same batches, as seeds decide them?"""
-        return self._is_plain and not self._pipeline.unseeded
+        return self._is_plain and not (self._pipeline.unseeded or self._state.written)
 
     @property
     def exact(self) -> bool:
@@ -91,6 +102,11 @@ class IteratorPosition(TfDataPosition):
     @property
     def unkept(self) -> str | None:
         return order_that_is_lost(self._pipeline, self._shuffles_later) or super().unkept
+
+    @property
+    def verdict(self) -> str | None:
+        draws = self._pipeline.is_ordered and not self._is_plain
+        return _OTHER_NUMBERS if draws and self._needs_no_draws() else None
 
     def facts(self, within_epoch: bool, done: int) -> dict[str, Any]:
         data = {"pass": 0, "batches": 0} if self._is_plain else None
@@ -111,7 +127,8 @@ class IteratorPosition(TfDataPosition):
         super().begin_epoch(done, within, facts)
         place = None if facts is None else facts.get("iterator")
         if facts is not None and place is not None and place["continues"]:
-            self._over = place["over"]
+            # Variables are kept as they were when the iterator began: its batches lead to what they are at its end.
+            self._over = place["over"] and (self._pipeline.unseeded or not self._state.written)
             is_set = self._iterators.begin(facts)
             self._exact = self._same_again or (self._over and self._is_plain and (is_set or not self._is_reordered))
 
