@@ -54,6 +54,26 @@ def position_in(
     return position, keras
 
 
+@pytest.mark.parametrize(("data", "names"), [(kinds.Augments, True), (kinds.ShufflesItsIndex, False)])
+def test_a_batch_that_draws_is_named_under_a_strategy(data: Any, names: bool) -> None:
+    """Before each fit Keras opens a pass and drops it: how far TensorFlow has drawn in it then is another each time."""
+    said: list[str] = []
+    adapter = Adapter(data())
+    keras = SimpleNamespace(
+        steps_per_epoch=None,
+        steps_per_execution=1,
+        _steps_seen=0,
+        data_adapter=adapter,
+        _distribute_strategy=SimpleNamespace(num_replicas_in_sync=2),
+    )
+    position = PyDatasetPosition(adapter.py_dataset, keras, said.append)
+    position.begin_epoch(0, within=False, facts=None)
+    made(adapter._finite_generator(), 2)
+    position.facts(True, 1)
+    assert position.exact is not names
+    assert ["under a distribution strategy" in line for line in said] == [True] * names
+
+
 def made(batches: Iterator[Any], count: int) -> None:
     list(itertools.islice(batches, count))
 

@@ -19,7 +19,7 @@ from ...session import random_state
 from ..position import ignore
 from .batches import Batches
 from .object_state import state_in
-from .python_position import PythonPosition, is_distributed
+from .python_position import PythonPosition, has_strategy, is_distributed
 from .rng_snapshots import StatesBefore
 
 _PARTS = ("object", "drawn", "random")
@@ -30,6 +30,11 @@ _SEVERAL = (
 _DISTRIBUTED = (
     "under a distribution strategy the place in a PyDataset with workers is not kept exactly, as its next pass begins "
     "before an epoch ends: give it workers=1"
+)
+_DROPPED = (
+    "making a batch of the PyDataset draws random numbers, and under a distribution strategy Keras drops some batches "
+    "as fit begins, as many as its threads had time to make, so no two runs see the same: let __getitem__ draw from "
+    "np.random.default_rng([seed, index])"
 )
 _AHEAD = (
     "the PyDataset changes in on_epoch_end while Keras reads on ahead in it, so no two runs see the same batches: "
@@ -60,6 +65,7 @@ class PyDatasetPosition(PythonPosition):
         self._drew = multiprocessing.RawValue("b", 0)
         if self._workers is not None and is_distributed(epoch_iterator):
             self.unkept = _DISTRIBUTED
+        self._drops = has_strategy(epoch_iterator)
         self._wrap(adapter)
         self._feed_whole()
 
@@ -106,9 +112,10 @@ class PyDatasetPosition(PythonPosition):
 
     def _name_what_is_not_exact(self) -> None:
         several = bool(self._drew.value) and self._workers is not None
-        if several or (self._drawn and self._state.changes):
+        dropped = bool(self._drew.value) and self._drops
+        if several or dropped or (self._drawn and self._state.changes):
             self.exact = False
-            self._say(_SEVERAL if several else _AHEAD)
+            self._say(_SEVERAL if several else _DROPPED if dropped else _AHEAD)
 
     # --- the way back
 
@@ -201,7 +208,8 @@ class PyDatasetPosition(PythonPosition):
             yield batch
 
     def _feed_whole(self) -> None:
-        whole = self._dataset if self._workers is None else Batches(self._dataset, self._drew, self._state.generators)
+        is_watched = self._workers is not None or self._drops
+        whole = Batches(self._dataset, self._drew, self._state.generators) if is_watched else self._dataset
         self._feed(whole, self._shuffle)
 
     def _feed_rest(self, done: int) -> None:
