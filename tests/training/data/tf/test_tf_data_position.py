@@ -139,6 +139,27 @@ def test_a_state_that_is_too_large_is_not_kept_and_the_training_resumes_all_the_
     assert "order" not in said
 
 
+def of_many(seed: int | None) -> Any:
+    """The state of a shuffle that holds many elements takes a while."""
+
+    def data() -> tf.data.Dataset:
+        numbers = tf.data.Dataset.range(30_000).shuffle(30_000, seed=seed).batch(600)
+        return numbers.map(lambda n: (tf.zeros((8, 4)), tf.zeros((8, 1))))
+
+    return data
+
+
+@pytest.mark.parametrize("seed", [1, pytest.param(None, marks=pytest.mark.whole)])
+def test_a_pair_without_a_state_that_took_too_long_says_so_and_data_without_a_seed_has_it_all_the_same(
+    tmp_path: Path, seed: int | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    once(script(of_many(seed)), tmp_path, seed=None, every=10, keep=100)
+    ways = [json.loads(path.read_bytes())["data"] for path in sorted(tmp_path.rglob("model-*.json"))]
+    state, again = list(WAYS)[:2]
+    assert (again in ways) is (seed is not None)
+    assert capsys.readouterr().err.count(WAY + state) == 1
+
+
 def concatenated() -> tf.data.Dataset:
     """Each iterator that is opened leaves the second shuffle where it was."""
     return samples().take(16).concatenate(samples().skip(16).shuffle(20, seed=1)).batch(8)

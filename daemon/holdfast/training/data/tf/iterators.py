@@ -114,6 +114,7 @@ class KerasIterators(OpenedIterators):
         self._is_stopping = is_stopping
         self._say = say
         self._current: Callable[[], Any] = _none
+        self._left_out = False  # the state that the last pair should have had was too dear
         self._pending: list[bytes | None] = []  # for the next iterators that Keras opens
         self._cost, self._bytes, self._taken = 0.0, 0, time.monotonic()
 
@@ -122,10 +123,11 @@ class KerasIterators(OpenedIterators):
     @property
     def have_state(self) -> bool:
         """As far as is known: one of several replicas' has none."""
-        return not self._refused
+        return not (self._refused or self._left_out)
 
     def facts(self, within_epoch: bool, done: int) -> dict[str, Any]:
         """``continues``: the next process's first iterator takes the place of the one that is in use now."""
+        self._left_out = False
         keras, count = self._keras, opened(self._counted)
         over = within_epoch and done > 0 and keras._steps_seen == 0  # its epoch is drawn, and Keras has opened another
         continues = within_epoch or (keras.steps_per_epoch is not None and keras._current_iterator is not None)
@@ -140,7 +142,10 @@ class KerasIterators(OpenedIterators):
 
     def _state(self) -> Deferred | None:
         iterator = self._current()
-        if iterator is None or self._refused or not self._is_cheap():
+        if iterator is None or self._refused:
+            return None
+        self._left_out = not self._is_cheap()
+        if self._left_out:
             return None
         began = time.monotonic()
         try:
@@ -153,7 +158,9 @@ class KerasIterators(OpenedIterators):
         return state_bytes.deferred(state, self._bytes, self._note_size)
 
     def _is_cheap(self) -> bool:
-        return self._is_stopping() or self._cost <= max(_SHORT, _SHARE * (time.monotonic() - self._taken))
+        """There is no other exact way without a seed: drawn again, some samples would come twice."""
+        cheap = self._cost <= max(_SHORT, _SHARE * (time.monotonic() - self._taken))
+        return cheap or self._unseeded or self._is_stopping()
 
     def _note_size(self, size: int) -> None:
         self._bytes = min(size, state_bytes.MOST_BYTES)

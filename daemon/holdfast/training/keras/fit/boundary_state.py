@@ -67,7 +67,7 @@ class BoundaryReader:
         self._progress = progress
         self._say = say
         self._stepped = False
-        self._way = ""
+        self._ways: set[str] = set()
         self._compiled = Compiled(watched.model)
 
     def read(self, with_values: bool = False) -> Boundary:
@@ -122,10 +122,12 @@ class BoundaryReader:
         return replace(draft, fit=self._ledger.current_index + 1)
 
     def _way_of_data(self) -> str:
-        if self._way != self._data.way:
-            self._way = self._data.way
-            self._session.say(f"the position in the data is saved as {self._way}", warning=False)
-        return self._way
+        """Said once: pairs may take turns, where one of them would have taken too long."""
+        way = self._data.way
+        if way not in self._ways:
+            self._ways.add(way)
+            self._session.say(f"the position in the data is saved as {way}", warning=False)
+        return way
 
     def _facts(self, boundary: Boundary) -> dict[str, Any]:
         return {
