@@ -57,10 +57,12 @@ def test_a_pause_that_the_gang_got_over_before_is_usual() -> None:
     assert validated.seconds(63.0 + 121.0) == 121.0
 
 
-def test_before_there_is_a_usual_time_nothing_is_far_longer() -> None:
-    assert moved([(0.0, 1)]).seconds(900.0) == 0.0, "the first batch is compiled"
+def test_before_there_is_a_usual_time_a_minute_is_long() -> None:
+    compiles = moved([(0.0, 1)])
+    assert (compiles.seconds(59.0), compiles.seconds(61.0)) == (0.0, 61.0)
     assert moved([(0.0, 1), (600.0, 2), (600.5, 3)]).seconds(616.0) == 15.5
+    assert moved([(0.0, 0)]).seconds(900.0) == 0.0, "no rank trains yet"
 
 
 def test_another_start_of_the_command_begins_anew() -> None:
-    assert moved([(0.0, 1), (1.0, 20), (2.0, 40), (9.0, 0), (99.0, 1)]).seconds(900.0) == 0.0
+    assert moved([(0.0, 1), (1.0, 20), (2.0, 40), (9.0, 0), (99.0, 1)]).seconds(150.0) == 0.0

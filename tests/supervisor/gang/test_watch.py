@@ -32,8 +32,15 @@ def test_a_healthy_gang_is_not_talked_of() -> None:
 def test_a_rank_whose_data_hangs_is_named_while_the_others_wait_with_all_their_cpu() -> None:
     said, done = watched([*trains(10), *hangs(40)])
     (text,) = said
-    assert "no rank has begun a batch for 16 s, and rank 1 has used no CPU and no data" in text
+    assert "no rank has begun a batch for 16 s; without CPU and data for 15 s: rank 1 (a hang, or" in text
     assert done == [], "nobody asked for more"
+
+
+def test_ranks_that_wait_without_cpu_are_named_together_with_the_one_that_hangs() -> None:
+    """Nobody can know which of them it is. What is known of them is of different age."""
+    waits = [{0: RankSeen(181, float(second)), 1: RankSeen(181, max(0.0, second - 4.0))} for second in range(40)]
+    (text,) = watched([*trains(10), *waits])[0]
+    assert "ranks 0, 1 (a hang" in text
 
 
 def test_with_a_stall_timeout_a_gang_whose_rank_hangs_so_long_is_ended_and_once() -> None:

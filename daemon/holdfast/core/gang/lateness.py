@@ -10,6 +10,7 @@ _FIRST_MOVES = 1
 _NEWEST = 0.2
 _STEPS = 10
 _PAUSES = 2
+_UNKNOWN = 60.0  # while no usual time is known
 
 
 @dataclass(frozen=True)
@@ -66,4 +67,5 @@ class Standstill:
     def seconds(self, now: float) -> float:
         """For how long no rank has passed a boundary, once that is far more than usual; else 0."""
         pause = now - self.moved_at
-        return pause if self.step and pause >= max(LATE_SECONDS, _STEPS * self.step, _PAUSES * self.longest) else 0.0
+        usual = max(LATE_SECONDS, _STEPS * self.step, _PAUSES * self.longest) if self.step else _UNKNOWN
+        return pause if self.most and pause >= usual else 0.0

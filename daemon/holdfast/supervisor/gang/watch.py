@@ -10,6 +10,9 @@ from ...core.gang.lateness import LATE_SECONDS, Lateness, Standstill
 from ...core.machine.events import Event, GangBroken
 from .roster import ranks_text
 
+_SKEW = 6.0
+"""Ranks that are idle for equally long seem to differ: looks and signs of life are seconds apart."""
+
 
 class RankSeen(NamedTuple):
     """How many boundaries a rank has passed, and for how many seconds its command has been idle."""
@@ -59,10 +62,13 @@ class GangWatch:
     def _hanging(self, ranks: Mapping[int, RankSeen], now: float) -> tuple[frozenset[int], str, float]:
         """A rank whose data hangs has passed as many boundaries as those that wait for it in their step."""
         pause = self._standstill.seconds(now)
-        idle = {rank: min(pause, seen.idle) for rank, seen in ranks.items() if pause and seen.idle >= LATE_SECONDS}
+        idle = {rank: min(pause, seen.idle) for rank, seen in ranks.items()} if pause else {}
         seconds = max(idle.values(), default=0.0)
+        if seconds < LATE_SECONDS:
+            return frozenset(), "", 0.0
+        as_long = sorted(rank for rank, one in idle.items() if one >= LATE_SECONDS - _SKEW)
         text = (
-            f"no rank has begun a batch for {pause:.0f} s, and {ranks_text(sorted(idle))} has used no CPU and no data "
-            f"for {seconds:.0f} s: it hangs, or waits for another rank"
+            f"no rank has begun a batch for {pause:.0f} s; without CPU and data for {seconds:.0f} s: "
+            f"{ranks_text(as_long)} (a hang, or a wait for another rank)"
         )
-        return frozenset(idle), text, seconds
+        return frozenset(as_long), text, seconds
