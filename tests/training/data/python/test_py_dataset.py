@@ -42,10 +42,6 @@ def test_one_that_shuffles_its_index_continues_exactly(tmp_path: Path, capfd: py
     assert "batches:" not in capfd.readouterr().err
 
 
-def test_one_that_draws_from_its_module_continues_exactly(tmp_path: Path) -> None:
-    check(train(kinds.drawing_from_its_module, epochs=2), tmp_path, (0, 3))
-
-
 class Counts(kinds.ShufflesItsIndex):
     made: ClassVar[list[int]] = []
 
