@@ -15,7 +15,9 @@ _MOST_NAMED = 3
 _DRAWS = "draws from tf.random"
 _OF_DATA = ("no two runs see the same", "other batches than it gave before")
 _SEED = "call keras.utils.set_random_seed(…) first of all"
-_OWN_DATA = "feed fit from holdfast.dataset(x, y, batch_size=, seed=), or holdfast.dataset(make_epoch, seed=)"
+_OF_ORDER = ". Put "  # then what comes behind what in the pipeline
+_SEED_DATA = "seed what shuffles the data: shuffle(…, seed=), or keras.utils.set_random_seed(…) first of all"
+_OWN_ORDER = f"{_SEED_DATA}; a cache() comes before the shuffle(), and one shuffle() is enough"
 _ARTIFACTS = "write it under holdfast.run_dir() / 'artifacts', which is stored and restored"
 
 
@@ -34,7 +36,7 @@ def of_an_unequal_reference(found: Iterable[Difference], data: DataCompared, sai
     if data.other:
         return Cause(
             f"the data: {data.other} is another one in each start",
-            f"{_SEED}, and feed fit from holdfast.dataset(…, seed=)",
+            f"{_SEED}, which seeds the data's shuffles, too; draw in its functions by tf.random.stateless_…",
         )
     if named := _named_data(said):
         return named[0]
@@ -110,7 +112,7 @@ def of_a_difference(said: Sequence[str], data: DataCompared, missing: Collection
         return Cause(
             "not known: the order of the data, which could not be compared, or state that the script keeps outside of "
             "what holdfast stores",
-            f"first {_OWN_DATA}, which is exact; if it still differs, it is not the data",
+            f"{_SEED_DATA}. Then leave the shuffle out: if it still differs, it is not the data",
         )
     same = f"; the data is not the cause: {count(data.compared, 'batch', 'batches')} compared are the same"
     return Cause(
@@ -122,6 +124,10 @@ def of_a_difference(said: Sequence[str], data: DataCompared, missing: Collection
 
 def _named_data(said: Sequence[str]) -> list[Cause]:
     """What the data itself has named, with the least remedy."""
+    texts = [text for text in dict.fromkeys(said) if "validation" not in text]
+    if ordered := [text.partition(_OF_ORDER) for text in texts if _OF_ORDER in text]:
+        cause, _, remedy = ordered[0]
+        return [Cause(f"the data: {cause}", f"put {remedy}")]
     found = [text.rpartition(": ") for text in dict.fromkeys(said) if any(part in text for part in _OF_DATA)]
     return [Cause(f"the data: {cause.partition('batch, but ')[2] or cause}", remedy) for cause, _, remedy in found[:1]]
 
@@ -129,11 +135,13 @@ def _named_data(said: Sequence[str]) -> list[Cause]:
 def _of_data(said: Sequence[str], data: DataCompared) -> list[Cause]:
     if not data.other:
         return []
-    draws = next((text for text in said if "It draws from tf.random" in text), "")
-    why = f" ({draws.partition('It ')[2].partition(':')[0]})" if draws else ""
-    return [
-        Cause(f"the data: {data.other} is not the one that it is in the undisturbed training{why}", _OWN_DATA),
-    ]
+    cause = f"the data: {data.other} is not the one that it is in the undisturbed training"
+    if draws := next((text for text in said if "It draws from tf.random" in text), ""):
+        why = draws.partition("It ")[2].partition(":")[0]
+        return [Cause(f"{cause} ({why})", "draw by tf.random.stateless_…, which gives the same numbers again")]
+    if any("Python code that it calls" in text for text in said):
+        return [Cause(f"{cause}, and Python code that it calls may draw random numbers", "give that code a seed")]
+    return [Cause(cause, _OWN_ORDER)]
 
 
 def _of_draws(said: Sequence[str]) -> list[Cause]:

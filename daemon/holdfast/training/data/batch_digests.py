@@ -15,14 +15,14 @@ import numpy as np
 _EVERY, _LAST = 64, 8
 _EPOCHS = 3
 _VALUES = 4096
-_EXACT = "(holdfast.dataset(x, y, batch_size=, seed=) is exact)"
+_SEED_IT = "(one shuffle() with a seed, behind cache(), is exact)"
 UNKNOWN = (
     "resuming at the right batch, but this data may come in another order than before, so some samples of this epoch "
-    f"may be seen twice and others not at all {_EXACT}"
+    f"may be seen twice and others not at all {_SEED_IT}"
 )
 OTHER_EPOCHS = (
     "the data comes in another order in each epoch, and a new process may begin with another one than the interrupted "
-    f"process would have {_EXACT}"
+    f"process would have {_SEED_IT}"
 )
 
 
@@ -87,7 +87,7 @@ class BatchDigests:
             return (
                 f"resuming at the right batch, but the data comes in another order than before: batch {batch + 1} of "
                 f"epoch {epoch + 1} is not the one that it was, so some samples of this epoch are seen twice and "
-                f"others not at all {_EXACT}"
+                f"others not at all {_SEED_IT}"
             )
         return None if self._compared else UNKNOWN
 
