@@ -18,7 +18,7 @@ from holdfast.training.session.open import close_session
 from ...restarts import Script, Stop, assert_same, interrupted, once
 from . import matrix
 from .matrix import WITHIN, Shuffled, layers, script, small
-from .what_holds import shown_by
+from .what_holds import rows
 
 
 class OwnStep(keras.Model):
@@ -64,7 +64,7 @@ ROWS: dict[str, tuple[Script, list[Stop]]] = {
 
 
 def test_the_documents_table_has_what_each_of_these_rows_shows() -> None:
-    assert shown_by("jax") == set(ROWS)
+    assert rows("jax") == set(ROWS)
 
 
 @pytest.mark.parametrize("row", ROWS)

@@ -28,7 +28,7 @@ from holdfast.training.session.open import close_session
 from ...restarts import Script, Stop, assert_same, interrupted, once, state_of
 from . import matrix
 from .matrix import VALIDATION, WITHIN, Shuffled, X, Y, layers, script, validating
-from .what_holds import shown_by
+from .what_holds import rows
 
 
 class OwnStep(keras.Model):
@@ -281,7 +281,7 @@ ROWS: dict[str, tuple[Script, list[Stop]]] = {
 
 
 def test_the_documents_table_has_what_each_of_these_rows_shows() -> None:
-    assert shown_by("torch") == set(ROWS)
+    assert rows("torch") == set(ROWS)
 
 
 @pytest.mark.parametrize("row", ROWS)

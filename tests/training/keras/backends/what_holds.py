@@ -1,7 +1,7 @@
 """What holds on which backend of Keras, and the tests that show it: docs/backends.md has its table from here.
 
-A cell is what a reader is told, and what shows it: for JAX and PyTorch rows of the matrix of on_jax.py and on_torch.py,
-which each must stand here; elsewhere test files. Nothing is imported here: a process has one backend.
+A cell is what a reader is told, and what shows it: test files, and for JAX and PyTorch also rows of the matrix of
+on_jax.py and on_torch.py, which each must stand here. Nothing is imported here: a process has one backend.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch", "tf_keras": "Keras 2", "openvino": "OpenVINO"}
 MATRIX = "test_matrix.py"
-KEYS = ("jax", "torch")  # whose tests are rows of a matrix
 
 
 class Cell(NamedTuple):
@@ -26,6 +25,8 @@ def yes(*shown_by: str) -> Cell:
 NONE = Cell("\N{EN DASH}")
 REFUSED = Cell("refused")
 _KERAS_2 = "backends/on_keras_2.py"
+_WITH_TENSORFLOW = "backends/with_tensorflow.py"
+_DRILL = "../../integration/test_backends.py"  # of all backends: scripts/backend_models.py has what it trains
 _DATA = "../data/test_conformance.py"
 _ARRAYS = ("arrays in a shuffled order", "arrays in their own order", "arrays shuffled batch by batch")
 _STEPS = ("accumulated gradients, a moving average and a schedule", "half precision with a loss scale", "eager steps")
@@ -36,14 +37,15 @@ _LOADERS = (
     *("a loader whose dataset draws", "a loader whose dataset counts its passes"),
     "training and validation with parts of a dataset that draws",
 )
+_SEEDED = (_WITH_TENSORFLOW, _DRILL)
 _WORKERS = "yes, with `workers=1`"
 
 TABLE: dict[str, tuple[Cell, Cell, Cell, Cell, Cell]] = {
     "`fit` resumes bit for bit, at the exact batch, on the same kind of machine": (
-        yes(MATRIX),
-        yes("the first and the second of two fits"),
-        yes("the first and the second of two fits"),
-        yes(_KERAS_2),
+        yes(MATRIX, _DRILL),
+        yes("the first and the second of two fits", _DRILL),
+        yes("the first and the second of two fits", _DRILL),
+        yes(_KERAS_2, _DRILL),
         REFUSED,
     ),
     "a stop between two batches, in validation, in the first trace": (
@@ -80,15 +82,15 @@ TABLE: dict[str, tuple[Cell, Cell, Cell, Cell, Cell]] = {
     ),
     "`holdfast.dataset`, and `tf.data` that keeps its order": (
         yes(_DATA),
-        Cell("yes; TensorFlow must be installed"),  # with_tensorflow.py
-        Cell("yes; TensorFlow must be installed"),
+        Cell("yes; TensorFlow must be installed", (_WITH_TENSORFLOW,)),
+        Cell("yes; TensorFlow must be installed", (_WITH_TENSORFLOW,)),
         yes(_KERAS_2),
         NONE,
     ),
     "other `tf.data` (shuffled by itself, cached)": (
         yes("../data/test_tf_data.py"),
-        Cell("yes, where it is seeded; else a line says that samples of the epoch are repeated"),
-        Cell("as on JAX"),
+        Cell("yes, where it is seeded; else a line says that samples of the epoch are repeated", _SEEDED),
+        Cell("as on JAX", _SEEDED),
         yes(_KERAS_2),
         NONE,
     ),
@@ -119,10 +121,10 @@ TABLE: dict[str, tuple[Cell, Cell, Cell, Cell, Cell]] = {
         NONE,
     ),
     "several optimizers in one model": (
-        yes("test_optimizers.py"),
-        Cell("not tried"),
-        yes("a step of one's own with two optimizers"),
-        yes(_KERAS_2),
+        yes("test_optimizers.py", _DRILL),
+        Cell("yes, where the model has the variables of the further ones", (_DRILL,)),
+        yes("a step of one's own with two optimizers", _DRILL),
+        yes(_KERAS_2, _DRILL),
         NONE,
     ),
     "modules, buffers and generators of PyTorch's in the model": (
@@ -148,15 +150,31 @@ TABLE: dict[str, tuple[Cell, Cell, Cell, Cell, Cell]] = {
     ),
     "`holdfast run --auto`": (
         yes("../../integration/test_auto.py"),
-        yes(),
-        yes(),
-        yes(),
+        yes(_DRILL),
+        yes(_DRILL),
+        yes(_DRILL),
         REFUSED,
     ),
 }
 
 
-def shown_by(backend: str) -> set[str]:
+def rows(backend: str) -> set[str]:
+    """Those of its matrix that are cited."""
+    return {one for one in _cited(backend) if not one.endswith(".py")}
+
+
+def files(backend: str) -> set[str]:
+    """By their paths from tests/training/keras."""
+    return {one for one in _cited(backend) if one.endswith(".py")}
+
+
+def unshown(backend: str) -> list[str]:
+    """What it is said to do, and nothing shows."""
+    at = list(BACKENDS).index(backend)
+    return [what for what, row in TABLE.items() if row[at].text.startswith("yes") and not row[at].shown_by]
+
+
+def _cited(backend: str) -> set[str]:
     at = list(BACKENDS).index(backend)
     return {one for cells in TABLE.values() for one in cells[at].shown_by}
 
