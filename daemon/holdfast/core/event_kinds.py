@@ -65,6 +65,7 @@ SECTIONS: dict[str, dict[str, Kind]] = {
             f"{_WARNED}: the work dir has checkpoints of which it isn't known that they are this run's; they are used",
             {"checkpoints": "how many of them the store lacks"},
         ),
+        "elsewhere": Kind(f"{_WARNED}: a new run begins, and the work dir has one of that name that another store has"),
         "passed-over": Kind(f"{_WARNED}: a checkpoint that is damaged, not finite or unusable was passed over"),
         "origin-changed": Kind(
             f"{_WARNED}: command, script, versions or CPU are not those of the checkpoint", {"changes": "a list"}

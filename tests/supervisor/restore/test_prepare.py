@@ -328,6 +328,24 @@ def test_a_start_that_begins_a_run_says_so_and_one_that_continues_it_does_not(st
     ]
 
 
+def test_a_run_that_begins_beside_one_of_its_name_from_another_store_names_that_store(start: Start) -> None:
+    """A wrong letter in --store begins another run, from zero."""
+    mistyped = MemoryStore()
+    mistyped.uri = "mistyped:"
+    earlier = RecordedEvents()
+    for name in ("other", "digits"):
+        preparer = start("one", name=name, said=earlier)
+        prepared(preparer)
+        preparer.finish(complete=False)
+    said = RecordedEvents()
+    prepared(start("one", through=mistyped, said=said))
+    assert "elsewhere" not in [kind for kind, _, _ in earlier.events]
+    assert [text for kind, text, _ in said.events if kind == "elsewhere"] == [
+        "run 00001-digits begins anew in mistyped:, while 00002-digits in this work dir is of memory:; "
+        "to continue that one, correct --store"
+    ]
+
+
 @pytest.fixture
 def no_thread() -> Iterator[Callable[[], None]]:
     """No thread can be started, until it is called."""

@@ -52,6 +52,20 @@ def claim(store: Store, run: RunId, spool: Spool) -> bool:
     return unknown
 
 
+def of_another_store(store: Store, run: RunId, work_dir: Path) -> tuple[RunId, str] | None:
+    """The newest run of that name in the work dir, and its store, if that is another than ``store``."""
+    found: dict[RunId, str] = {}
+    with contextlib.suppress(OSError):
+        for folder in work_dir.iterdir():
+            other = RunId.parse(folder.name)
+            if other is not None and other != run and other.name == run.name:
+                found[other] = _noted(folder)[1]
+    newest = max(found, default=None)
+    if newest is None or found[newest] in ("", store.uri):
+        return None
+    return newest, found[newest]
+
+
 def _noted(folder: Path) -> tuple[str, str]:
     """The identity and the store that the folder notes, or empty."""
     try:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ...core.artifacts import FOLDER, INDEX_FILE, MOST_INDEX_BYTES
 from ...core.checkpoint_name import CheckpointName
-from ...core.errors import HoldfastError, Permanent
+from ...core.errors import HoldfastError, Permanent, one_line
 from ...core.event_sink import EventSink
 from ...core.preload import Preload
 from ...core.runs import COMPLETE_FILE, LEASE_FILE, RUN_FILE, RunId
@@ -26,7 +26,7 @@ from ...store.catalog import FoundRun, find_run, is_complete
 from ..settings import RunSettings
 from .candidates import Candidates, candidates, mark_stored, owed
 from .fenced_store import FencedStore
-from .folder_owner import check_home, claim
+from .folder_owner import check_home, claim, of_another_store
 from .fork import Fork
 from .fork_once import ForkOnce
 from .lease import Lease, RemembersConditions
@@ -119,6 +119,8 @@ class RunOpener:
             return None
         over = self._limit_age(ahead, run)
         spool, unknown = self._take_folder(ahead, run)
+        if self.begun:
+            self._report_elsewhere(run)
         lease = self._take_lease(ahead, run, spool)
         store: Store = FencedStore(ahead, lease)
         self._look_again(ahead, called, lease, store)
@@ -236,6 +238,17 @@ class RunOpener:
             self._say("passed-over", f"unfinished uploads cannot be cleared: {error}", warning=True)
 
     # --- events ----------------------------------------------------------------------------------------------------
+
+    def _report_elsewhere(self, run: RunId) -> None:
+        """A wrong letter in --store begins a run from zero. One of the same id was refused before this."""
+        found = of_another_store(self._store, run, self._settings.work_dir)
+        if found is not None:
+            other, uri = found
+            text = (
+                f"run {run} begins anew in {self._store.uri}, while {other} in this work dir is of {one_line(uri)}; "
+                "to continue that one, correct --store"
+            )
+            self._say("elsewhere", text, warning=True)
 
     def _report_unknown(self, run: RunId, spool: Spool, found: Candidates) -> None:
         number = len(set(found.local) - set(found.stored))
