@@ -30,7 +30,7 @@ import numpy as np
 from ...core.errors import InvalidPair, one_line
 from ..data.keras_in_use import keras
 from ..data.python.references import is_own
-from ..pair.marked import FACTORIES, Marked, is_marked, values_in
+from ..pair.marked import FACTORIES, Marked, NoSuchMember, is_marked, values_in
 from ..pair.plain import from_plain, to_plain_part
 from ..session.random_state import GENERATORS, set_state_of, state_of
 from . import callback_state
@@ -79,7 +79,7 @@ class OwnValues:
                 continue
             try:
                 self._check_place(slot)
-                value = to_plain_part(_described(slot.get()))
+                value = to_plain_part(_described(slot.get()), members=True)
             except LookupError:
                 continue
             except TypeError as error:
@@ -143,6 +143,9 @@ class OwnValues:
             value = _made(plain, now)
             if _fill(now, value):
                 return
+        except NoSuchMember as error:
+            self._say(f"{slot.path}: {error}")
+            return
         except (TypeError, ValueError, KeyError, AttributeError, OverflowError, IndexError) as error:
             raise InvalidPair(f"the .pkl's value of {slot.path} is malformed: {error}") from None
         try:
@@ -312,15 +315,15 @@ def _described(value: Any) -> Any:
 
 def _check(value: Any) -> None:
     """Raises TypeError for what could not be made anew."""
+    if isinstance(value, enum.Enum):  # ``encoded_member`` looks at it
+        return
     if isinstance(value, str | bytes):
         raise TypeError("a text")
-    if _is_walked(value) or isinstance(value, (enum.Enum, *GENERATORS)):
+    if _is_walked(value) or isinstance(value, GENERATORS):
         raise TypeError(f"a {type(value).__name__}")
     if isinstance(value, dict | list | tuple | set | frozenset | deque):
         if type(value) not in _MADE_ANEW:
             raise TypeError(f"a {type(value).__name__}")
-        if isinstance(value, dict) and any(isinstance(key, enum.Enum) for key in value):
-            raise TypeError("an Enum as a key")
         for item in value.values() if isinstance(value, dict) else value:
             _check(item)
 
@@ -330,9 +333,9 @@ _OF_OBJECTS = ({"~random"}, {"~enum"})  # what is there already is set to it
 
 
 def _is_plain_state(plain: Any, outside: bool = False) -> bool:
-    """No texts but as keys, as the name of an Enum, and in the state of a random generator, which checks it."""
+    """No texts but as keys, as names of an Enum's member, and in the state of a random generator, which checks it."""
     if isinstance(plain, dict):
-        if set(plain) in ({"~array"}, {"~number"}) or (outside and set(plain) in _OF_OBJECTS):
+        if set(plain) in ({"~array"}, {"~number"}, {"~member"}) or (outside and set(plain) in _OF_OBJECTS):
             return True
         return all(map(_is_plain_state, values_in(plain) if is_marked(plain) else plain.values()))
     if isinstance(plain, list | tuple):

@@ -1,26 +1,34 @@
 """Python's own values that a pickle of plain ones lacks: each is written as a dict with one marked key, ``~set``, say.
 
-A dict of the script's that looks like one is written as ``~dict``.
+A dict of the script's that looks like one is written as ``~dict``. A member of an Enum is written by its names. It is
+read back only from a class that is loaded already: what a file says imports nothing, and makes no value.
 """
 
 from __future__ import annotations
 
+import enum
+import sys
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from ...core.errors import InvalidPair
+from ...core.errors import InvalidPair, one_line
 from ...core.restricted_pickle import MAX_OF_ONE_HASH
 
 FACTORIES: tuple[Any, ...] = (None, int, float, list, dict, set, bool, str, bytes)
 _MOST = "~most"
 _OF_PAIRS = ("~dict", "~ordered", "~counter", "~default")
-_KEYS = (str, bytes, int, float, bool, type(None), np.generic, Decimal, date, timedelta)
+_KEYS = (str, bytes, int, float, bool, type(None), np.generic, Decimal, date, timedelta, enum.Enum)
 _Change = Callable[[Any], Any]
+
+
+class NoSuchMember(InvalidPair):
+    """The checkpoint names a member of an Enum that this script does not have."""
 
 
 class Marked(dict[str, Any]):
@@ -38,6 +46,20 @@ def is_marked(value: Mapping[Any, Any]) -> bool:
 
 def pairs_of(value: Mapping[Any, Any], plain: _Change) -> list[list[Any]]:
     return [[plain(key), plain(item)] for key, item in zip(_keys(value), value.values(), strict=True)]
+
+
+def has_members(keys: Iterable[Any]) -> bool:
+    return any(isinstance(one, enum.Enum) for key in keys for one in (key if type(key) is tuple else (key,)))
+
+
+def encoded_member(value: enum.Enum) -> dict[str, Any]:
+    """Raises TypeError for one that could not be found again."""
+    kind = type(value)
+    if value.name not in kind.__members__:
+        raise TypeError("a combination of flags")
+    if _enum_of(kind.__module__, kind.__qualname__) is not kind:
+        raise TypeError(f"a {kind.__name__}, and that class is in no module by its name")
+    return {"~member": [kind.__module__, kind.__qualname__, value.name]}
 
 
 def encoded(value: Any, plain: _Change) -> dict[str, Any]:
@@ -122,6 +144,32 @@ def _default(item: Any, made: _Change) -> Any:
     return defaultdict(FACTORIES[number], _dict(items, made))
 
 
+def _member(item: Any, made: _Change) -> Any:
+    module, path, name = item
+    if not all(type(one) is str for one in item):
+        raise TypeError("no names")
+    kind = _enum_of(module, path)
+    if kind is None or name not in kind.__members__:
+        shown = one_line(f"{path}.{name}")[:200]
+        raise NoSuchMember(f"the checkpoint holds {shown}, and this script has no such member of an Enum")
+    return kind.__members__[name]
+
+
+def _enum_of(module: str, path: str) -> type[enum.Enum] | None:
+    """Nothing of the script's runs: a lazy module would import, and a ``__getattr__`` might do anything."""
+    found: Any = sys.modules.get(module)
+    if not issubclass(type(found), ModuleType):
+        return None
+    names = object.__getattribute__(found, "__dict__")
+    for name in path.split("."):
+        found = names.get(name)
+        if not issubclass(type(found), type):
+            return None
+        names = type.__getattribute__(found, "__dict__")
+    own = isinstance(found, enum.EnumMeta) and (found.__module__, found.__qualname__) == (module, path)
+    return found if own else None
+
+
 def _decimal(item: Any, made: _Change) -> Any:
     sign, digits, exponent = item
     if not all(type(one) is int for one in (sign, exponent, *digits)):
@@ -143,6 +191,7 @@ _DECODERS: dict[str, Callable[[Any, _Change], Any]] = {
     "~deque": lambda item, made: deque(map(made, item)),
     "~set": lambda item, made: set(_keys(map(made, item))),
     "~frozenset": lambda item, made: frozenset(_keys(map(made, item))),
+    "~member": _member,
     "~decimal": _decimal,
     "~datetime": _datetime,
     "~date": lambda item, made: date(*item),
