@@ -139,7 +139,7 @@ def test_the_end_of_a_guardian_that_never_told_of_its_command_is_not_taken_for_a
     with supervised(tmp_path, "true", ahead=f"sys.executable = {str(guardian)!r}") as process:
         said, _ = process.communicate(timeout=30)
     assert process.returncode == Exit.FAILED, said
-    assert "the command failed before its first batch (exit 7)" in said
+    assert "the command failed before its first batch (exit 7) and is not started again (exit 70)" in said
 
 
 # --- a command that cannot be started ------------------------------------------------------------------------------

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+import holdfast
 from holdfast.core.machine.crash_signature import Failure, failure_in
 
 TRACEBACK = """epoch 1 done
@@ -60,6 +63,18 @@ def test_an_exception_without_a_text_is_one() -> None:
     found = of(TRACEBACK.replace("ValueError: no such folder: 'out'", "AssertionError"))
     assert found is not None
     assert found.text == "AssertionError (train.py, line 17)"
+
+
+def test_of_an_exception_that_a_library_raises_the_scripts_own_last_line_is_named() -> None:
+    keras = "/venv/lib/python3.11/site-packages/keras/src/utils/traceback_utils.py"
+    own = str(Path(holdfast.__file__).with_name("training") / "resume.py")
+    below = "".join(f'  File "{file}", line 9, in f\n    f()\n' for file in (own, "<frozen abc>", keras))
+    raised = TRACEBACK.replace("ValueError", f"{below}ValueError")
+    found = of(f"{TRACEBACK}\n{raised}")
+    assert found == Failure("ValueError", f"{keras}:9", "ValueError: no such folder: 'out' (train.py, line 17)")
+    nothing_own = of(f"{TRACEBACK}\nTraceback (most recent call last):\n{below}KeyError: 'x'\n")
+    assert nothing_own is not None
+    assert nothing_own.text == "KeyError: 'x' (traceback_utils.py, line 9)"
 
 
 def test_the_same_exception_of_the_script_at_the_same_place_repeats_whatever_its_text() -> None:

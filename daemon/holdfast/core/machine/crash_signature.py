@@ -7,11 +7,14 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..errors import one_line
 
 _PLACE = re.compile(r'  File "(?P<file>[^"]+)", line (?P<line>\d+)(, in .*)?')
 _ERROR = re.compile(r"(?P<kind>[A-Za-z_][\w.]*)(: .*)?")
+_BEGUN = "Traceback (most recent call last)"
+_FOREIGN = re.compile(rf"/(site|dist)-packages/|/lib/python\d|^<|^{re.escape(str(Path(__file__).parents[2]))}/")
 _IGNORED = "Exception ignored in"  # said as an interpreter shuts down, and no reason for its end
 _EARLY_END = "exit 0"
 # They come of the script and its files: the same exception at the same place will come again. Errors of a network, a
@@ -37,7 +40,9 @@ _OF_THE_SCRIPT = {
 
 @dataclass(frozen=True)
 class Failure:
-    """``kind`` is the exception's class, ``place`` the file and line that raised it; ``text`` is for people."""
+    """``kind`` is the exception's class, ``place`` the file and line that raised it; ``text`` is for people, and names
+    the last line of the script's own on the way there.
+    """
 
     kind: str
     place: str
@@ -63,8 +68,15 @@ def failure_in(lines: Sequence[str]) -> Failure | None:
     match = _ERROR.fullmatch(error)
     if match is None:
         return None
-    where = f"{os.path.basename(place['file'])}, line {place['line']}"
+    shown = _in_the_script(lines, places) or place
+    where = f"{os.path.basename(shown['file'])}, line {shown['line']}"
     return Failure(match["kind"], f"{place['file']}:{place['line']}", one_line(f"{error} ({where})", 200))
+
+
+def _in_the_script(lines: Sequence[str], places: Sequence[tuple[int, re.Match[str]]]) -> re.Match[str] | None:
+    """The last place of the last traceback that is in a file of the user's: there a person looks first."""
+    begun = max((at for at, line in enumerate(lines) if line.startswith(_BEGUN)), default=0)
+    return next((found for at, found in reversed(places) if at > begun and not _FOREIGN.search(found["file"])), None)
 
 
 def early_end(step: int, text: str) -> Failure:

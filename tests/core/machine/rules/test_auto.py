@@ -56,6 +56,21 @@ def test_a_command_that_trains_nothing_is_not_complete_and_what_was_not_found_is
     assert on(state, Finalized())[0].exit_code is Exit.FAILED
 
 
+@pytest.mark.parametrize("auto", [True, False])
+@pytest.mark.parametrize(
+    "history",
+    [
+        (ChildExited(0, tensorflow=True),),
+        (TrainingUnprotected("a loop"), ChildExited(0, tensorflow=True)),
+        (ChildExited(1, how="exit 1"),),
+    ],
+)
+def test_a_failure_that_no_later_line_tells_is_told_with_the_exit_code(history: tuple[Event, ...], auto: bool) -> None:
+    state, effects = on(State(rules=Rules(auto=auto)), *START, *history)
+    assert said(effects).endswith(" (exit 70)")
+    assert on(state, NO_LONGER_OWED, Finalized())[0].exit_code is Exit.FAILED
+
+
 def test_a_command_that_trained_is_complete_as_ever() -> None:
     trained = (TrainingConnected(), TrainingStarted(), PairSpooled(FIRST), PairStored(FIRST), TrainingEnded())
     state, _ = start(*trained, ChildExited(0, python=True, keras=True), NO_LONGER_OWED, Finalized())

@@ -323,6 +323,14 @@ def test_the_same_failure_for_a_second_time_without_progress_is_the_last() -> No
     )
 
 
+def test_why_it_is_not_started_again_is_not_said_in_the_words_of_the_last_line() -> None:
+    state, _ = go(*TRAIN, Progressed(45), ChildExited(1, failure=BUG))
+    began = (Tick(), Restored(), Spawned(7), TrainingStarted())
+    state, effects = on(state, *began, ChildExited(1, failure=BUG), now=state.next_time() or 0.0)
+    [text] = [effect.text for effect in effects if isinstance(effect, Say)]
+    assert text == f"the command is not started again, as it would fail again: {BUG.text}"
+
+
 @pytest.mark.parametrize(
     ("first", "second"),
     [(BUG, replace(BUG, place="/code/train.py:30")), (OUTAGE, OUTAGE), (None, BUG), (BUG, None), (None, None)],

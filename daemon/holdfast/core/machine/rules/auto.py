@@ -9,6 +9,9 @@ from ..effects import Kill, Say
 from ..events import ChildExited, TrainingNotServed
 from ..state import State, Step
 
+CODE = f"(exit {int(Exit.FAILED)})"
+"""Ends a line after which no other tells how the run ended."""
+
 
 def not_served(state: State, event: TrainingNotServed, now: float) -> Step:
     """Ended before it trains what a stop would lose."""
@@ -19,7 +22,7 @@ def not_served(state: State, event: TrainingNotServed, now: float) -> Step:
 def nothing_trained(event: ChildExited) -> str:
     """Of a command that ended with 0."""
     found = what_was_found(event.python, event.keras, event.tensorflow)
-    return f"--auto found nothing to make resumable: {found}. The run is not complete"
+    return f"--auto found nothing to make resumable: {found}. The run is not complete {CODE}"
 
 
 def what_was_found(python: bool, keras: bool, tensorflow: bool = False) -> str:

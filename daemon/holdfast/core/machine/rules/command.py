@@ -28,7 +28,7 @@ from ..events import (
 )
 from ..state import MOST_DEATHS, NO_TRAINING_TIME, Outcome, Phase, State, Step
 from . import gang
-from .auto import nothing_trained
+from .auto import CODE, nothing_trained
 from .endings import after, end, flush
 from .stops import flush_before, give_up_restoring
 
@@ -214,11 +214,13 @@ def exited(state: State, event: ChildExited, now: float) -> Step:
     elif event.code == 0 and event.tensorflow and not (state.trained or state.seen_training or state.unprotected):
         text = (
             "the command loaded TensorFlow or Keras, and no training of it reported to holdfast: nothing is saved, so "
-            "the run is not complete. Add holdfast.Resume() to fit's callbacks, or use holdfast.session() in a loop"
+            "the run is not complete. Add holdfast.Resume() to fit's callbacks, or use holdfast.session() in a loop "
+            f"{CODE}"
         )
         return after(Say("failed", text, warning=True), flush(state, Outcome.FAILED))
     elif event.code == 0 and state.unprotected and not state.finished:
-        said = Say("failed", "the command trained without ever saving, so the run is not complete", warning=True)
+        text = f"the command trained without ever saving, so the run is not complete {CODE}"
+        said = Say("failed", text, warning=True)
         return after(said, flush(state, Outcome.FAILED))
     elif event.code == 0:
         return flush(state, Outcome.COMPLETE)
@@ -230,7 +232,8 @@ def exited(state: State, event: ChildExited, now: float) -> Step:
         return state, (Restore(state.avoid),)
     may_pass = state.stalled or event.lost  # a hang may well be the network's, and not the script's
     if not state.trained and not may_pass:
-        text = f"the command failed before its first batch ({how(event)}){_wrong_python(event)}"
+        failed = f"the command failed before its first batch ({how(event)}) and is not started again"
+        text = f"{failed}{_wrong_python(event)} {CODE}"
         said = Say("failed", text, warning=True)
         return after(said, flush(state, Outcome.FAILED))
     if state.refused:
@@ -310,7 +313,7 @@ def give_up(state: State, event: ChildExited) -> Step:
 def give_up_repeated(state: State, failure: Failure) -> Step:
     """The same exception at the same place, and not one new batch between: a third start would end there as well."""
     text = f"the command failed twice in the same way without progress: {failure.text}"
-    said = Say("failed", f"{text}; it is not started again, as it would fail again", warning=True)
+    said = Say("failed", f"the command is not started again, as it would fail again: {failure.text}", warning=True)
     return after(said, flush(replace(state, failure=text), Outcome.FAILED))
 
 
