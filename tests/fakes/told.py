@@ -37,7 +37,7 @@ class Account:
 
 class Told:
     """``batch_seconds`` is what a batch takes, and an epoch has ``batches`` of them; at each end it is validated for
-    ``validation_seconds``, and a pair is saved.
+    ``validation_seconds``, and a pair is saved. After each ``fit_batches`` another fit begins.
 
     Each method is a start of holdfast, on an empty disk.
     """
@@ -61,6 +61,7 @@ class Told:
         self._validation_seconds, self._validated = validation_seconds, 0.0
         self._incarnation = self._save = 0
         self.metrics: Mapping[str, float] = {}
+        self.fit_batches = epochs * batches
 
     def pass_time(self, seconds: float, kind: str = "") -> None:
         self.now += timedelta(seconds=seconds)
@@ -167,7 +168,8 @@ class Told:
         self._newest = CheckpointName(epoch, self.step, spell_loss(loss), self._incarnation, self._save)
         metrics = {"loss": loss, "val_loss": loss * 1.1, "accuracy": 1 - loss / 3, **self.metrics}
         told = {"seconds": 0.0, "reason": reason, "batch": batch, "metrics": metrics, "validated": self._validated}
-        journal.event("saved", checkpoint=str(self._newest), **told)
+        fit = 1 + (self.step - 1) // self.fit_batches
+        journal.event("saved", checkpoint=str(self._newest), **told, fit=fit)
         self.stored = self.step
         if self._save % 10 == 1 or self._save < 20:  # retention let the others go
             self.run.pair(self._newest, metrics)

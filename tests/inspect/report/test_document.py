@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fakes.pairs import store_only
 from fakes.stored import Run, name_of
 from fakes.told import Report, Told
 from holdfast.inspect.report.cost import Prices
 from holdfast.inspect.report.document import document
 from holdfast.inspect.report.page import page
 from holdfast.inspect.report.read import read
+from holdfast.spool import Spool
 
 UNTOLD = ["executed", "again"]
 
@@ -78,7 +81,7 @@ def test_a_run_that_is_trained_has_an_end_in_sight_and_what_it_would_lose_now(to
     found = document(read(told.run.store, told.run.id), told.now.timestamp() + 20, Prices())
     assert found["verdict"] == (
         "running: epoch 4/10, batch 30/100, 33 %, about 6 min left: 2 starts on 2 machines, 1 interruption, "
-        "30 batches not stored yet, 0 done twice"
+        f"30 batches not stored yet as of {told.now:%H:%M:%S} UTC, 0 done twice"
     )
     assert found["progress"]["share"] == pytest.approx(0.33)
     assert found["progress"]["seconds_left"] == pytest.approx(670 * 0.5 - 20)
@@ -178,6 +181,15 @@ def test_checkpoints_say_what_they_are_good_for_and_whether_they_look_whole(told
     ]
     assert [row["state"].partition(":")[0] for row in rows] == ["sizes are right", "damaged", "damaged"]
     assert newest.step == 250
+
+
+def test_a_checkpoint_that_several_others_need_says_how_many(run: Run, report: Report, tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "machine" / str(run.id))
+    for save, needs in ((1, ()), (2, ()), (3, (name_of(1), name_of(2))), (4, (name_of(1),))):
+        store_only(run.store, spool, name_of(save), needs)
+    run.file("training_options.json", json.dumps({"keep": {"last": 2, "every": None, "best": None}}).encode())
+    rows = report()["checkpoints"]["newest"]
+    assert [row["why"] for row in rows[2:]] == [["step 30 needs it"], ["needed by 2 others"]]
 
 
 @pytest.mark.parametrize(
@@ -300,7 +312,7 @@ def test_a_run_of_an_early_version_has_fewer_facts_and_a_report(run: Run, report
     run.file("events-i1.jsonl", b"".join(json.dumps(line).encode() + b"\n" for line in timed))
     found = report()
     assert found["batches"] == {"executed": 30, "again": 0, "step": 30, "lost": 0, "at_least": []}
-    assert found["curves"]["val_loss"] == [[30, 1_795_363_204.0, 0.5]]
+    assert found["curves"]["val_loss"] == [[30, 1_795_363_204.0, 0.5, 1]]
     assert found["progress"] is None
 
 

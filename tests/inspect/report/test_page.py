@@ -98,6 +98,25 @@ def test_a_metric_of_one_checkpoint_is_a_dot(told: Told, report: Report) -> None
     assert "batches: 100</span>" in drawn
 
 
+def lengths_of_lines(text: str) -> list[int]:
+    """How many points each line of the loss has: those over batches, then those over time."""
+    figure = text.partition("</figure>")[0]
+    return [len(points.split()) for points in re.findall(r'<polyline class="s0" points="([^"]+)"', figure)]
+
+
+def test_each_fit_of_a_script_has_a_line_of_its_own(told: Told, report: Report) -> None:
+    told.fit_batches = 500
+    told.completed()
+    assert lengths_of_lines(page(report())) == [5, 5, 5, 5]
+
+
+def test_over_time_a_line_ends_where_no_machine_trained(told: Told, report: Report) -> None:
+    told.interrupted(300, gap=6000)
+    told.killed(200, gap=0)
+    told.completed()
+    assert lengths_of_lines(page(report())) == [10, 3, 7], "a short pause hides nothing"
+
+
 @pytest.mark.parametrize(
     ("made", "expected"),
     [

@@ -5,7 +5,8 @@ The drawing stretches to the width that there is; labels are HTML beside it, so 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .markup import Markup, tag
@@ -13,6 +14,7 @@ from .moments import clock
 
 _WIDTH, _HEIGHT = 1000.0, 300.0
 _MOST_MARKS = 60  # more would hide the curve
+_LEAST_PAUSE = 0.01  # of the width; a shorter one would only make dots of a line
 
 
 def charts(summary: Mapping[str, Any]) -> list[Markup]:
@@ -33,14 +35,20 @@ def _figure(curves: Mapping[str, Sequence[Sequence[float]]], summary: Mapping[st
     return tag(
         "figure",
         tag("figcaption", legend),
-        _plot(curves, 0, [mark[0] for mark in resumed], lambda x: f"{x:.0f}", "batches"),
-        _plot(curves, 1, [mark[1] for mark in resumed], lambda x: clock(x, True), "time"),
+        _plot(curves, 0, [mark[0] for mark in resumed], (), lambda x: f"{x:.0f}", "batches"),
+        _plot(curves, 1, [mark[1] for mark in resumed], summary["pauses"], lambda x: clock(x, True), "time"),
     )
 
 
 def _plot(
-    curves: Mapping[str, Sequence[Sequence[float]]], axis: int, marks: Sequence[float], label: Any, title: str
+    curves: Mapping[str, Sequence[Sequence[float]]],
+    axis: int,
+    marks: Sequence[float],
+    pauses: Sequence[Sequence[float]],
+    label: Any,
+    title: str,
 ) -> Markup:
+    """``pauses``: from when to when no machine trained."""
     points = [point for one in curves.values() for point in one]
     left, right = min(p[axis] for p in points), max(p[axis] for p in points)
     low, high = min(p[2] for p in points), max(p[2] for p in points)
@@ -51,10 +59,12 @@ def _plot(
         left, x_scale = left - _WIDTH / 2, 1.0
     shown = [] if alone else [mark for mark in marks if left <= mark <= right]
     lines = [_vertical((mark - left) * x_scale) for mark in shown] if len(shown) <= _MOST_MARKS else []
-    drawn = []
-    for number, one in enumerate(curves.values()):
-        shape = [((p[axis] - left) * x_scale, _HEIGHT - (p[2] - bottom) * y_scale) for p in sorted(one, key=_at(axis))]
-        drawn.append(_curve(number, shape))
+    long = [over for began, over in pauses if over - began > _LEAST_PAUSE * (right - left)]
+    drawn = [
+        _curve(number, [((p[axis] - left) * x_scale, _HEIGHT - (p[2] - bottom) * y_scale) for p in part])
+        for number, one in enumerate(curves.values())
+        for part in _parts(sorted(one, key=_at(axis)), long)
+    ]
     svg = tag(
         "svg", lines, drawn, class_="plot", view_box=f"0 0 {_WIDTH:g} {_HEIGHT:g}", preserve="none", role="img",
         aria_label=f"{', '.join(curves)} over {title}",
@@ -76,6 +86,16 @@ def _plot(
 
 def _at(axis: int) -> Any:
     return lambda point: point[axis]
+
+
+def _parts(points: Sequence[Sequence[float]], pauses: Sequence[float]) -> Iterator[Sequence[Sequence[float]]]:
+    """What may be joined by a line: points of one fit, without a pause between them. ``pauses``: when each was over."""
+    begin = 0
+    for number, (one, two) in enumerate(itertools.pairwise(points), 1):
+        if one[3] != two[3] or any(one[1] < over <= two[1] for over in pauses):
+            yield points[begin:number]
+            begin = number
+    yield points[begin:]
 
 
 def _curve(number: int, points: Sequence[tuple[float, float]]) -> Markup:

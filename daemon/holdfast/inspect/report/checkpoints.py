@@ -77,9 +77,13 @@ def _kept(
         return float(name.loss) if best == "loss" and name.loss != "none" else None
 
     found = (policy or Retention(last=1)).reasons(names, metric)
+    needing: dict[CheckpointName, list[int]] = {}
     for name in list(found):
         for needed in by_name[name].needs if name in by_name else ():
-            found.setdefault(needed, []).append(f"step {name.step} needs it")
+            needing.setdefault(needed, []).append(name.step)
+    for needed, steps in needing.items():
+        text = f"step {steps[0]} needs it" if len(steps) == 1 else f"needed by {len(steps)} others"
+        found.setdefault(needed, []).append(text)
     return found
 
 

@@ -15,11 +15,12 @@ MOST_POINTS = 400
 
 
 class Point(NamedTuple):
-    """``at``: seconds since 1970."""
+    """``at``: seconds since 1970; ``fit``: which of the run's fits it is of, from 1 on."""
 
     step: int
     at: float
     value: float
+    fit: int = 1
 
 
 def series(starts: Sequence[Start], manifests: Iterable[Manifest]) -> dict[str, list[Point]]:
@@ -37,7 +38,7 @@ def series(starts: Sequence[Start], manifests: Iterable[Manifest]) -> dict[str, 
         for metric, value in _metrics(name, event, told.get(name, {})).items():
             number = finite(value)
             if number is not None and (metric in found or len(found) < MOST_SERIES):
-                found.setdefault(metric, {})[name.step] = Point(name.step, event.at, number)
+                found.setdefault(metric, {})[name.step] = Point(name.step, event.at, number, event.count("fit") or 1)
     in_order = sorted(found, key=lambda metric: (metric != "loss", metric != "val_loss", metric))
     return {metric: sorted(found[metric].values()) for metric in in_order}
 

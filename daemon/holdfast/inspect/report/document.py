@@ -72,6 +72,7 @@ def document(records: Records, now: float, prices: Prices = Prices()) -> dict[st
             metric: [list(point) for point in thinned(points)]
             for metric, points in series(starts, records.manifests).items()
         },
+        "pauses": [[one.over, two.begin] for one, two in itertools.pairwise(all_lives)],
         "resumed": [[life.base, life.begin] for life in all_lives[1:]],
         "checkpoints": checkpoints(records, now),
         "changes": _changes(starts),

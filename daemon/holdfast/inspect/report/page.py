@@ -125,7 +125,8 @@ _LANES = (
 )
 _CURVES = (
     "As the checkpoints have them: at an epoch's end, or within an epoch as far as it was. A dotted line is where "
-    "another start took over, where these are not too many."
+    "another start took over, where these are not too many. A line ends with its fit, and over time where no machine "
+    "trained."
 )
 
 
@@ -206,7 +207,7 @@ def _keeping(keep: Mapping[str, Any] | None) -> str:
 
 def _footer(summary: Mapping[str, Any]) -> Markup:
     unread = summary["unread"]
-    parts = [f"Made by holdfast report on {full(summary['made'])}, from {summary['store']} alone."]
+    parts = [f"Made by holdfast report on {full(summary['made'])}, from the store '{summary['store']}' alone."]
     missing = ", ".join(unread["files"]) or "none"
     if unread["lines"] or unread["files"]:
         parts.append(f" {count(unread['lines'], 'line')} of events could not be read; missing: {missing}.")

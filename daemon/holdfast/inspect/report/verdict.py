@@ -7,6 +7,7 @@ from typing import Any
 
 from ...core.errors import EXIT_MEANINGS, Exit
 from ...core.wording import count, duration_text
+from .moments import clock
 
 AT_LEAST = "at least "
 
@@ -23,7 +24,7 @@ def sentence(summary: Mapping[str, Any]) -> str:
         + (f" on {count(summary['hosts'], 'machine')}" if summary["hosts"] else ""),
         count(len(summary["interruptions"]), "interruption"),
         count(summary["crashes"], "crash", "crashes") if summary["crashes"] else "",
-        _lost(state, batches["lost"], least["lost"]),
+        _lost(summary, least["lost"]),
         f"{least['again']}{batches['again']} done twice",
     ]
     head = {
@@ -36,10 +37,12 @@ def sentence(summary: Mapping[str, Any]) -> str:
     return f"{head}: {', '.join(part for part in parts if part)}"
 
 
-def _lost(state: str, lost: int, least: str) -> str:
-    if state == "running":
-        return f"{count(lost, 'batch', 'batches')} not stored yet"
-    return f"{least}{count(lost, 'batch', 'batches')} lost"
+def _lost(summary: Mapping[str, Any], least: str) -> str:
+    """A machine at work, or killed just now, has done more than the store has heard of."""
+    lost = count(summary["batches"]["lost"], "batch", "batches")
+    if summary["state"] == "running":
+        return f"{lost} not stored yet as of {clock(summary['ended'])} UTC"
+    return f"{least}{lost} lost"
 
 
 def _failed(summary: Mapping[str, Any]) -> str:
