@@ -39,6 +39,7 @@ class Training:
         own_data: bool = True,
         path: str = "dense/kernel",
         digests: list[list[Any]] | None = None,
+        not_kept: tuple[str, ...] = (),
         **history: list[Any],
     ) -> None:
         self._save += 1
@@ -53,7 +54,7 @@ class Training:
             state = {"epoch": [0, 1], "history": history}
             data = {"pass": 0, "batches": 4} if own_data else None
             document |= {"fit": fit, "data": data, "callbacks": [{"class": "History", "state": state}]}
-            document |= {"digests": digests or []}
+            document |= {"digests": digests or [], "not_kept": list(not_kept)}
         else:
             document |= {"values": None}
         manifest = save_pair(self._spool, name)
@@ -161,3 +162,12 @@ def test_with_several_fits_a_batch_is_named_with_its_fit(trainings: tuple[Traini
         training.pair([1.0], fit=0, own_data=False, digests=[[0, 0, "x"]])
         training.pair([1.0], fit=1, own_data=False, digests=[[0, 0, str(number)]])
     assert compare_runs(a.store, b.store, RUN).data.other == "batch 1 of epoch 1 of fit 2"
+
+
+def test_what_some_checkpoint_lacks_is_named_though_the_ends_are_the_same(trainings: tuple[Training, Training]) -> None:
+    a, b = trainings
+    a.pair([1, 2])
+    b.pair([0, 0], not_kept=("Mine.phase", "Mine.last"))
+    b.pair([1, 2], not_kept=("Mine.phase",))
+    found = compare_runs(a.store, b.store, RUN)
+    assert (found.same, found.not_kept) == (True, ["Mine.last", "Mine.phase"])

@@ -198,6 +198,8 @@ def test_the_facts_of_a_training_are_accepted() -> None:
         {"ended": 0},
         {"begun": 1},
         {"at_end": 1},
+        {"not_kept": "M.last"},
+        {"not_kept": [1]},
         {"random": []},
         {"logs": []},
         {"callbacks": None},

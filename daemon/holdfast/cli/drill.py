@@ -103,7 +103,7 @@ def drill(
 
     kept: deque[str] = deque(maxlen=_LAST_LINES)
 
-    def show(line: str) -> None:
+    def show_line(line: str) -> None:
         if quiet:
             kept.append(line)
         else:
@@ -117,7 +117,7 @@ def drill(
             deployment = None if share_folder else _deployment(command, signals.check, copy_limit, Path(folder), tell)
             with contextlib.ExitStack() as held:
                 services = [held.enter_context(MetadataService()) for _ in range(ranks)]
-                site = Site(command, Path(folder), services, show, signals.check, deployment, options)
+                site = Site(command, Path(folder), services, show_line, signals.check, deployment, options)
                 report = Drill(site, tell).run(interruptions, chosen, seed)
         except Cancelled:
             raise
@@ -128,7 +128,7 @@ def drill(
     if as_json:
         json.dump(report.to_json(), sys.stdout, indent=1)
         sys.stdout.write("\n")
-    _print(console, report, quiet)
+    show(console, report, quiet)
     return 0 if report.passed else int(Exit.FAILED)
 
 
@@ -152,7 +152,7 @@ def _deployment(
     return found
 
 
-def _print(console: Console, report: Report, quiet: bool) -> None:
+def show(console: Console, report: Report, quiet: bool) -> None:
     table = Table(
         title=f"\nInterruptions (--seed {report.seed} has the same again)",
         title_justify="left",
@@ -181,6 +181,8 @@ def _print(console: Console, report: Report, quiet: bool) -> None:
     if report.not_compared:
         names = escape(shown(report.not_compared))
         console.print(f"not compared, as it differs between two undisturbed trainings too: {names}")
+    if report.not_kept:
+        console.print(f"not kept, and not compared: {escape(shown(report.not_kept))}")
     for note in report.notes:
         console.print(f"note: {escape(note)}")
     for line in report.output if quiet else ():

@@ -54,13 +54,16 @@ class DataCompared:
 
 @dataclass(frozen=True)
 class Compared:
-    """``histories`` names each metric whose history differs; ``fits`` and ``arrays`` count what was compared."""
+    """``histories`` names each metric whose history differs; ``fits`` and ``arrays`` count what was compared.
+    ``not_kept`` are paths of callbacks' values that some checkpoint lacks.
+    """
 
     fits: int
     arrays: int
     differences: list[Difference]
     histories: list[str]
     data: DataCompared
+    not_kept: list[str]
 
     @property
     def same(self) -> bool:
@@ -69,7 +72,7 @@ class Compared:
 
 def compare_runs(left: Store, right: Store, run: str) -> Compared:
     """Compares the last state of each fit of two trainings. Raises HoldfastError where there is no checkpoint."""
-    (ours, our_batches), (theirs, their_batches) = _scan(left, run), _scan(right, run)
+    (ours, our_batches, our_lost), (theirs, their_batches, their_lost) = _scan(left, run), _scan(right, run)
     found: list[Difference] = []
     histories: list[str] = []
     arrays, exact = 0, True
@@ -85,7 +88,7 @@ def compare_runs(left: Store, right: Store, run: str) -> Compared:
         found += [Difference(prefix + one.path, one.largest) for one in differences(a, b)]
         histories += [prefix + text for text in _histories(a.history, b.history)]
     data = _compare_batches(our_batches, their_batches, exact, len(numbers) > 1)
-    return Compared(len(numbers), arrays, found, histories, data)
+    return Compared(len(numbers), arrays, found, histories, data, sorted(our_lost | their_lost))
 
 
 def _compare_batches(left: _Batches, right: _Batches, exact: bool, name_fit: bool) -> DataCompared:
@@ -98,15 +101,16 @@ def _compare_batches(left: _Batches, right: _Batches, exact: bool, name_fit: boo
     return DataCompared(len(both), f"batch {batch + 1} of epoch {epoch + 1}{of_fit}", exact)
 
 
-def _scan(store: Store, run: str) -> tuple[dict[int, CheckpointName], _Batches]:
+def _scan(store: Store, run: str) -> tuple[dict[int, CheckpointName], _Batches, set[str]]:
     """The newest pair of each fit, by the fit's number (a loop of the script's own is number 0); and the digests of
-    batches that all pairs hold, by fit, epoch and batch.
+    batches that all pairs hold, by fit, epoch and batch; and what one of them names as not kept.
     """
     names = list_pairs(store, run)
     if not names:
         raise HoldfastError(f"run {run} has no checkpoint in {store.uri}: does the script use holdfast.Resume?")
     found: dict[int, CheckpointName] = {}
     batches: _Batches = {}
+    lost: set[str] = set()
     with tempfile.TemporaryDirectory(prefix="holdfast-") as folder:
         for name in names:
             listed = look_up(store, run, name)
@@ -115,9 +119,10 @@ def _scan(store: Store, run: str) -> tuple[dict[int, CheckpointName], _Batches]:
             document = restricted_pickle.loads(path.read_bytes())
             fit = int(document.get("fit", 0))
             found.setdefault(fit, name)
+            lost.update(document.get("not_kept", []))
             for epoch, batch, digest in document.get("digests", []):
                 batches.setdefault((fit, epoch, batch), set()).add(digest)
-    return found, batches
+    return found, batches, lost
 
 
 def final_state(store: Store, run: str) -> FitState:

@@ -75,7 +75,7 @@ class Drill:
         self._tell(f"{_batches(report.batches)}; once more, to see whether it equals itself")
         again = self._undisturbed("reference-again")
         itself = compare_runs(reference.store, again.store, RUN)
-        report.differences, report.fits = itself.differences, itself.fits
+        report.differences, report.fits, report.not_kept = itself.differences, itself.fits, itself.not_kept
         report.deterministic = not report.differences
         if not report.deterministic:
             report.problems.append("the command does not end the same even when nothing interrupts it")
@@ -218,6 +218,7 @@ class Drill:
         report.other_differences = [text for text in found.histories if text not in unstable]
         report.other_differences += [f"{FOLDER}/{name}" for name in files.differ]
         report.not_compared = [*unstable, *(f"{FOLDER}/{name}" for name in files.left_out)]
+        report.not_kept = found.not_kept
         report.identical = not report.differences and not report.other_differences
         outside = compare_files(reference.left.written, again.left.written, last.written)
         if outside.differ:

@@ -29,7 +29,8 @@ class Report:
 
     ``ranks`` is how many machines trained together, ``fits`` how many were compared. ``differences`` are variables;
     ``other_differences`` are metrics' histories and files under ``artifacts/``. ``not_compared`` names what differs
-    between two undisturbed trainings as well. ``notes`` are no verdict: what a user should know. ``output`` is the end
+    between two undisturbed trainings as well, and ``not_kept``
+    what callbacks hold and no checkpoint has. ``notes`` are no verdict: what a user should know. ``output`` is the end
     of a failed machine's.
     """
 
@@ -44,6 +45,7 @@ class Report:
     differences: list[Difference] = field(default_factory=list)
     other_differences: list[str] = field(default_factory=list)
     not_compared: list[str] = field(default_factory=list)
+    not_kept: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     cause: str = ""

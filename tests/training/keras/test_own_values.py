@@ -509,6 +509,10 @@ def test_what_cannot_be_kept_is_named_by_its_path(model: keras.Model) -> None:
     for path in ("Awkward.phase", "Awkward.things", "Awkward.stream", "Awkward.numbers"):
         assert [line for line in said if line.startswith(f"{path} ")], path
     assert all("get_state" in line for line in said)
+    assert values.lost == ["Awkward.numbers", "Awkward.phase", "Awkward.stream", "Awkward.things"]
+    callback.phase, callback.things = 1, []  # type: ignore[assignment]
+    values.read()
+    assert "Awkward.phase" not in values.lost
 
 
 def test_a_value_that_the_script_no_longer_has_is_named(model: keras.Model) -> None:

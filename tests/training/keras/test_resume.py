@@ -168,6 +168,26 @@ def test_alone_each_start_says_where_it_goes_on_and_a_stop_where_the_state_is(
     assert said(short, tmp_path) == [f"holdfast: {following}: a new run ({run.name} is complete)"]
 
 
+class Remembers(keras.callbacks.Callback):
+    def __init__(self) -> None:
+        super().__init__()
+        self.last: Any = None
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.last = f"batch {batch}"
+
+
+def test_a_resumed_start_names_what_its_checkpoint_lacks(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def run(callbacks: list[keras.callbacks.Callback]) -> tuple[keras.Model, Any]:
+        return script(sequential, epochs=2)([Remembers(), *callbacks])
+
+    line = "holdfast: Remembers.last begins anew: the checkpoint does not have it"
+    once(run, tmp_path, (1, 2))
+    assert line not in capfd.readouterr().err.splitlines()
+    once(run, tmp_path)
+    assert capfd.readouterr().err.splitlines().count(line) == 1
+
+
 def test_a_complete_run_is_not_continued_but_followed_by_the_next(tmp_path: Path) -> None:
     first = once(script(epochs=1), tmp_path)
     assert_same(once(script(epochs=1), tmp_path), first)

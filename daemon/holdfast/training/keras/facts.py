@@ -35,6 +35,7 @@ def checked(saved: Saved) -> Saved:
         and _are(facts.get("places", []), _is_count)
         and isinstance(facts.get("layers", {}), dict)
         and isinstance(facts.get("own", {}), dict)
+        and _are(facts.get("not_kept", []), lambda one: isinstance(one, str))  # older pairs do not say it
         and isinstance(facts.get("settings", {}), dict)
         and isinstance(facts.get("data_state", {}), dict)
         and _are(facts.get("digests", []), _is_digest)

@@ -59,6 +59,7 @@ class OwnValues:
         self._known: set[int] = set()
         self._of_model: dict[str, Any] | None = None
         self._kept: set[str] = set()
+        self._lost: set[str] = set()
 
     def begin(self) -> None:
         for slot, now in self._slots():
@@ -83,14 +84,24 @@ class OwnValues:
             except LookupError:
                 continue
             except TypeError as error:
-                self._say(f"{slot.path} is not kept: it holds {error}. {_REMEDY}")
+                self._lose(slot, f"is not kept: it holds {error}")
             except Exception as error:  # as above: the training must not die of it
-                self._say(f"{slot.path} is not kept ({type(error).__name__}). {_REMEDY}")
+                self._lose(slot, f"is not kept ({type(error).__name__})")
             else:
                 self._kept.add(slot.path)
+                self._lost.discard(slot.path)
                 found[slot.path] = value
         self.watch_model()
         return found
+
+    @property
+    def lost(self) -> list[str]:
+        """The paths of what has changed and is not kept."""
+        return sorted(self._lost)
+
+    def _lose(self, slot: Slot, why: str) -> None:
+        self._lost.add(slot.path)
+        self._say(f"{slot.path} {why}. {_REMEDY}")
 
     def _check_place(self, slot: Slot) -> None:
         """Raises TypeError for a value that a resume could not set there."""
@@ -111,7 +122,7 @@ class OwnValues:
             return
         other_class = before is not None and before[0] is not type(value) and is_own(type(value))
         if isinstance(value, _RULES) or other_class or number_of(value) in self._known:
-            self._say(f"{slot.path} is another object than as the training began, and that is not kept. {_REMEDY}")
+            self._lose(slot, "is another object than as the training began, and that is not kept")
 
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Raises InvalidPair for what ``read`` cannot have given."""
@@ -163,7 +174,7 @@ class OwnValues:
                 slot = slot.of_object()
             if slot.path.split(".")[0].split(":")[0] in mine:
                 if _is_iterator(slot):
-                    self._say(f"{slot.path} is an iterator: where it stands is not kept. {_REMEDY}")
+                    self._lose(slot, "is an iterator: where it stands is not kept")
                 elif (now := mark(slot)) is not _GONE:
                     yield slot, now
 

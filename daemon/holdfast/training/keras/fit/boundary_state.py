@@ -32,6 +32,7 @@ class Boundary:
     values: dict[Place, Any] | None
     callback_states: list[Any]
     own_values: dict[str, Any]
+    lost: list[str]
     random: dict[str, Any]
     data: dict[str, Any]
     ended: bool
@@ -82,6 +83,7 @@ class BoundaryReader:
             values=snapshot.read_all(self._watched) if with_values else None,
             callback_states=callback_state.read_states(self._callbacks),
             own_values=self._own_values.read(),
+            lost=self._own_values.lost,
             # In this order: what is drawn meanwhile is known to the data.
             random={
                 **random_state.get_state(),
@@ -135,6 +137,7 @@ class BoundaryReader:
             "random": boundary.random,
             "callbacks": callback_state.to_entries(self._callbacks, boundary.callback_states, self._say),
             "own": boundary.own_values,
+            "not_kept": boundary.lost,
             "logs": plain_logs(boundary.logs),
             **boundary.data,
             "at_end": boundary.at_end,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from ....core.errors import HoldfastError, InvalidPair
+from ....core.errors import HoldfastError, InvalidPair, one_line
 from ....core.wording import count
 from ...data.batch_digests import BatchDigests
 from ...data.keras_in_use import keras
@@ -176,6 +176,9 @@ class Resumption:
     def _say_differences(self, saved: Saved) -> None:
         if difference := self._data.difference(saved.facts):
             self._say(difference)
+        if lost := saved.facts.get("not_kept"):
+            begin, them = ("begins", "it") if len(lost) == 1 else ("begin", "them")
+            self._say(f"{one_line(', '.join(lost), 1000)} {begin} anew: the checkpoint does not have {them}")
         epoch, batch = saved.position.epoch, saved.position.batch
         if (epoch, batch) > (self._progress.epochs, 0):
             asked = count(self._progress.epochs, "epoch")
