@@ -122,6 +122,7 @@ def test_a_rebalance_recommendation_alone_is_no_notice_that_stands() -> None:
         ("spot notice (hibernate at 16:19:15 UTC)", "spot hibernate"),
         ("scheduled maintenance (system-reboot at 22 Nov 16:17:06 UTC)", "maintenance"),
         ("Auto Scaling is taking this machine away (Terminated)", "autoscaling"),
+        ("rank 1 (b.internal): spot notice (stop at 16:19:15 UTC)", "spot stop"),
         ("something new", "other"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -214,13 +215,14 @@ def useful_batches(base: int, step: int, executed: int) -> float | None:
 
 def notice_kind(what: str) -> str:
     """One of NOTICE_KINDS, for the text of any source's notice, and for what people hand in."""
-    text = what.lower()
+    text = _OF_A_RANK.sub("", what.lower())
     if text.startswith("spot"):
         return next((kind for kind in _SPOT if kind.removeprefix("spot ") in text), "preemption")
     words = text.partition("(")[0]
     return next((kind for word, kind in _NOTICES.items() if word in words), "other")
 
 
+_OF_A_RANK = re.compile(r"^rank \d+ \([^)]*\): ")
 _SPOT = ("spot terminate", "spot stop", "spot hibernate")
 _NOTICES = {
     "preempt": "preemption",

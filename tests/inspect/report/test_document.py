@@ -112,6 +112,14 @@ def test_of_a_machine_that_vanished_the_lease_says_more_than_its_events(told: To
     assert found["untold"]
 
 
+def test_checkpoints_of_before_the_first_holdfast_run_are_of_no_start(run: Run, report: Report) -> None:
+    run.pair(name_of(1, incarnation=1))
+    lines = [{"event": "lease", "incarnation": 2}, {"event": "machine", "host": "a"}]
+    timed = [{"at": f"2026-11-22T16:0{number}:00+00:00", **line} for number, line in enumerate(lines)]
+    run.file("events-i2.jsonl", b"".join(json.dumps(line).encode() + b"\n" for line in timed))
+    assert report()["unseen"] == []
+
+
 def test_a_start_without_events_is_known_by_its_checkpoint_and_by_the_lease(told: Told, report: Report) -> None:
     told.interrupted(150)
     assert (report()["unseen"], report()["untold"]) == ([], False)
@@ -277,7 +285,7 @@ def test_a_run_of_several_machines_at_a_time_costs_them_all_and_names_who_was_lo
         20.0,
     )
     assert found["seconds"]["waiting"] == 19.0
-    assert found["cost"]["hours"] == pytest.approx(3 * 100 / 3600)
+    assert found["cost"]["hours"] == pytest.approx((100 + 98 + 32 + 50) / 3600), "of each while it was there"
     assert found["cost"]["undisturbed_hours"] > 3 * (found["seconds"]["productive"] + 5) / 3600
     assert found["untold"], "the other machines may have begun before this one and ended after it"
     assert found["lanes"][0]["ranks"] == ["a", "b", "d"]

@@ -52,6 +52,18 @@ class Start:
         return min(_MOST_RANKS, max(1, (machine.count("ranks") if machine else None) or 1))
 
     @property
+    def machine_seconds(self) -> float:
+        """Of all its ranks: of one besides rank 0 what it was seen by rank 0, from when it joined until it was lost."""
+        seconds, joined = self.ended - self.began, dict[int, float]()
+        for event in self.events:
+            rank = event.count("rank") if event.kind in ("gang-joined", "gang-lost") else None
+            if rank is not None and (since := joined.pop(rank, None)) is not None:
+                seconds += event.at - since
+            if rank is not None and event.kind == "gang-joined":
+                joined[rank] = event.at
+        return seconds + sum(self.ended - since for since in joined.values())
+
+    @property
     def machines(self) -> set[tuple[str, str]]:
         """Names of hosts, and the ids of disks where they are known: those of the ranks that joined, too."""
         own = self.last("machine")

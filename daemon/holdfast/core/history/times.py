@@ -61,4 +61,5 @@ def overall_goodput(seconds: Mapping[str, float], wall: float) -> float | None:
 
 
 def _share(part: float, whole: float) -> float | None:
-    return part / whole if whole > _LEAST else None
+    # Clocks of two machines may disagree by more than a gap.
+    return min(1.0, part / whole) if whole > _LEAST else None

@@ -66,7 +66,7 @@ def document(records: Records, now: float, prices: Prices = Prices()) -> dict[st
         "ended": max((start.ended for start in starts), default=None),
         "seconds": seconds,
         "goodput": _goodput(seconds, starts, state),
-        "cost": cost(seconds, len(starts), prices, ranks),
+        "cost": cost(starts, drawn, prices),
         "lanes": [_lane(start, lane) for start, lane in zip(starts, drawn, strict=True)],
         "curves": {
             metric: [list(point) for point in thinned(points)]
@@ -98,9 +98,10 @@ def _state(records: Records, now: float) -> str:
 
 def _unseen(records: Records) -> list[int]:
     """The incarnations of starts of which the store has no events, though a checkpoint or the lease tells of them."""
-    known = {start.incarnation for start in records.starts}
+    known = {start.incarnation for start in records.starts if start.incarnation is not None}
     told = {listed.name.incarnation for listed in records.contents.pairs} | set(records.heartbeats)
-    return sorted(told - known)
+    first = min(known | set(records.heartbeats), default=0)  # before it, a script trained without holdfast run
+    return sorted(number for number in told - known if number >= first)
 
 
 def _untold(starts: Sequence[Start], state: str) -> bool:

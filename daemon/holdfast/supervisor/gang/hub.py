@@ -275,7 +275,7 @@ class Hub:
     def _seen(self) -> dict[int, RankSeen]:
         """Where each rank is; empty while not all train."""
         with self._changed:
-            if self._end is None or self._stand is None or self._end.over:
+            if self._end is None or self._stand is None or self._end.over or self._end.finished:
                 return {}
             others = {one.rank: RankSeen(one.passed, one.idle) for one in self._roster if one.running}
             return {0: RankSeen(self._stand.passed, self.idle), **others}
