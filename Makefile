@@ -60,6 +60,7 @@ clean:
 	rm -rf $(VENV)
 
 $(VENV)/.demo: pyproject.toml constraints.txt
+	@echo "installing TensorFlow into $(VENV), once: 2.1 GB on the disk, a few minutes; 'make clean' removes it"
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --editable '.[tensorflow]'
 	touch $@

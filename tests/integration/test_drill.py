@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import sys
@@ -45,6 +46,11 @@ def test_a_resumable_script_passes_with_every_kind_of_interruption() -> None:
     assert all(i["redone"] == 0 for i in report["interruptions"] if i["kind"] != "sigkill")
     assert all(i["redone"] <= 20 for i in report["interruptions"]), "one interval, and what was on its way"
     assert report["executed"] == 150 + sum(i["redone"] for i in report["interruptions"])
+    assert re.search(r"interruption +┃ planned for batch ┃ ended after batch ┃ batches done again", text), text
+    for i in report["interruptions"]:
+        assert f"{i['kind']}, planned for batch {i['planned']}\n" in text
+        assert f"continues after batch {i['struck'] - i['redone']}, " in text
+        assert re.search(rf"{i['kind']} +│ +{i['planned']} │ +{i['struck']} of 150 │", text), text
 
 
 RANKS = [sys.executable, str(SCRIPTS / "ranks.py")]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import click
-from rich.console import Console
+
+from .common.show import unwrapped
 
 
 @click.command()
@@ -13,4 +14,4 @@ def demo() -> int:
     from ..drill.stop_signals import StopSignals
 
     with StopSignals() as signals:
-        return play(Console(highlight=False), signals.check)
+        return play(unwrapped(), signals.check)

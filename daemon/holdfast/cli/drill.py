@@ -30,6 +30,7 @@ from ..drill.plan import KINDS
 from ..drill.result import Report
 from ..drill.stop_signals import StopSignals
 from ..supervisor.command.isolation import check_reachable
+from .common.show import unwrapped
 from .options import checked_interval
 
 _LAST_LINES = 20
@@ -99,7 +100,7 @@ def drill(
         )
     options = (*(("--auto",) if auto else ()), "--every", checked_interval(every))
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed
-    console = Console(stderr=as_json, highlight=False, soft_wrap=True)
+    console = unwrapped(as_json, soft_wrap=True)
 
     kept: deque[str] = deque(maxlen=_LAST_LINES)
 
@@ -162,11 +163,12 @@ def show(console: Console, report: Report, quiet: bool) -> None:
     table.add_column("interruption")
     if report.ranks > 1:
         table.add_column("of rank", justify="right")
-    for column in ("at batch", "batches done again", "until the first new batch"):
+    for column in ("planned for batch", "ended after batch", "batches done again", "until the first new batch"):
         table.add_column(column, justify="right")
     for i in report.interruptions:
         rank = [str(i.rank)] if report.ranks > 1 else []
-        table.add_row(i.kind, *rank, f"{i.struck} of {report.batches}", str(i.redone), f"{i.recovery:.1f} s")
+        ended = f"{i.struck} of {report.batches}"
+        table.add_row(i.kind, *rank, str(i.planned), ended, str(i.redone), f"{i.recovery:.1f} s")
     if report.interruptions:
         console.print(table)
         console.print(f"\nbatches executed over all starts: {report.executed}; undisturbed: {report.batches}")

@@ -156,12 +156,15 @@ class Drill:
             Interruption(strike.kind, strike.rank, strike.step, last.step, redone, round(took, 2))
         )
         if trains:
-            self._tell(f"{group.first.name}: continues, {_batches(redone)} to redo, first new batch after {took:.1f} s")
+            self._tell(
+                f"{group.first.name}: continues after batch {last.step - redone}, {_batches(redone)} to redo, "
+                f"first new batch after {took:.1f} s"
+            )
 
     def _strike(self, group: MachineGroup, strike: Strike, report: Report) -> Sequence[int]:
         """Returns the ranks whose machines are gone: all leave when one is asked to, and one that is lost is alone."""
         machine, service = group.machines[strike.rank], self._site.services[strike.rank]
-        self._tell(f"{machine.name}: {strike.kind} at batch {group.first.progress().step}")
+        self._tell(f"{machine.name}: {strike.kind}, planned for batch {strike.step}")
         if strike.kind == "sigkill":
             group.lose(strike.rank, self._patience)
             return [strike.rank]

@@ -12,7 +12,8 @@ from .compare_runs import Difference
 class Interruption:
     """The end of the machine of ``rank``.
 
-    Steps are batches done in all; ``recovery`` is seconds from the next start to a new batch.
+    Steps are batches done in all: ``planned`` is when it was to come, ``struck`` how many there were in the end.
+    ``recovery`` is seconds from the next start to a new batch.
     """
 
     kind: str

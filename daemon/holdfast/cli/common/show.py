@@ -22,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 Advance = Callable[[str, int], None]
+_WIDE = 10_000
 _MOST_DRAWN = 2000  # rich is slow on more
 
 
@@ -71,6 +72,14 @@ def _draw(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         drawn.add_row(*(Text(cell, column.styles.get(cell, "")) for cell, column in zip(row, columns, strict=True)))
     Console(highlight=False).print(drawn)
+
+
+def unwrapped(stderr: bool = False, soft_wrap: bool = False) -> Console:
+    """A console for lines that come one by one. In a pipe it is so wide that nothing is wrapped."""
+    console = Console(stderr=stderr, highlight=False, soft_wrap=soft_wrap)
+    if not console.is_terminal:
+        console.width = _WIDE
+    return console
 
 
 def out(text: str) -> None:
