@@ -78,7 +78,7 @@ def test_a_start_that_waits_for_the_lease_says_so_and_not_that_nothing_is_stored
     for waiting in (one, fresh):
         lines = plain([waiting], NOW, RUNS)
         assert {"state: waiting, process 7", "waits: for the lease: it is held by another"} <= set(lines)
-        assert not [line for line in lines if line.startswith(("saved", "stored", "owed"))]
+        assert not [line for line in lines if line.startswith(("saved", "stored", "to store"))]
     assert "at: epoch 3, batch 23, step 83" in plain([one], NOW, RUNS), "an earlier start was here"
     assert not [line for line in plain([fresh], NOW, RUNS) if line.startswith("at:")]
     assert (one.to_dict(NOW)["state"], one.to_dict(NOW)["waiting"]) == ("waiting", waits)
@@ -129,8 +129,16 @@ def test_what_a_killed_daemon_noted_is_told_as_of_its_last_event() -> None:
         "state: dead",
         "saved: step 83, 5 s ago, as of its last event",
         "stored: step 63, 9 s ago, as of its last event",
-        "owed: 0 not in the store",
+        "to store: nothing",
     } <= set(lines)
+
+
+def test_what_is_not_stored_what_was_done_twice_and_which_start_it_is_are_told_in_plain_words() -> None:
+    one = replace(living(1), owed=1, facts=replace(living(1).facts, incarnation=3, counts={"started": 1}))
+    lines = plain([one], NOW, RUNS)
+    twice = plain([replace(one, progress=Progress(executed=100, epoch=2, batch=23, step=83))], NOW, RUNS)
+    assert {"to store: 1 checkpoint", "done twice: no batch of this start", "start: number 3 of this run"} <= set(lines)
+    assert "done twice: 17.0 % of this start's batches" in twice
 
 
 def test_a_training_that_lives_shows_what_is_left_of_it() -> None:

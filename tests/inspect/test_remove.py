@@ -44,11 +44,12 @@ def test_all_of_the_run_goes_and_nothing_of_another(run: Run, store: MemoryStore
     kept = {key: data for key, data in store.objects.items() if key.startswith(f"{other.id}/")}
     gone = {key: data for key, data in store.objects.items() if key.startswith(f"{run.id}/")}
     sizes: list[int] = []
+    listed = run.contents()
     remove_run(store, run.id, nothing, sizes.append)
     last = {f"{run.id}/{file}": gone.pop(f"{run.id}/{file}") for file in (LEASE_FILE, COMPLETE_FILE)}
     assert store.objects == {**kept, **last}
     assert sorted(sizes) == sorted(map(len, gone.values()))
-    remove_last(store, run.id)
+    assert sum(remove_last(store, listed)) == listed.size - sum(sizes), "what was listed, and no more"
     assert store.objects == kept
 
 
@@ -80,9 +81,9 @@ def test_an_interruption_leaves_a_run_that_resumes_or_has_no_pairs_and_its_repet
     assert interruptions > 10
     flaky = FlakyStore(store).fail("delete", Transient("away"), suffix=COMPLETE_FILE)
     with pytest.raises(Transient):
-        remove_last(flaky, run.id)
+        list(remove_last(flaky, run.contents()))
     assert list(store.objects) == [f"{run.id}/{COMPLETE_FILE}"], "the lease is gone, and the run is still complete"
-    remove_last(flaky, run.id)
+    list(remove_last(flaky, run.contents()))
     assert store.objects == {}
 
 
@@ -99,5 +100,5 @@ def test_a_key_that_no_store_takes_is_left_to_its_owner(run: Run, store: MemoryS
     odd = f"{run.id}/notes\\mine"
     store.objects[odd] = b"x"
     remove_run(store, run.id, nothing, nothing)
-    remove_last(store, run.id)
+    list(remove_last(store, run.contents()))
     assert list(store.objects) == [odd]

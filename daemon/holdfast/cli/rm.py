@@ -56,7 +56,8 @@ def rm(run: str, yes: bool, lease_expiry: float, as_json: bool, **settings: Any)
     with _held(store, contents, lease_expiry) as lost:
         _sweep(store, contents.run)
         remove_run(store, contents.run, lost.check, done)
-    remove_last(store, contents.run)
+    for one in remove_last(store, contents):
+        done(one)
     if isinstance(bare, HasFolder):
         bare.remove_empty(f"{contents.run}/")
     _check_gone(store, contents.run)

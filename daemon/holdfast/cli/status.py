@@ -126,7 +126,7 @@ def _drawn(found: list[Status], now: float, work_dir: Path, unreadable: Sequence
         for label, text in fields(one, now):
             table.add_row(Text(label, "dim"), Text(clean(text), _STYLES[one.alive] if label == "state" else ""))
         if (share := done(one)) is not None:
-            table.add_row(Text(), ProgressBar(total=1.0, completed=share, width=40))
+            table.add_row(Text(), ProgressBar(1.0, share, 40, complete_style="green", finished_style="green"))
         tables += [table, Text()]
     return Group(*tables, *(Text(clean(line)) for line in in_short(found, unreadable)))
 
@@ -149,7 +149,7 @@ def fields(status: Status, now: float) -> Iterator[tuple[str, str]]:
         lost = f"at most {facts.at_risk:.0f} s of training would be lost to a SIGKILL now"
         yield "interval", f"{facts.interval:.0f} s; {lost}"
     if status.owed or not waits:
-        yield "owed", f"{status.owed} not in the store"
+        yield "to store", count(status.owed, "checkpoint") if status.owed else "nothing"
     if facts.stopping and not facts.ended:
         left = "" if facts.until is None else f", {max(0.0, facts.until - now):.0f} s are left"
         yield "stopping", f"{facts.stopping}{left}"
@@ -167,10 +167,10 @@ def fields(status: Status, now: float) -> Iterator[tuple[str, str]]:
     if facts.orphans:
         yield "orphans", f"{count(facts.orphans, 'process was', 'processes were')} left behind and reaped"
     if status.useful_batches is not None:
-        share = f"{100 * status.useful_batches:.1f} %"
-        yield "useful", "all batches of this start" if share == "100.0 %" else f"{share} of this start's batches"
+        share = f"{100 - 100 * status.useful_batches:.1f} %"
+        yield "done twice", "no batch of this start" if share == "0.0 %" else f"{share} of this start's batches"
     if facts.incarnation is not None:
-        yield "incarnation", str(facts.incarnation)
+        yield "start", f"number {facts.incarnation} of this run"
     if facts.warning and facts.warned is not None:
         yield "last warning", f"{_age(now - facts.warned)} ago: {facts.warning}"
 

@@ -41,10 +41,14 @@ def remove_run(store: Store, run: RunId, check: Callable[[], None], done: Callab
                 done(size)
 
 
-def remove_last(store: Store, run: RunId) -> None:
-    """Removes what ``remove_run`` leaves, once the lease is renewed no more."""
+def remove_last(store: Store, contents: Contents) -> Iterator[int]:
+    """Removes what ``remove_run`` leaves, once the lease is renewed no more. Gives the size of each as it was listed in
+    ``contents``: the lease that is there now is the removal's own.
+    """
     for file in _LAST:
-        store.delete(f"{run}/{file}")
+        store.delete(f"{contents.run}/{file}")
+        if file in contents.others:
+            yield contents.others[file]
 
 
 def stages(contents: Contents) -> Iterator[Stage]:

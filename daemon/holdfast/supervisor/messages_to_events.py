@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ..core import wire
 from ..core.checkpoint_name import CheckpointName
@@ -24,6 +24,7 @@ class Reports:
         self._put = put
         self._reasons: dict[str, str] = {}
         self._fits: dict[str, int] = {}
+        self._changed: Sequence[str] = ()
         self.stacks: wire.StacksBy | None = None
         self.imported = False
         self.connected = False
@@ -36,6 +37,21 @@ class Reports:
         self.imported = self.connected = False
         self.claimed.clear()
         self.finished.clear()
+
+    def changed(self, found: Sequence[str], midway: bool) -> None:
+        """What is not as it was when the checkpoint was made. After one of a training's end it matters only if there is
+        another that has something left.
+        """
+        self._changed = found
+        if midway:
+            self._report_changes()
+
+    def _report_changes(self) -> None:
+        """Two starts of one command may end differently for reasons outside of it."""
+        found, self._changed = self._changed, ()
+        if found:
+            text = f"not as it was when the checkpoint was made: {'; '.join(found)}. The result may differ"
+            self._say("origin-changed", text, warning=True, changes=list(found))
 
     def heard(self, message: wire.Message) -> None:
         """In the channel's thread."""
@@ -50,6 +66,8 @@ class Reports:
             self._put(events.TrainingNotServed(message.text))
         elif isinstance(message, wire.TrainingBegan):
             self._say("training-began", epochs=message.epochs, batches=message.batches, fit=message.training + 1)
+            if message.left:
+                self._report_changes()
             self._put(events.TrainingStarted(message.training, message.left))
         elif isinstance(message, wire.TrainingFinished):
             self.finished.add(message.training)

@@ -211,7 +211,7 @@ class Restorer:
         if resume is None:
             return events.Restored()
         self._report_owed(prepared, {resume.name}.difference(prepared.owed))  # newer ones in the store are of no use
-        self._report_changes(resume)
+        self._reports.changed(changes(resume.origin, self._origin), midway=resume.reason != LAST_EPOCH)
         if resume.name in prepared.found.stored and self.uploader is not None:
             self.uploader.begin_with(resume)
         return events.Restored(checkpoint=str(resume.name), step=resume.name.step, midway=resume.reason != LAST_EPOCH)
@@ -254,13 +254,6 @@ class Restorer:
             return events.Restored(complete=True)
         found = changes(_origin_of(self._store, run), self._origin, ("command", "script_sha256"))
         return events.Restored(complete=True, run=str(run), otherwise="; ".join(found))
-
-    def _report_changes(self, resume: Manifest) -> None:
-        """Two starts of one command may end differently for reasons outside of it."""
-        found = changes(resume.origin, self._origin)
-        if found:
-            text = f"not as it was when the checkpoint was made: {'; '.join(found)}. The result may differ"
-            self._say("origin-changed", text, warning=True, changes=found)
 
     def _begin_uploading(self, prepared: Prepared) -> None:
         store = self._preparer.run_store
