@@ -7,7 +7,7 @@ import pytest
 from holdfast.core.checkpoint_name import CheckpointName
 from holdfast.core.errors import Exit
 from holdfast.core.machine.last_line import FinalPairs, last_line
-from holdfast.core.machine.state import Outcome, State
+from holdfast.core.machine.state import Outcome, Rules, State
 
 STOPPED, COMPLETE = (
     State(outcome=Outcome.STOPPED, begun=True, seen_training=True),
@@ -40,6 +40,12 @@ RESUME = "(does the script use holdfast.Resume?)"
             replace(STOPPED, seen_training=False),
             NOTHING,
             f"stopped early; the command stored no checkpoint {RESUME}: the next start begins anew (exit 75)",
+        ),
+        (
+            Exit.STOPPED,
+            replace(STOPPED, seen_training=False, rules=Rules(auto=True)),
+            NOTHING,
+            "stopped early, before the command began to train: the next start begins anew (exit 75)",
         ),
         (
             Exit.UNSTORED,

@@ -59,6 +59,8 @@ def _stopped(state: State, kept: FinalPairs) -> str:
         return "stopped before the command was started; run again to go on"
     if state.seen_training:
         return "stopped early, before the first checkpoint: the next start begins anew"
+    if state.rules.auto:
+        return "stopped early, before the command began to train: the next start begins anew"
     return (
         "stopped early; the command stored no checkpoint (does the script use holdfast.Resume?): "
         "the next start begins anew"

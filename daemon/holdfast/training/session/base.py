@@ -42,9 +42,9 @@ class Session:
     run is to do more than before. ``stop_reason`` is None until a stop is requested, and ``save_reason`` until a pair
     is. They cost nothing to read: another thread or a signal handler sets them. ``step`` are the batches done in all
     trainings. ``claimed_by`` is the kind of its trainings, FIT or LOOP, once there is one.
-    ``unfinished`` are the numbers of those of this process that began and are not over. ``on_overdue_stop`` is called,
-    in a thread of its own, when a requested stop has not ended the process after OVERDUE_AFTER seconds, and again after
-    as many.
+    ``unfinished`` are the numbers of those of this process that began and are not over. ``ways`` are those of keeping
+    the position in the data that were said. ``on_overdue_stop`` is called, in a thread of its own, when a requested
+    stop has not ended the process after OVERDUE_AFTER seconds, and again after as many.
     """
 
     def __init__(
@@ -64,6 +64,7 @@ class Session:
         self.ended: set[int] = set()
         self.extended = False
         self.unfinished: set[int] = set()
+        self.ways: set[str] = set()
         self.step = 0
         self.writer = self._make_writer()
         self.on_overdue_stop: Callable[[], None] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,7 +56,7 @@ def begin_training(
         before = record.pair
         if before is None:
             if record.history is None:
-                _say_anew(session, identity, known)
+                _say_anew(session, ledger, record, known)
             session.claim_record(record)
             return Beginning(record)
         try:
@@ -92,6 +93,9 @@ def _read_ledger(session: Session) -> Ledger:
             session.step = max(session.step, saved.position.step)
             session.report_start(saved.position.batch)
             session.ledger = ledger
+            with contextlib.suppress(InvalidPair, OSError):  # it was said as that pair was made
+                session.ways.add(session.spool.manifest(session.resume).data)
+            _say_finished(session, ledger)
             return ledger
     session.report_start()
     session.ledger = Ledger()
@@ -123,18 +127,47 @@ def _is_done(saved: Saved, session: Session) -> bool:
     return ended or saved.position.epoch >= epochs
 
 
-def _say_anew(session: Session, identity: Identity, known: list[TrainingRecord]) -> None:
+def _say_finished(session: Session, ledger: Ledger) -> None:
+    """As a start begins: the pair that it resumes from may be one of a fit that the script does not come to again."""
+    found = [
+        number
+        for number, one in enumerate(ledger.records, 1)
+        if one.done and not one.claimed and type((one.identity or {}).get("epochs")) is int  # of a loop nobody knows
+    ]
+    if not found:
+        return
+    in_a_row = len(found) > 2 and found[-1] - found[0] + 1 == len(found)
+    numbers = f"{found[0]} to {found[-1]}" if in_a_row else _all_of(list(map(str, found)))
+    which = f"fits {numbers} are" if len(found) > 1 else f"fit {numbers} is"
+    session.say(f"{which} finished: not trained again, unless the script asks for more epochs", warning=False)
+
+
+def _say_anew(session: Session, ledger: Ledger, now: TrainingRecord, known: list[TrainingRecord]) -> None:
     """Only where one that the run has, and that this start did not come to, begins at the same place of the script."""
-    for record in reversed(known):
-        found = difference(record.identity, identity)
-        if not {"kind", "script", "site"} & set(found):
-            why = f"its {_listed(found)} differ" if found else "an earlier training that it depends on has changed"
-            epoch = record.pair.epoch if record.pair else 0
-            session.say(
-                f"this training does not match the checkpoint at epoch {epoch}: {why}. "
-                "It starts from the beginning, and the old state is kept; --extend continues it all the same"
-            )
-            return
+    assert now.identity is not None
+    compared = [(record, difference(record.identity, now.identity)) for record in reversed(known)]
+    likely = [(record, found) for record, found in compared if not {"kind", "script", "site"} & set(found)]
+    if not likely:
+        return
+    record, found = min(likely, key=lambda one: "loops" in one[1])
+    fit, epoch = ledger.index(record) + 1, record.pair.epoch if record.pair else 0
+    if "loops" in found:  # a tuner's next trial
+        this, place = f"fit {ledger.index(now) + 1}", f"fit {fit}, which is at epoch {epoch}"
+        session.say(f"{this} begins: another iteration of the loop than {place}", warning=False)
+        return
+    why = "an earlier training that it depends on has changed"
+    if found:
+        names = [NAMES[key] for key in found]
+        why = f"its {_all_of(names)} {'differ' if len(names) > 1 or names[0].endswith('s') else 'differs'}"
+    session.say(
+        f"this training does not match the checkpoint of fit {fit} at epoch {epoch}: {why}. "
+        "It starts from the beginning, and the old state is kept; --extend continues it all the same"
+    )
+
+
+def _all_of(names: list[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _say_differences(session: Session, differences: list[str], saved: Saved) -> None:

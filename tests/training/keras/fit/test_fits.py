@@ -118,6 +118,37 @@ def test_a_script_that_is_killed_between_two_fits_does_not_train_the_first_again
     assert begun == []
 
 
+def test_a_new_trial_is_no_fault_and_what_is_finished_is_named_as_that(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def search(*trials: int, rate: float = 0.01) -> Callable[[Any], Any]:
+        def run(callbacks: list[keras.callbacks.Callback]) -> tuple[keras.Model, Any]:
+            for trial in trials:
+                model = keras.Sequential([layers.Input((4,)), layers.Dense(3), layers.Dense(4)])
+                model.compile(keras.optimizers.Adam(rate * trial), "mse")
+                history = fit(model, 1, callbacks[2])
+            if not (tmp_path / "killed").exists():
+                shutil.copytree(tmp_path / "runs", tmp_path / "killed")  # the disk, if it were killed here
+            return model, history
+
+        return run
+
+    def said(directory: str, script: Callable[[Any], Any]) -> str:
+        once(script, tmp_path / directory)
+        return capfd.readouterr().err
+
+    said("runs", search(1, 2))
+    shutil.copytree(tmp_path / "killed", tmp_path / "again")
+    lines = said("killed", search(3))
+    assert "holdfast: fits 1 and 2 are finished: not trained again, unless the script asks for more epochs" in lines
+    assert "holdfast: fit 3 begins: another iteration of the loop than fit 2, which is at epoch 1" in lines
+    assert "--extend" not in lines
+    lines = said("again", search(1, rate=0.1))
+    assert (
+        "this training does not match the checkpoint of fit 1 at epoch 1: its learning rate differs. It starts" in lines
+    )
+
+
 def powered(gamma: float) -> Callable[[Any, Any], Any]:
     return lambda y_true, y_pred: keras.ops.abs(y_true - y_pred) ** gamma
 

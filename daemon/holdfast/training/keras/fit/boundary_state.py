@@ -68,7 +68,6 @@ class BoundaryReader:
         self._progress = progress
         self._say = say
         self._stepped = False
-        self._ways: set[str] = set()
         self._compiled = Compiled(watched.model)
 
     def read(self, with_values: bool = False) -> Boundary:
@@ -124,10 +123,10 @@ class BoundaryReader:
         return replace(draft, fit=self._ledger.current_index + 1)
 
     def _way_of_data(self) -> str:
-        """Said once: pairs may take turns, where one of them would have taken too long."""
+        """Said once a run: pairs may take turns, where one of them would have taken too long."""
         way = self._data.way
-        if way not in self._ways:
-            self._ways.add(way)
+        if way not in self._session.ways:
+            self._session.ways.add(way)
             self._session.say(f"the position in the data is saved as {way}", warning=False)
         return way
 
