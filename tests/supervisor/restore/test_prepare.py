@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from fakes.stored import Run
 from fakes.stores import FlakyStore, MemoryStore
 from holdfast.core.checkpoint_name import CheckpointName
 from holdfast.core.errors import Fenced, HoldfastError, Permanent, SettingsError, Transient
+from holdfast.core.manifest import LAST_EPOCH
 from holdfast.core.runs import ForkSource
 from holdfast.store import Store
 from holdfast.store.catalog import list_pairs
@@ -377,3 +379,17 @@ def test_one_that_never_has_is_an_error_that_names_the_limit_and_gives_the_lease
     assert sum(waits.seconds) < 30, "the expiry of a lease"
     no_thread()
     assert prepared(start("two")).incarnation == 3, "at once"
+
+
+def test_a_fit_that_is_finished_is_not_said_to_be_resumed(start: Start, store: MemoryStore) -> None:
+    first, said = start("one"), RecordedEvents()
+    at = prepared(first)
+    name = name_of(at.found.next_save, incarnation=at.incarnation)
+    at.spool.commit(replace(save_pair(at.spool, name), reason=LAST_EPOCH, fit=2), durable=False)
+    store_pair(store, at.spool, name)
+    first.finish(complete=False)
+    second = start("two", said=said)
+    assert second.bring(prepared(second), ()) is not None
+    assert [text for kind, text, _ in said.events if kind == "restored"] == [
+        f"run {RUN}: its newest checkpoint is the end of fit 2: epoch {name.epoch} (step {name.step})"
+    ]

@@ -11,7 +11,7 @@ from typing import Any
 from ...core.checkpoint_name import CheckpointName
 from ...core.errors import Conflict, NoValidPair, Permanent, StoreError
 from ...core.event_sink import EventSink
-from ...core.manifest import Manifest
+from ...core.manifest import LAST_EPOCH, Manifest
 from ...core.preload import Preload
 from ...core.runs import COMPLETE_FILE, RunId
 from ...core.wording import fit_text
@@ -113,10 +113,13 @@ class Preparer:
             why = f" (a new run: {self._store.uri} had none of that name)" if self._opener.begun else ""
             self._say("fresh", f"run {run}: starting from the beginning{why}")
             return None
-        at = f"{fit_text(resume.fit)}epoch {resume.name.epoch}, batch {resume.batch} (step {resume.name.step})"
+        epoch, step = f"epoch {resume.name.epoch}", f"(step {resume.name.step})"
+        at = f"resuming from {fit_text(resume.fit)}{epoch}, batch {resume.batch} {step}"
+        if resume.reason == LAST_EPOCH:  # what comes behind that fit is begun, or was
+            at = f"its newest checkpoint is the end of fit {resume.fit}: {epoch} {step}"
         self._say(
             "restored",
-            f"run {run}: resuming from {at}",
+            f"run {run}: {at}",
             checkpoint=str(resume.name),
             local=resume.name in found.local,
         )
