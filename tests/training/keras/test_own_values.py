@@ -374,6 +374,16 @@ def test_numbers_that_a_librarys_callback_counts_are_kept(kind: Any, model: kera
     assert after.rows == 2
 
 
+def test_what_is_kept_with_a_librarys_callback_is_not_kept_twice(model: keras.Model) -> None:
+    """A best value of which the file is gone is not put back by the other way."""
+    kind: Any = type("Library", (keras.callbacks.ModelCheckpoint,), {"__module__": "wandb.of_a_test"})
+    one = kind("best.keras", save_best_only=True)
+    one.best, one.uploads = 0.5, 0
+    values, _ = watched(model, one)
+    one.best, one.uploads = 0.25, 1
+    assert values.read() == {"Library.uploads": 1}
+
+
 class Counts(keras.callbacks.Callback):
     """With names that classes of Keras have, too."""
 

@@ -122,6 +122,14 @@ def test_pythons_own_kinds_of_values_come_back_as_what_they_were(value: Any) -> 
     assert repr(back) == repr(value)
 
 
+def test_a_defaultdict_that_cannot_be_made_anew_comes_back_as_a_dict_and_a_line_tells() -> None:
+    said: list[str] = []
+    plain = to_plain([defaultdict(lambda: 7, {"a": {1}})], typed=True, say=said.append)
+    (back,) = from_plain(restricted_pickle.loads(restricted_pickle.dumps(plain)))
+    assert (type(back), back) == (dict, {"a": {1}})
+    assert said == ["a defaultdict with a factory of its own comes back as a dict"]
+
+
 @pytest.mark.parametrize("value", [defaultdict(lambda: 7), Decimal("NaN"), {(1, (2,))}])
 def test_a_factory_of_ones_own_and_the_like_are_refused(value: Any) -> None:
     with pytest.raises(TypeError):

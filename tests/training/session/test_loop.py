@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -167,8 +168,9 @@ def test_the_runs_folder_has_one_for_the_scripts_own_files(tmp_path: Path) -> No
         (run.run_dir / "artifacts" / "note.txt").write_text("there")
 
 
-def test_values_come_back_as_they_were_given(tmp_path: Path) -> None:
+def test_values_come_back_as_they_were_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given: dict[str, Any] = {"names": ["a", ("b", 1)], "rate": 0.5, "array": np.arange(3), "none": None}
+    given["counts"] = defaultdict(lambda: 0, {(1, 2): 4})
     close_session()
     with holdfast.session(directory=str(tmp_path)) as run:
         assert run.resume_from is None
@@ -185,6 +187,12 @@ def test_values_come_back_as_they_were_given(tmp_path: Path) -> None:
     assert state.arrays["text"].tolist() == ["x"]
     assert state.values["array"].tolist() == [0, 1, 2]
     assert {**state.values, "array": None} == {**given, "array": None}
+    assert (
+        capsys.readouterr().err.count(
+            "in the values of a commit, a defaultdict with a factory of its own comes back as a dict"
+        )
+        == 1
+    )
 
 
 def test_what_is_not_plain_is_refused_at_once(tmp_path: Path) -> None:

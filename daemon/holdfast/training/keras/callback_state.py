@@ -53,13 +53,16 @@ class _Amount(Slot):
 
 
 def settings(path: str, callback: Any) -> Iterator[Slot]:
-    """Numbers of a callback that classes of libraries set: of Keras' own those that are known, of others all."""
+    """Numbers of a callback that classes of libraries set: of Keras' own those that are known, of others all but those
+    that ``read_states`` has.
+    """
     names = _SETTINGS.get(_keras_name(callback) or "", ())
     if not names and any(not is_own(cls) and top(cls.__module__) not in _OF_KERAS for cls in type(callback).__mro__):
         cls: Any = type(callback)
         theirs = names_set_by_libraries(cls) if is_own(cls) else vars(callback)
         names = tuple(name for name in theirs if type(vars(callback).get(name)) in (bool, int, float))
     kind = {"min_delta": _Amount}
+    names = tuple(name for name in names if name not in _KEPT.get(_keras_name(callback) or "", ()))
     yield from (kind.get(name, Slot)(f"{path}.{name}", callback, name) for name in names if name in vars(callback))
 
 
@@ -184,10 +187,11 @@ def _read_state(callback: Any) -> Any:
 
 
 def _plain(callback: Any, state: Any, say: Callable[[str], None]) -> Any:
+    of_it = f"the state of the callback {type(callback).__name__}"
     try:
-        return to_plain_part(state, typed=offers_state(callback))
+        return to_plain_part(state, offers_state(callback), say=lambda text: say(f"in {of_it}, {text}"))
     except TypeError as error:
-        say(f"the state of the callback {type(callback).__name__} is not kept: it holds {error}")
+        say(f"{of_it} is not kept: it holds {error}")
         return None
 
 

@@ -31,6 +31,10 @@ class NoSuchMember(InvalidPair):
     """The checkpoint names a member of an Enum that this script does not have."""
 
 
+class NoSuchFactory(TypeError):
+    """A defaultdict that could not be made anew; its items may be kept all the same."""
+
+
 class Marked(dict[str, Any]):
     """A dict that stands for another value."""
 
@@ -72,7 +76,7 @@ def encoded(value: Any, plain: _Change) -> dict[str, Any]:
         case defaultdict():
             number = next((n for n, one in enumerate(FACTORIES) if one is value.default_factory), None)
             if number is None:
-                raise TypeError("a defaultdict with a factory of its own")
+                raise NoSuchFactory("a defaultdict with a factory of its own")
             return {"~default": [number, pairs_of(value, plain)]}
         case deque():
             items = list(map(plain, value))

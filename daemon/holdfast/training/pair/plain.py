@@ -6,6 +6,7 @@ import contextlib
 import enum
 import re
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,11 @@ _NUMBERS = "fiub"
 _DTYPE = re.compile(r"[<>=|]?[A-Za-z][A-Za-z0-9_]{0,20}(\[\w{1,8}\])?")
 
 
-def to_plain(value: Any, typed: bool = False, members: bool = False) -> Any:
+def to_plain(value: Any, typed: bool = False, members: bool = False, say: Callable[[str], None] | None = None) -> Any:
     """Raises TypeError for what cannot be kept as plain values. ``typed``: NumPy's numbers stay what they are, as they
     are not rounded like Python's, and so do sets, Counters and the like. Else what is plain already stays as it is.
-    ``members``: those of an Enum stay what they are, too; only a script that has the Enum can read them.
+    ``members``: those of an Enum stay what they are, too; only a script that has the Enum can read them. ``say``: a
+    defaultdict that could not be made anew becomes a dict, and a line tells.
     """
     if members and isinstance(value, enum.Enum):
         return marked.encoded_member(value)
@@ -40,16 +42,23 @@ def to_plain(value: Any, typed: bool = False, members: bool = False) -> Any:
     if isinstance(value, marked.Marked):
         return {key: to_plain(item) for key, item in value.items()}
     if typed and type(value) in marked.KINDS:
-        return marked.encoded(value, lambda item: to_plain(item, typed, members))
+        try:
+            return marked.encoded(value, lambda item: to_plain(item, typed, members, say))
+        except marked.NoSuchFactory as error:
+            if say is None or not isinstance(value, dict):
+                raise
+            plain = to_plain(dict(value), typed, members, say)
+            say(f"{error} comes back as a dict")
+            return plain
     if isinstance(value, dict):
         if (typed and marked.is_marked(value)) or (members and marked.has_members(value)):
-            return {"~dict": marked.pairs_of(value, lambda item: to_plain(item, typed, members))}
-        return {_key(key): to_plain(item, typed, members) for key, item in value.items()}
+            return {"~dict": marked.pairs_of(value, lambda item: to_plain(item, typed, members, say))}
+        return {_key(key): to_plain(item, typed, members, say) for key, item in value.items()}
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         raise TypeError(f"a named tuple ({type(value).__name__})")
     if isinstance(value, list | tuple):
         kind = type(value) if type(value) in (list, tuple) else list
-        return kind(to_plain(item, typed, members) for item in value)
+        return kind(to_plain(item, typed, members, say) for item in value)
     if type(value).__module__.split(".")[0] == "torch" and hasattr(value, "detach"):
         return to_plain(value.detach().cpu().numpy())
     if hasattr(value, "numpy"):
@@ -59,10 +68,12 @@ def to_plain(value: Any, typed: bool = False, members: bool = False) -> Any:
     raise TypeError(f"a value of type {type(value).__name__}")
 
 
-def to_plain_part(value: Any, typed: bool = True, members: bool = False) -> Any:
+def to_plain_part(
+    value: Any, typed: bool = True, members: bool = False, say: Callable[[str], None] | None = None
+) -> Any:
     """The same, for values of other code: TypeError also for what no ``.pkl`` takes, and for what holds itself."""
     try:
-        plain = to_plain(value, typed, members)
+        plain = to_plain(value, typed, members, say)
     except RecursionError:
         raise TypeError("values that are nested too deep, or hold themselves") from None
     restricted_pickle.check([[[plain]]], TypeError)  # where it stands in a pair

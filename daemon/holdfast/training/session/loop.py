@@ -68,6 +68,7 @@ class Loop:
         self._executed = Board.read(session.spool.file(Board.FILE)).executed
         self._position = Position(0, 0, 0)
         self._committed_step = -1
+        self._said: set[str] = set()
         self.resume_from = self._read(identity)
 
     @property
@@ -171,13 +172,18 @@ class Loop:
         copies = {Place(_GROUP, i): (str(name), _copy(name, array)) for i, (name, array) in enumerate(arrays.items())}
         assert self._session.ledger is not None
         facts = {
-            "values": to_plain(values, typed=True),
+            "values": to_plain(values, typed=True, say=self._say_once),
             "random": random_state.get_state(),
             **self._session.ledger.facts(),
         }
         numbers = {name: float(value) for name, value in metrics.items()}
         draft = draft_of(self._position, reason, numbers, copies, facts, self._session.ledger.needs())
         return replace(draft, fit=self._session.ledger.current_index + 1)
+
+    def _say_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            self._session.say(f"in the values of a commit, {text}")
 
     def _read(self, identity: Identity) -> LoopState | None:
         states: list[LoopState] = []
