@@ -343,7 +343,7 @@ def test_a_run_that_begins_beside_one_of_its_name_from_another_store_names_that_
     prepared(start("one", through=mistyped, said=said))
     assert "elsewhere" not in [kind for kind, _, _ in earlier.events]
     assert [text for kind, text, _ in said.events if kind == "elsewhere"] == [
-        "run 00001-digits begins anew in mistyped:, while 00002-digits in this work dir is of memory:; "
+        "run 00001-digits begins anew in 'mistyped:', while 00002-digits in this work dir is of 'memory:'; "
         "to continue that one, correct --store"
     ]
 

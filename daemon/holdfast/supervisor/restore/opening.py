@@ -245,8 +245,8 @@ class RunOpener:
         if found is not None:
             other, uri = found
             text = (
-                f"run {run} begins anew in {self._store.uri}, while {other} in this work dir is of {one_line(uri)}; "
-                "to continue that one, correct --store"
+                f"run {run} begins anew in '{self._store.uri}', while {other} in this work dir is of "
+                f"'{one_line(uri)}'; to continue that one, correct --store"
             )
             self._say("elsewhere", text, warning=True)
 
