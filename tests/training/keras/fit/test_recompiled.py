@@ -208,6 +208,92 @@ def test_a_layers_setting_of_eager_steps_that_is_no_number_is_named_and_refused(
         eager(tmp_path, [Replaces()])
 
 
+class Builds(keras.layers.Layer):
+    """Makes a layer, and settles a setting, as it is built."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.axes: tuple[int, ...] | None = None
+
+    def build(self, shape: Any) -> None:
+        self.axes, self.inner = tuple(range(1, len(shape))), keras.layers.Dropout(0.1, seed=4)
+        self.inner.build(shape)
+
+    def call(self, x: Any) -> Any:
+        return self.inner(x)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "axes": self.axes}
+
+
+def test_an_eager_model_that_its_first_batch_builds_is_no_changed_one(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def script(callbacks: list[keras.callbacks.Callback]) -> tuple[keras.Model, Any]:
+        drop = keras.layers.Dropout(0.1, seed=3, name="drop")
+        model = keras.Sequential([keras.layers.Dense(4, name="frozen"), drop, Builds(), keras.layers.Dense(1)])
+        model.compile(momentum(), "mse", run_eagerly=True)
+        data = holdfast.dataset(X, X[:, :1], batch_size=6, seed=5)
+        return model, model.fit(data, epochs=3, verbose=0, callbacks=[Sets(), *callbacks], shuffle=False)
+
+    whole = once(script, tmp_path / "whole")
+    assert once(script, tmp_path / "stopped", (1, 0)).code == 75
+    assert_same(once(script, tmp_path / "stopped"), whole)
+    assert "within fit" not in capfd.readouterr().err
+
+
+class SetsRate(keras.callbacks.Callback):
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self.model.get_layer("drop").rate = self.rate
+
+    def on_train_end(self, logs: Any = None) -> None:
+        assert self.model.get_layer("drop").rate == self.rate
+
+
+def test_what_a_callback_sets_as_the_training_begins_is_the_scripts_own(tmp_path: Path) -> None:
+    assert eager(tmp_path, [SetsRate(0.5)], (1, 0)).code == 75
+    assert eager(tmp_path, [SetsRate(0.2)]).code is None
+
+
+class Block(keras.layers.Layer):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = keras.layers.BatchNormalization()
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        return self.norm(x, training=training)
+
+
+class Thaws(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        if epoch == 1:
+            block, inner = self.model.layers[:2]
+            block.trainable, block.norm.trainable, inner.trainable = True, False, False
+
+
+def test_layers_inside_of_one_that_is_trained_again_are_frozen_as_they_were(tmp_path: Path) -> None:
+    flags: list[list[bool]] = []
+
+    def script(callbacks: list[keras.callbacks.Callback]) -> tuple[keras.Model, Any]:
+        inner = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3)])
+        model = keras.Sequential([keras.Input((3,)), Block(), inner, keras.layers.Dense(1)])
+        model.layers[0].trainable = False
+        model.compile(momentum(), "mse", run_eagerly=True)
+        data = holdfast.dataset(X, X[:, :1], batch_size=6, seed=5)
+        history = model.fit(data, epochs=3, verbose=0, callbacks=[Thaws(), *callbacks], shuffle=False)
+        flags.append([layer.trainable for layer in (*model._flatten_layers(), *model.variables)])
+        return model, history
+
+    whole = once(script, tmp_path / "whole")
+    assert once(script, tmp_path / "stopped", (1, 0)).code == 75
+    assert_same(once(script, tmp_path / "stopped"), whole)
+    assert flags[0] == flags[1]
+
+
 class Focal(keras.losses.Loss):
     """Says nothing of its setting in a config."""
 
@@ -246,4 +332,14 @@ def test_a_compile_within_fit_that_changes_a_setting_is_noticed_and_the_same_one
     model.compile(**settings())
     compiled = Compiled(model)
     model.compile(**{**settings(), **SETTINGS.get(changed or "", {})})
-    assert compiled.is_another(remade=True) is (changed is not None)
+    assert (compiled.settings(remade=True, kept={}) is None) is (changed is not None)
+
+
+def test_a_loss_that_a_callback_changes_without_compile_is_no_other_compile() -> None:
+    """As its step may be compiled; with metrics and without."""
+    for metrics in (None, ["mae"]):
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+        model.compile("sgd", Focal(2.0), metrics)
+        compiled = Compiled(model)
+        model.loss.gamma = 1.0
+        assert compiled.settings(remade=False, kept={}) == {}

@@ -68,7 +68,15 @@ class BoundaryReader:
         self._progress = progress
         self._say = say
         self._stepped = False
-        self._compiled = Compiled(watched.model)
+        self._compiled: Compiled | None = None
+
+    def begin(self) -> None:
+        """All callbacks have seen the training begin."""
+        self._compiled = Compiled(self._watched.model)
+
+    def first_step_done(self) -> None:
+        if self._compiled is not None:
+            self._compiled.built()
 
     def read(self, with_values: bool = False) -> Boundary:
         """The state now. Without values the draft reads them, so it must be made before the next step."""
@@ -149,12 +157,14 @@ class BoundaryReader:
 
     def _compile_facts(self) -> dict[str, Any]:
         progress = self._progress
-        if not progress.recompiled and self._compiled.is_another(progress.remade):
-            progress.recompiled = True
-            self._say(WARNING)
+        settings = None
+        if not progress.recompiled and self._compiled is not None:
+            settings = self._compiled.settings(progress.remade, progress.set_in_layers)
+            if settings is None:
+                progress.recompiled = True
+                self._say(WARNING)
         if progress.recompiled:
             return {FACT: True}
-        settings = self._compiled.numbers_set(progress.set_in_layers)
         return {SETTINGS: settings} if settings else {}
 
     @property

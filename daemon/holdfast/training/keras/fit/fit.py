@@ -159,6 +159,7 @@ class Fit:
         self._callback_list.callbacks = [head, *self._callbacks, tail]
         variables.build_optimizers(self._model)
         self._own_values.begin()
+        self._reader.begin()
         if self._data.unkept is not None:
             self._say(self._data.unkept)
         for text in self._held_out.unkept():
@@ -304,6 +305,7 @@ class Fit:
         """Called after the first step, when its graphs exist."""
         for text in random_layers.warnings(self._model, train_function):
             self._say(text)
+        self._reader.first_step_done()
         self._own_values.watch_model()
 
     def _data_verdict(self) -> str | None:

@@ -78,7 +78,8 @@ def schedule(model: keras.Model) -> str | None:
 def compiled(model: keras.Model) -> list[Any]:
     """What Keras has made of the losses and the metrics: each ``compile`` makes it anew."""
     names = [("_compile_loss", "compiled_loss"), ("_compile_metrics", "compiled_metrics")]
-    return [getattr(model, name, None) or getattr(model, older, None) for name, older in names]
+    # Keras 3 makes what has the older name anew each time.
+    return [getattr(model, name if hasattr(model, name) else older, None) for name, older in names]
 
 
 def _metrics(model: keras.Model) -> list[Any]:
