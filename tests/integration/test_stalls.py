@@ -100,7 +100,7 @@ def test_what_works_without_batches_does_not_hang(local_park: Machines, once: st
 
 
 def test_a_training_that_somebody_stopped_is_woken_and_goes_on_where_it_was(local_park: Machines) -> None:
-    daemon = local_park.start("one", "--stall-timeout", "2", STEPS="200", PACE="0.02")
+    daemon = local_park.start("one", "--stall-timeout", "5", STEPS="200", PACE="0.02")
     local_park.until_step("one", 20, daemon)
     daemon.child().suspend()
     assert daemon.wait() == Exit.COMPLETE, daemon.text
