@@ -28,7 +28,7 @@ ENTRIES = {
     "holdfast.auto.injected.sitecustomize",  # Python imports it by that name
     "holdfast.auto.hook",  # started by its file's name
     "holdfast.auto.standby",  # and so is this
-    "holdfast.core.event_kinds",  # docs/fill-tables makes tables of it
+    "holdfast.core.event_schema",  # docs/fill-tables makes tables of it
     "holdfast.core.machine.explain",  # likewise
 }
 MOST_MODULES = 15

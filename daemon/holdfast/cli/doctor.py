@@ -15,7 +15,7 @@ import click
 
 from ..auto.dry_start import start_dry
 from ..core.errors import Exit, SettingsError, StoreError
-from ..core.machine.rules.auto import what_was_found
+from ..core.machine.rules.auto_failures import what_was_found
 from ..core.wording import count
 from ..store import Store
 from ..store.catalog import existing_run, read_contents

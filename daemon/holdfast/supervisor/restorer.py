@@ -17,7 +17,7 @@ from ..core import wire
 from ..core.checkpoint_name import CheckpointName
 from ..core.errors import Cancelled, Exit, HoldfastError, InvalidPair, SettingsError, StoreError
 from ..core.event_sink import EventSink
-from ..core.gang.link import Prepare
+from ..core.gang.messages import Prepare
 from ..core.machine import effects, events
 from ..core.manifest import LAST_EPOCH, Manifest
 from ..core.policy import Retention

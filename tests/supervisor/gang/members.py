@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from holdfast.core import wire
-from holdfast.core.gang import link as says
+from holdfast.core.gang import messages as says
 from holdfast.core.machine.events import Event
 from holdfast.spool import Spool
 from holdfast.supervisor.gang.hub import Hub

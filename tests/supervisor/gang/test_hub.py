@@ -12,7 +12,7 @@ import pytest
 
 from holdfast.core import wire
 from holdfast.core.errors import Cancelled, Exit, RanksMissing
-from holdfast.core.gang import link as says
+from holdfast.core.gang import messages as says
 from holdfast.core.machine.events import ChildExited, GangBroken, NoticeStands
 from holdfast.spool import Spool
 from holdfast.spool.gang_board import STOP, GangBoard

@@ -10,7 +10,7 @@ import pytest
 
 from fakes.stores import MemoryStore
 from holdfast.core.errors import SettingsError
-from holdfast.core.gang.link import LinkMessage, Prepare, ReadyToStart
+from holdfast.core.gang.messages import LinkMessage, Prepare, ReadyToStart
 from holdfast.spool import Spool
 from holdfast.supervisor.gang.member_round import Preparation, RankFolder
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.core.gang.agreement import RankStanding
-from holdfast.core.gang.link import ActAt
+from holdfast.core.gang.messages import ActAt
 from holdfast.spool import Spool
 from holdfast.spool.gang_board import SAVE, STOP, GangBoard
 from holdfast.supervisor.gang.standing import Stand

@@ -14,7 +14,7 @@ import holdfast
 from holdfast.core.errors import Mismatch, SettingsError
 from holdfast.spool import Spool
 from holdfast.training.data.dataset_passes import pass_counter_of
-from holdfast.training.data.tf.own_passes import TfDataPosition
+from holdfast.training.data.tf.tf_data_position import TfDataPosition
 
 from ..restarts import Script, assert_same, interrupted, once
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 import holdfast
 from holdfast.training.data.pipeline_variables import DataState, chain_of, writes_variables
-from holdfast.training.data.tf.own_passes import TfDataPosition
+from holdfast.training.data.tf.tf_data_position import TfDataPosition
 
 from ..restarts import VALIDATION, Script, assert_same, interrupted, once
 

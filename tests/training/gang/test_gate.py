@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from holdfast.core.errors import HoldfastError
 from holdfast.core.gang.agreement import Agreement
-from holdfast.core.gang.link import ActAt
+from holdfast.core.gang.messages import ActAt
 from holdfast.spool import Spool
 from holdfast.spool.gang_board import SAVE, STOP, GangBoard
 from holdfast.supervisor.gang.standing import Stand

@@ -64,7 +64,7 @@ from .events import (
     TrainingStarted,
     TrainingUnprotected,
 )
-from .rules import auto, command, endings, gang, pairs, stops, ticks
+from .rules import auto_failures, command, endings, gang, pairs, stops, ticks
 from .state import Outcome, Phase, Rules, State, Step
 
 __all__ = ["TABLE", "Outcome", "Phase", "Rules", "State", "Step", "step"]
@@ -98,7 +98,7 @@ TABLE: dict[tuple[Phase, type[Any]], _Rule] = {
     **{(phase, TrainingUnprotected): command.unprotected for phase in _ALIVE},
     (_P.DRAINING, TrainingUnprotected): command.stay,
     **{(phase, NotImported): command.not_imported for phase in _ALIVE},
-    **{(phase, TrainingNotServed): auto.not_served for phase in _ALIVE},
+    **{(phase, TrainingNotServed): auto_failures.not_served for phase in _ALIVE},
     (_P.DRAINING, TrainingNotServed): command.stay,
     **{(phase, TrainingStarted): command.began for phase in _ALIVE},
     **{(phase, TrainingEnded): command.finished for phase in _ALIVE},

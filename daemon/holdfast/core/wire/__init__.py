@@ -29,7 +29,7 @@ from .messages import (
     Welcome,
     bounded,
 )
-from .of_ranks import Leaving, MayLeave, PairWritten, RankState, SaveWanted, StopWanted
+from .rank_messages import Leaving, MayLeave, PairWritten, RankState, SaveWanted, StopWanted
 
 __all__ = [
     "MAX_LINE_BYTES",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ...core import wire
-from ...core.gang import link as says
+from ...core.gang import messages as says
 from ...core.gang.agreement import Agreement, RankStanding
 from ...core.machine.events import Event, GangBroken
 from ...spool.gang_board import SAVE, STOP

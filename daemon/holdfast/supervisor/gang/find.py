@@ -8,7 +8,7 @@ import socket
 from typing import Any, NamedTuple
 
 from ...core.errors import NotFound
-from ...core.gang.link import Challenge, Join, Joined, NotJoined
+from ...core.gang.messages import Challenge, Join, Joined, NotJoined
 from ...core.runs import LEASE_FILE, RunId
 from ...store import Store
 from ...store.catalog import is_complete, list_runs, newest_called

@@ -16,7 +16,7 @@ from ...core import wire
 from ...core.checkpoint_name import CheckpointName
 from ...core.errors import Cancelled, Exit, RanksMissing
 from ...core.event_sink import EventSink
-from ...core.gang import link as says
+from ...core.gang import messages as says
 from ...core.gang.agreement import RankStanding
 from ...core.machine.events import (
     CheckpointRefused,
@@ -340,7 +340,7 @@ class Hub:
             self._say("gang-late", f"rank {member.rank}: {message.error}", warning=True)
 
     def heard(self, rank: int, message: object) -> None:
-        """What a training process of a gang says to its supervisor (core/wire/of_ranks.py)."""
+        """What a training process of a gang says to its supervisor (core/wire/rank_messages.py)."""
         if isinstance(message, wire.RankState):
             self._send(replace(message, rank=rank))
         elif isinstance(message, wire.PairSaved) and (name := CheckpointName.parse(message.name)) is not None:

@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Callable
 
-from ...core.gang.link import Beat, LinkMessage, decode, encode
+from ...core.gang.messages import Beat, LinkMessage, decode, encode
 from ...core.wire import MAX_LINE_BYTES, WireError
 
 BEAT_SECONDS = 1.0

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from ...core import wire
 from ...core.errors import Exit, SettingsError
 from ...core.event_sink import ByteSink
-from ...core.gang import link as says
+from ...core.gang import messages as says
 from ...core.machine import events
 from ...core.machine.state import Phase, State
 from ...core.redact import Redactor

@@ -10,7 +10,7 @@ from pathlib import Path
 from ...core.checkpoint_name import CheckpointName
 from ...core.errors import Busy, SettingsError
 from ...core.event_sink import EventSink
-from ...core.gang import link as says
+from ...core.gang import messages as says
 from ...spool import Spool
 from ...store import Store
 from ..restore.candidates import bring_pair

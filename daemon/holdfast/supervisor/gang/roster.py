@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...core.errors import Exit
-from ...core.gang.link import CommandEnded
+from ...core.gang.messages import CommandEnded
 from ...core.machine.crash_signature import Failure
 from ...core.machine.events import ChildExited
 from .link import Link

@@ -6,7 +6,7 @@ import threading
 import time
 
 from ...core.gang.agreement import RankStanding
-from ...core.gang.link import ActAt
+from ...core.gang.messages import ActAt
 from ...spool import Spool
 from ...spool.gang_board import GangBoard
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from ...core.gang.link import Challenge, Join
+from ...core.gang.messages import Challenge, Join
 from .link import Link
 
 _MOST_STRANGERS = 64

@@ -1,8 +1,8 @@
 """``holdfast.dataset``: data whose order depends on nothing but the seed and the samples drawn so far.
 
 Which pass comes next is asked for when a pass begins (dataset_passes.py), so it can be set when a training resumes.
-Where it is sure that the batches done already are dropped (tf/own_passes.py), they come as zeros of the right shape:
-nothing is read or computed for them.
+Where it is sure that the batches done already are dropped (tf/tf_data_position.py), they come as zeros of the right
+shape: nothing is read or computed for them.
 """
 
 from __future__ import annotations

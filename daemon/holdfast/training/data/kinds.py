@@ -10,8 +10,8 @@ from .python.generator import GeneratorPosition
 from .python.iterable import of_grain
 from .python.py_dataset import PyDatasetPosition
 from .python.torch_loader import of_torch
-from .tf.own_passes import TfDataPosition
-from .tf.tf_data_position import IteratorPosition
+from .tf.iterator_position import IteratorPosition
+from .tf.tf_data_position import TfDataPosition
 
 
 def position_in(

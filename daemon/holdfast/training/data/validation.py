@@ -13,8 +13,8 @@ from .pipeline_variables import DataState
 from .python.python_position import has_strategy
 from .python.validation import PythonValidation
 from .tf.iterators import OpenedIterators, note_opened, opened, reach
-from .tf.own_passes import LOOKED_AT, READS_ON, is_drawn_ahead
 from .tf.pipeline import advances_as_it_is_drawn, all_parts, is_ours, is_reordered_in_repeat, parts_of, shuffles_later
+from .tf.tf_data_position import LOOKED_AT, READS_ON, is_drawn_ahead
 from .tf_random import draws_in_data
 
 _SHARED = READS_ON.format(

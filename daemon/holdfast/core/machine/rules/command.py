@@ -28,7 +28,7 @@ from ..events import (
 )
 from ..state import MOST_DEATHS, NO_TRAINING_TIME, Outcome, Phase, State, Step
 from . import gang
-from .auto import CODE, nothing_trained
+from .auto_failures import CODE, nothing_trained
 from .endings import after, end, flush
 from .stops import flush_before, give_up_restoring
 

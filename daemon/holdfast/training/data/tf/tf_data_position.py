@@ -1,153 +1,250 @@
-"""The position in a ``tf.data`` pipeline of the script's own, and in arrays, of which Keras makes one.
+"""The position in data that Keras iterates over as a ``tf.data.Dataset``, and how a later process gets there again.
 
-A pair has the state of the iterator, where the pipeline has one: a new iterator that is set to it gives the next batch
-at once. Where it has none, or takes too long to be taken, a new iterator draws the batches that are done once more.
+Keras makes a new iterator for each epoch, or, with ``steps_per_epoch``, one that serves until the data is at its end.
+Where the iterator stands follows from the passes that our datasets had begun before it, and the batches drawn from it.
+A new iterator gets there by drawing these batches once more and dropping them. Whole rounds of what repeats in a fixed
+order are left out. Where batches are just as ``holdfast.dataset`` made them, the dropped ones come as zeros: nothing is
+read for them.
+
+The data is looked at as the graph of ``tf.data`` transformations that it is (``Dataset._inputs``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
 
+from ....core.wording import count
+from .. import dataset_passes
+from ..dataset_passes import pass_counter_of
+from ..pipeline_variables import DataState, chain_of
 from ..position import ignore, ignore_earlier
-from ..python.python_position import is_distributed
-from .iterators import KerasIterators
-from .own_passes import DRAWN_AGAIN, TfDataPosition
-from .pipeline import ON_VARIABLES, Pipeline, advances_as_it_is_drawn, is_ours, shuffles_later
+from ..python.python_position import has_strategy, is_distributed
+from ..tf_random import calls_python, differs_from_itself, draws_in_data
+from ..waits_for_batch import awaited
+from .iterators import is_left, note_left
+from .pipeline import SAME_BATCHES, SAME_ORDER, all_parts, is_reordered_in_repeat, kind_of, parts_of, round_of
 
-_UNORDERED = (
-    "the data's order depends on the speed of its threads (deterministic=False), so no two runs see the same: set "
-    "deterministic=True"
+DRAWN_AGAIN = "a number of batches, which are drawn again"
+LOOKED_AT = (
+    "{} draws from a seed generator, and under a distribution strategy Keras takes a batch of its own while others are "
+    "drawn ahead, so no two runs see the same, and this is not kept: draw by tf.random.stateless_… in it, or in the "
+    "model"
 )
-
-_CACHED = (
-    "the data is cached after it is shuffled, so that a process's first pass decides the order of all: after an "
-    "interruption the next epochs may come in another one. Put cache() before shuffle()"
+READS_ON = (
+    "{} an iterator over it that reads on meanwhile; each pass that one begins makes the order of the next another "
+    "one, so no two runs see the same, and this is not kept: {}"
 )
-
-_OTHER_NUMBERS = (
-    "resuming at the right batch, with each sample of the epoch once; but the data has no seed, and its functions draw "
-    "random numbers or call Python: what they give is other than it would have been. tf.random.stateless_… with a seed "
-    "gives the same"
-)
-
-_LATER = (
-    "data that is concatenated behind other data has a shuffle of its own: after an interruption the next epochs may "
-    "come in another order. Put shuffle() after concatenate()"
-)
+_LEFT = READS_ON.format("fit's data has been given to an earlier fit, which left", "make the data anew for each fit")
 
 
-def order_that_is_lost(pipeline: Pipeline, shuffles_later: bool) -> str | None:
-    """One line where no number of iterators and no state leads to the order that would have come; else None."""
-    if not pipeline.is_ordered:
-        return _UNORDERED
-    if pipeline.caches_an_order:
-        return _CACHED
-    return _LATER if shuffles_later else None
+def is_drawn_ahead(data: Any, epoch_iterator: Any) -> bool:
+    """Does an unknown number of batches follow the one that Keras takes before a ``fit``, or a validation?"""
+    fetches = any(kind_of(part) == "PrefetchDataset" or pass_counter_of(part) is not None for part in parts_of(data))
+    return has_strategy(epoch_iterator) and (fetches or is_distributed(epoch_iterator))
 
 
-class IteratorPosition(TfDataPosition):
-    """``exact`` unless batches have to be drawn again: what comes then is compared with what came before."""
+class TfDataPosition:
+    """The data of one ``fit``, and Keras' iteration over it: a DataPosition.
 
-    may_draw_again = True
+    ``exact`` says whether a resumed training sees the batches that an undisturbed one sees. ``behind`` is set while
+    Keras' new iterator is not yet where the one of an earlier process was as the epoch began.
+    """
 
-    def __init__(
-        self, x: Any, epoch_iterator: Any, is_stopping: Callable[[], bool], say: Callable[[str], None]
-    ) -> None:
-        super().__init__(x, epoch_iterator)
-        dataset = epoch_iterator._distributed_dataset
-        self._of_arrays = not isinstance(x, tf.data.Dataset)
-        self._pipeline = pipeline = Pipeline(dataset)
-        self._shuffles_later = shuffles_later(dataset)
-        self._is_plain = pipeline.is_ordered and (self._of_arrays or self._is_kept(pipeline.stateful))
-        # Then opening as many iterators does not advance the seeds as drawing from them did.
-        self._is_reordered = advances_as_it_is_drawn(dataset)
-        self._iterators = KerasIterators(x, epoch_iterator, pipeline, is_stopping, say)
-        self._over = False
-        # Of batches of several replicas no digests are taken: where the seeds decide it all, they are the same.
-        seeded = self._is_plain and not (pipeline.unseeded or self._is_reordered)
-        self._same_again = is_distributed(epoch_iterator) and seeded
-        self._exact = self._same_again or (self._is_plain and self._iterators.have_state)
+    may_draw_again = False
 
-    @staticmethod
-    def serves(x: Any, epoch_iterator: Any) -> bool:
-        """Not what is made of ours: its passes tell where it stands."""
-        dataset = getattr(epoch_iterator, "_distributed_dataset", None)
-        if isinstance(x, tf.data.Dataset):
-            return dataset is not None and not is_ours(x)
-        is_array = type(getattr(epoch_iterator, "data_adapter", None)).__name__ == "ArrayDataAdapter"
-        return is_array and dataset is not None
-
-    def _is_kept(self, stateful: Sequence[str]) -> bool:
-        """Is it known what such operations give next? Those on variables begin again with what these had."""
-        if not self._state.written:
-            return not stateful
-        return set(stateful) <= ON_VARIABLES and not (self._state.at_once or self._looked_at)
-
-    @property
-    def is_repeatable(self) -> bool:
-        """Does each new iterator give the same batches, as seeds decide them?"""
-        return self._is_plain and not (self._pipeline.unseeded or self._state.written)
+    def __init__(self, x: Any, epoch_iterator: Any) -> None:
+        self._x = x
+        parts = list(parts_of(x))
+        self._counters = [counter for part in parts if (counter := pass_counter_of(part)) is not None]
+        kinds = {kind_of(part) for part in parts if pass_counter_of(part) is None}
+        self._state = DataState(all_parts(x))
+        self._cheap = len(self._counters) == 1 and self._counters[0].batches > 0 and kinds <= SAME_BATCHES
+        self._cheap = self._cheap and not self._state.written
+        self._round = 0 if self._state.written else self._counters[0].batches if self._cheap else round_of(parts)
+        self._looked_at = bool(self._state.written) and is_drawn_ahead(x, epoch_iterator)
+        self._reads_on = is_left(x) and is_reordered_in_repeat(x)
+        same = not (self._state.at_once or self._looked_at or self._reads_on)
+        self._is_ours = bool(self._counters) and kinds <= SAME_ORDER and same
+        self._draws = sorted(
+            {one for part in parts if pass_counter_of(part) is not None for one in draws_in_data(part)}
+        )
+        made = [one for part in parts if hasattr(part, "holdfast_pass") for one in chain_of(part.holdfast_pass)]
+        self._mapped = [one for part in parts if (one := getattr(part, "holdfast_one_batch", None)) is not None]
+        theirs = [part for part in [*parts, *made] if pass_counter_of(part) is None]
+        functions = (one for part in theirs if isinstance(part, tf.data.Dataset) for one in part._functions())
+        self.calls_python = any(map(calls_python, functions))
+        self._begins_at_once = not kinds & {"RepeatDataset", "ConcatenateDataset"}
+        self.behind = False
+        self.is_awaited = awaited(epoch_iterator)
+        self._keras = epoch_iterator
+        self._one_iterator = getattr(epoch_iterator, "steps_per_epoch", None) is not None
+        self._began = self._next_passes()
+        self._state_began = self._state.values()
+        self._passes: Sequence[int] | None = None
+        self._places: Sequence[int] = []
+        self._drawn = 0
+        self._to_draw = 0
 
     @property
     def exact(self) -> bool:
-        return self._exact
+        return self._is_ours
 
     @property
     def way(self) -> str:
-        return "the state of its iterator" if self._iterators.have_state else DRAWN_AGAIN
+        return "the passes of holdfast.dataset" if self._is_ours else DRAWN_AGAIN
+
+    @property
+    def read_only(self) -> Mapping[str, Any]:
+        """Variables that the data's functions read, by stable names. Others change them."""
+        return self._state.read_only
+
+    @property
+    def written(self) -> Sequence[Any]:
+        """Variables that the data's functions change as batches are drawn: ``facts`` has them."""
+        return list(self._state.written.values())
 
     @property
     def unkept(self) -> str | None:
-        return order_that_is_lost(self._pipeline, self._shuffles_later) or super().unkept
+        if self._reads_on:
+            return _LEFT
+        if self._draws:
+            return (
+                f"the map of holdfast.dataset draws from tf.random ({', '.join(self._draws)}) for several batches at "
+                "once, so no two runs see the same, and this is not kept: take its keyword seed, for "
+                "tf.random.stateless_…"
+            )
+        if not self._state.written and any(differs_from_itself(one_batch()) for one_batch in self._mapped):
+            return (
+                "the map of holdfast.dataset calls Python code that draws random numbers for several batches at once, "
+                "so no two runs see the same, and this is not kept: take its keyword seed, as in "
+                "np.random.default_rng(seed)"
+            )
+        if not self._state.at_once:
+            return LOOKED_AT.format("a function of the data") if self._looked_at else None
+        return (
+            "a function of the data draws from a seed generator for several batches at once, so no two runs see the "
+            "same, and this is not kept: map it without num_parallel_calls"
+        )
 
     @property
     def verdict(self) -> str | None:
-        draws = self._pipeline.is_ordered and not self._is_plain
-        return _OTHER_NUMBERS if draws and self._needs_no_draws() else None
-
-    def facts(self, within_epoch: bool, done: int) -> dict[str, Any]:
-        data = {"pass": 0, "batches": 0} if self._is_plain else None
-        return {**super().facts(within_epoch, done), "data": data, **self._iterators.facts(within_epoch, done)}
-
-    def difference(self, facts: Mapping[str, Any]) -> str | None:
         return None
 
+    def random_state(self, within_epoch: bool, done: int) -> dict[str, Any]:
+        return {}
+
+    def check(self, facts: Mapping[str, Any]) -> None:
+        self._state.check(facts.get("data_state", {}))
+
     def restore(self, facts: Mapping[str, Any]) -> None:
-        super().restore(facts)
-        is_known = facts.get("iterator") is not None  # not in older pairs
-        self._exact = is_known and (self._same_again or (self._is_plain and not facts["begun"]))
-        if is_known and not facts["begun"]:
-            is_set = self._iterators.restore(facts)
-            self._exact = self._exact and (is_set or not self._is_reordered)
+        """All datasets' passes as ``facts`` recorded them, and where in the data the next iterator begins."""
+        self._set_passes(facts.get("passes", ()), facts.get("places", ()))
+        self._state.assign(facts.get("data_state", {}))
+        if "passes" not in facts:  # an older pair
+            self._rewind(facts)
+        self._drawn = int(facts["drawn"]) if self._one_iterator else 0
+
+    def difference(self, facts: Mapping[str, Any]) -> str | None:
+        """One line if a dataset of ours has another number of batches than it had for the pair."""
+        had = (facts.get("data") or {}).get("batches", 0)
+        has = self._counters[0].batches if self._counters else 0
+        if not had or not has or had == has:
+            return None
+        batches = count(has, "batch", "batches")
+        return f"the data has {batches}, and had {had} when the checkpoint was made: the result may differ"
 
     def begin_epoch(self, done: int, within: bool, facts: Mapping[str, Any] | None) -> None:
-        super().begin_epoch(done, within, facts)
-        place = None if facts is None else facts.get("iterator")
-        if facts is not None and place is not None and place["continues"]:
-            # Variables are kept as they were when the iterator began: its batches lead to what they are at its end.
-            self._over = place["over"] and (self._pipeline.unseeded or not self._state.written)
-            is_set = self._iterators.begin(facts)
-            self._exact = self._same_again or (self._over and self._is_plain and (is_set or not self._is_reordered))
+        self.behind = facts is not None and self._drawn > 0
+        # All passes of such an iterator are begun with its first batch: what has begun since was begun by others.
+        tells = facts is not None and within and self._begins_at_once and not self._one_iterator
+        self._passes = facts.get("passes") if facts is not None and tells else None
+        self._places = [] if facts is None else facts.get("places", [])
+        if facts is not None and (within or self._drawn):
+            self._rewind(facts)
+        if self.behind or not self._drawn:
+            self._begin_iterator(done)
 
-    def begins_there(self) -> None:
-        """Keras' next iterator begins with the first batch that is not done, and nothing has to be drawn again."""
-        self._over = self._exact = True
+    def _rewind(self, facts: Mapping[str, Any]) -> None:
+        """To where the pair's iterator began, whatever callbacks drew since."""
+        self._set_passes(facts.get("passes", ()), facts.get("places", ()))
+        self._state.assign(facts.get("data_state", {}))
+        place = facts.get("data")
+        began = facts.get("began", [] if place is None else [place["pass"]])
+        for counter, number in zip(self._counters, began, strict=False):
+            counter.resume_at(int(number))
+
+    def _set_passes(self, passes: Sequence[int], places: Sequence[int]) -> None:
+        """A script that skips what is done makes fewer datasets than before: this fit's tell which are which."""
+        now, then = dataset_passes.places_of(self._counters)[:1], places[:1]
+        dataset_passes.set_counts(passes, *(now[0], then[0]) if now and then else ())
+
+    def _begin_iterator(self, done: int) -> None:
+        self._began = self._next_passes()
+        self._state_began = self._state.values()
+        self._to_draw = self._drawn
+        if self._round:
+            whole, self._to_draw = divmod(self._drawn, self._round)
+            for counter in self._counters:
+                counter.resume_at(counter.next_pass + whole, self._to_draw + done if self._cheap else 0)
 
     def catch_up(self, iterator: Any, look: Callable[[int, Any], None] = ignore_earlier) -> None:
-        if self._needs_no_draws():
-            self._to_draw = 0
-        super().catch_up(iterator, look)
+        """Draws what earlier epochs drew from Keras' iterator, and sets Keras' count of what was drawn."""
+        self.behind = False
+        size = self._keras._num_batches or self._drawn + 1  # more than that are not drawn from one iterator
+        to_draw = self._to_draw % size
+        for before in range(to_draw, 0, -1):
+            if not self.drop_batch(iterator, partial(look, before)):
+                break
+        self._keras._steps_seen += self._drawn % size
 
     def drop_batch(self, iterator: Any, look: Callable[[Any], None] = ignore) -> bool:
-        return self._needs_no_draws() or super().drop_batch(iterator, look)
+        try:
+            batch = next(iterator)
+        except (StopIteration, tf.errors.OutOfRangeError):
+            return False
+        look(batch)
+        return True
 
-    def _needs_no_draws(self) -> bool:
-        self._exact = self._exact or (self._is_plain and self._iterators.restored)
-        return self._over or self._iterators.restored
+    def caught_up(self) -> None:
+        """No batch comes empty from here on, even if there were fewer to drop than there should have been."""
+        for counter in self._counters:
+            counter.resume_at(counter.next_pass)
+        if self._passes is not None:
+            self._set_passes(self._passes, self._places)
+
+    def end_epoch(self) -> None:
+        """Keras' iterator serves the next epoch too, unless it was at its end: then it is a new one by now, or none."""
+        continues = self._one_iterator and self._keras._current_iterator is not None
+        self._drawn = int(self._keras._steps_seen) if continues else 0
 
     def release(self) -> None:
-        super().release()
-        self._iterators.release()
+        keras = self._keras
+        if (
+            self._one_iterator
+            and keras._current_iterator is not None
+            and keras._steps_seen
+            and isinstance(self._x, tf.data.Dataset)
+        ):
+            note_left(self._x)
+
+    def facts(self, within_epoch: bool, done: int) -> dict[str, Any]:
+        """Where the data stands, as plain values."""
+        within = within_epoch or self._drawn > 0
+        began = self._began if within else self._next_passes()
+        state = self._state_began if within else self._state.values()
+        data = {"pass": began[0], "batches": self._counters[0].batches} if self._is_ours else None
+        return {
+            "data": data,
+            "began": began,
+            "drawn": self._drawn,
+            "passes": dataset_passes.counts(),
+            "places": dataset_passes.places_of(self._counters),
+            "data_state": state,
+        }
+
+    def _next_passes(self) -> list[int]:
+        return [counter.next_pass for counter in self._counters]

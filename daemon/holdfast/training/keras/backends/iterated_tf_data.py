@@ -15,8 +15,8 @@ from ...data.dataset_passes import pass_counter_of
 from ...data.pipeline_variables import DataState
 from ...data.position import ignore_earlier
 from ...data.python.drawn_by_keras import DrawnByKeras
+from ...data.tf.iterator_position import order_that_is_lost
 from ...data.tf.iterators import note_opened, opened, reach
-from ...data.tf.own_passes import TfDataPosition
 from ...data.tf.pipeline import (
     SAME_ORDER,
     Pipeline,
@@ -27,7 +27,7 @@ from ...data.tf.pipeline import (
     parts_of,
     shuffles_later,
 )
-from ...data.tf.tf_data_position import order_that_is_lost
+from ...data.tf.tf_data_position import TfDataPosition
 from ...data.tf_random import draws_in_data as draws_in_data
 from .protocol import Say
 

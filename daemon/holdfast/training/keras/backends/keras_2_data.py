@@ -13,7 +13,7 @@ from typing import Any
 from ...data.kinds import position_in
 from ...data.position import DataPosition
 from ...data.python.py_dataset import PyDatasetPosition
-from ...data.tf.tf_data_position import IteratorPosition
+from ...data.tf.iterator_position import IteratorPosition
 from ...data.validation import ValidationData
 from .keras_2_adapters import ArrayDataAdapter, PyDatasetAdapter, PythonAdapter, adapter_for
 from .protocol import Say

@@ -30,7 +30,7 @@ from ..backends.chosen import backend
 from ..internals import runs_in_fit, time_only_others
 from ..own_values import OwnValues
 from ..watched import Watched
-from . import random_layers
+from . import unkept_generators
 from .batch_sampler import BatchSampler
 from .boundary_state import BoundaryReader
 from .progress import FitProgress, StepsTaken, ValidationClock, uneven_calls
@@ -303,7 +303,7 @@ class Fit:
 
     def _first_step(self, train_function: Any) -> None:
         """Called after the first step, when its graphs exist."""
-        for text in random_layers.warnings(self._model, train_function):
+        for text in unkept_generators.warnings(self._model, train_function):
             self._say(text)
         self._reader.first_step_done()
         self._own_values.watch_model()

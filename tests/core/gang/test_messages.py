@@ -3,7 +3,18 @@ from __future__ import annotations
 import pytest
 
 from holdfast.core import wire
-from holdfast.core.gang.link import Bye, Challenge, CommandEnded, Go, Join, LinkMessage, Prepare, Stands, decode, encode
+from holdfast.core.gang.messages import (
+    Bye,
+    Challenge,
+    CommandEnded,
+    Go,
+    Join,
+    LinkMessage,
+    Prepare,
+    Stands,
+    decode,
+    encode,
+)
 from holdfast.core.wire import WireError
 
 

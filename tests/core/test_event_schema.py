@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from holdfast.core.event_kinds import KINDS, as_markdown
+from holdfast.core.event_schema import KINDS, as_markdown
 
 ROOT = Path(__file__).parent.parent.parent
 ROOMS = ("core", "supervisor", "cli")
