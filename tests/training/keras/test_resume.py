@@ -191,6 +191,31 @@ def test_a_resumed_start_names_what_its_checkpoint_lacks(tmp_path: Path, capfd: 
     assert capfd.readouterr().err.splitlines().count(line) == 1
 
 
+class Eager(keras.Sequential):
+    """Sees the size of each batch, and counts them."""
+
+    def __init__(self) -> None:
+        super().__init__([keras.Input((1,)), keras.layers.Dense(1)])
+        self.size, self.count = None, 0
+
+    def call(self, x: Any, **kwargs: Any) -> Any:
+        self.size, self.count = x.shape[0], self.count + 1
+        return super().call(x, **kwargs)
+
+
+def test_what_an_eager_step_counts_is_named_and_the_size_of_its_batch_is_not(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def run(callbacks: list[keras.callbacks.Callback]) -> tuple[keras.Model, Any]:
+        model = Eager()
+        model.compile("sgd", "mse", run_eagerly=True)
+        return model, model.fit(np.ones((5, 1)), np.ones((5, 1)), 2, 2, verbose=0, callbacks=callbacks)
+
+    once(run, tmp_path)
+    lines = [line for line in capfd.readouterr().err.splitlines() if " changes during the training" in line]
+    assert [line.split()[1] for line in lines] == ["model.count"]
+
+
 def test_a_complete_run_is_not_continued_but_followed_by_the_next(tmp_path: Path) -> None:
     first = once(script(epochs=1), tmp_path)
     assert_same(once(script(epochs=1), tmp_path), first)

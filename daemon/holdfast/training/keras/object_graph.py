@@ -13,9 +13,7 @@ import contextlib
 import dis
 import enum
 import functools
-import itertools
 import types
-import weakref
 from argparse import Namespace
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -192,33 +190,6 @@ class _Seen:
 
     def __len__(self) -> int:
         return len(self._alive)
-
-
-class _Numbers:
-    """A number for each object, which no other one gets once it is gone, as with an ``id``."""
-
-    def __init__(self) -> None:
-        self._next = itertools.count()
-        self._known: dict[int, tuple[Callable[[], Any], int]] = {}
-
-    def __call__(self, item: Any) -> int:
-        key = id(item)
-        known = self._known.get(key)
-        if known is not None and known[0]() is item:
-            return known[1]
-        number = next(self._next)
-        try:
-            self._known[key] = (weakref.ref(item, lambda gone: self._forget(key, gone)), number)
-        except TypeError:
-            self._known[key] = (lambda: item, number)
-        return number
-
-    def _forget(self, key: int, gone: Any) -> None:
-        if (known := self._known.get(key)) is not None and known[0] is gone:
-            del self._known[key]
-
-
-number_of = _Numbers()
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:

@@ -10,18 +10,14 @@ setting it would not bring back what an undisturbed training computes. What has 
 
 from __future__ import annotations
 
-import array
 import contextlib
 import copy
 import enum
 import io
-import itertools
 import types
 import zlib
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
-from datetime import date, timedelta
-from decimal import Decimal
 from functools import partial
 from typing import Any
 
@@ -30,21 +26,21 @@ import numpy as np
 from ...core.errors import InvalidPair, one_line
 from ..data.keras_in_use import keras
 from ..data.python.references import is_own
+from ..data.same import CONTAINERS, NUMBERS, AllItems, One
 from ..pair.marked import FACTORIES, Marked, NoSuchMember, is_marked, values_in
 from ..pair.plain import from_plain, to_plain_part
 from ..session.random_state import GENERATORS, set_state_of, state_of
 from . import callback_state
 from .backends.chosen import backend
-from .object_graph import INSIDE, OF_CLASS, Slot, number_of
+from .object_graph import INSIDE, OF_CLASS, Slot
 from .watched import Watched
 
 _MOST_LOOKED_AT = 20_000
-_AT_ONCE = 10_000
 _ALL_LOOKED_AT_BYTES = 16 << 20
 _WALKED = (keras.Variable, keras.Layer, keras.optimizers.Optimizer, types.FunctionType, type)
 _SCALARS = {type(None), bool, int, float, complex, str, bytes}
-_NUMBERS = (bool, int, float, complex, str, bytes, bytearray, np.generic, Decimal, date, timedelta)
-_UNKNOWN, _CUT = object(), object()
+_NUMBERS = (*NUMBERS, bytearray)
+_UNKNOWN = object()
 Say = Callable[[str], None]
 
 
@@ -56,7 +52,8 @@ class OwnValues:
         self._say = say
         self._before: dict[str, Any] = {}
         self._bound: dict[str, Any] = {}
-        self._known: set[int] = set()
+        self._known: dict[int, One] = {}
+        self._begun = False
         self._of_model: dict[str, Any] | None = None
         self._kept: set[str] = set()
         self._lost: set[str] = set()
@@ -67,16 +64,26 @@ class OwnValues:
             if now is _UNKNOWN:
                 self._bound[slot.path] = _binding(slot.get())
             with contextlib.suppress(Exception):  # as in ``mark``
-                self._known.update(map(number_of, _objects_in(slot.get())))
-        self._known.update(map(number_of, self._watched.found.layers.values()))
+                self._known.update((id(one), One(one)) for one in _objects_in(slot.get()))
+        self._known.update((id(one), One(one)) for one in self._watched.found.layers.values())
 
-    def read(self) -> dict[str, Any]:
+    def step_done(self) -> None:
+        """Once an epoch, not before the second step: a first one makes and sets things that no later one touches."""
+        if not self._begun:
+            self._begun = True
+            for slot, now in self._slots():
+                if now is _UNKNOWN:
+                    self._bound.setdefault(slot.path, _binding(slot.get()))
+        self._watch_model(whole_batches=True)
+
+    def read(self, within_epoch: bool = True) -> dict[str, Any]:
         found = {}
         for slot, now in self._slots():
             if now is _UNKNOWN:
                 self._look_for_another(slot)
                 continue
-            if slot.path not in self._kept and now is not _CUT and now == self._before.get(slot.path, _UNKNOWN):
+            if slot.path not in self._kept and now == self._before.get(slot.path, _UNKNOWN):
+                self._before[slot.path] = now  # what was made anew, of the same values, is not compared again
                 continue
             try:
                 self._check_place(slot)
@@ -89,9 +96,12 @@ class OwnValues:
                 self._lose(slot, f"is not kept ({type(error).__name__})")
             else:
                 self._kept.add(slot.path)
+                if isinstance(self._before.get(slot.path), AllItems):
+                    del self._before[slot.path]  # it would hold items that are gone
                 self._lost.discard(slot.path)
                 found[slot.path] = value
-        self.watch_model()
+        if self._begun:
+            self._watch_model(within_epoch)
         return found
 
     @property
@@ -118,11 +128,15 @@ class OwnValues:
         """
         value, before = slot.get(), self._bound.get(slot.path)
         now = _binding(value)
-        if now == before:
+        if now == before or (before is None and not self._begun):  # each start sets it, as its first epoch begins
             return
         other_class = before is not None and before[0] is not type(value) and is_own(type(value))
-        if isinstance(value, _RULES) or other_class or number_of(value) in self._known:
+        if isinstance(value, _RULES) or other_class or self._is_known(value):
             self._lose(slot, "is another object than as the training began, and that is not kept")
+
+    def _is_known(self, value: Any) -> bool:
+        known = self._known.get(id(value))
+        return known is not None and known.is_(value)
 
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Raises InvalidPair for what ``read`` cannot have given."""
@@ -178,10 +192,10 @@ class OwnValues:
                 elif (now := mark(slot)) is not _GONE:
                     yield slot, now
 
-    def watch_model(self) -> None:
-        """From the second look on: a first step makes and sets things that no later one touches."""
+    def _watch_model(self, whole_batches: bool) -> None:
+        """From the second step on. The last batch of an epoch may be smaller, and an integer its size."""
         slots = [slot for slot in self._watched.found.slots if slot.path.startswith(INSIDE)]
-        now = {slot.path: mark(slot) for slot in slots}
+        now = {slot.path: mark(slot) for slot in slots if whole_batches or not _is_of_sizes(slot)}
         before = now if self._of_model is None else self._of_model
         for path in now:
             if now[path] not in (_UNKNOWN, _GONE) and now[path] != before.get(path, now[path]):
@@ -196,84 +210,81 @@ _GONE = object()
 
 
 def mark(slot: Slot) -> Any:
-    """Two marks differ if the value has changed. _UNKNOWN for what is no value, _CUT for one that is too large to be
-    looked at as a whole, _GONE for none.
+    """Two marks differ if the value has changed. _UNKNOWN for what is no value, _GONE for none. One looks at which
+    items there are, a million below the outermost ones, and at 16 MiB of arrays: more costs no more.
     """
     try:
         value = slot.get()
     except Exception:  # as below
         return _GONE
     try:
-        return _mark(value, itertools.count())
-    except _TooLarge:
-        return _CUT
+        return _mark(value)
     except Exception:  # whatever an object of the script's does when it is looked at, or if it holds itself
         return _GONE
 
 
-class _TooLarge(Exception):
-    pass
-
-
-def _mark(value: Any, looked_at: Iterator[int]) -> Any:
-    if next(looked_at) > _MOST_LOOKED_AT:
-        raise _TooLarge
+def _mark(value: Any) -> Any:
     if _is_walked(value):
         return _UNKNOWN
     if isinstance(value, enum.Enum):
         return (type(value), value.name)
     if value is None or isinstance(value, _NUMBERS):
         return (type(value).__name__, repr(value))
-    if isinstance(value, np.ndarray):
-        return _mark_of_array(value)
+    if isinstance(value, CONTAINERS):
+        items = list(value.values() if isinstance(value, dict) else value)
+        one_of_each = {type(item): item for item in items} if set(map(type, items)) - _SCALARS else {}
+        return _UNKNOWN if any(map(_is_walked, one_of_each.values())) else AllItems(value, _is_altered, _marks)
+    return _mark_of_state(value)
+
+
+def _is_altered(item: Any) -> bool:
+    """In itself, so that it is another value and the same object."""
+    return isinstance(item, (np.ndarray, bytearray, *GENERATORS, *backend().kinds().tensors))
+
+
+def _marks(items: list[Any]) -> tuple[bool, list[Any]]:
+    """Of arrays and the like within one value: of some thousands, and of some MiB in all."""
+    looked_at = items[:: len(items) // _MOST_LOOKED_AT + 1]
+    every = sum(int(getattr(item, "nbytes", 0)) for item in looked_at) // _ALL_LOOKED_AT_BYTES + 1
+    return (len(looked_at) == len(items) and every == 1), [_mark_of_state(item, every) for item in looked_at]
+
+
+def _mark_of_state(value: Any, every: int = 1) -> Any:
     if isinstance(value, backend().kinds().tensors):
-        array = backend().array_of(value)
-        return _UNKNOWN if array is None else _mark_of_array(array)
+        value = backend().array_of(value)
+    if isinstance(value, np.ndarray):
+        return _mark_of_array(value, every)
     if isinstance(value, GENERATORS):
         return repr(state_of(value))
-    if isinstance(value, dict):
-        parts = [list(value), list(value.values())]
-    elif isinstance(value, list | tuple | deque | set | frozenset):
-        parts = [list(value)]
-    else:
+    return bytes(value) if isinstance(value, bytearray) else _UNKNOWN
+
+
+def _mark_of_array(array: np.ndarray, every: int) -> Any:
+    if array.dtype.hasobject:
         return _UNKNOWN
-    marks = [_mark_of_items(part, looked_at, isinstance(value, set | frozenset)) for part in parts]
-    return _UNKNOWN if _UNKNOWN in marks else (type(value).__name__, len(parts[0]), *marks)
-
-
-def _mark_of_items(items: list[Any], looked_at: Iterator[int], unordered: bool) -> Any:
-    """One mark of all. Objects among them are known by which they are."""
-    kinds = set(map(type, items))
-    if kinds <= _SCALARS:
-        return _mark_of_scalars(items, kinds, unordered)
-    marks = []
-    for item in items:
-        if _is_walked(item):
-            return _UNKNOWN
-        one = _mark(item, looked_at)
-        marks.append(repr(number_of(item) if one is _UNKNOWN else one))
-    return zlib.crc32("\0".join(sorted(marks) if unordered else marks).encode())
-
-
-def _mark_of_scalars(items: list[Any], kinds: set[type], unordered: bool) -> int:
-    """Of all of them, however many there are."""
-    if unordered:
-        return sum(zlib.crc32(repr(item).encode()) for item in items)
-    if kinds == {float}:
-        return zlib.crc32(array.array("d", items))
-    checksum = 0
-    for first in range(0, len(items), _AT_ONCE):
-        checksum = zlib.crc32(repr(items[first : first + _AT_ONCE]).encode(), checksum)
-    return checksum
+    every = max(every, -(-array.nbytes // _ALL_LOOKED_AT_BYTES))
+    looked_at = array if every == 1 else array.reshape(-1)[::every]
+    return (array.dtype.str, array.shape, zlib.crc32(np.ascontiguousarray(looked_at).tobytes()))
 
 
 def _binding(value: Any) -> tuple[Any, ...]:
-    """Which object it is; a function by its code, as a script makes it again and again."""
+    """Which object it is; a function by its code, as a script makes it again and again, and a partial one by what it is
+    given, too.
+    """
     if isinstance(value, types.MethodType):
-        return (type(value), getattr(value.__func__, "__code__", None), number_of(value.__self__))
+        return (type(value), getattr(value.__func__, "__code__", None), One(value.__self__))
     if isinstance(value, partial):
-        return (type(value), *_binding(value.func))
-    return (type(value), value.__code__ if isinstance(value, types.FunctionType) else number_of(value))
+        given = [*value.args, *(part for name in sorted(value.keywords) for part in (name, value.keywords[name]))]
+        return (type(value), _binding(value.func), *map(_given, given))
+    return (type(value), value.__code__ if isinstance(value, types.FunctionType) else One(value))
+
+
+def _given(value: Any) -> Any:
+    """An argument: a value, or a function. Another object may be made again and again."""
+    now = _mark(value)
+    if now is not _UNKNOWN:
+        return now
+    return _binding(value) if isinstance(value, types.FunctionType | partial) else type(value)
 
 
 def _objects_in(value: Any) -> Iterator[Any]:
@@ -287,12 +298,12 @@ def _is_walked(value: Any) -> bool:
     return isinstance(value, (*_WALKED, *backend().kinds().variables))
 
 
-def _mark_of_array(array: np.ndarray) -> Any:
-    if array.dtype.hasobject:
-        return _UNKNOWN
-    if array.nbytes > _ALL_LOOKED_AT_BYTES:
-        array = array.reshape(-1)[:: array.nbytes // _ALL_LOOKED_AT_BYTES + 1]
-    return (array.dtype.str, array.shape, zlib.crc32(np.ascontiguousarray(array).tobytes()))
+def _is_of_sizes(slot: Slot) -> bool:
+    try:
+        value = slot.get()
+        return type(value) is int or (type(value) is tuple and all(type(item) in (int, type(None)) for item in value))
+    except Exception:  # as in ``mark``
+        return False
 
 
 def _is_iterator(slot: Slot) -> bool:

@@ -8,7 +8,6 @@ may be others on another machine. It is kept though unchanged: an unseeded start
 
 from __future__ import annotations
 
-import operator
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +19,7 @@ import numpy as np
 from ....core.errors import InvalidPair
 from ...pair.plain import from_plain, to_plain
 from ...session.random_state import check_state_of, is_generator, set_state_of, state_of
+from ..same import Same
 from .get_set_state import NotTold, ToldState, tells
 from .orders import ORDER, order_of
 from .slots import MOST_SLOTS, NUMBERS, Slots, ValueSlot
@@ -244,31 +244,18 @@ def _mark(value: Any) -> Any:
     """Two marks differ if the value has changed. Of a large array some rows are looked at."""
     if isinstance(value, np.ndarray):
         if value.dtype.hasobject:
-            return _Same(tuple(value.flat))
+            return Same(tuple(value.flat))
         if value.nbytes > _ALL_LOOKED_AT:
             rows = min(_ROWS, max(1, _ALL_LOOKED_AT * len(value) // value.nbytes))
             value = value[:: max(1, len(value) // rows)][:rows]
         return (value.dtype.str, value.shape, zlib.crc32(np.ascontiguousarray(value).data))
     if isinstance(value, list | tuple | set | deque):
-        return _Same(tuple(value))  # copied at once: another thread may add to it
+        return Same(tuple(value))  # copied at once: another thread may add to it
     if isinstance(value, dict):
         return hash(repr(value.copy()))
     if is_generator(value):
         return None
-    return repr(value) if isinstance(value, (*NUMBERS, str)) or value is None else _Same((value,))
-
-
-class _Same:
-    """Of the very same items. They are held: another one may come to lie where one was that is gone."""
-
-    def __init__(self, items: tuple[Any, ...]) -> None:
-        self._items = items
-
-    def __eq__(self, other: object) -> bool:
-        theirs = other._items if isinstance(other, _Same) else None
-        return theirs is not None and len(theirs) == len(self._items) and all(map(operator.is_, self._items, theirs))
-
-    __hash__ = None  # type: ignore[assignment]
+    return repr(value) if isinstance(value, (*NUMBERS, str)) or value is None else Same((value,))
 
 
 def _form(value: Any) -> Any:

@@ -89,7 +89,7 @@ class BoundaryReader:
             position=progress.position,
             values=snapshot.read_all(self._watched) if with_values else None,
             callback_states=callback_state.read_states(self._callbacks),
-            own_values=self._own_values.read(),
+            own_values=self._own_values.read(within_epoch=progress.batch > 0 and not progress.at_end),
             lost=self._own_values.lost,
             # In this order: what is drawn meanwhile is known to the data.
             random={

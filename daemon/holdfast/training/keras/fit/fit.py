@@ -134,6 +134,7 @@ class Fit:
             session.board,
             executed,
             self._first_step,
+            own_values.step_done,
             self._release_model,
         )
 
@@ -306,7 +307,6 @@ class Fit:
         for text in unkept_generators.warnings(self._model, train_function):
             self._say(text)
         self._reader.first_step_done()
-        self._own_values.watch_model()
 
     def _data_verdict(self) -> str | None:
         if self._data.verdict is not None:

@@ -41,6 +41,7 @@ class TrainFunction:
         board: Board,
         executed: int,
         first_step: Callable[[Any], None],
+        step_done: Callable[[], None],
         not_ours: Callable[[], None],
     ) -> None:
         self._model = model
@@ -52,6 +53,8 @@ class TrainFunction:
         self._board = board
         self._executed = executed
         self._first_step = first_step
+        self._step_done = step_done
+        self._epoch_seen: int | None = None
         self._not_ours = not_ours
         self._inner: Any = None
         self._installed: Any = None
@@ -107,7 +110,15 @@ class TrainFunction:
         if self._progress.spec is None:
             self._progress.spec = backend().spec_of(iterator)
             self._first_step(self._inner)
+        if self._progress.calls > 1 and self._epoch_seen != self._progress.epoch and not self._may_be_smaller():
+            self._epoch_seen = self._progress.epoch
+            self._step_done()
         return logs
+
+    def _may_be_smaller(self) -> bool:
+        """The batch that was the last one of its epoch, where there are others."""
+        steps = self._progress.steps
+        return steps is not None and 1 < steps <= self._progress.batch
 
     def _count(self, done: int) -> None:
         self._executed += done
