@@ -116,6 +116,18 @@ def test_a_finished_fit_is_not_given_to_another_that_the_script_goes_on_to(anoth
     assert begins(known(before), {**before, **another}) is None
 
 
+@pytest.mark.parametrize(("before", "now", "given"), [("b", "a", 2), ("b", "c", None), ("d", "a", None)])
+def test_a_loss_is_as_it_was_before_a_skipped_fit_that_changed_it(before: str, now: str, given: int | None) -> None:
+    ledger = known(fit(lines=[1], loss="a", loss_at_end="b"), fit(lines=[2], loss=before))
+    assert begins(ledger, fit(lines=[1], loss="a")) == 1
+    assert begins(ledger, fit(lines=[2], loss=now)) == given
+
+
+def test_a_trial_with_another_loss_is_another_where_no_fit_was_skipped() -> None:
+    ledger = known(fit(lines=[1], loss="a", loss_at_end="b"), fit(lines=[2], loss="b"))
+    assert begins(ledger, fit(lines=[2], loss="a")) is None
+
+
 def test_a_seeded_fit_with_other_initial_weights_is_another() -> None:
     assert begins(known(fit(seed=1)), fit(seed=1, weights=[2.0])) is None
 

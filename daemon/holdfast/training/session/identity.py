@@ -43,6 +43,7 @@ _SETTINGS = {
 }
 NAMES = {**_FIXED, **_PLACE, "epochs": "epochs", **_SETTINGS}
 _SAMPLES = ("data", "weights")
+LOSS_AT_END = "loss_at_end"  # of a training, whose callbacks may change an object that later ones use too
 _TOLERANCE = 1e-3
 
 
@@ -112,6 +113,9 @@ def choose(known: Sequence[T], now: Identity, extended: bool, diverged: bool) ->
             found = [key for key in found if key != "weights"]
         if not found and not (one.claimed and one.done):
             return one, []
+    for one, found in differences:
+        if found == ["loss"] and one.done and not one.claimed and _had_loss_of_skipped(one, now, known):
+            return one, []
     free = [(one, found) for one, found in differences if not one.claimed]
     likely = [(one, found) for one, found in free if _may_differ(one, found, now, extended)]
     least = min((len(found) for _, found in likely), default=0)
@@ -120,6 +124,15 @@ def choose(known: Sequence[T], now: Identity, extended: bool, diverged: bool) ->
         return nearest[0]
     misfits = [(one, found) for one, found in free if _is_misfit(one, found, now)]
     return misfits[0] if len(misfits) == 1 else (None, [])
+
+
+def _had_loss_of_skipped(one: Known, now: Identity, known: Sequence[Known]) -> bool:
+    """Did it begin with the loss that an earlier training left, and is the loss now as it was before that one, which
+    was skipped in this start?
+    """
+    before = (one.identity or {}).get("loss")
+    skipped = [other.identity or {} for other in known if other.claimed and other.done]
+    return any(before == other.get(LOSS_AT_END) and now.get("loss") == other.get("loss") for other in skipped)
 
 
 def _is_misfit(one: Known, found: list[str], now: Identity) -> bool:

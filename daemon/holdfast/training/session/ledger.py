@@ -14,7 +14,7 @@ from typing import Any
 from ...core.checkpoint_name import CheckpointName
 from ...core.errors import InvalidPair
 from ..pair.pair_files import Saved
-from .identity import Identity, choose, difference, is_edited
+from .identity import LOSS_AT_END, Identity, choose, difference, is_edited
 
 
 @dataclass
@@ -79,8 +79,11 @@ class Ledger:
         return None if another else (current, found)
 
     def _claim(self, record: TrainingRecord, identity: Identity, holder: object) -> TrainingRecord:
-        began_with = {} if record.identity is None else {"weights": record.identity.get("weights")}
-        record.identity = {**identity, **began_with}
+        before = record.identity
+        kept = {} if before is None else {"weights": before.get("weights")}
+        if before is not None and LOSS_AT_END in before:
+            kept[LOSS_AT_END] = before[LOSS_AT_END]
+        record.identity = {**identity, **kept}
         record.holder = None if holder is None else weakref.ref(holder)
         record.claimed, self.current = True, record
         return record
@@ -105,10 +108,14 @@ class Ledger:
         later = self.records[self.index(self.current) + 1 :] if self.current is not None else []
         self.diverged |= any(not one.claimed for one in later)
 
-    def finish(self) -> None:
-        """Nothing of the current one is left. Its last state is what it is, finite or not."""
+    def finish(self, loss_at_end: str | None = None) -> None:
+        """Nothing of the current one is left. Its last state is what it is, finite or not. ``loss_at_end`` is the
+        identity's ``loss`` now, where this start has trained it.
+        """
         if self.current is not None:
             self.current.done = True
+            if loss_at_end is not None and self.current.identity is not None:
+                self.current.identity = {**self.current.identity, LOSS_AT_END: loss_at_end}
             self.current.pair = self.current.latest or self.current.pair
 
     # --- in a pair -------------------------------------------------------------------------------------------------

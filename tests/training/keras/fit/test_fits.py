@@ -186,6 +186,44 @@ def test_a_trial_that_differs_from_a_finished_one_in_its_loss_alone_is_another(s
     assert [first, epochs_of(tmp_path / "same", *done), epochs_of(tmp_path / "other", *another)] == [1, 0, 1]
 
 
+class Power(keras.losses.Loss):
+    def __init__(self, gamma: float) -> None:
+        super().__init__()
+        self.gamma = gamma
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        return keras.ops.abs(y_true - y_pred) ** self.gamma
+
+
+def test_fits_that_share_a_loss_which_an_earlier_one_has_changed_are_not_trained_again(tmp_path: Path) -> None:
+    """And one with a loss that is new is another."""
+
+    def begun(directory: Path, second: float | None = None) -> list[list[int]]:
+        notes = [At(0, lambda: setattr(loss, "gamma", 2.0)), At(-1, fails), At(-1, fails)]
+        loss = Power(1.0)
+
+        def script(callbacks: list[keras.callbacks.Callback]) -> tuple[keras.Model, Any]:
+            model = keras.Sequential([layers.Input((4,)), layers.Dense(1)])
+            for note in notes:
+                if second is not None and note is notes[1]:
+                    loss.gamma = second
+                model.compile("sgd", loss)
+                history = model.fit(X, np.zeros(24), 24, 1, verbose=0, callbacks=[note, callbacks[2]])
+                if note is notes[1] and not killed.exists():
+                    shutil.copytree(directory, killed)  # as if it were killed here
+            return model, history
+
+        killed = tmp_path / "killed"
+        once(script, directory)
+        return [note.begun for note in notes]
+
+    assert begun(tmp_path / "runs") == [[0], [0], [0]]
+    for name in ("same", "other"):
+        shutil.copytree(tmp_path / "killed", tmp_path / name)
+    assert begun(tmp_path / "same") == [[], [], [0]]
+    assert begun(tmp_path / "other", second=3.0)[:2] == [[], [0]]
+
+
 class StopAtTheEnd(keras.callbacks.Callback):
     """Sends this process a real SIGTERM after all epochs."""
 

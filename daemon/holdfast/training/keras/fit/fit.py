@@ -33,6 +33,7 @@ from ..watched import Watched
 from . import unkept_generators
 from .batch_sampler import BatchSampler
 from .boundary_state import BoundaryReader
+from .identity import loss_digest
 from .progress import FitProgress, StepsTaken, ValidationClock, uneven_calls
 from .resumption import Resumption
 from .save_policy import INTERVAL, SavePolicy
@@ -95,6 +96,7 @@ class Fit:
         self._callbacks: list[keras.callbacks.Callback] = []  # the list's without ours, once the training begins
         self._said: set[str] = set()
         self._x = local.get("x")
+        self._class_weight = local.get("class_weight")
         self._data = data = backend().position_in(
             self._x, local.get("epoch_iterator"), self._say, lambda: session.stop_reason is not None
         )
@@ -180,9 +182,10 @@ class Fit:
         self._callback_list.callbacks = [c for c in self._callback_list.callbacks if not isinstance(c, Tail)]
         self._ended()
         if self._session.ledger is not None:
-            if self._progress.calls:
+            trained = self._progress.calls > 0
+            if trained:
                 self._session.ledger.trains()
-            self._session.ledger.finish()
+            self._session.ledger.finish(loss_digest(self._model, self._class_weight) if trained else None)
         self._session.step = max(self._session.step, self._progress.step)
         self._session.finished(stored=not self._writer.failed, training=self._training)
 

@@ -49,7 +49,7 @@ def fit_identity(model: keras.Model, frame: FrameType | None, local: Mapping[str
         "optimizer": type(model.optimizer).__qualname__,
         "rate": rate,
         "compile": digest([settings, _described(getattr(model, "loss", None))]),
-        "loss": digest([*loss_settings(model), _InFull().of(local.get("class_weight"))]),
+        "loss": loss_digest(model, local.get("class_weight")),
         "epochs": int(local.get("epochs") or 0),
         "seed": backend().seed(),
         "data": fingerprint(*given),
@@ -91,6 +91,10 @@ def loss_settings(model: keras.Model) -> list[Any]:
     """The loss and the metrics with all that is set in them, and the weights of several losses."""
     weights = getattr(compiled(model)[0], "_user_loss_weights", None)
     return [_InFull().of(one) for one in (getattr(model, "loss", None), weights, *_metrics(model))]
+
+
+def loss_digest(model: keras.Model, class_weight: Any) -> str:
+    return digest([*loss_settings(model), _InFull().of(class_weight)])
 
 
 def _without_rates(config: Any) -> Any:
