@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import random
+import sqlite3
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ import tensorflow as tf
 
 from holdfast.core.errors import InvalidPair
 from holdfast.training.data.python.object_state import ObjectState
+from holdfast.training.data.python.slots import MOST_SLOTS, Slots
 from holdfast.training.pair.plain import pack
 from holdfast.training.session import random_state
 
@@ -182,6 +184,10 @@ def test_generators_are_kept_however_much_else_there_is_and_the_limit_is_named(s
     second = Wide()
     ObjectState(second, said.append).put(saved)
     assert second.draw() == expected
+    assert said == [], "nothing but generators has changed"
+    first.parts["3"].append(1)
+    state.read(), state.read()
+    assert len(said) == 1
     assert said[0].startswith("Wide holds more than 1000 values, and is not looked at as a whole")
 
 
@@ -254,6 +260,35 @@ def test_an_attribute_that_is_added_and_a_generator_that_comes_later_are_named(s
         "Kinds.cached changes during the training",
         "Kinds.mine is added during the training",
     ]
+
+
+class Opens:
+    """As a dataset of files: opened as the first item is asked for. Its records are texts, and do not change."""
+
+    def __init__(self) -> None:
+        self.file: Any = None
+        self.records = {n: {"name": f"{n}.png", "boxes": {"label": "cat"}} for n in range(1200)}
+        self.count = 0
+
+    def __getitem__(self, n: int) -> str:
+        self.file = self.file or sqlite3.connect(":memory:")
+        self.index = self.file.cursor()
+        return self.records[n]["name"]  # type: ignore[return-value]
+
+
+def test_a_file_that_is_opened_is_no_change_and_without_one_no_limit_is_named(said: list[str]) -> None:
+    data = Opens()
+    state = ObjectState(data, said.append)
+    data[3]
+    assert (state.read(), said) == ({}, [])
+    data.count = 1
+    assert state.read() == {"Opens.count": 1}
+    assert [line.split(" and")[0] for line in said] == ["Opens holds more than 1000 values,"]
+
+
+def test_so_many_objects_are_looked_at_for_what_is_added_to_them_and_no_more() -> None:
+    found = Slots(Opens())
+    assert (len(found.holders), found.cut) == (MOST_SLOTS, True)
 
 
 def test_an_item_that_is_removed_costs_nothing(said: list[str]) -> None:
@@ -429,7 +464,10 @@ def test_what_lies_deeper_than_is_looked_at_is_named_and_its_generators_are_kept
     ObjectState(second, said.append).put(state.read())
     assert [one.random() for one in state.generators] == [one.random() for one in ObjectState(second, print).generators]
     assert len(state.generators) == 10
-    assert said[0].startswith("Nested.inside.inside.inside.inside.inside lies deeper in Nested than is looked at")
+    assert said == [], "nothing but generators has changed"
+    first.count = 1  # type: ignore[attr-defined]
+    state.read()
+    assert said[1].startswith("Nested.inside.inside.inside.inside.inside lies deeper in Nested than is looked at")
 
 
 def test_a_number_that_was_replaced_is_seen_though_it_lies_where_the_first_one_did(said: list[str]) -> None:

@@ -22,7 +22,7 @@ from ...session.random_state import check_state_of, is_generator, set_state_of, 
 from ..same import Same
 from .get_set_state import NotTold, ToldState, tells
 from .orders import ORDER, order_of
-from .slots import MOST_SLOTS, NUMBERS, Slots, ValueSlot
+from .slots import MOST_SLOTS, NUMBERS, Slots, ValueSlot, is_no_value
 
 _MOST_BYTES = 64 << 20
 _ALL_LOOKED_AT = 16 << 20
@@ -30,6 +30,7 @@ _ROWS = 256
 _MOST_ITEMS = 100_000
 _FEW = 32
 _SET, _DEQUE = "~set", "~deque"
+_NONE = repr(None)
 _REMEDY = "shuffle an array of indices instead, or give the dataset get_state() and set_state(state)"
 _OFFER = "give {} get_state() and set_state(state)"
 
@@ -51,13 +52,14 @@ class ObjectState:
         name = type(root).__name__
         for path in found.iterators:
             self._say(f"{path} is an iterator: where it stands is not kept. Read by index, or {_OFFER.format(name)}")
+        self._limits = []
         if found.deep is not None:
-            self._say(
+            self._limits.append(
                 f"{found.deep} lies deeper in {name} than is looked at: but for random generators, what changes there "
                 f"during the training is not kept: {_OFFER.format(name)}"
             )
         if found.cut:
-            self._say(
+            self._limits.append(
                 f"{name} holds more than {MOST_SLOTS} values, and is not looked at as a whole: what changes in "
                 f"the rest of it during the training is not kept: {_OFFER.format(name)}"
             )
@@ -97,13 +99,21 @@ class ObjectState:
                     found[path] = _to_plain(value)
                 else:
                     self._say(f"{path} changes during the training, and is not kept: {_REMEDY}")
-        for path in (path for holder in self._holders for path in holder.added):
+        added = [path for holder in self._holders for path in holder.added]
+        for path in added:
             self._say(f"{path} is added during the training, and is not kept: make it in __init__, or {_REMEDY}")
+        if self._changed or added:  # then what is not looked at may change, too
+            for text in self._limits:
+                self._say(text)
+            self._limits = []
         return found
 
     def _has_changed(self, slot: ValueSlot, value: Any) -> bool:
         """Since ``fit`` began."""
-        if slot.path not in self._changed and _mark(value) != self._marks.get(slot.path):
+        if slot.path in self._changed:
+            return True
+        mark, before = _mark(value), self._marks.get(slot.path)
+        if mark != before and not (before == _NONE and is_no_value(value)):
             self._changed.add(slot.path)
             self._marks.pop(slot.path, None)  # it would hold items that are gone
         return slot.path in self._changed

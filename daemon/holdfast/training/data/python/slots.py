@@ -25,11 +25,16 @@ from .references import (
     own_functions,
     references_of,
     slots_of,
+    top,
 )
 
 NUMBERS = (bool, int, float, np.number, np.bool_)
 _VALUES = (*NUMBERS, str, type(None), np.ndarray, list, tuple, set, deque)
 _ITEMS = (dict, list, tuple)
+_OF_VALUES = {
+    *("builtins", "collections", "datetime", "decimal", "fractions", "array", "functools", "random"),
+    *("numpy", "tensorflow", "keras", "torch", "jax", "jaxlib", "pandas", "grain"),
+}
 _OF_KERAS = {"_workers", "_use_multiprocessing", "_max_queue_size"}
 _DEEPEST = 4
 _MOST_HOLDERS = 100_000
@@ -83,15 +88,17 @@ class Holder(NamedTuple):
     @property
     def added(self) -> list[str]:
         """Paths: of attributes, or of the dict itself."""
-        keys = set(_inside(self.value)) - self.keys
+        inside = _inside(self.value)
+        keys = [key for key in inside.keys() - self.keys if not is_no_value(inside[key])]
         if isinstance(self.value, dict):
             return [self.path] if keys else []
-        return [f"{self.path}.{key}" for key in sorted(keys - _OF_KERAS)]
+        return [f"{self.path}.{key}" for key in sorted(keys) if key not in _OF_KERAS]
 
 
 class Slots:
-    """All random generators that ``root`` leads to, and ``MOST_SLOTS`` other values: ``cut`` tells whether there are
-    more, ``deep`` is the first object of which nothing but generators is looked at. ``iterators``: their paths.
+    """All random generators that ``root`` leads to, ``MOST_SLOTS`` other values, and as many objects that may get more:
+    ``cut`` tells whether there are others. ``deep`` is the first object of which nothing but generators is looked at.
+    ``iterators``: their paths.
     """
 
     def __init__(self, root: Any) -> None:
@@ -134,7 +141,9 @@ class Slots:
             functions += isinstance(value, types.FunctionType)
             if functions > _MOST_FUNCTIONS:
                 continue
-            if has_attributes and not shared:
+            if has_attributes and not shared and len(self.holders) == MOST_SLOTS:
+                self.cut = True
+            elif has_attributes and not shared:
                 self.holders.append(Holder(path, value, frozenset(_inside(value))))
             for slot, item in _leads_to(path, value, shared):
                 if _is_generator(item) or (
@@ -205,6 +214,14 @@ def _is_generator(item: Any) -> bool:
 def _is_iterator(item: Any) -> bool:
     """One of which nothing else is seen. A file, and a database's cursor, are asked for each item anew."""
     return isinstance(item, Iterator) and not (isinstance(item, io.IOBase) or hasattr(item, "execute"))
+
+
+def is_no_value(item: Any) -> bool:
+    """A file or a connection, say: each start opens its own."""
+    cls = type(item)
+    if _is_value(item) or is_generator(item) or _is_iterator(item) or is_scripts(cls):
+        return False
+    return top(cls.__module__) not in _OF_VALUES
 
 
 def _is_watched(holder: Any, item: Any, shared: bool) -> bool:
