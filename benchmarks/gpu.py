@@ -16,6 +16,7 @@ import importlib.util
 import itertools
 import json
 import os
+import shutil
 import signal
 import statistics
 import subprocess
@@ -46,7 +47,9 @@ def main() -> None:
         print(json.dumps(work(*given.work)))
         return
     until = time.monotonic() + given.seconds
-    run = Runs({**os.environ, **DETERMINISTIC, "KERAS_BACKEND": given.backend}, until)
+    flags = " ".join([os.environ.get("XLA_FLAGS", ""), DETERMINISTIC["XLA_FLAGS"]]).strip()
+    own = {**DETERMINISTIC, "XLA_FLAGS": flags, "KERAS_BACKEND": given.backend}
+    run = Runs({**os.environ, **own}, until)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         print(f"{given.backend} on {run('device', folder).get('device', 'nothing that answers')}\n", flush=True)
@@ -93,22 +96,24 @@ def drill(run: Runs, kind: str, folder: Path) -> None:
 
 
 def cost(run: Runs, size: int, folder: Path) -> None:
+    """holdfast first, as the time may end; what is on the disk goes as soon as it can, for it is tens of gigabytes."""
     for saver in ("Resume", "ModelCheckpoint"):
-        found = run("cost", saver, size, folder / f"{size}-{saver}")
+        place = folder / f"{size}-{saver}"
+        found = run("cost", saver, size, place)
         if "left_out" in found:
             print(f"{size} MB, {saver}: left out, the time was over")
-            continue
-        print(
-            f"{size} MB, {saver}: a step {found['step']:.4f} s, held {found['held']:.3f} s, "
-            f"hook {found['hook']:.3f} s, "
-            f"device memory at most {found['memory'] / 1e6:.0f} MB",
-            flush=True,
-        )
-    again = run("cost", "again", size, folder / f"{size}-Resume")
-    print(
-        f"{size} MB: until a later process trains on: "
-        + (f"{again['start']:.2f} s" if "start" in again else "left out")
-    )
+        else:
+            print(
+                f"{size} MB, {saver}: a step {found['step']:.4f} s, held {found['held']:.3f} s, "
+                f"hook {found['hook']:.3f} s, "
+                f"device memory at most {found['memory'] / 1e6:.0f} MB",
+                flush=True,
+            )
+        if saver == "Resume":
+            again = run("cost", "again", size, place)
+            start = f"{again['start']:.2f} s" if "start" in again else "left out"
+            print(f"{size} MB: until a later process trains on: {start}", flush=True)
+        shutil.rmtree(place, ignore_errors=True)
 
 
 # --- in a process of its own
@@ -220,7 +225,7 @@ def measure(saver: str, size: str, folder: str) -> dict[str, Any]:
     x, y = np.arange(steps * 8 * 4).reshape(-1, 4) % rows, np.zeros((steps * 8, 1))
     named = os.path.join(folder, "{batch}.keras")
     os.makedirs(folder, exist_ok=True)
-    own = Keras(named, save_freq=EVERY) if saver == "ModelCheckpoint" else Resume(folder, every=EVERY)
+    own = Keras(named, save_freq=EVERY) if saver == "ModelCheckpoint" else Resume(folder, every=EVERY, keep=1)
     epochs = 2 if saver == "again" else 1
     began = time.perf_counter()
     model.fit(x, y, batch_size=8, epochs=epochs, shuffle=False, verbose=0, callbacks=[own, Clock()])
