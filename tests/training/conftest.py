@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import keras
 import pytest
 
+from holdfast.training.session.open import close_session
+
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 
@@ -25,6 +27,9 @@ gc.freeze()
 
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
-    """The models and iterators of one test, which refer to themselves, keep their threads no longer than it."""
+    """The models and iterators of one test, which refer to themselves, keep their threads no longer than it. A session
+    that a stopped training left open would stop the next test's.
+    """
     yield
+    close_session()
     gc.collect()
