@@ -59,3 +59,7 @@ def test_the_goodput_of_the_time_with_a_machine_is_never_below_that_of_all_time(
     if runtime is not None and overall is not None:
         assert runtime >= overall - 1e-6
     assert (runtime is None) == (overall is None)
+
+
+def test_clocks_that_disagree_make_no_goodput_of_more_than_the_whole_time() -> None:
+    assert runtime_goodput({"productive": 11.0, "gap": 1.0}, 11.0) == 1.0
